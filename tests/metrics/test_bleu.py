@@ -1,0 +1,145 @@
+"""BLEU against sacreBLEU's published figures, multi-bleu's formula and multi-bleu.perl's own output."""
+
+import collections
+import functools
+import gzip
+import json
+import math
+import sys
+
+import pytest
+
+from transformer_jax.errors import DataError
+from transformer_jax.metrics import bleu
+
+SYSTEMS = ["C-3MA.4959", "LIUM-NMT.4900", "online-B.0", "online-G.0"]
+TOKENIZERS = {"13a": ("13a", False), "13a_lc": ("13a", True), "intl": ("intl", False), "none": ("none", False),
+              "char": ("char", False)}
+
+
+@functools.cache
+def read(path):
+  with gzip.open(path, "rt", encoding="utf-8", newline="\n") as file:
+    return [line.rstrip("\n") for line in file]
+
+
+@pytest.fixture
+def wmt17(shared_data):
+  folder = shared_data / "bleu_reference"
+  texts = {name: read(folder / f"newstest2017.{name}.de.gz") for name in SYSTEMS}
+  expected = json.loads((folder / "expected_scores.json").read_text())["scores"]
+  return texts, read(folder / "newstest2017.ref.de.gz"), expected
+
+
+# One tokeniser of every system and every tokeniser of one system run always, the rest with the slow tests.
+FIGURES = [pytest.param(system, name, marks=[] if name == "13a" or system == "LIUM-NMT.4900" else pytest.mark.slow)
+           for system in SYSTEMS for name in TOKENIZERS]
+
+
+@pytest.mark.parametrize("system, name", FIGURES)
+def test_every_published_figure_of_sacrebleu(wmt17, system, name):
+  texts, references, expected = wmt17
+  (tokenize, lowercase), figures = TOKENIZERS[name], expected[system][name]
+  result = bleu.corpus_bleu(texts[system], references, tokenize, lowercase)
+  assert result["name"] == "sacrebleu" and result["num_sentences"] == 3004
+  assert round(result["score"], 4) == figures["bleu"]
+  assert [round(p, 4) for p in result["precisions"]] == figures["precisions"]
+  assert round(result["brevity_penalty"], 6) == figures["bp"]
+  assert (result["hypothesis_length"], result["reference_length"]) == (figures["sys_len"], figures["ref_len"])
+  assert result["signature"].split("|version")[0] == figures["signature"].split("|version")[0]
+  if not lowercase:
+    assert round(result["chrf"], 4) == expected[system]["chrF2"]
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_published_sentence_scores(wmt17, system):
+  texts, references, expected = wmt17
+  first_ten = [round(bleu.sentence_bleu(h, r), 4) for h, r in zip(texts[system][:10], references)]
+  assert first_ten == expected[system]["sentence_bleu_13a_first10"]
+
+
+def multi_bleu_formula(hypotheses, references):
+  """multi-bleu.perl's arithmetic, written out."""
+  correct, total, lengths = [0] * 4, [0] * 4, [0, 0]
+  for hypothesis, reference in zip(hypotheses, references):
+    hypothesis, reference = hypothesis.split(), reference.split()
+    lengths = [lengths[0] + len(hypothesis), lengths[1] + len(reference)]
+    for n in range(1, 5):
+      grams = [collections.Counter(tuple(s[i:i + n]) for i in range(len(s) - n + 1)) for s in (hypothesis, reference)]
+      correct[n - 1] += sum((grams[0] & grams[1]).values())
+      total[n - 1] += sum(grams[0].values())
+  if 0 in correct:
+    return 0.0
+  brevity = min(1.0, math.exp(1 - lengths[1] / lengths[0]))
+  return 100 * brevity * math.exp(sum(math.log(c / t) for c, t in zip(correct, total)) / 4)
+
+
+def test_tokenized_bleu_is_multi_bleu(wmt17):
+  texts, references, _ = wmt17
+  for system in SYSTEMS[:2]:
+    assert bleu.tokenized_bleu(texts[system], references)["score"] == pytest.approx(
+        multi_bleu_formula(texts[system], references), rel=1e-12)
+
+
+def test_no_smoothing_and_no_four_gram_match_is_zero():
+  assert bleu.tokenized_bleu(["a b c d"], ["a b c e"])["score"] == 0
+  assert bleu.corpus_bleu(["a b c d"], ["a b c e"])["score"] > 0
+
+
+def test_brevity_penalty_known_answer():
+  result = bleu.tokenized_bleu(["a b c d"], ["a b c d e"])
+  assert result["score"] == pytest.approx(100 * math.exp(1 - 5 / 4))
+  assert (result["hypothesis_length"], result["reference_length"]) == (4, 5)
+
+
+def test_lowercase_option():
+  assert bleu.tokenized_bleu(["Ä B c d"], ["ä b c d"])["score"] < 100
+  assert bleu.tokenized_bleu(["Ä B c d"], ["ä b c d"], lowercase=True)["score"] == pytest.approx(100)
+
+
+def test_hyphens_split_as_the_perl_substitution_does():
+  assert bleu.split_hyphens("rich-text format") == "rich ##AT##-##AT## text format"
+  assert bleu.split_hyphens("Aix-en-Provence") == "Aix ##AT##-##AT## en ##AT##-##AT## Provence"
+  # A one-letter middle part is consumed by the first match and leaves the second hyphen alone.
+  assert bleu.split_hyphens("a-b-c - d") == "a ##AT##-##AT## b-c - d"
+
+
+def test_paper_bleu_counts_compound_parts():
+  result = bleu.paper_bleu(["Das ist ein E-Mail-Test, heute."], ["Das ist ein E-Mail-Text, heute."], "de")
+  # Das ist ein E ##AT##-##AT## Mail ##AT##-##AT## Test , heute .
+  assert result["hypothesis_length"] == 11 and result["precisions"][0] == pytest.approx(100 * 10 / 11)
+  assert result["name"] == "paper_bleu" and "moses-de" in result["signature"]
+
+
+def test_paper_bleu_makes_unicode_punctuation_ascii():
+  result = bleu.paper_bleu(["Er sagte „ja“ … heute’s"], ["Er sagte „ja\" ... heute's"], "de")
+  assert result["score"] == pytest.approx(100)
+
+
+def test_paper_bleu_of_wmt17(wmt17):
+  """multi-bleu.perl printed these for the same text after sacremoses and the hyphen split."""
+  texts, references, _ = wmt17
+  result = bleu.paper_bleu(texts["online-B.0"], references, "de")
+  assert f"{result['score']:.2f}" == "26.70"
+  assert "/".join(f"{p:.1f}" for p in result["precisions"]) == "58.7/32.5/20.2/13.2"
+  assert (result["hypothesis_length"], result["reference_length"]) == (64236, 62141)
+
+
+def test_missing_sacremoses_is_an_expected_error(monkeypatch):
+  monkeypatch.setitem(sys.modules, "sacremoses", None)
+  with pytest.raises(DataError, match="sacremoses"):
+    bleu.paper_bleu(["a"], ["a"], "de")
+  assert bleu.corpus_bleu(["a b c d"], ["a b c d"])["score"] == pytest.approx(100)
+
+
+@pytest.mark.parametrize("score", [bleu.corpus_bleu, bleu.tokenized_bleu])
+def test_lines_must_pair_up(score):
+  with pytest.raises(DataError, match="2 hypotheses beside 1"):
+    score(["a", "b"], ["a"])
+  with pytest.raises(DataError, match="no sentences"):
+    score([], [])
+
+
+def test_set_sizes_are_named():
+  assert "filtered" in bleu.test_set_note(2737) and "full" in bleu.test_set_note(3003)
+  assert bleu.test_set_note(17) == "17 sentences"
