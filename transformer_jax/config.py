@@ -1,0 +1,218 @@
+"""Every hyper-parameter of the system, declared once (floor 1).
+
+A field's name is its flag's name; its default is the paper's base model (Table 3, first row) wherever the paper
+says. The four groups below make one `Config`; names are unique over the groups, so flags and config.json are flat.
+Nothing here imports jax: a wrong flag is reported before it loads.
+"""
+
+import dataclasses
+import math
+
+from transformer_jax.errors import ConfigError
+
+PAD_ID, EOS_ID, UNK_ID = 0, 1, 2  # no BOS: the decoder starts from PAD, whose embedding is the zero vector
+
+PAPER_TOKENS_PER_UPDATE = 25_000  # source tokens, and as many target tokens (Section 5.1)
+
+
+def _field(default, help_text, low=None, high=None, choices=None):
+  """A hyper-parameter; `low` and `high` are inclusive bounds."""
+  return dataclasses.field(default=default, metadata=dict(help=help_text, low=low, high=high, choices=choices))
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+  """The model of Section 3. h, d_k and d_v are independent of d_model (Table 3, rows A and B)."""
+
+  num_layers: int = _field(6, "N, layers in the encoder and in the decoder (Section 3.1)", low=1, high=1000)
+  d_model: int = _field(512, "width of every sub-layer's output (Section 3.1)", low=2)
+  d_ff: int = _field(2048, "inner width of the feed-forward networks (Section 3.3)", low=1)
+  num_heads: int = _field(8, "h, attention heads (Section 3.2.2)", low=1)
+  d_k: int = _field(64, "width of a head's queries and keys", low=1)
+  d_v: int = _field(64, "width of a head's values", low=1)
+  dropout_rate: float = _field(0.1, "P_drop, on sub-layer outputs and on embeddings plus positions (Section 5.4)", low=0.0, high=0.99)
+  attention_dropout_rate: float = _field(0.0, "dropout on attention weights; not in the paper's text", low=0.0, high=0.99)
+  relu_dropout_rate: float = _field(0.0, "dropout inside the feed-forward networks; not in the paper's text", low=0.0, high=0.99)
+  positions: str = _field("sinusoidal", "positional encoding: the paper's interleaved sinusoids, the authors' code's layout "
+                          "(all sines, then all cosines), a learned table (Table 3, row E), or none",
+                          choices=("sinusoidal", "sinusoidal_concatenated", "learned", "none"))
+  max_positions: int = _field(1024, "rows of a learned position table", low=1)
+  norm: str = _field("post", "LayerNorm after each residual sum, as the paper, or before each sub-layer", choices=("post", "pre"))
+  embedding_sharing: str = _field("all", "which of source embedding, target embedding and output projection are one matrix: "
+                                  "all three (Section 3.4), the target's two, or none", choices=("all", "target", "none"))
+  attention_kernel: str = _field("auto", "how attention is computed; auto picks from a committed table",
+                                 choices=("auto", "reference", "xla", "cudnn"))
+  dtype: str = _field("float32", "dtype of activations; parameters, softmax, LayerNorm and loss stay float32",
+                      choices=("float32", "bfloat16"))
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+  """Where text comes from, how it becomes tokens, how tokens become batches."""
+
+  task: str = _field("translation", "what the model learns", choices=("translation",))
+  data_source: str = _field("numbers", "built-in number words, parallel text files, or a TensorFlow dataset by name",
+                            choices=("numbers", "text", "tfds"))
+  source_language: str = _field("en", "language translated from")
+  target_language: str = _field("de", "language translated into")
+  train_source: str = _field("", "text files of the training sources, comma-separated, .gz allowed; relative to --data_root")
+  train_target: str = _field("", "text files of the training targets, line by line beside train_source")
+  valid_source: str = _field("", "text files of the validation sources")
+  valid_target: str = _field("", "text files of the validation targets")
+  test_source: str = _field("", "text files of the test sources")
+  test_target: str = _field("", "text files of the test targets (references)")
+  tfds_name: str = _field("wmt14_translate/de-en", "TensorFlow dataset of translations, with its configuration")
+  tfds_data_dir: str = _field("", "folder of prepared TensorFlow datasets; empty: the library's default")
+  tfds_splits: str = _field("train,validation,test", "the dataset's splits for train, valid and test; slices such as train[:99%] allowed")
+  numbers_limit: int = _field(1_000_000, "the numbers source draws from 0 to this, exclusive", low=100, high=1_000_000)
+  numbers_train_size: int = _field(40_000, "training pairs of the numbers source", low=1)
+  preprocessing: str = _field("none", "what is done to text before segmentation: nothing, Moses punctuation normalisation and "
+                              "tokenisation, or these and lower-casing", choices=("none", "moses", "moses_lowercase"))
+  preprocessed_splits: str = _field("", "splits whose files are preprocessed already, comma-separated")
+  tokenizer: str = _field("sentencepiece", "sub-words: SentencePiece BPE, subword-nmt BPE, or text that is segmented already",
+                          choices=("sentencepiece", "subword_nmt", "segmented"))
+  vocab_size: int = _field(37_000, "size of the vocabulary shared by both languages (Section 5.1: about 37000); an upper bound "
+                           "for subword_nmt and segmented", low=8, high=1_000_000)
+  bpe_codes: str = _field("", "subword-nmt merge operations to use; empty: learn them")
+  bpe_merges: int = _field(10_000, "merge operations to learn where bpe_codes is empty", low=1)
+  vocabulary_file: str = _field("", "vocabulary of segmented text, one symbol a line (a count after it is ignored); empty: from the text")
+  max_length: int = _field(256, "training pairs with a longer side, in tokens with EOS, are dropped", low=4, high=100_000)
+  num_buckets: int = _field(8, "(source, target) shapes that batches are padded to, at most; each is compiled once", low=1, high=64)
+  batch_tokens: int = _field(25_000, "padded source positions, and padded target positions, of one batch over all devices", low=1)
+  accumulation_steps: int = _field(1, "batches whose gradients are summed for one update", low=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+  """Sections 5.2 to 5.4: optimizer, schedule, regularisation; and what a run writes when."""
+
+  seed: int = _field(1, "seed of initialisation, dropout and data order", low=0, high=2**31 - 1)
+  train_steps: int = _field(100_000, "updates", low=1)
+  warmup_steps: int = _field(4000, "updates over which the learning rate rises (Section 5.3)", low=1)
+  learning_rate_scale: float = _field(1.0, "multiplies the paper's schedule", low=0.0)
+  adam_beta1: float = _field(0.9, "Adam's decay of the mean gradient", low=0.0, high=0.999999)
+  adam_beta2: float = _field(0.98, "Adam's decay of the mean squared gradient", low=0.0, high=0.999999)
+  adam_epsilon: float = _field(1e-9, "Adam's epsilon", low=0.0)
+  label_smoothing: float = _field(0.1, "eps_ls, probability spread over the wrong classes (Section 5.4)", low=0.0, high=0.99)
+  log_every: int = _field(100, "updates between lines of metrics.jsonl", low=1)
+  evaluate_every: int = _field(1000, "updates between evaluations on the validation split", low=1)
+  bleu_sentences: int = _field(1000, "validation sentences translated at each evaluation; 0: none", low=0)
+  checkpoint_every: int = _field(1500, "updates between checkpoints (paper: 10 minutes)", low=1)
+  keep_checkpoints: int = _field(5, "latest checkpoints kept", low=1)
+  keep_best: int = _field(1, "best checkpoints by validation score kept besides", low=0)
+  max_nonfinite_updates: int = _field(10, "non-finite updates in a row that end the run", low=1)
+  deterministic: bool = _field(False, "on a GPU, use only kernels that give the same bits each time")
+
+
+@dataclasses.dataclass(frozen=True)
+class DecodeConfig:
+  """Section 6.1: how translations are searched for."""
+
+  beam_size: int = _field(4, "hypotheses kept; 1 is greedy search", low=1, high=1000)
+  length_penalty: float = _field(0.6, "alpha", low=0.0, high=10.0)
+  length_penalty_form: str = _field("gnmt", "((5 + length) / 6)^alpha, as the paper, or length^alpha", choices=("gnmt", "power"))
+  max_extra_length: int = _field(50, "output is at most this many tokens longer than the input", low=0, high=100_000)
+  decode_batch_tokens: int = _field(4096, "padded source positions decoded at once, over all devices", low=1)
+  max_source_length: int = _field(1024, "source sentences are cut after this many tokens when translating", low=2)
+  average_last: int = _field(1, "checkpoints whose parameters are averaged (paper: base 5, big 20)", low=1)
+
+
+_GROUPS = dict(model=ModelConfig, data=DataConfig, train=TrainConfig, decode=DecodeConfig)
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+  """One experiment. `Config()` is the paper's base model on the built-in task."""
+
+  model: ModelConfig = ModelConfig()
+  data: DataConfig = DataConfig()
+  train: TrainConfig = TrainConfig()
+  decode: DecodeConfig = DecodeConfig()
+
+  def to_flat(self):
+    """All hyper-parameters as one dict, name -> value."""
+    return {name: value for group in _GROUPS for name, value in dataclasses.asdict(getattr(self, group)).items()}
+
+  @classmethod
+  def from_flat(cls, values):
+    """Builds and checks a Config from name -> value; names left out keep their default.
+
+    Raises:
+      ConfigError: an unknown name, a value of the wrong type or out of range, or a contradiction.
+    """
+    unknown = sorted(set(values) - set(fields()))
+    if unknown:
+      raise ConfigError(f"--{unknown[0]}", "there is no such setting", "see --help for the names")
+    groups = {}
+    for group, group_cls in _GROUPS.items():
+      names = [f.name for f in dataclasses.fields(group_cls)]
+      groups[group] = group_cls(**{n: _checked(n, values[n]) for n in names if n in values})
+    config = cls(**groups)
+    _check_together(config)
+    return config
+
+  def replace(self, **values):
+    """A checked copy with some hyper-parameters changed, by their flat names."""
+    return Config.from_flat({**self.to_flat(), **values})
+
+
+def fields():
+  """name -> dataclasses.Field of every hyper-parameter, in the order of the groups."""
+  return {f.name: f for group_cls in _GROUPS.values() for f in dataclasses.fields(group_cls)}
+
+
+def groups():
+  """Group name -> its dataclass; the sections of `--help`."""
+  return dict(_GROUPS)
+
+
+def _checked(name, value):
+  """`value` if it has the type and the range of field `name`."""
+  field = fields()[name]
+  rule = field.metadata
+  if field.type is float and type(value) is int:
+    value = float(value)
+  if type(value) is not field.type:
+    raise ConfigError(f"--{name}", f"{value!r} is not of type {field.type.__name__}")
+  if field.type is float and not math.isfinite(value):
+    raise ConfigError(f"--{name}", f"{value} is not a finite number")
+  if rule["choices"] and value not in rule["choices"]:
+    raise ConfigError(f"--{name}", f"'{value}' is not known", f"choose one of {', '.join(rule['choices'])}")
+  if rule["low"] is not None and value < rule["low"]:
+    raise ConfigError(f"--{name}", f"{value} is too small", f"at least {rule['low']}")
+  if rule["high"] is not None and value > rule["high"]:
+    raise ConfigError(f"--{name}", f"{value} is too large", f"at most {rule['high']}")
+  return value
+
+
+def _check_together(config):
+  """Contradictions between settings."""
+  model, data, train = config.model, config.data, config.train
+  if model.positions.startswith("sinusoidal") and model.d_model % 2:
+    raise ConfigError("--d_model", f"{model.d_model} is odd, and sinusoids come in pairs", "use an even width or --positions=learned")
+  if data.max_length > data.batch_tokens:
+    raise ConfigError("--batch_tokens", f"{data.batch_tokens} does not hold one pair of --max_length={data.max_length}",
+                      "raise --batch_tokens or lower --max_length")
+  if model.positions == "learned" and model.max_positions < data.max_length:
+    raise ConfigError("--max_positions", f"{model.max_positions} positions cannot serve --max_length={data.max_length}",
+                      "raise --max_positions or lower --max_length")
+  if data.data_source == "text":
+    for name in ("train_source", "train_target", "valid_source", "valid_target"):
+      if not getattr(data, name):
+        raise ConfigError(f"--{name}", "is empty, and --data_source=text reads it", "name one or more files")
+    for split in ("train", "valid", "test"):
+      count = [len(split_list(getattr(data, f"{split}_{side}"))) for side in ("source", "target")]
+      if count[0] != count[1]:
+        raise ConfigError(f"--{split}_target", f"{count[1]} files beside {count[0]} of --{split}_source", "name as many")
+  if data.data_source == "tfds" and len(split_list(data.tfds_splits)) != 3:
+    raise ConfigError("--tfds_splits", f"'{data.tfds_splits}' does not name three splits", "such as train,validation,test")
+  wrong = set(split_list(data.preprocessed_splits)) - {"train", "valid", "test"}
+  if wrong:
+    raise ConfigError("--preprocessed_splits", f"'{sorted(wrong)[0]}' is not a split", "use train, valid, test")
+  if data.data_source != "text" and data.tokenizer == "segmented":
+    raise ConfigError("--tokenizer", "segmented text comes from files", "use --data_source=text")
+
+
+def split_list(text):
+  """The items of a comma-separated setting; commas inside [] stay (split slices)."""
+  return [item.strip() for item in text.split(",") if item.strip()]

@@ -1,0 +1,56 @@
+"""The expected errors, each with the exit code it ends a command with (floor 0).
+
+An expected error is one line on stderr, without a traceback:
+`transformer-jax: WHERE: PROBLEM; REMEDY`, where WHERE is a `file:line` or a `--flag`.
+Anything else that escapes is a bug: exit code 1, with its traceback.
+"""
+
+
+class TransformerJaxError(Exception):
+  """Base of all expected errors: `where` it arose, the `problem`, the `remedy`."""
+
+  exit_code = 1
+
+  def __init__(self, where, problem, remedy=""):
+    self.where, self.problem, self.remedy = str(where), problem, remedy
+    tail = f"; {remedy}" if remedy else ""
+    super().__init__(" ".join(f"{where}: {problem}{tail}".splitlines()))
+
+
+class ConfigError(TransformerJaxError):
+  """A flag or a combination of settings that cannot work."""
+
+  exit_code = 2
+
+
+class DataError(TransformerJaxError):
+  """Text, trees or a tokenizer that cannot be used."""
+
+  exit_code = 3
+
+
+class CheckpointError(TransformerJaxError):
+  """A checkpoint that is missing, damaged, or does not fit the model."""
+
+  exit_code = 4
+
+
+class NonFiniteError(TransformerJaxError):
+  """Too many updates in a row with NaN or infinite numbers."""
+
+  exit_code = 5
+
+
+class WorkdirError(TransformerJaxError):
+  """A workdir that is locked, unwritable, or on a full disk."""
+
+  exit_code = 6
+
+
+class Interrupted(TransformerJaxError):
+  """SIGINT (130) or SIGTERM (143): the state is saved and the same command resumes."""
+
+  def __init__(self, signal_number, step):
+    self.exit_code = 128 + signal_number
+    super().__init__(f"signal {signal_number}", f"stopped after step {step}, state saved",
+                     "run the same command again to resume")
