@@ -1,0 +1,93 @@
+"""Attention (Section 3.2), one query at a time, and its gradients, one pair of positions at a time."""
+
+import math
+
+import numpy as np
+
+
+def softmax(scores_S):
+  """exp(x_i) / sum_j exp(x_j); -inf gives 0, and a row of -inf alone the uniform distribution."""
+  if np.all(np.isneginf(scores_S)):
+    return np.full(len(scores_S), 1 / len(scores_S))
+  powers_S = np.exp(scores_S - np.max(scores_S))
+  return powers_S / np.sum(powers_S)
+
+
+def attention_weights(query_TK, key_SK, allowed_TS=None):
+  """softmax(Q K^T / sqrt(d_k)), [T, S]: Scale, Mask, SoftMax of Figure 2, in this order (Section 3.2.1).
+
+  `allowed_TS` is bool, True = may attend; None allows everything. A row that allows nothing gets uniform weights.
+  """
+  d_k = query_TK.shape[1]
+  weights_TS = np.zeros((len(query_TK), len(key_SK)))
+  for t, query_K in enumerate(query_TK):
+    scores_S = np.array([np.dot(query_K, key_K) / math.sqrt(d_k) for key_K in key_SK])
+    if allowed_TS is not None:
+      scores_S[~allowed_TS[t]] = -np.inf
+    weights_TS[t] = softmax(scores_S)
+  return weights_TS
+
+
+def attention(query_TK, key_SK, value_SV, allowed_TS=None):
+  """Attention(Q, K, V) = softmax(Q K^T / sqrt(d_k)) V, [T, V] (equation 1)."""
+  weights_TS = attention_weights(query_TK, key_SK, allowed_TS)
+  output_TV = np.zeros((len(query_TK), value_SV.shape[1]))
+  for t in range(len(query_TK)):
+    for s in range(len(value_SV)):
+      output_TV[t] += weights_TS[t, s] * value_SV[s]
+  return output_TV
+
+
+def multi_head_attention(inputs_TD, memory_SD, w_query_HDK, w_key_HDK, w_value_HDV, w_out_HVD, allowed_TS=None):
+  """MultiHead(Q, K, V) = Concat(head_1, ..., head_h) W^O, [T, D] (Section 3.2.2).
+
+  Queries come from `inputs_TD`, keys and values from `memory_SD` (Section 3.2.3: the same array in self-attention).
+  `w_out_HVD` is W^O with its (h d_v) rows grouped by head.
+  """
+  heads = []
+  for w_query_DK, w_key_DK, w_value_DV in zip(w_query_HDK, w_key_HDK, w_value_HDV):
+    heads.append(attention(inputs_TD @ w_query_DK, memory_SD @ w_key_DK, memory_SD @ w_value_DV, allowed_TS))
+  w_out_XD = w_out_HVD.reshape(-1, w_out_HVD.shape[-1])  # X = H * V
+  return np.concatenate(heads, axis=1) @ w_out_XD
+
+
+def causal(length):
+  """Position t may attend to positions up to t, bool [T, T] (Section 3.2.3)."""
+  return np.array([[s <= t for s in range(length)] for t in range(length)], bool)
+
+
+def attention_gradients(query_TK, key_SK, value_SV, output_gradient_TV, allowed_TS=None):
+  """Gradients of sum(attention * output_gradient) by the chain rule: (with respect to query, key, value).
+
+  A query that may attend nowhere has constant weights, so no gradient reaches its scores.
+  """
+  d_k = query_TK.shape[1]
+  weights_TS = attention_weights(query_TK, key_SK, allowed_TS)
+  query_gradient_TK, key_gradient_SK = np.zeros(query_TK.shape), np.zeros(key_SK.shape)
+  value_gradient_SV = np.zeros(value_SV.shape)
+  for t, weights_S in enumerate(weights_TS):
+    weight_gradient_S = np.array([np.dot(output_gradient_TV[t], value_V) for value_V in value_SV])
+    # d softmax_i / d score_j = softmax_i (1[i = j] - softmax_j)
+    score_gradient_S = weights_S * (weight_gradient_S - np.dot(weights_S, weight_gradient_S))
+    if allowed_TS is not None:
+      score_gradient_S[~allowed_TS[t]] = 0.0
+    for s in range(len(key_SK)):
+      value_gradient_SV[s] += weights_S[s] * output_gradient_TV[t]
+      query_gradient_TK[t] += score_gradient_S[s] * key_SK[s] / math.sqrt(d_k)
+      key_gradient_SK[s] += score_gradient_S[s] * query_TK[t] / math.sqrt(d_k)
+  return query_gradient_TK, key_gradient_SK, value_gradient_SV
+
+
+def finite_differences(function, array, step=1e-6):
+  """Gradient of a scalar `function` of `array` by central differences, one element at a time, float64."""
+  array = np.array(array, np.float64)
+  gradient = np.zeros(array.shape)
+  for index in np.ndindex(*array.shape):
+    middle = array[index]
+    array[index] = middle + step
+    above = function(array)
+    array[index] = middle - step
+    below = function(array)
+    array[index] = middle
+    gradient[index] = (above - below) / (2 * step)
+  return gradient
