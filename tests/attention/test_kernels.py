@@ -1,0 +1,116 @@
+"""Every kernel of the table against a NumPy loop of Section 3.2.1: values, gradients, masks."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from transformer_jax.attention import KERNELS, Mask, Use, cached_attention, choose_kernel, reference_weights
+
+ON_CPU = [name for name in KERNELS if KERNELS[name].why_not(Use("cpu", "float32", 8, 8)) is None]
+
+
+def attention_by_loop(query, key, value, allowed):
+  """Softmax(Q K^T / sqrt(d_k)) V, one example, head, query and key at a time, in float64."""
+  out = np.zeros((*query.shape[:3], value.shape[-1]))
+  for b, t, h in np.ndindex(*query.shape[:3]):
+    scores = [float(np.dot(query[b, t, h], key[b, s, h])) / np.sqrt(query.shape[-1]) if allowed[b, t, s] else -1e300
+              for s in range(key.shape[1])]
+    weights = np.exp(np.array(scores) - max(scores))
+    weights /= weights.sum()
+    for s, weight in enumerate(weights):
+      out[b, t, h] += weight * value[b, s, h]
+  return out
+
+
+def draw(batch, num_queries, num_keys, heads, d_k, d_v, seed=0):
+  rng = np.random.default_rng(seed)
+  shapes = (batch, num_queries, heads, d_k), (batch, num_keys, heads, d_k), (batch, num_keys, heads, d_v)
+  return [rng.standard_normal(shape).astype(np.float32) for shape in shapes]
+
+
+MASKS = {
+    "none": lambda batch, t, s: Mask(),
+    "causal": lambda batch, t, s: Mask(causal=True),
+    "lengths": lambda batch, t, s: Mask(key_lengths_B=jnp.arange(1, batch + 1) * s // batch),
+    "causal_lengths": lambda batch, t, s: Mask(causal=True, key_lengths_B=jnp.arange(1, batch + 1) * s // batch),
+    "segments": lambda batch, t, s: Mask(query_segments_BT=jnp.broadcast_to(jnp.arange(t) // 3, (batch, t)),
+                                         key_segments_BS=jnp.broadcast_to(jnp.arange(s) // 3, (batch, s))),
+    "all_masked_rows": lambda batch, t, s: Mask(key_lengths_B=jnp.zeros(batch, jnp.int32)),
+}
+
+
+@pytest.mark.parametrize("name", ON_CPU)
+@pytest.mark.parametrize("mask_name", MASKS)
+@pytest.mark.parametrize("d_k,d_v", [(8, 8), (4, 8), (8, 3)])
+def test_values_are_those_of_the_loop(name, mask_name, d_k, d_v):
+  query, key, value = draw(3, 7, 7, 2, d_k, d_v)
+  mask = MASKS[mask_name](3, 7, 7)
+  allowed = np.broadcast_to(mask.dense(7, 7), (3, 7, 7))
+  expected = attention_by_loop(query, key, value, allowed)
+  if mask_name == "all_masked_rows":  # uniform weights, not NaN
+    expected = np.broadcast_to(value.mean(1, keepdims=True), expected.shape)
+  np.testing.assert_allclose(KERNELS[name].attend(query, key, value, mask), expected, atol=2e-6)
+
+
+@pytest.mark.parametrize("name", ON_CPU)
+@pytest.mark.parametrize("length", [1, 2, 31, 64, 127, 300])
+def test_lengths_from_one_to_three_hundred(name, length):
+  query, key, value = draw(1, length, length, 1, 4, 4, seed=length)
+  mask = Mask(causal=True)
+  expected = attention_by_loop(query, key, value, np.asarray(mask.dense(length, length)))
+  np.testing.assert_allclose(KERNELS[name].attend(query, key, value, mask), expected, atol=3e-6)
+
+
+@pytest.mark.parametrize("name", ON_CPU)
+@pytest.mark.parametrize("mask_name", MASKS)
+def test_gradients_are_those_of_finite_differences_of_the_loop(name, mask_name):
+  query, key, value = draw(2, 3, 3, 2, 4, 3)
+  mask = MASKS[mask_name](2, 3, 3)
+  allowed = np.broadcast_to(mask.dense(3, 3), (2, 3, 3))
+  if mask_name == "all_masked_rows":
+    pytest.skip("the loop gives no weights there; values are checked above")
+  direction = np.random.default_rng(1).standard_normal((2, 3, 2, 3))
+  loss = lambda q, k, v: jnp.sum(KERNELS[name].attend(q, k, v, mask) * direction)
+  gradients = jax.grad(loss, argnums=(0, 1, 2))(query, key, value)
+  for which, gradient in enumerate(gradients):
+    args = [x.astype(np.float64) for x in (query, key, value)]
+    for index in np.ndindex(args[which].shape):
+      step = np.zeros_like(args[which])
+      step[index] = 1e-5
+      plus, minus = list(args), list(args)
+      plus[which], minus[which] = args[which] + step, args[which] - step
+      slope = np.sum((attention_by_loop(*plus, allowed) - attention_by_loop(*minus, allowed)) * direction) / 2e-5
+      np.testing.assert_allclose(gradient[index], slope, atol=2e-5)
+
+
+def test_weights_sum_to_one_and_padding_gets_none():
+  query, key, _ = draw(2, 5, 6, 3, 4, 4)
+  weights = np.asarray(reference_weights(query, key, Mask(key_lengths_B=jnp.array([6, 2]))))
+  np.testing.assert_allclose(weights.sum(-1), 1, atol=1e-6)
+  assert (weights[1, :, :, 2:] == 0).all() and (weights[1, :, :, :2] > 0).all()
+
+
+def test_cached_layout_gives_the_same():
+  query, key, value = draw(2, 3, 5, 2, 4, 6)
+  mask = Mask(key_lengths_B=jnp.array([5, 3]))
+  cached = cached_attention(query, key.swapaxes(1, 2), value.swapaxes(1, 2), mask)
+  np.testing.assert_allclose(cached, KERNELS["reference"].attend(query, key, value, mask), atol=1e-6)
+
+
+def test_dropout_multiplies_the_weights():
+  query, key, value = draw(1, 2, 3, 1, 4, 4)
+  kept = np.array([[[[1.0, 0, 1], [0, 0, 0]]]], np.float32)
+  out = KERNELS["reference"].attend(query, key, value, Mask(), kept)
+  weights = np.asarray(reference_weights(query, key, Mask()))[0, 0] * kept[0, 0]
+  np.testing.assert_allclose(out[0, :, 0], weights @ value[0, :, 0], atol=1e-6)
+
+
+def test_auto_takes_a_kernel_that_serves_and_names_are_refused_with_a_reason():
+  for dropout in (False, True):
+    name = choose_kernel("auto", Use("cpu", "float32", 16, 64, attention_dropout=dropout))
+    assert KERNELS[name].why_not(Use("cpu", "float32", 16, 64, attention_dropout=dropout)) is None
+  with pytest.raises(ValueError, match="NVIDIA"):
+    choose_kernel("cudnn", Use("cpu", "bfloat16", 64, 64))
+  with pytest.raises(ValueError, match="bfloat16"):
+    choose_kernel("cudnn", Use("gpu", "float32", 64, 64))

@@ -1,0 +1,117 @@
+"""Schedule, loss and update against their formulas."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from transformer_jax import parallel
+from transformer_jax.config import Config
+from transformer_jax.model.transformer import Transformer
+from transformer_jax.training.label_smoothing import smoothed_cross_entropy
+from transformer_jax.training.schedule import noam_schedule
+from transformer_jax.training.state import initial_state
+from transformer_jax.training.step import make_reset, make_train_step
+
+
+def test_schedule_peaks_where_the_paper_says():
+  for d_model, peak in ((512, 6.99e-4), (1024, 4.94e-4)):
+    rate = noam_schedule(d_model, 4000)
+    assert float(rate(4000)) == pytest.approx(peak, rel=2e-3)
+    assert float(rate(3999)) < float(rate(4000)) > float(rate(4001))
+    assert float(rate(1)) == pytest.approx(d_model ** -0.5 * 4000 ** -1.5, rel=1e-5)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.5])
+def test_smoothing_in_gather_form_is_the_sum_over_the_distribution(smoothing):
+  rng = np.random.default_rng(0)
+  logits, target = rng.standard_normal((2, 3, 7)).astype(np.float32), rng.integers(0, 7, (2, 3))
+  loss, nll = smoothed_cross_entropy(jnp.asarray(logits), jnp.asarray(target), smoothing)
+  log_probs = logits - np.log(np.exp(logits.astype(np.float64)).sum(-1, keepdims=True))
+  for index in np.ndindex(2, 3):
+    labels = np.full(7, smoothing / 6)
+    labels[target[index]] = 1 - smoothing
+    assert float(loss[index]) == pytest.approx(-(labels * log_probs[index]).sum(), abs=1e-5)
+    assert float(nll[index]) == pytest.approx(-log_probs[index][target[index]], abs=1e-5)
+
+
+@pytest.fixture(scope="module")
+def setup():
+  config = Config().replace(num_layers=1, d_model=16, d_ff=32, num_heads=2, d_k=8, d_v=8, attention_kernel="xla",
+                            dropout_rate=0.0, warmup_steps=10)
+  model = Transformer(config.model, 20, 20)
+  source = np.array([[5, 6, 7, 1], [8, 1, 0, 0], [9, 4, 1, 0], [3, 1, 0, 0]], np.int32)
+  target = np.array([[4, 1, 0], [5, 6, 1], [1, 0, 0], [7, 1, 0]], np.int32)
+  return config, model, source, target
+
+
+def updated(config, model, batches, updates=1, state=None):
+  state = parallel.replicate(initial_state(config, model) if state is None else state)
+  train_step = make_train_step(config, model)
+  for _ in range(updates):
+    state, _ = train_step(state, [(parallel.shard_rows(s), parallel.shard_rows(t)) for s, t in batches])
+  return parallel.to_host(state)
+
+
+def test_two_batches_of_one_update_are_one_large_batch(setup):
+  config, model, source, target = setup
+  whole = updated(config, model, [(source, target)])
+  parts = updated(config, model, [(source[:1], target[:1]), (source[1:, :3], target[1:])])
+  for a, b in zip(jax.tree.leaves(whole.opt_state), jax.tree.leaves(parts.opt_state), strict=True):
+    np.testing.assert_allclose(a, b, atol=1e-7)
+  assert int(parts.sums.target_tokens) == int(whole.sums.target_tokens) == 8
+  assert int(parts.step) == 1
+
+
+def test_first_update_moves_each_parameter_by_the_learning_rate(setup):
+  """Adam's first bias-corrected step is lr * g / (|g| + eps), whatever the size of g."""
+  config, model, source, target = setup
+  before = jax.device_get(initial_state(config, model).params)
+  after = updated(config, model, [(source, target)]).params
+  moved = np.abs(after["encoder"]["layer_0"]["feed_forward"]["outer"]["bias"] - before["encoder"]["layer_0"]["feed_forward"]["outer"]["bias"])
+  np.testing.assert_allclose(moved, float(noam_schedule(16, 10)(1)), rtol=1e-3)
+
+
+def test_padding_rows_and_columns_change_nothing(setup):
+  config, model, source, target = setup
+  wide = np.pad(source, ((0, 3), (0, 5))), np.pad(target, ((0, 3), (0, 2)))
+  a, b = updated(config, model, [(source, target)]), updated(config, model, [wide])
+  assert float(a.sums.loss) == pytest.approx(float(b.sums.loss), rel=1e-6)
+  for x, y in zip(jax.tree.leaves(a.opt_state), jax.tree.leaves(b.opt_state), strict=True):
+    np.testing.assert_allclose(x, y, atol=1e-7)
+
+
+def test_a_non_finite_update_leaves_everything_but_the_counters(setup):
+  config, model, source, target = setup
+  state = jax.device_get(initial_state(config, model))
+  broken = jax.tree.map(np.array, state)
+  broken.params["shared_embedding"]["embedding"][5] = np.nan
+  after = updated(config, model, [(source, target)], updates=2, state=broken)
+  assert (int(after.step), int(after.skipped), int(after.skipped_in_a_row)) == (0, 2, 2)
+  for x, y in zip(jax.tree.leaves((after.params, after.opt_state, after.sums)),
+                  jax.tree.leaves((broken.params, broken.opt_state, broken.sums)), strict=True):
+    np.testing.assert_array_equal(x, y)
+  other = np.where(source == 5, 6, source)  # a batch without the broken word's input still meets it in the softmax
+  assert int(updated(config, model, [(other, target)], state=broken).skipped) == 1
+
+
+def test_dropout_is_a_function_of_seed_and_step(setup):
+  config, _, source, target = setup
+  config = config.replace(dropout_rate=0.3)
+  model = Transformer(config.model, 20, 20)
+  first, again = (updated(config, model, [(source, target)], updates=2) for _ in range(2))
+  other_seed = updated(config.replace(seed=2), model, [(source, target)], state=initial_state(config, model))  # the same start
+  for x, y in zip(jax.tree.leaves(first), jax.tree.leaves(again), strict=True):
+    np.testing.assert_array_equal(x, y)
+  one = updated(config, model, [(source, target)])
+  assert float(one.sums.loss) != float(other_seed.sums.loss)
+  assert float(first.sums.loss) - float(one.sums.loss) != float(one.sums.loss)  # another step, another mask
+
+
+def test_reset_clears_only_the_running_sums(setup):
+  config, model, source, target = setup
+  state = updated(config, model, [(source, target)])
+  reset = parallel.to_host(make_reset()(parallel.replicate(state)))
+  assert int(reset.sums.target_tokens) == 0 and float(reset.sums.loss) == 0.0
+  for x, y in zip(jax.tree.leaves(reset.params), jax.tree.leaves(state.params), strict=True):
+    np.testing.assert_array_equal(x, y)

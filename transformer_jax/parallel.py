@@ -1,0 +1,98 @@
+"""Devices and hosts: the only file with `jax.pmap` (floor 2).
+
+Everything above says what happens on one device and which values are summed over all of them.
+"""
+
+import os
+import pathlib
+
+import jax
+import numpy as np
+from flax import jax_utils
+
+_AXIS = "devices"
+
+
+def start_up(coordinator=None, num_processes=None, process_id=None):
+  """Joins the hosts of a run, if there are several, and turns on the persistent compilation cache."""
+  if coordinator is not None:
+    jax.distributed.initialize(coordinator_address=coordinator, num_processes=num_processes, process_id=process_id)
+  cache = os.environ.get("TRANSFORMER_JAX_CACHE") or pathlib.Path.home() / ".cache" / "transformer_jax"
+  jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(cache) / "compiled"))
+  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+  jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def backend():
+  """cpu, gpu or tpu."""
+  return jax.default_backend()
+
+
+def num_devices():
+  """Devices of all hosts."""
+  return jax.device_count()
+
+
+def num_processes():
+  """Hosts of the run, or processes on one host."""
+  return jax.process_count()
+
+
+def is_primary():
+  """Whether this process writes the run's files."""
+  return jax.process_index() == 0
+
+
+def on_devices(function, donate=()):
+  """`function` on every device at once; all arguments and results have a leading axis of local devices."""
+  return jax.pmap(function, axis_name=_AXIS, donate_argnums=donate)
+
+
+def sum_over_devices(tree):
+  """Inside `on_devices`: the sum over all devices of all hosts."""
+  return jax.lax.psum(tree, _AXIS)
+
+
+def device_index():
+  """Inside `on_devices`: this device's number among all."""
+  return jax.lax.axis_index(_AXIS)
+
+
+def replicate(tree):
+  """A copy of the tree for each local device."""
+  return jax_utils.replicate(tree)
+
+
+def to_host(tree):
+  """The first device's copy of a replicated tree, as numpy."""
+  return jax.device_get(jax_utils.unreplicate(tree))
+
+
+def shard_rows(array):
+  """This process's part of the rows of a global array, split over its devices: [local devices, rows, ...].
+
+  Rows are filled up with zeros (padding) to a multiple of the number of devices, so every batch keeps its tokens
+  whatever the number of devices is.
+  """
+  devices, local = jax.device_count(), jax.local_device_count()
+  rows = -(-array.shape[0] // devices) * devices
+  if rows != array.shape[0]:
+    array = np.concatenate([array, np.zeros((rows - array.shape[0], *array.shape[1:]), array.dtype)])
+  split = array.reshape(devices, rows // devices, *array.shape[1:])
+  return split[jax.process_index() * local:][:local]
+
+
+def gather_rows(tree, rows):
+  """The inverse of `shard_rows` for results that all hosts need: numpy arrays of the first `rows` rows."""
+  if jax.process_count() > 1:
+    from jax.experimental import multihost_utils  # pylint: disable=import-outside-toplevel
+    tree = multihost_utils.process_allgather(tree, tiled=True)
+  return jax.tree.map(lambda x: np.asarray(x).reshape(-1, *x.shape[2:])[:rows], tree)
+
+
+def agree_on(value):
+  """The largest of all processes' values of a small integer, for decisions that all must take alike."""
+  if jax.process_count() == 1:
+    return value
+  from jax.experimental import multihost_utils  # pylint: disable=import-outside-toplevel
+  return int(np.max(multihost_utils.process_allgather(np.int32(value))))

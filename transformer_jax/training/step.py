@@ -1,0 +1,118 @@
+"""One update: gradients summed over devices and batches, divided once by the number of target tokens."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from transformer_jax.attention import lengths_of
+from transformer_jax.config import PAD_ID
+from transformer_jax.parallel import device_index, on_devices, sum_over_devices
+from transformer_jax.training.label_smoothing import smoothed_cross_entropy
+from transformer_jax.training.state import Sums, optimizer
+
+
+def dropout_key(seed, step, batch_in_update, device):
+  """The key of one device's dropout for one batch of one update: a pure function of its arguments.
+
+  The generator is the device's own (rbg): on accelerators and CPUs alike it costs a fraction of threefry's.
+  """
+  key = jax.random.key(seed, impl="rbg")
+  for number in (step, batch_in_update, device):
+    key = jax.random.fold_in(key, number)
+  return key
+
+
+def loss_sums(model, params, source_BS, target_BT, smoothing, dropout_rng=None):
+  """(sum of the loss over target tokens, Sums); without an rng, without dropout."""
+  rngs = None if dropout_rng is None else {"dropout": dropout_rng}
+  logits_BTC = model.apply({"params": params}, source_BS, target_BT, deterministic=dropout_rng is None, rngs=rngs)
+  loss_BT, nll_BT = smoothed_cross_entropy(logits_BTC, target_BT, smoothing)
+  is_token_BT = target_BT != PAD_ID
+  loss = jnp.sum(jnp.where(is_token_BT, loss_BT, 0.0))
+  return loss, Sums(loss=loss, nll=jnp.sum(jnp.where(is_token_BT, nll_BT, 0.0)),
+                    source_tokens=jnp.sum(lengths_of(source_BS, PAD_ID)),
+                    target_tokens=jnp.sum(lengths_of(target_BT, PAD_ID)))
+
+
+def gradient_sums(config, model, params, step, batch_in_update, source_BS, target_BT):
+  """(gradients, Sums) of one batch on one device, neither summed over devices nor divided yet."""
+  key = dropout_key(config.train.seed, step, batch_in_update, device_index())
+  loss = lambda p: loss_sums(model, p, source_BS, target_BT, config.train.label_smoothing, key)
+  gradients, sums = jax.grad(loss, has_aux=True)(params)
+  return gradients, sums
+
+
+def apply_gradients(config, state, gradients, sums):
+  """The state after one update from sums over all devices and batches.
+
+  A non-finite loss or gradient leaves parameters, moments and step as they were and is counted.
+  """
+  tokens = jnp.maximum(sums.target_tokens, 1).astype(jnp.float32)
+  gradients = jax.tree.map(lambda g: g / tokens, gradients)
+  grad_norm = optax.tree.norm(gradients)
+  is_finite = jnp.isfinite(grad_norm) & jnp.isfinite(sums.loss)
+  updates, opt_state = optimizer(config).update(gradients, state.opt_state, state.params)
+  keep = lambda new, old: jax.tree.map(lambda n, o: jnp.where(is_finite, n, o), new, old)
+  return state.replace(
+      step=state.step + is_finite, params=keep(optax.apply_updates(state.params, updates), state.params),
+      opt_state=keep(opt_state, state.opt_state), grad_norm=grad_norm,
+      sums=keep(jax.tree.map(jnp.add, state.sums, sums), state.sums), skipped=state.skipped + ~is_finite,
+      skipped_in_a_row=jnp.where(is_finite, 0, state.skipped_in_a_row + 1))
+
+
+def make_train_step(config, model):
+  """A function (replicated state, [(source, target), ...] sharded) -> (replicated state, Progress), for one update.
+
+  Batches of one update may have different shapes. The state that is passed in is donated: it must not be used again.
+  """
+
+  def finish(state, total):
+    state = apply_gradients(config, state, *sum_over_devices(total))
+    return state, Progress(state.step + 0, state.skipped_in_a_row + 0)
+
+  def whole_update(state, source_BS, target_BT):
+    return finish(state, gradient_sums(config, model, state.params, state.step, 0, source_BS, target_BT))
+
+  def add_batch(total, state, batch_in_update, source_BS, target_BT):
+    part = gradient_sums(config, model, state.params, state.step, batch_in_update, source_BS, target_BT)
+    return jax.tree.map(jnp.add, total, part)
+
+  def start(state):
+    return jax.tree.map(jnp.zeros_like, state.params), Sums.zero()
+
+  whole_update, finish_on_devices = on_devices(whole_update, donate=(0,)), on_devices(finish, donate=(0,))
+  add_batch, start = on_devices(add_batch, donate=(0,)), on_devices(start)
+
+  def train_step(state, batches):
+    if len(batches) == 1:
+      return whole_update(state, *batches[0])
+    total = start(state)
+    for number, batch in enumerate(batches):
+      total = add_batch(total, state, np.full(batch[0].shape[0], number, np.int32), *batch)
+    return finish_on_devices(state, total)
+
+  return train_step
+
+
+class Progress(NamedTuple):
+  """What the host may look at while the state, which is donated, moves on."""
+
+  step: jax.Array
+  skipped_in_a_row: jax.Array
+
+
+def make_evaluation_step(model):
+  """A function (replicated params, source, target sharded) -> replicated Sums, without dropout and smoothing."""
+
+  def evaluate(params, source_BS, target_BT):
+    return sum_over_devices(loss_sums(model, params, source_BS, target_BT, 0.0)[1])
+
+  return on_devices(evaluate)
+
+
+def make_reset():
+  """A function that sets the running sums of a replicated state to zero; the state passed in is donated."""
+  return on_devices(lambda state: state.replace(sums=Sums.zero()), donate=(0,))
