@@ -113,7 +113,8 @@ def _paired(hypotheses, references):
   """Both sides as lists of equal, non-zero length; zip would cut the longer one in silence."""
   hypotheses, references = list(hypotheses), list(references)
   if len(hypotheses) != len(references):
-    raise DataError("BLEU", f"{len(hypotheses)} hypotheses beside {len(references)} references", "give one line for each")
+    raise DataError("BLEU", f"{len(hypotheses)} hypotheses beside {len(references)} references",
+                    "give one line for each sentence on both sides")
   if not hypotheses:
     raise DataError("BLEU", "there are no sentences to score", "give at least one line")
   return hypotheses, references

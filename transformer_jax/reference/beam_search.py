@@ -1,4 +1,4 @@
-"""Beam search (Section 6.1) over a Python function, hypothesis by hypothesis, and the exhaustive search it approximates."""
+"""Beam search (Section 6.1) over a Python function, and the exhaustive search that it approximates."""
 
 import numpy as np
 

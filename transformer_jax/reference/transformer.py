@@ -35,7 +35,8 @@ def transformer(params, source_S, target_T, positions="sinusoidal", norm="post")
 def embed(tokens_T, table_CD):
   """Rows of the table times sqrt(d_model) (Section 3.4); PAD is the zero vector."""
   d_model = table_CD.shape[1]
-  return np.stack([np.zeros(d_model) if token == PAD_ID else table_CD[token] * math.sqrt(d_model) for token in tokens_T])
+  vectors = [np.zeros(d_model) if token == PAD_ID else table_CD[token] * math.sqrt(d_model) for token in tokens_T]
+  return np.stack(vectors)
 
 
 def embedding_tables(params):

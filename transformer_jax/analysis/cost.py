@@ -1,0 +1,134 @@
+"""What a model costs, by closed formulas: parameters, floating-point operations, and the paper's training cost.
+
+Here a multiplication and an addition are two operations (FLOP). Lengths are in tokens.
+"""
+
+import math
+
+PARTS = ("embeddings", "output_projection", "positions", "encoder_attention", "encoder_feed_forward", "encoder_norms",
+         "decoder_self_attention", "decoder_cross_attention", "decoder_feed_forward", "decoder_norms")
+
+# Sustained single-precision FLOP per second that the paper assumes of a GPU (Section 6.1, footnote 5).
+PAPER_FLOPS = {"K80": 2.8e12, "K40": 3.7e12, "M40": 6.0e12, "P100": 9.5e12}
+
+
+def attention_parameters(model):
+  """W^Q, W^K, W^V of all heads and W^O, without biases: 2 d h d_k + 2 d h d_v (Section 3.2.2)."""
+  return 2 * model.d_model * model.num_heads * (model.d_k + model.d_v)
+
+
+def feed_forward_parameters(model):
+  """W1, b1, W2, b2: 2 d d_ff + d_ff + d (Section 3.3)."""
+  return 2 * model.d_model * model.d_ff + model.d_ff + model.d_model
+
+
+def parameter_counts(model, source_vocab_size, target_vocab_size):
+  """Parameters of each of PARTS, as a dict; their sum is the model's size.
+
+  Args:
+    model: ModelConfig.
+    source_vocab_size, target_vocab_size: symbols; one matrix, so one number, with embedding_sharing "all".
+  """
+  n, d = model.num_layers, model.d_model
+  norm = 2 * d  # scale and bias
+  final_norm = norm if model.norm == "pre" else 0
+  shared = model.embedding_sharing == "all"
+  return dict(zip(PARTS, (
+      d * (source_vocab_size if shared else source_vocab_size + target_vocab_size),
+      d * target_vocab_size if model.embedding_sharing == "none" else 0,
+      2 * model.max_positions * d if model.positions == "learned" else 0,
+      n * attention_parameters(model), n * feed_forward_parameters(model), n * 2 * norm + final_norm,
+      n * attention_parameters(model), n * attention_parameters(model), n * feed_forward_parameters(model),
+      n * 3 * norm + final_norm), strict=True))
+
+
+def counted_parameters(params):
+  """The same dict, counted in the parameter tree of a model (arrays or their shapes).
+
+  Raises:
+    KeyError: a leaf that belongs to none of PARTS.
+  """
+  counts = dict.fromkeys(PARTS, 0)
+  for path, leaf in _leaves(params):
+    counts[_part(path)] += math.prod(leaf.shape)
+  return counts
+
+
+def _leaves(tree, path=()):
+  if not hasattr(tree, "items"):
+    yield path, tree
+    return
+  for name, subtree in tree.items():
+    yield from _leaves(subtree, (*path, name))
+
+
+def _part(path):
+  """Which of PARTS the leaf at `path` belongs to."""
+  top = path[0]
+  if top.endswith("_embedding"):
+    return "embeddings"
+  if top.endswith("_positions"):
+    return "positions"
+  if top == "output_projection":
+    return top
+  sublayer = path[1] if path[1] == "final_norm" else path[2]
+  if sublayer.endswith("norm"):
+    return f"{top}_norms"
+  return "encoder_attention" if (top, sublayer) == ("encoder", "self_attention") else f"{top}_{sublayer}"
+
+
+def attention_flops(model, num_queries, num_keys):
+  """FLOP of one multi-head attention sub-layer, forward, for one sentence, projections included (Section 3.2.2).
+
+  With h d_k = h d_v = d_model it does not depend on h. The softmax is left out, as is what a mask saves.
+  """
+  d, keys, values = model.d_model, model.num_heads * model.d_k, model.num_heads * model.d_v
+  projections = 2 * d * (num_queries * (keys + values) + num_keys * (keys + values))
+  return projections + 2 * num_queries * num_keys * (keys + values)
+
+
+def training_flops_per_token(model, target_vocab_size, source_length, target_length):
+  """FLOP of training on one token: (per source token, per target token), forward and backward.
+
+  6 for each parameter that the token passes (2 forward, 4 backward), the logits, and attention's two products
+  over sentences of these lengths. The keys and values of the attention to the source are computed on its side.
+  """
+  n, widths = model.num_layers, model.num_heads * (model.d_k + model.d_v)
+  counts = parameter_counts(model, target_vocab_size, target_vocab_size)
+  source_side = model.d_model * widths * n  # W^K and W^V of the decoder's attention over the source
+  encoder = sum(count for part, count in counts.items() if part.startswith("encoder"))
+  decoder = sum(count for part, count in counts.items() if part.startswith("decoder"))
+  per_source = 6 * (encoder + source_side) + 6 * n * source_length * widths
+  per_target = 6 * (decoder - source_side + model.d_model * target_vocab_size)
+  per_target += 6 * n * (target_length + source_length) * widths
+  return per_source, per_target
+
+
+def update_flops(model, target_vocab_size, source_tokens, target_tokens, source_length, target_length):
+  """FLOP of one update on so many tokens in sentences of these lengths."""
+  per_source, per_target = training_flops_per_token(model, target_vocab_size, source_length, target_length)
+  return source_tokens * per_source + target_tokens * per_target
+
+
+def paper_training_cost(seconds, num_gpus, gpu="P100"):
+  """Training cost as Table 2 has it: time x GPUs x the sustained FLOP per second of the GPU (Section 6.1).
+
+  It is what the hardware could have done in that time, not what the model needed: see `update_flops`.
+  """
+  return seconds * num_gpus * PAPER_FLOPS[gpu]
+
+
+def _log(base, x):
+  return math.log(x) / math.log(base)
+
+
+# Table 1, without constants: layer -> (operations per layer, sequential operations, longest path), functions of
+# n (length), d (width), k (kernel width), r (neighbourhood).
+TABLE_1 = {
+    "self-attention": (lambda n, d, k, r: n * n * d, lambda n, d, k, r: 1, lambda n, d, k, r: 1),
+    "recurrent": (lambda n, d, k, r: n * d * d, lambda n, d, k, r: n, lambda n, d, k, r: n),
+    "convolutional": (lambda n, d, k, r: k * n * d * d, lambda n, d, k, r: 1, lambda n, d, k, r: _log(k, n)),
+    "restricted self-attention": (lambda n, d, k, r: r * n * d, lambda n, d, k, r: 1, lambda n, d, k, r: n / r),
+    "separable convolutional": (lambda n, d, k, r: k * n * d + n * d * d, lambda n, d, k, r: 1,
+                                lambda n, d, k, r: _log(k, n)),
+}
