@@ -1,0 +1,144 @@
+"""The model by effect: causality, padding, the cache, the reference, shapes that the paper's table asks for."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from transformer_jax.attention import Mask
+from transformer_jax.config import Config
+from transformer_jax.model.dropout import keep_multiplier
+from transformer_jax.model.positions import sinusoids
+from transformer_jax.model.transformer import Transformer
+from transformer_jax.reference import transformer as in_numpy
+
+SOURCE = np.array([[5, 6, 7, 9, 1, 0], [8, 3, 1, 0, 0, 0]], np.int32)
+TARGET = np.array([[4, 8, 9, 1], [7, 1, 0, 0]], np.int32)
+VARIANTS = {
+    "paper": {},
+    "narrow_keys": dict(num_heads=3, d_k=4, d_v=8),
+    "pre_norm": dict(norm="pre", positions="sinusoidal_concatenated"),
+    "untied_learned": dict(embedding_sharing="none", positions="learned", max_positions=16),
+    "target_tied": dict(embedding_sharing="target", positions="none"),
+}
+
+
+def build(**settings):
+  tiny = dict(num_layers=2, d_model=16, d_ff=24, num_heads=2, d_k=8, d_v=8, attention_kernel="xla", max_length=16)
+  config = Config().replace(**{**tiny, **settings})
+  model = Transformer(config.model, 12, 12)
+  params = jax.jit(model.init)(jax.random.key(3), SOURCE, TARGET)["params"]
+  return config, model, params
+
+
+@pytest.fixture(scope="module", params=VARIANTS)
+def variant(request):
+  return build(**VARIANTS[request.param])
+
+
+def test_logits_are_those_of_the_numpy_loops(variant):
+  config, model, params = variant
+  logits = model.apply({"params": params}, SOURCE, TARGET)
+  for b, (source, target) in enumerate(zip(SOURCE, TARGET, strict=True)):
+    source, target = source[source != 0], target[target != 0]
+    expected = in_numpy.transformer(jax.device_get(params), source, target, config.model.positions, config.model.norm)
+    np.testing.assert_allclose(logits[b, :len(target)], expected, atol=3e-5)
+
+
+def test_one_position_at_a_time_gives_the_same_logits(variant):
+  _, model, params = variant
+  whole = model.apply({"params": params}, SOURCE, TARGET)
+  memory, cache = model.apply({"params": params}, SOURCE, 3, 4, method="start")
+  step = jax.jit(lambda tokens, position, cache: model.apply({"params": params}, tokens, position, cache, memory, method="step"))
+  previous = np.zeros(2, np.int32)
+  for position in range(4):
+    logits, cache = step(np.stack([previous] * 3, 1), position, cache)
+    for hypothesis in range(3):
+      np.testing.assert_allclose(logits[:, hypothesis], whole[:, position], atol=2e-5)
+    # Hypotheses change places; each must go on seeing its own past, which here is the same for all.
+    cache = cache.reorder(jnp.array([[2, 0, 0], [1, 1, 2]]))
+    previous = TARGET[:, position]
+
+
+def test_hypotheses_with_different_pasts_keep_them_when_they_change_places(variant):
+  _, model, params = variant
+  pasts = np.array([[5, 6, 7], [8, 9, 10], [11, 4, 3]], np.int32)  # three hypotheses of one sentence
+  source = SOURCE[:1]
+  memory, cache = model.apply({"params": params}, source, 3, 4, method="start")
+  step = jax.jit(lambda tokens, position, cache: model.apply({"params": params}, tokens, position, cache, memory, method="step"))
+  _, cache = step(np.zeros((1, 3), np.int32), 0, cache)
+  _, cache = step(pasts[None, :, 0], 1, cache)
+  cache = cache.reorder(jnp.array([[2, 2, 0]]))  # places now hold pasts 2, 2, 0
+  logits, _ = step(pasts[None, [2, 1, 0], 1], 2, cache)  # the middle one continues past 2 with past 1's token
+  for place, history in enumerate(([11, 4], [11, 9], [5, 6])):
+    whole = model.apply({"params": params}, source, np.array([[*history, 1]], np.int32))
+    np.testing.assert_allclose(logits[0, place], whole[0, 2], atol=2e-5)
+
+
+def test_no_position_depends_on_later_targets(variant):
+  _, model, params = variant
+  memory = model.apply({"params": params}, SOURCE, method="encode")
+  embedded = model.apply({"params": params}, TARGET, method=lambda m, t: m._target_embedding(t))
+
+  def outputs(x_BTD):
+    return model.apply({"params": params}, x_BTD, method=lambda m, x: m.decoder(x, memory, Mask(causal=True), Mask())[0])
+
+  jacobian = jax.jacobian(lambda x: outputs(x)[0] @ jnp.arange(16.0))(embedded)  # [T, B, T, D]
+  influence = np.abs(np.asarray(jacobian)[:, 0]).sum(-1)
+  assert (influence[np.triu_indices(4, 1)] == 0).all()
+  assert (influence[np.tril_indices(4)] > 0).all()
+
+
+def test_padding_has_no_effect(variant):
+  _, model, params = variant
+  narrow = model.apply({"params": params}, SOURCE, TARGET)
+  wide = model.apply({"params": params}, np.pad(SOURCE, ((0, 2), (0, 4))), np.pad(TARGET, ((0, 2), (0, 3))))
+  np.testing.assert_allclose(wide[:2, :4], narrow, atol=2e-5)
+  assert np.isfinite(wide).all()  # rows of nothing but padding, too
+
+
+def test_kernels_give_the_same_model(variant):
+  config, model, params = variant
+  reference = Transformer(config.replace(attention_kernel="reference").model, 12, 12)
+  np.testing.assert_allclose(model.apply({"params": params}, SOURCE, TARGET),
+                             reference.apply({"params": params}, SOURCE, TARGET), atol=2e-5)
+
+
+def test_attention_weights_are_returned_on_request(variant):
+  config, model, params = variant
+  weights = model.apply({"params": params}, SOURCE, TARGET, method="attention_weights")
+  assert weights["cross"].shape == (2, 2, config.model.num_heads, 4, 6)
+  for name, array in weights.items():
+    np.testing.assert_allclose(np.asarray(array).sum(-1), 1, atol=1e-5, err_msg=name)
+  assert (np.asarray(weights["cross"])[:, 1, :, :, 3:] == 0).all()
+
+
+def test_bfloat16_keeps_parameters_and_logits_in_float32():
+  _, model, params = build(dtype="bfloat16")
+  _, exact_model, _ = build()
+  assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype("float32")}
+  logits = model.apply({"params": params}, SOURCE, TARGET)
+  assert logits.dtype == jnp.float32
+  exact = exact_model.apply({"params": params}, SOURCE, TARGET)
+  assert 0 < float(jnp.abs(logits - exact).max()) < 0.15
+
+
+def test_initial_scale_of_projections_does_not_change_with_heads():
+  for heads in (1, 8):
+    _, _, params = build(d_model=64, num_heads=heads, d_k=64 // heads, d_v=64 // heads)
+    query = params["encoder"]["layer_0"]["self_attention"]["query"]["kernel"]
+    assert float(jnp.std(query)) == pytest.approx((2 / (64 + 64)) ** 0.5, rel=0.05)
+
+
+def test_dropout_rate_and_mean():
+  multiplier = np.asarray(keep_multiplier(jax.random.key(0, impl="rbg"), (400_000,), 0.1))
+  assert (multiplier == 0).mean() == pytest.approx(0.1, abs=0.002)
+  assert multiplier.mean() == pytest.approx(1, abs=0.003)
+
+
+def test_first_encodings():
+  table = sinusoids(50, 512)
+  assert table[7, 4] == pytest.approx(np.sin(7 / 10000 ** (4 / 512)), abs=1e-6)
+  assert table[7, 5] == pytest.approx(np.cos(7 / 10000 ** (4 / 512)), abs=1e-6)
+  concatenated = sinusoids(50, 512, "sinusoidal_concatenated")
+  assert concatenated[7, 255] == pytest.approx(np.sin(7e-4), abs=1e-7)

@@ -1,0 +1,110 @@
+"""Puts the parts together: the only file that knows tokenizers, model, search and devices at once."""
+
+import jax
+import numpy as np
+
+from transformer_jax import parallel
+from transformer_jax.attention import Use, choose_kernel
+from transformer_jax.config import EOS_ID, Config
+from transformer_jax.data.preprocessing import Preprocessor
+from transformer_jax.decoding.beam_search import beam_search
+from transformer_jax.decoding.greedy import greedy_search
+from transformer_jax.decoding.length_penalty import LENGTH_PENALTIES
+from transformer_jax.errors import ConfigError
+from transformer_jax.model.transformer import Transformer
+from transformer_jax.tasks.translation import TranslationTask
+
+
+def build_task(data, tokenizer):
+  """The task of a DataConfig with its tokenizer."""
+  return TranslationTask(data, tokenizer, Preprocessor(data.preprocessing, data.source_language),
+                         Preprocessor(data.preprocessing, data.target_language))
+
+
+def resolve_kernel(config):
+  """`config` with `attention_kernel=auto` replaced by the kernel it stands for here.
+
+  Raises:
+    ConfigError: the named kernel cannot serve this model on this machine.
+  """
+  try:
+    return config.replace(attention_kernel=choose_kernel(config.model.attention_kernel, _use(config.model)))
+  except ValueError as error:
+    raise ConfigError(f"--attention_kernel={config.model.attention_kernel}", str(error), "or use auto") from None
+
+
+def build_model(config, task):
+  """The Linen module. A kernel that this machine lacks is replaced: a run trained elsewhere can be read here."""
+  try:
+    config = resolve_kernel(config)
+  except ConfigError:
+    config = resolve_kernel(config.replace(attention_kernel="auto"))
+  return Transformer(config.model, task.source_vocab_size, task.target_vocab_size)
+
+
+def _use(model):
+  return Use(parallel.backend(), model.dtype, model.d_k, model.d_v, attention_dropout=model.attention_dropout_rate > 0)
+
+
+def parameter_shapes(model):
+  """The parameters as shapes and dtypes, without memory for them."""
+  tokens = jax.ShapeDtypeStruct((1, 2), np.int32)
+  return jax.eval_shape(model.init, jax.random.key(0), tokens, tokens)["params"]
+
+
+def make_search(model, decode, max_length=None):
+  """A function (params, source_BS, max_lengths_B[, min_lengths_B]) -> SearchResult, for one device.
+
+  `max_length` is the room for output tokens; by default the source's padded length + `decode.max_extra_length`.
+  """
+  penalty = lambda lengths: LENGTH_PENALTIES[decode.length_penalty_form](lengths, decode.length_penalty)
+
+  def search(params, source_BS, max_lengths_B, min_lengths_B=None):
+    room = max_length or source_BS.shape[1] + decode.max_extra_length
+    if model.config.positions == "learned":
+      room = min(room, model.config.max_positions)
+    variables = {"params": params}
+    memory, cache = model.apply(variables, source_BS, decode.beam_size, room, method="start")
+
+    def tokens_to_logits(tokens_BM, position, cache):
+      return model.apply(variables, tokens_BM, position, cache, memory, method="step")
+
+    shared = dict(batch_size=source_BS.shape[0], max_length=room, max_lengths_B=max_lengths_B, penalty=penalty,
+                  min_lengths_B=min_lengths_B)
+    if decode.beam_size == 1:
+      return greedy_search(tokens_to_logits, cache, **shared)
+    return beam_search(tokens_to_logits, cache, beam_size=decode.beam_size,
+                       reorder=lambda cache, parents_BM: cache.reorder(parents_BM), **shared)
+
+  return search
+
+
+def make_decode_batch(model, decode):
+  """A function (replicated params) -> decode_batch(source_BS, max_lengths_B) -> SearchResult of numpy arrays, over all devices."""
+  search = parallel.on_devices(make_search(model, decode))
+
+  def with_params(params):
+
+    def decode_batch(source_BS, max_lengths_B):
+      result = search(params, parallel.shard_rows(source_BS), parallel.shard_rows(max_lengths_B))
+      return parallel.gather_rows(result, source_BS.shape[0])
+
+    return decode_batch
+
+  return with_params
+
+
+def longest_source(config):
+  """Source tokens, EOS included, that the model can take in when it translates."""
+  limit = config.decode.max_source_length
+  return min(limit, config.model.max_positions) if config.model.positions == "learned" else limit
+
+
+def cut(tokens, limit):
+  """`tokens` as they are, or their first `limit` - 1 with EOS after them."""
+  return tokens if len(tokens) <= limit else [*tokens[:limit - 1], EOS_ID]
+
+
+def decode_overrides(config, overrides):
+  """`config` with some decoding settings replaced; names that are None keep the run's."""
+  return Config.from_flat({**config.to_flat(), **{name: value for name, value in overrides.items() if value is not None}})

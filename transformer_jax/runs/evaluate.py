@@ -1,0 +1,69 @@
+"""`evaluate`: decodes a test set, scores it, and keeps output and figures in the workdir."""
+
+import json
+import time
+
+from transformer_jax import parallel
+from transformer_jax.data.sources import open_source
+from transformer_jax.data.text import read_lines
+from transformer_jax.errors import ConfigError, DataError
+from transformer_jax.metrics.bleu import test_set_note
+from transformer_jax.runs.translator import Translator
+from transformer_jax.runs.validation import perplexity_of
+from transformer_jax.runs.workdir import Workdir, atomic_write
+
+
+def evaluate(workdir, *, split="test", overrides, source=None, reference=None, data_root=".", step=None):
+  """Scores a split of the run's data, or a pair of files.
+
+  Args:
+    workdir: folder of the run.
+    split: "valid" or "test".
+    overrides: decoding settings that replace the run's (None keeps it).
+    source, reference: files to translate and to compare with, instead of a split.
+    data_root: folder that relative data paths start from.
+    step: checkpoint to use.
+
+  Returns:
+    dict of scores, settings and speed; it also stands in evaluations/, beside the translations.
+  """
+  translator = Translator.load(workdir, step=step, **overrides)
+  sources, references, is_preprocessed, name = _test_set(translator.config.data, split, source, reference, data_root)
+  start = time.perf_counter()
+  hypotheses = translator.translate(sources, is_preprocessed)
+  seconds = time.perf_counter() - start
+  scores = translator.task.score(hypotheses, references, is_preprocessed)
+  nll, tokens = (sum(column) for column in zip(*translator.log_probs(zip(sources, references, strict=True), is_preprocessed)))
+  decode = translator.config.decode
+  exact = sum(h == r for h, r in zip(hypotheses, references, strict=True)) / len(references)
+  result = dict(
+      set=name, sentences=len(references), test_set=test_set_note(len(references)), steps=translator.steps, **scores,
+      exact_match=exact, loss=-nll / tokens, perplexity=perplexity_of(-nll / tokens), beam_size=decode.beam_size, length_penalty=decode.length_penalty,
+      length_penalty_form=decode.length_penalty_form, max_extra_length=decode.max_extra_length, decode_seconds=seconds,
+      sentences_per_second=len(references) / seconds)
+  _keep(workdir, name, translator.steps, hypotheses, result)
+  return result
+
+
+def _test_set(data, split, source, reference, data_root):
+  """(sources, references, whether they are preprocessed already, the set's name)."""
+  if bool(source) != bool(reference):
+    raise ConfigError("--source" if reference else "--reference", "is missing", "give both files, or neither")
+  if source:
+    sources, references = list(read_lines(source)), list(read_lines(reference))
+    if len(sources) != len(references):
+      raise DataError(reference, f"has {len(references)} lines, and {source} has {len(sources)}", "give parallel files")
+    return sources, references, False, "files"
+  pairs = list(open_source(data, data_root).pairs(split))
+  if not pairs:
+    raise DataError(f"--split={split}", "has no sentences", f"set --{split}_source and --{split}_target when training")
+  return [s for s, _ in pairs], [t for _, t in pairs], split in data.preprocessed_splits.split(","), split
+
+
+def _keep(workdir, name, steps, hypotheses, result):
+  if not parallel.is_primary():
+    return
+  folder = Workdir(workdir, primary=True).evaluations
+  stem = f"{folder}/{name}-step{steps[-1]}" + (f"-average{len(steps)}" if len(steps) > 1 else "")
+  atomic_write(f"{stem}.hypotheses.txt", "".join(f"{line}\n" for line in hypotheses))
+  atomic_write(f"{stem}.json", json.dumps(result, indent=1) + "\n")

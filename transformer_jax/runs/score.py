@@ -1,0 +1,27 @@
+"""`score`: log-probability of given translations, and perplexity."""
+
+from transformer_jax.data.text import read_lines
+from transformer_jax.errors import DataError
+from transformer_jax.runs.translator import Translator
+from transformer_jax.runs.validation import perplexity_of
+from transformer_jax.runs.workdir import output_file
+
+
+def score(workdir, source_path, target_path, *, overrides, output_path=None, tokenized_input=False):
+  """Writes one log-probability (nats, EOS included) a line; returns totals.
+
+  Returns:
+    dict with "pairs", "log_prob", "tokens" (EOS included) and "perplexity" per token.
+  """
+  translator = Translator.load(workdir, **overrides)
+  sources, targets = list(read_lines(source_path)), list(read_lines(target_path))
+  if len(sources) != len(targets):
+    raise DataError(target_path, f"has {len(targets)} lines, and {source_path} has {len(sources)}", "give parallel files")
+  if not sources:
+    raise DataError(source_path, "has no lines")
+  total, tokens = 0.0, 0
+  with output_file(output_path) as output:
+    for log_prob, length in translator.log_probs(zip(sources, targets), tokenized_input):
+      output.write(f"{log_prob:.6f}\n")
+      total, tokens = total + log_prob, tokens + length
+  return dict(pairs=len(sources), log_prob=total, tokens=tokens, perplexity=perplexity_of(-total / tokens))

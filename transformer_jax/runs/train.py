@@ -1,0 +1,163 @@
+"""`train`: from a configuration and a workdir to a trained model; the same call again resumes."""
+
+import json
+import os
+
+import jax
+import numpy as np
+from tqdm import tqdm
+
+from transformer_jax import parallel
+from transformer_jax.checkpoints import Checkpoints, WorkdirLock
+from transformer_jax.config import Config
+from transformer_jax.errors import CheckpointError, ConfigError, Interrupted
+from transformer_jax.runs.build import build_model, resolve_kernel
+from transformer_jax.runs.overview import overview
+from transformer_jax.runs.prepare import prepare
+from transformer_jax.runs.signals import StopSignals
+from transformer_jax.runs.validation import Validation, perplexity_of
+from transformer_jax.runs.workdir import TensorBoard, Workdir
+from transformer_jax.training.loop import Hooks, run_updates
+from transformer_jax.training.schedule import noam_schedule
+from transformer_jax.training.state import initial_state
+from transformer_jax.training.step import make_reset, make_train_step
+
+# Settings that may change when a run is resumed: they decide what is reported and kept, not what is computed.
+CHANGEABLE = {"train_steps", "log_every", "evaluate_every", "bleu_sentences", "evaluation_beam_size", "checkpoint_every", "keep_checkpoints",
+              "keep_best", "max_nonfinite_updates", "beam_size", "length_penalty", "length_penalty_form", "max_extra_length",
+              "decode_batch_tokens", "max_source_length", "average_last", "tfds_data_dir"}
+
+
+def train(config, workdir, data_root, *, on_corrupt="refuse", allow_device_change=False):
+  """Trains until `train_steps`, resuming from the workdir's latest checkpoint if there is one.
+
+  Args:
+    config: the Config.
+    workdir: folder of the run.
+    data_root: folder that relative data paths start from.
+    on_corrupt: what to do with a damaged checkpoint: "refuse", or go back to the "previous".
+    allow_device_change: resume on another number of devices (dropout then differs from an uninterrupted run).
+
+  Raises:
+    Interrupted: SIGTERM or Ctrl-C; the state is saved.
+    TransformerJaxError: whatever else stands in the way, by name.
+  """
+  parallel.start_up()
+  folder = Workdir(workdir, primary=parallel.is_primary())
+  with WorkdirLock(workdir, primary=parallel.is_primary()), StopSignals() as signals:
+    config = _agree_with_stored(config, folder)
+    prepared = prepare(config, data_root, folder.tokenizer)
+    model = build_model(config, prepared.task)
+    checkpoints = Checkpoints(folder.checkpoints, config.train.keep_checkpoints, config.train.keep_best, primary=parallel.is_primary())
+    try:
+      run = _Run(config, folder, prepared, model, checkpoints)
+      run.train(signals, on_corrupt, allow_device_change)
+    finally:
+      checkpoints.close()
+
+
+def _agree_with_stored(config, folder):
+  """The configuration to train with, and stored: the given one, with the kernel that was chosen at the start.
+
+  Raises:
+    ConfigError: a setting differs from the run's in a way that would make it another run.
+  """
+  if not folder.has_config():
+    config = resolve_kernel(config)
+    folder.write_config(config.to_flat())
+    return config
+  stored = folder.read_config()
+  if config.model.attention_kernel == "auto":
+    config = config.replace(attention_kernel=stored["attention_kernel"])
+  for name, value in config.to_flat().items():
+    if value != stored[name] and name not in CHANGEABLE:
+      raise ConfigError(f"--{name}={value}", f"the run in {folder.path} was started with {stored[name]}",
+                        "use that value, or another --workdir")
+  folder.write_config(config.to_flat())
+  return config
+
+
+class _Run:
+  """One process's part in a training run."""
+
+  def __init__(self, config, folder, prepared, model, checkpoints):
+    self._config, self._folder, self._prepared, self._checkpoints = config, folder, prepared, checkpoints
+    self._model = model
+    self._validation = Validation(config, model, prepared)
+    self._learning_rate = noam_schedule(config.model.d_model, config.train.warmup_steps, config.train.learning_rate_scale)
+    self._last_score = None
+
+  def train(self, signals, on_corrupt, allow_device_change):
+    """Initialises or restores, trains, and saves on an early stop."""
+    config = self._config
+    state, stream = self._start(on_corrupt, allow_device_change)
+    for line in overview(config, self._prepared, state.params):
+      self._folder.log(line)
+    self._tensorboard = TensorBoard(self._folder.tensorboard, primary=parallel.is_primary())
+    with tqdm(total=config.train.train_steps, initial=int(state.step), unit="update", disable=None, mininterval=1) as self._bar:
+      hooks = Hooks(report=self._report, evaluate=self._evaluate, save=self._save, should_stop=signals.should_stop,
+                    give_up=self._write_batches)
+      state, step, position, is_stopped = run_updates(
+          config, parallel.replicate(state), stream, make_train_step(config, self._model), make_reset(), hooks)
+    if is_stopped:
+      self._save(step, state, position, None)
+    self._checkpoints.wait()
+    self._tensorboard.close()
+    if is_stopped:
+      self._folder.log(f"stopped at step {step} by signal {signals.number}, saved")
+      raise Interrupted(signals.number, step)
+    self._folder.log(f"done: step {step}")
+
+  def _start(self, on_corrupt, allow_device_change):
+    """(state, stream) of step 0, or of the latest checkpoint."""
+    config, prepared = self._config, self._prepared
+    make_state = lambda: initial_state(config, self._model)
+    if not self._checkpoints.steps():
+      self._folder.cut_metrics(0)
+      return jax.jit(make_state)(), prepared.stream
+    like = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), jax.eval_shape(make_state))
+    state, meta, step = self._checkpoints.restore(like, on_corrupt=on_corrupt)
+    self._check_same_data(meta, step)
+    if meta["num_devices"] != parallel.num_devices() and not allow_device_change:
+      raise CheckpointError(f"step {step}", f"was trained on {meta['num_devices']} devices, and here are {parallel.num_devices()}",
+                            "use as many, or --allow_device_change (dropout then differs from an uninterrupted run)")
+    self._folder.cut_metrics(step)
+    self._folder.log(f"resumed at step {step}")
+    return state, prepared.stream_from(meta["data"])
+
+  def _check_same_data(self, meta, step):
+    if meta["data_fingerprint"] != self._prepared.fingerprint:
+      raise CheckpointError(f"step {step}", "the training data or the tokenizer has changed since this checkpoint",
+                            "restore them, or start anew in another --workdir")
+
+  def _report(self, metrics):
+    """A line of metrics for the updates since the last one."""
+    nll = metrics.pop("nll")
+    metrics.update(perplexity=perplexity_of(nll), learning_rate=float(self._learning_rate(max(metrics["step"], 1))))
+    self._write(metrics)
+    self._bar.set_postfix_str(f"loss {metrics['loss']:.3f}, {metrics['target_tokens_per_second']:,.0f} tokens/s", refresh=False)
+    self._bar.update(metrics["step"] - self._bar.n)
+
+  def _evaluate(self, step, state):
+    metrics = self._validation(step, state.params)
+    self._write(metrics)
+    bleu = f", BLEU {metrics['bleu']:.2f}" if "bleu" in metrics else ""
+    self._folder.log(f"step {step}: valid loss {metrics['loss']:.4f}, perplexity {metrics['perplexity']:.3f}{bleu}")
+    return metrics.get("bleu", -metrics["loss"])
+
+  def _write(self, metrics):
+    self._folder.write_metrics(metrics)
+    self._tensorboard.write(metrics)
+
+  def _save(self, step, state, position, score):
+    meta = dict(data=position, data_fingerprint=self._prepared.fingerprint, num_devices=parallel.num_devices(), config=self._config.to_flat())
+    is_regular = step % self._config.train.checkpoint_every == 0 or step == self._config.train.train_steps
+    self._checkpoints.save(step, parallel.to_host(state), meta, score=score, temporary=not is_regular)
+
+  def _write_batches(self, step, batches):
+    """The batches of a non-finite update, for whoever looks into it."""
+    if parallel.is_primary():
+      path = os.path.join(self._folder.path, f"nonfinite_after_step_{step}.json")
+      with open(path, "w", encoding="utf-8") as file:
+        json.dump([dict(source=b.source_BS.tolist(), target=b.target_BT.tolist()) for b in batches], file)
+      self._folder.log(f"the batches of the update after step {step} stand in {path}")

@@ -1,0 +1,51 @@
+"""`translate`: lines in, lines out; line i answers line i, whatever its bytes."""
+
+import sys
+
+from transformer_jax.data.text import decode_line
+from transformer_jax.errors import DataError
+from transformer_jax.runs.translator import Translator
+from transformer_jax.runs.workdir import output_file
+
+
+def translate(workdir, input_path=None, output_path=None, *, overrides, num_best=1, with_scores=False, tokenized_input=False,
+              tokenized_output=False, step=None):
+  """Translates a file or standard input to a file or standard output.
+
+  Args:
+    workdir: folder of the run.
+    input_path, output_path: files; None or "-" is standard input or output.
+    overrides: decoding settings that replace the run's (None keeps it).
+    num_best: lines written for each sentence; with more than one they are "number ||| text ||| log-prob ||| score".
+    with_scores: writes "log-prob<TAB>score<TAB>text".
+    tokenized_input, tokenized_output: the text is, and is to stay, as the run's preprocessing leaves it.
+    step: checkpoint to use.
+  """
+  translator = Translator.load(workdir, step=step, **overrides)
+  name = input_path or "-"
+  warn = lambda number, length: print(f"transformer-jax: {name}:{number}: cut from {length} tokens to --max_source_length="
+                                      f"{translator.config.decode.max_source_length}", file=sys.stderr)
+  detokenize = translator.config.data.preprocessing != "none" and not tokenized_output
+  with _open_input(input_path) as lines, output_file(output_path) as output:
+    answers = translator.n_best(map(decode_line, lines), num_best, tokenized_input, detokenize, warn)
+    for number, n_best in enumerate(answers):
+      output.write(_format(number, n_best, num_best, with_scores))
+      output.flush()
+
+
+def _open_input(path):
+  """Binary lines; only a newline ends one."""
+  if path in (None, "", "-"):
+    return sys.stdin.buffer
+  try:
+    return open(path, "rb")
+  except OSError as error:
+    raise DataError("--input", f"{path} cannot be read: {error.strerror}") from None
+
+
+def _format(number, n_best, num_best, with_scores):
+  if num_best > 1:
+    return "".join(f"{number} ||| {t.text} ||| {t.log_prob:.6f} ||| {t.score:.6f}\n" for t in n_best) or f"{number} |||  ||| 0 ||| 0\n"
+  if with_scores:
+    return f"{n_best[0].log_prob:.6f}\t{n_best[0].score:.6f}\t{n_best[0].text}\n" if n_best else "0\t0\t\n"
+  return f"{n_best[0].text if n_best else ''}\n"

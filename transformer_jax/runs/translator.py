@@ -1,0 +1,151 @@
+"""A trained run, loaded: translates, scores pairs, shows attention. `transformer_jax.load` gives one."""
+
+import collections
+import dataclasses
+
+import jax
+import numpy as np
+
+from transformer_jax import parallel
+from transformer_jax.checkpoints import Checkpoints, average_params
+from transformer_jax.config import PAD_ID, Config
+from transformer_jax.data.tokenizer import load_tokenizer
+from transformer_jax.decoding.generate import generate
+from transformer_jax.errors import CheckpointError
+from transformer_jax.runs.build import build_model, build_task, cut, decode_overrides, longest_source, make_decode_batch, parameter_shapes
+from transformer_jax.runs.workdir import Workdir
+from transformer_jax.training.label_smoothing import smoothed_cross_entropy
+
+
+@dataclasses.dataclass(frozen=True)
+class Translation:
+  """One hypothesis: its text, log-probability in nats (EOS included) and length-penalised score."""
+
+  text: str
+  log_prob: float
+  score: float
+
+
+class Translator:
+  """A model with its task and decoding settings. Make one with `Translator.load`."""
+
+  def __init__(self, config, task, model, params, steps):
+    self.config, self.task, self.model, self.steps = config, task, model, steps
+    self._params = parallel.replicate(params)
+    self._decode_batch = make_decode_batch(model, config.decode)(self._params)
+    self._log_probs = parallel.on_devices(lambda p, s, t: _log_probs(model, p, s, t))
+
+  @classmethod
+  def load(cls, workdir, step=None, **settings):
+    """Loads a run.
+
+    Args:
+      workdir: its folder.
+      step: the checkpoint to take; by default the latest, or the average of the last `average_last`.
+      **settings: decoding settings that override the run's.
+    """
+    parallel.start_up()
+    folder = Workdir(workdir, primary=False)
+    config = decode_overrides(Config.from_flat(folder.read_config()), settings)
+    task = build_task(config.data, load_tokenizer(folder.tokenizer))
+    model = build_model(config, task)
+    checkpoints = Checkpoints(folder.checkpoints, read_only=True)
+    steps = _steps_to_average(checkpoints, config, step, folder.path)
+    return cls(config, task, model, average_params(checkpoints, parameter_shapes(model), steps), steps)
+
+  def translate(self, sentences, is_preprocessed=False, detokenize=False):
+    """The best translation of each sentence, a list of strings; an empty sentence gives an empty one."""
+    return [n_best[0].text if n_best else "" for n_best in self.n_best(sentences, 1, is_preprocessed, detokenize)]
+
+  def n_best(self, sentences, num_best, is_preprocessed=False, detokenize=False, on_cut=lambda number, length: None):
+    """Yields the `num_best` Translations of each sentence, best first, in order; an empty list for an empty one.
+
+    Reads no further ahead than a window, so it serves endless input. `on_cut(number, tokens)` hears of each sentence
+    (counted from 1) that was cut to `max_source_length`.
+    """
+    is_empty = collections.deque()
+
+    def tokens():
+      limit = longest_source(self.config)
+      for number, sentence in enumerate(sentences, 1):
+        source = self.task.encode_source(sentence, is_preprocessed)
+        is_empty.append(len(source) == 1)
+        if len(source) > limit:
+          on_cut(number, len(source))
+        if len(source) > 1:
+          yield cut(source, limit)
+
+    decode = self.config.decode
+    for hypotheses in generate(tokens(), self._decode_batch, batch_tokens=decode.decode_batch_tokens, num_best=num_best,
+                               max_extra_length=decode.max_extra_length, row_multiple=parallel.num_devices()):
+      while is_empty.popleft():
+        yield []
+      yield [Translation(self.task.decode_target(h.tokens, detokenize).replace("\n", " "), h.log_prob, h.score) for h in hypotheses]
+    for _ in is_empty:
+      yield []
+
+  def attention(self, source, target=None, is_preprocessed=False):
+    """All attention weights for a sentence and its translation, or a given target.
+
+    Returns:
+      dict: "source" and "target", the sub-words S and T (EOS included), and float32 arrays "encoder" [N, H, S, S],
+      "decoder" [N, H, T, T], "cross" [N, H, T, S]; row t belongs to the position that predicts target t.
+    """
+    source_S = self.task.encode_source(source, is_preprocessed)
+    target_T = self.task.encode_target(self.translate([source], is_preprocessed)[0] if target is None else target,
+                                       is_preprocessed or target is None)
+    one = jax.device_get(self._params)
+    one = jax.tree.map(lambda x: x[0], one)
+    weights = self.model.apply({"params": one}, np.array([source_S], np.int32), np.array([target_T], np.int32),
+                               method="attention_weights")
+    return dict(source=self.task.source_pieces(source_S), target=self.task.target_pieces(target_T),
+                **{name: np.asarray(array)[:, 0] for name, array in weights.items()})
+
+  def log_probs(self, pairs, is_preprocessed=False):
+    """Yields (log-probability in nats, target tokens with EOS) of each (source, target), in order."""
+    for rows in _windows(pairs, 64):
+      sources = [cut(self.task.encode_source(s, is_preprocessed), longest_source(self.config)) for s, _ in rows]
+      targets = [self.task.encode_target(t, is_preprocessed) for _, t in rows]
+      padded = [_pad(side, 64) for side in (sources, targets)]
+      log_probs_B = parallel.gather_rows(self._log_probs(self._params, *map(parallel.shard_rows, padded)), len(rows))
+      yield from zip(map(float, log_probs_B), map(len, targets), strict=True)
+
+
+def _log_probs(model, params, source_BS, target_BT):
+  """Log-probability of each target given its source, float32 [B]."""
+  logits_BTC = model.apply({"params": params}, source_BS, target_BT)
+  _, nll_BT = smoothed_cross_entropy(logits_BTC, target_BT, 0.0)
+  return -jax.numpy.sum(jax.numpy.where(target_BT != PAD_ID, nll_BT, 0.0), axis=-1)
+
+
+def _windows(items, size):
+  """Lists of up to `size` items."""
+  window = []
+  for item in items:
+    window.append(item)
+    if len(window) == size:
+      yield window
+      window = []
+  if window:
+    yield window
+
+
+def _pad(sequences, rows):
+  """int32 [rows, width]: few shapes, since widths are powers of two."""
+  width = 1 << max(3, (max(map(len, sequences)) - 1).bit_length())
+  padded = np.full((rows, width), PAD_ID, np.int32)
+  for row, sequence in zip(padded, sequences):
+    row[:len(sequence)] = sequence
+  return padded
+
+
+def _steps_to_average(checkpoints, config, step, path):
+  """The checkpoints whose mean is used. A checkpoint that only an interruption made is no part of an average."""
+  steps = checkpoints.steps()
+  if not steps:
+    raise CheckpointError(path, "there is no checkpoint yet", "train first")
+  if step is not None:
+    return [step]
+  train = config.train
+  regular = [s for s in steps if s % train.checkpoint_every == 0 or s == train.train_steps]
+  return regular[-config.decode.average_last:] if config.decode.average_last > 1 and regular else steps[-1:]

@@ -1,0 +1,60 @@
+"""How good the model is on the validation split while it trains: perplexity, and BLEU of real translations."""
+
+import itertools
+import math
+import time
+
+import jax
+import jax.numpy as jnp
+
+from transformer_jax import parallel
+from transformer_jax.decoding.generate import generate
+from transformer_jax.runs.build import cut, decode_overrides, longest_source, make_decode_batch
+from transformer_jax.training.step import make_evaluation_step
+
+
+class Validation:
+  """A function (step, replicated params) -> one line of metrics."""
+
+  def __init__(self, config, model, prepared):
+    self._config = decode_overrides(config, dict(beam_size=config.train.evaluation_beam_size))
+    self._prepared = prepared
+    self._evaluation_step = make_evaluation_step(model)
+    self._decode_batch = make_decode_batch(model, self._config.decode)
+    wanted = config.train.bleu_sentences
+    pairs = list(itertools.islice(prepared.source.pairs("valid"), wanted)) if wanted else []
+    self._sources, self._references = [s for s, _ in pairs], [t for _, t in pairs]
+
+  def __call__(self, step, params):
+    start = time.perf_counter()
+    loss = self.perplexity(params)
+    middle = time.perf_counter()
+    scores = self._bleu(params) if self._sources else {}
+    return dict(step=step, split="valid", **loss, **scores, perplexity_seconds=middle - start,
+                bleu_seconds=time.perf_counter() - middle)
+
+  def perplexity(self, params):
+    """Cross-entropy without smoothing and dropout per token, EOS included, and its exponential (Section 6.2)."""
+    sums = None
+    for source_BS, target_BT in self._prepared.valid_batches():
+      part = self._evaluation_step(params, parallel.shard_rows(source_BS), parallel.shard_rows(target_BT))
+      sums = part if sums is None else jax.tree.map(jnp.add, sums, part)
+    sums = parallel.to_host(sums)
+    nll = float(sums.nll) / int(sums.target_tokens)
+    return dict(loss=nll, perplexity=perplexity_of(nll), source_tokens=int(sums.source_tokens),
+                target_tokens=int(sums.target_tokens))
+
+  def _bleu(self, params):
+    task, is_preprocessed = self._prepared.task, self._prepared.is_preprocessed("valid")
+    limit = longest_source(self._config)
+    tokens = (cut(task.encode_source(text, is_preprocessed), limit) for text in self._sources)
+    best = generate(tokens, self._decode_batch(params), batch_tokens=self._config.decode.decode_batch_tokens,
+                    max_extra_length=self._config.decode.max_extra_length, row_multiple=parallel.num_devices())
+    hypotheses = [task.decode_target(n_best[0].tokens) for n_best in best]
+    scores = task.score(hypotheses, self._references, is_preprocessed)
+    return dict(bleu=scores["bleu"])
+
+
+def perplexity_of(nll):
+  """exp(nll), or infinity where that overflows."""
+  return math.exp(nll) if nll < 700 else math.inf
