@@ -1,0 +1,133 @@
+"""Order, streaming, shapes and limits of `generate`, with a made-up search."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from transformer_jax.config import EOS_ID, PAD_ID
+from transformer_jax.decoding.generate import Hypothesis, generate, plan_batches
+from transformer_jax.decoding.search_state import SearchResult
+
+
+class Echo:
+  """A decode_batch that answers each row with its source, then with its first word, unfinished; a third place is empty."""
+
+  def __init__(self):
+    self.calls = []
+
+  def __call__(self, source_BS, max_lengths_B):
+    self.calls.append((source_BS, max_lengths_B))
+    rows, width = source_BS.shape
+    tokens = np.zeros((rows, 3, width), np.int32)
+    tokens[:, 0], tokens[:, 1, 0] = source_BS, source_BS[:, 0]
+    lengths = np.stack([(source_BS != PAD_ID).sum(1), np.ones(rows, int), np.zeros(rows, int)], axis=1)
+    log_probs = np.tile([-1.0, -2.0, -np.inf], (rows, 1)).astype(np.float32)
+    return SearchResult(tokens, lengths, log_probs, log_probs / 2, np.tile([True, False, False], (rows, 1)))
+
+
+def sentences(count, seed=0, longest=90):
+  rng = np.random.default_rng(seed)
+  lengths = np.minimum(rng.geometric(0.05, count), longest) - 1
+  return [[*rng.integers(2, 1000, n).tolist(), EOS_ID] for n in lengths]
+
+
+def run(sources, decode_batch=None, **options):
+  return generate(sources, decode_batch or Echo(), **{"batch_tokens": 1024, "max_extra_length": 50, **options})
+
+
+def test_ten_thousand_lines_come_back_in_order():
+  sources, echo = sentences(10_000), Echo()
+  answers = list(run(sources, echo))
+  assert [n_best[0].tokens for n_best in answers] == [source[:-1] for source in sources]
+  assert all(len(n_best) == 1 for n_best in answers)
+  shapes = {source_BS.shape for source_BS, _ in echo.calls}
+  assert len(shapes) <= 8, "each shape is compiled"
+  assert all(rows * width <= 1024 for rows, width in shapes)
+  used = sum((source_BS != PAD_ID).any(axis=1).sum() for source_BS, _ in echo.calls)
+  assert used == 10_000
+  assert used > 0.9 * sum(source_BS.shape[0] for source_BS, _ in echo.calls), "rows are wasted"
+  real = sum((source_BS != PAD_ID).sum() for source_BS, _ in echo.calls)
+  assert real > 0.6 * sum(source_BS.size for source_BS, _ in echo.calls), "positions are wasted"
+
+
+def test_nothing_is_read_before_it_is_needed():
+  taken = 0
+
+  def endless():
+    nonlocal taken
+    for source in itertools.cycle(sentences(50)):
+      taken += 1
+      yield source
+
+  answers = run(endless(), window=200)
+  next(answers)
+  assert taken <= 40
+  list(itertools.islice(answers, 500))
+  assert taken <= 501 + 200
+
+
+def test_a_source_that_fails_late_loses_no_earlier_answer():
+  def breaks():
+    yield from sentences(40)
+    raise OSError("gone")
+
+  answers = run(breaks(), window=40)
+  assert len([next(answers) for _ in range(32)]) == 32
+  with pytest.raises(OSError, match="gone"):
+    next(answers)
+
+
+def test_no_lines_no_answers():
+  assert not list(run([]))
+
+
+def test_limits_follow_each_source_and_filling_rows_have_none():
+  echo = Echo()
+  sources = [[5, 6, 7, EOS_ID], [EOS_ID], [8, EOS_ID]]
+  list(run(sources, echo, max_extra_length=3))
+  (source_BS, max_lengths_B), = echo.calls
+  assert source_BS.dtype == max_lengths_B.dtype == np.int32
+  assert source_BS[:3, :4].tolist() == [[5, 6, 7, 1], [8, 1, 0, 0], [1, 0, 0, 0]]  # longest first
+  assert max_lengths_B[:3].tolist() == [6, 4, 3]
+  assert not source_BS[3:].any() and not max_lengths_B[3:].any() and len(max_lengths_B) > 3
+
+
+def test_an_empty_source_is_answered_even_without_room():
+  echo = Echo()
+  assert list(run([[EOS_ID], []], echo, max_extra_length=0)) == [[Hypothesis([], -1.0, -0.5, True)]] * 2
+  assert echo.calls[0][1][:2].tolist() == [1, 1]
+
+
+def test_n_best_leaves_out_empty_places_and_says_what_is_unfinished():
+  (n_best,) = run([[7, 8, EOS_ID]], num_best=10)
+  assert n_best == [Hypothesis([7, 8], -1.0, -0.5, True), Hypothesis([7], -2.0, -1.0, False)]
+  assert all(type(t) is int for t in n_best[0].tokens) and type(n_best[0].score) is float
+
+
+def test_a_search_without_any_output_still_answers():
+  def nothing(source_BS, max_lengths_B):
+    shape = (len(max_lengths_B), 2)
+    none = np.full(shape, -np.inf, np.float32)
+    return SearchResult(np.zeros((*shape, 4), np.int32), np.zeros(shape, np.int32), none, none, np.zeros(shape, bool))
+
+  assert list(run([[4, EOS_ID]], nothing, num_best=2)) == [[Hypothesis([], -np.inf, -np.inf, False)]]
+
+
+@pytest.mark.parametrize("row_multiple", [1, 3, 8])
+def test_rows_are_a_multiple_and_every_sentence_has_one(row_multiple):
+  rng = np.random.default_rng(row_multiple)
+  for count in (1, 5, 400):
+    lengths = rng.integers(0, 300, count).tolist()
+    batches = plan_batches(lengths, 512, row_multiple)
+    assert sorted(i for indices, _ in batches for i in indices) == list(range(count))
+    for indices, (rows, width) in batches:
+      assert rows % row_multiple == 0 and 0 < len(indices) <= rows
+      assert width >= max(lengths[i] for i in indices)
+      assert rows * width <= 512 or rows == row_multiple
+    assert all(len(indices) == rows for indices, (rows, _) in batches[:-1])
+
+
+def test_one_sentence_does_not_pay_for_a_full_batch():
+  (_, (rows, width)), = plan_batches([5], 4096, 1)
+  assert width == 16 and rows <= 32
