@@ -11,7 +11,7 @@ from transformer_jax.decoding.search_state import SearchResult
 
 
 class Echo:
-  """A decode_batch that answers each row with its source, then with its first word, unfinished; a third place is empty."""
+  """A decode_batch that answers each row with its source, then with its first word, unfinished; a third is empty."""
 
   def __init__(self):
     self.calls = []
