@@ -1,0 +1,481 @@
+"""Checkpoints come back bit for bit, or are refused by name; a kill loses nothing; one process holds a workdir."""
+
+import collections
+import json
+import os
+import pathlib
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+
+import flax.struct
+import jax
+import ml_dtypes
+import numpy as np
+import pytest
+
+import transformer_jax
+from transformer_jax.checkpoints import Checkpoints, WorkdirLock, average_params
+from transformer_jax.errors import CheckpointError, WorkdirError
+
+Moments = collections.namedtuple("Moments", "count mean")
+
+
+class State(flax.struct.PyTreeNode):
+  """The kinds of nodes and leaves that a training state has."""
+
+  step: np.ndarray
+  params: dict
+  opt_state: tuple
+  is_done: np.ndarray
+
+
+def make_state(step, width=3):
+  params = {"encoder": {"kernel": np.arange(2 * width, dtype=np.float32).reshape(2, width) / 3 + step,
+                        "bias": (np.arange(width) / 7 + step).astype(ml_dtypes.bfloat16)},
+            "scale": np.float32(step)}
+  return State(np.int32(step), params, ((), Moments(np.int64(step), {"kernel": np.full(width, np.pi * step)})), np.array(True))
+
+
+def meta_of(step):
+  return {"data": {"epoch": 1, "batch": step}, "rate": 0.1 + 0.2}
+
+
+def assert_same(state, expected):
+  assert jax.tree.structure(state) == jax.tree.structure(expected)
+  for leaf, like in zip(jax.tree.leaves(state), jax.tree.leaves(expected)):
+    assert (leaf.dtype, leaf.shape) == (like.dtype, like.shape)
+    assert np.asarray(leaf).tobytes() == np.asarray(like).tobytes()
+
+
+@pytest.fixture
+def folder(tmp_path):
+  return tmp_path / "checkpoints"
+
+
+@pytest.fixture
+def opened(folder):
+  """Opens `folder`; closes what a test has opened."""
+  every = []
+
+  def open_(*args, **settings):
+    every.append(Checkpoints(folder, *args, **settings))
+    return every[-1]
+
+  yield open_
+  for checkpoints in every:
+    checkpoints.close()
+
+
+def save(checkpoints, *steps, **settings):
+  for step in steps:
+    checkpoints.save(step, make_state(step), meta_of(step), **settings)
+  checkpoints.wait()
+
+
+def test_round_trip_is_exact(opened):
+  save(opened(), 7)
+  state, meta, step = opened(read_only=True).restore(jax.eval_shape(lambda: make_state(0)).replace(
+      opt_state=make_state(0).opt_state))  # eval_shape has no 64 bits
+  assert_same(state, make_state(7))
+  assert (meta, step) == (meta_of(7), 7)
+
+
+def test_latest_or_the_named_step_is_restored(opened):
+  checkpoints = opened()
+  assert (checkpoints.steps(), checkpoints.latest_step(), checkpoints.best_step()) == ([], None, None)
+  save(checkpoints, 2, 10)
+  assert (checkpoints.steps(), checkpoints.latest_step()) == ([2, 10], 10)
+  assert checkpoints.restore(make_state(0))[2] == 10
+  assert_same(checkpoints.restore(make_state(0), step=2)[0], make_state(2))
+
+
+def test_a_reader_needs_no_folder_and_writes_nothing(folder, opened):
+  reader = opened(read_only=True)
+  assert reader.steps() == []
+  reader.save(1, make_state(1), {})
+  opened(primary=False).save(1, make_state(1), {})
+  assert not folder.exists()
+  with pytest.raises(CheckpointError, match="there is no checkpoint"):
+    reader.restore(make_state(0))
+
+
+def test_missing_step_is_named(opened):
+  save(opened(), 3, 4)
+  with pytest.raises(CheckpointError, match="no checkpoint of step 5; there are 3, 4"):
+    opened(read_only=True).restore_params(make_state(0).params, 5)
+
+
+def test_last_and_best_are_kept(opened):
+  checkpoints = opened(2, 1)
+  for step, score in [(1, 5.0), (2, 9.0), (3, None), (4, float("nan")), (5, 7.0)]:
+    save(checkpoints, step, score=score)
+  assert checkpoints.steps() == [2, 4, 5]
+  assert (checkpoints.scores(), checkpoints.best_step()) == ({2: 9.0, 5: 7.0}, 2)
+  save(checkpoints, 6, score=9.0)
+  assert checkpoints.steps() == [2, 5, 6]  # the earliest of equals stays the best
+
+
+def test_no_best_is_kept_unless_asked_for(opened):
+  checkpoints = opened(1, 0)
+  for step in (1, 2):
+    save(checkpoints, step, score=-step)
+  assert checkpoints.steps() == [2]
+
+
+def test_temporary_step_goes_with_the_next_and_displaces_none(opened):
+  checkpoints = opened(2, 1)
+  save(checkpoints, 1, 2)
+  save(checkpoints, 3, score=99, temporary=True)
+  assert checkpoints.steps() == [1, 2, 3]
+  assert checkpoints.scores() == {}
+  save(checkpoints, 4)
+  assert checkpoints.steps() == [2, 4]
+
+
+def test_a_step_that_is_there_is_left_alone(folder, opened):
+  checkpoints = opened()
+  save(checkpoints, 1, score=3.0)
+  before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+  save(checkpoints, 1, temporary=True)
+  assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+
+
+def test_meta_that_is_no_json_is_refused_at_once(opened):
+  with pytest.raises(TypeError):
+    opened().save(1, make_state(1), {"array": np.ones(2)})
+
+
+def damages(content):
+  yield "empty", b""
+  yield "cut", content[:-1]
+  yield "zeroed", bytes(len(content))
+  yield "longer", content + b"\0"
+  for place in (0, len(content) // 2, len(content) - 1):
+    yield f"bit flipped at {place}", content[:place] + bytes([content[place] ^ 4]) + content[place + 1:]
+
+
+def test_every_damage_to_every_file_is_refused_by_name(folder, opened):
+  save(opened(), 20)
+  reader, tried = opened(read_only=True), 0
+  for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+    whole = path.read_bytes()
+    for damage, content in damages(whole):
+      path.write_bytes(content)
+      for read in (lambda: reader.restore(make_state(0)), lambda: reader.restore_params(make_state(0).params)):
+        with pytest.raises(CheckpointError, match="/20/.*; ") as error:
+          read()
+        assert path.name in str(error.value) or path.name == "SHA256SUMS", (path, damage)
+        tried += 1
+    path.unlink()
+    with pytest.raises(CheckpointError, match=re.escape(str(path))):
+      reader.restore(make_state(0))
+    path.write_bytes(whole)
+  assert tried > 100
+  assert_same(reader.restore(make_state(0))[0], make_state(20))
+
+
+def test_a_file_too_many_is_refused(folder, opened):
+  save(opened(), 20)
+  (folder / "20" / "state" / "d" / "added").write_bytes(b"x")
+  with pytest.raises(CheckpointError, match="added: is not in SHA256SUMS"):
+    opened(read_only=True).restore(make_state(0))
+
+
+def test_a_renamed_step_is_refused(folder, opened):
+  save(opened(), 20)
+  (folder / "20").rename(folder / "30")
+  with pytest.raises(CheckpointError, match="belongs to step 20, not 30"):
+    opened(read_only=True).restore(make_state(0))
+
+
+def damage(folder, step):
+  path = folder / str(step) / "meta.json"
+  path.write_bytes(path.read_bytes().replace(b'"epoch"', b'"epoxy"'))
+
+
+def test_previous_is_taken_only_when_asked_for(folder, opened):
+  save(opened(), 10, 20, 30)
+  damage(folder, 30)
+  damage(folder, 20)
+  reader = opened(read_only=True)
+  with pytest.raises(CheckpointError, match="/30/meta.json.*--on_corrupt=previous"):
+    reader.restore(make_state(0))
+  state, meta, step = reader.restore(make_state(0), on_corrupt="previous")
+  assert_same(state, make_state(10))
+  assert (meta, step) == (meta_of(10), 10)
+  assert ["/30/" in str(reader.passed_over[0]), "/20/" in str(reader.passed_over[1])] == [True, True]
+  assert reader.steps() == [10, 20, 30]
+
+
+def test_a_writer_that_goes_back_does_the_damaged_steps_again(folder, opened):
+  save(opened(), 10, 20)
+  damage(folder, 20)
+  writer = opened()
+  assert writer.restore(make_state(0), on_corrupt="previous")[2] == 10
+  save(writer, 20)
+  assert_same(opened(read_only=True).restore(make_state(0))[0], make_state(20))
+
+
+def test_nothing_is_removed_when_all_are_damaged(folder, opened):
+  save(opened(), 10, 20)
+  damage(folder, 10)
+  damage(folder, 20)
+  with pytest.raises(CheckpointError, match="/20/meta.json.*start anew"):
+    opened().restore(make_state(0), on_corrupt="previous")
+  assert opened().steps() == [10, 20]
+
+
+@pytest.mark.parametrize("change, message", [
+    (dict(params=make_state(0, width=4).params),
+     r"params/encoder/bias is bfloat16\[3\] in the checkpoint, and bfloat16\[4\] in this model"),
+    (dict(step=np.int64(0)), r"step is int32\[\] in the checkpoint, and int64\[\]"),
+    (dict(params={**make_state(0).params, "new": np.zeros(1)}), r"params/new is missing in the checkpoint, and float64\[1\]"),
+    (dict(is_done=()), r"is_done is bool\[\] in the checkpoint, and missing in this model"),
+])
+def test_another_model_is_refused_by_leaf(folder, opened, change, message):
+  save(opened(), 10, 20)
+  for on_corrupt in ("refuse", "previous"):  # another model is no damage
+    with pytest.raises(CheckpointError, match=f"/20: {message}"):
+      opened().restore(make_state(0).replace(**change), on_corrupt=on_corrupt)
+  assert opened().steps() == [10, 20]
+
+
+def test_parameters_alone(opened):
+  save(opened(), 10, 20)
+  reader, like = opened(read_only=True), jax.eval_shape(lambda: make_state(0).params)
+  assert_same(reader.restore_params(like), make_state(20).params)
+  assert_same(reader.restore_params(like, 10), make_state(10).params)
+  with pytest.raises(CheckpointError, match=r"/20: encoder/bias is bfloat16\[3\] in the checkpoint, and bfloat16\[5\]"):
+    reader.restore_params(make_state(0, width=5).params)
+
+
+def test_parameters_of_a_plain_dict(opened):
+  checkpoints = opened()
+  checkpoints.save(1, {"params": {"w": np.ones(2)}, "other": [np.zeros(1), np.zeros(2)]}, {})
+  assert_same(checkpoints.restore_params({"w": np.zeros(2)}), {"w": np.ones(2)})
+
+
+def test_average_is_computed_in_float64(opened):
+  checkpoints = opened()
+  like = {"w": jax.ShapeDtypeStruct((2,), np.float32), "b": jax.ShapeDtypeStruct((), ml_dtypes.bfloat16)}
+  values = [(1e8, 1.0), (-1e8, 2.0), (1.0, 4.5)]
+  for step, (w, b) in enumerate(values):
+    params = {"w": np.array([w, w], np.float32), "b": np.array(b, ml_dtypes.bfloat16)}
+    checkpoints.save(step, {"params": params}, {})
+  checkpoints.wait()
+  mean = average_params(checkpoints, like, [0, 1, 2])
+  assert_same(mean, {"w": np.full(2, np.float32(1 / 3)), "b": np.array(2.5, ml_dtypes.bfloat16)})
+  assert_same(average_params(checkpoints, like, [2]), checkpoints.restore_params(like, 2))
+  with pytest.raises(CheckpointError, match="no checkpoint of step 9"):
+    average_params(checkpoints, like, [0, 9])
+
+
+def test_names_and_arrays_without_a_template(opened):
+  save(opened(), 5)
+  arrays, meta, step = opened(read_only=True).read()
+  assert sorted(arrays) == ["is_done", "opt_state/1/count", "opt_state/1/mean/kernel", "params/encoder/bias",
+                            "params/encoder/kernel", "params/scale", "step"]
+  np.testing.assert_array_equal(arrays["opt_state/1/mean/kernel"], make_state(5).opt_state[1].mean["kernel"])
+  assert (meta, step) == (meta_of(5), 5)
+
+
+def test_full_disk_shows_at_the_next_call_and_loses_nothing(folder, opened, monkeypatch):
+  checkpoints = opened(1, 0)
+  save(checkpoints, 1)
+  with monkeypatch.context() as patch:
+    patch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9, 1000))
+    checkpoints.save(2, make_state(2), {})
+    with pytest.raises(WorkdirError, match="/2: cannot be written: No space left on device.*free some space"):
+      checkpoints.save(3, make_state(3), {})
+  assert os.listdir(folder) == ["1"]
+  save(checkpoints, 4)
+  assert checkpoints.steps() == [4]
+
+
+@pytest.mark.parametrize("error, expected", [
+    (ValueError("RESOURCE_EXHAUSTED: write failed: No space left on device [os_error_code='28']"), WorkdirError),
+    (OSError(5, "Input/output error"), WorkdirError), (ValueError("a bug"), ValueError)])
+def test_failures_of_orbax_show_as_what_they_are(folder, opened, monkeypatch, error, expected):
+
+  def fail(*_, **__):
+    raise error
+
+  checkpoints = opened()
+  save(checkpoints, 1)
+  monkeypatch.setattr("orbax.checkpoint.Checkpointer.save", fail)
+  checkpoints.save(2, make_state(2), {})
+  with pytest.raises(expected):
+    checkpoints.wait()
+  assert os.listdir(folder) == ["1"]
+
+
+def test_a_folder_that_cannot_be_made(tmp_path):
+  (tmp_path / "file").write_text("")
+  with pytest.raises(WorkdirError, match="cannot be written"):
+    Checkpoints(tmp_path / "file" / "checkpoints")
+
+
+def test_opening_for_writing_removes_litter_and_nothing_else(folder, opened):
+  save(opened(), 1)
+  for name in ("writing-2", "deleting-0", "mine"):
+    shutil.copytree(folder / "1", folder / name)
+  opened(read_only=True)
+  assert len(os.listdir(folder)) == 4
+  assert opened().steps() == [1]
+  assert sorted(os.listdir(folder)) == ["1", "mine"]
+
+
+def test_a_step_deleted_while_it_is_read_is_said_so(folder, opened, monkeypatch):
+  save(opened(), 1)
+  reader = opened(read_only=True)
+  monkeypatch.setattr("transformer_jax.checkpoints._read_arrays",
+                      lambda *_: shutil.rmtree(folder / "1") or os.stat(folder / "1"))
+  with pytest.raises(CheckpointError, match="deleted while it was read"):
+    reader.restore_params(make_state(0).params)
+
+
+# Each child is forked before jax has started threads, saves steps without end, and is killed: at a point in `save`
+# that is counted out, then at random times. A line of output is a step whose `wait` has returned.
+_KILLED = """
+  import os, random, signal, sys, time
+  import numpy as np
+  from transformer_jax import checkpoints as module
+
+  def state(step):
+    return {"params": {"w": np.full((100, 100), step, np.float32)}, "step": np.int32(step)}
+
+  def run(kill_at):
+    calls = 0
+    def counted(function):
+      def call(*args, **kwargs):
+        nonlocal calls
+        calls += 1
+        if calls == kill_at:
+          os.kill(os.getpid(), signal.SIGKILL)
+        return function(*args, **kwargs)
+      return call
+    checkpoints = module.Checkpoints(sys.argv[1], 2, 0)
+    start = (checkpoints.latest_step() or 0) + 1
+    if kill_at:
+      for name in ("mkdir", "write_text", "rename"):
+        setattr(module.pathlib.Path, name, counted(getattr(module.pathlib.Path, name)))
+      module.shutil.rmtree = counted(module.shutil.rmtree)
+      module._flush_one = counted(module._flush_one)
+    for step in range(start, 1000):
+      checkpoints.save(step, state(step), {"step": step})
+      checkpoints.wait()
+      os.write(1, b"saved %d\\n" % step)
+
+  random.seed(5)
+  for kill_at in [*range(1, 40, 3), *[0] * 12]:
+    child = os.fork()
+    if not child:
+      run(kill_at)
+    if not kill_at:
+      time.sleep(random.uniform(0.1, 0.5))
+      os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    os.write(1, b"killed\\n")
+    latest = module.Checkpoints(sys.argv[1], read_only=True).latest_step()
+    os.write(1, b"latest %d\\n" % (latest or 0))
+    for name in os.listdir(sys.argv[1]):
+      if name.isdecimal():
+        module._verify(module.pathlib.Path(sys.argv[1], name))
+"""
+
+
+def python(code, *args):
+  """Starts Python on indented code, with the package under test."""
+  environment = {**os.environ, "PYTHONPATH": str(pathlib.Path(transformer_jax.__file__).parents[1])}
+  return subprocess.Popen([sys.executable, "-c", textwrap.dedent(code), *map(str, args)], stdout=subprocess.PIPE, text=True,
+                          env=environment)
+
+
+def test_killed_at_any_moment_the_last_saved_step_is_there(folder, opened):
+  process = python(_KILLED, folder)
+  lines = process.communicate(timeout=120)[0].split("\n")
+  assert process.returncode == 0
+  saved = kills = 0
+  for word, number in (line.split() for line in lines if line not in ("", "killed")):
+    if word == "saved":
+      saved = int(number)
+    else:
+      assert int(number) in (saved, saved + 1)  # killed between the rename and the report
+      saved, kills = int(number), kills + 1
+  assert kills == 25 and saved > 3
+  state, meta, step = opened(2, 0).restore({"params": {"w": np.zeros((100, 100), np.float32)}, "step": np.int32(0)})
+  assert (step, meta) == (saved, {"step": saved})
+  np.testing.assert_array_equal(state["params"]["w"], saved)
+  assert all(name.isdecimal() for name in os.listdir(folder))
+
+
+_TWO_PROCESSES = """
+  import sys
+  import jax, numpy as np
+  from jax.experimental import multihost_utils
+  jax.distributed.initialize("localhost:" + sys.argv[2], 2, int(sys.argv[3]))
+  from transformer_jax.checkpoints import Checkpoints
+  checkpoints = Checkpoints(sys.argv[1], 2, 0, primary=jax.process_index() == 0)
+  for step in (1, 2, 3):
+    checkpoints.save(step, {"params": np.full(3, step)}, {})
+  checkpoints.wait()
+  multihost_utils.sync_global_devices("saved")
+  for _ in range(1 + jax.process_index()):  # each process reads when and as often as it likes
+    state, _, step = checkpoints.restore({"params": np.zeros(3, int)})
+  print(step, state["params"].sum(), checkpoints.steps())
+"""
+
+
+def test_of_two_processes_one_writes_and_both_read(folder, free_port):
+  both = [python(_TWO_PROCESSES, folder, free_port, number) for number in (0, 1)]
+  for process in both:
+    assert process.communicate(timeout=100)[0].strip().endswith("3 9 [2, 3]")
+
+
+@pytest.fixture
+def free_port():
+  with socket.socket() as probe:
+    probe.bind(("localhost", 0))
+    return probe.getsockname()[1]
+
+
+_HOLDER = """
+  import sys, time
+  from transformer_jax.checkpoints import WorkdirLock
+  with WorkdirLock(sys.argv[1]):
+    print("held", flush=True)
+    time.sleep(100)
+"""
+
+
+def test_a_second_process_is_refused_until_the_first_is_dead(tmp_path):
+  holder = python(_HOLDER, tmp_path / "run")
+  try:
+    assert holder.stdout.readline() == "held\n"
+    with pytest.raises(WorkdirError, match=f"run/lock: process {holder.pid} on .* is training here"):
+      with WorkdirLock(tmp_path / "run"):
+        pass
+    with WorkdirLock(tmp_path / "run", primary=False):
+      pass
+  finally:
+    os.kill(holder.pid, signal.SIGKILL)
+    holder.wait()
+  with WorkdirLock(tmp_path / "run"):
+    assert f"process {os.getpid()} on" in (tmp_path / "run" / "lock").read_text()
+    with pytest.raises(WorkdirError, match=f"process {os.getpid()} on"):
+      with WorkdirLock(tmp_path / "run"):
+        pass
+  with WorkdirLock(tmp_path / "run"):
+    pass
+
+
+def test_sums_are_what_sha256sum_reads(folder, opened):
+  save(opened(), 1)
+  assert json.loads((folder / "1" / "meta.json").read_text())["meta"] == meta_of(1)
+  if shutil.which("sha256sum"):
+    subprocess.run(["sha256sum", "--check", "--strict", "SHA256SUMS"], cwd=folder / "1", check=True, capture_output=True)

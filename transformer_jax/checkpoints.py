@@ -1,0 +1,410 @@
+"""Checkpoints that are whole or absent, checked before they are trusted; and the lock of a workdir (floor 2).
+
+Orbax writes the arrays; this file decides when they count. A step is written to `writing-<step>/`, listed with the
+SHA-256 of every file in it, flushed to disk, and only then renamed to `<step>/`; older steps go after that, by a rename
+to `deleting-<step>/` first. A process killed at any moment therefore leaves whole steps, and folders under these two
+names, which the next opening for writing removes. Orbax restores a flipped bit in silence, so every file is compared
+with the list before it is read.
+
+    <step>/state/        the arrays, an orbax PyTree
+    <step>/meta.json     step, score, whether it is temporary, and the caller's JSON
+    <step>/SHA256SUMS    as `sha256sum` writes it
+"""
+
+import concurrent.futures
+import fcntl
+import hashlib
+import json
+import math
+import os
+import pathlib
+import shutil
+import socket
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from transformer_jax.errors import CheckpointError, WorkdirError
+
+_LIST = "SHA256SUMS"
+_WRITING, _DELETING = "writing-", "deleting-"
+
+
+class Checkpoints:
+  """The checkpoints of a run. One process writes them; any may read them, also while they are written."""
+
+  def __init__(self, folder, keep_last=5, keep_best=1, *, read_only=False, primary=True):
+    """Opens a folder of checkpoints.
+
+    Args:
+      folder: made if it is missing, unless read only.
+      keep_last: latest steps kept, not counting temporary ones.
+      keep_best: steps with the highest scores kept besides.
+      read_only: nothing is changed, so no lock is needed.
+      primary: whether this process of the run writes; the others' `save` does nothing.
+
+    Raises:
+      WorkdirError: the folder cannot be made, or a killed process's litter cannot be removed.
+    """
+    self._folder = pathlib.Path(folder).absolute()
+    self._keep_last, self._keep_best = keep_last, keep_best
+    self._is_writer = primary and not read_only
+    self._writing = None  # future of the save under way
+    self._pool = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="checkpoints")
+    self.passed_over = []  # the errors of the steps that the last `restore` found damaged and went past
+    if self._is_writer:
+      try:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        for path in self._folder.iterdir():
+          if path.name.startswith((_WRITING, _DELETING)):
+            shutil.rmtree(path)
+      except OSError as error:
+        raise _not_written(self._folder, error) from None
+
+  def steps(self):
+    """The steps that are there, ascending; whether they are undamaged is seen when one is read."""
+    names = os.listdir(self._folder) if self._folder.is_dir() else []
+    return sorted(int(name) for name in names if name.isdecimal() and str(int(name)) == name)
+
+  def latest_step(self):
+    """The last step, or None."""
+    return max(self.steps(), default=None)
+
+  def scores(self):
+    """step -> score, of the steps that have a finite one and are not temporary."""
+    infos = {step: self._info(step) for step in self.steps()}
+    return {step: info["score"] for step, info in infos.items() if info["score"] is not None and not info["temporary"]}
+
+  def best_step(self):
+    """The step with the highest score, the earliest of equals, or None."""
+    return next(iter(_best_first(self.scores())), None)
+
+  def save(self, step, state, meta, score=None, temporary=False):
+    """Saves in the background; first waits for a save that is still under way.
+
+    A step that is there already is left as it is: an update is a pure function of the state before it, so it holds
+    the same.
+
+    Args:
+      step: updates done, an int.
+      state: pytree of host arrays, which must not be changed afterwards.
+      meta: what else is needed to go on, as JSON takes it.
+      score: the higher the better; None or a number that is not finite: no candidate for the best.
+      temporary: kept only until a later step is saved, and not counted among the last.
+
+    Raises:
+      WorkdirError: this save cannot begin, or the one before it failed; a full disk, mostly.
+    """
+    self.wait()
+    if not self._is_writer or step in self.steps():
+      return
+    score = float(score) if score is not None and math.isfinite(score) else None
+    info = json.dumps(dict(step=int(step), score=score, temporary=temporary, meta=meta))
+    self._writing = self._pool.submit(self._write, int(step), jax.tree.map(np.asarray, state), info)
+
+  def wait(self):
+    """Returns once the last save is on disk; raises what went wrong with it."""
+    writing, self._writing = self._writing, None
+    if writing is not None:
+      writing.result()
+
+  def close(self):
+    """Waits, and ends the background thread."""
+    try:
+      self.wait()
+    finally:
+      self._pool.shutdown()
+
+  def restore(self, like, step=None, on_corrupt="refuse"):
+    """Reads a whole state.
+
+    Args:
+      like: pytree of leaves with shape and dtype that the state must have.
+      step: by default the latest.
+      on_corrupt: "refuse" a damaged checkpoint, or go back to the "previous" undamaged one; what was passed over
+        then stands in `passed_over`, and a writer removes it, since these steps are done again.
+
+    Returns:
+      (the state with numpy leaves, the `meta` it was saved with, its step).
+
+    Raises:
+      CheckpointError: there is none, it is damaged (names step and file), or it does not fit (names the leaf).
+    """
+    step = self._existing(step)
+    candidates = [s for s in reversed(self.steps()) if s <= step]
+    self.passed_over = []
+    for number, candidate in enumerate(candidates):
+      try:
+        arrays, meta, _ = self.read(candidate)
+      except _Damaged as error:
+        self.passed_over.append(error)
+        if on_corrupt == "previous":
+          continue
+        raise CheckpointError(error.where, error.problem, _remedy(is_oldest=candidate == candidates[-1])) from None
+      state = _fit(like, arrays, self._folder / str(candidate))
+      if self._is_writer:
+        for damaged in candidates[:number]:
+          self._delete(damaged)
+      return state, meta, candidate
+    newest = self.passed_over[0]
+    raise CheckpointError(newest.where, newest.problem, "none before it is whole: start anew in another --workdir")
+
+  def restore_params(self, like_params, step=None):
+    """The numpy parameters of a step (the latest by default), without reading the rest of its state.
+
+    Raises:
+      CheckpointError: as `restore`.
+    """
+    step = self._existing(step)
+    arrays, _, _ = self.read(step, "params")
+    params = {name.removeprefix("params/"): array for name, array in arrays.items()}
+    return _fit(like_params, params, self._folder / str(step))
+
+  def read(self, step=None, part=""):
+    """A state without a template: (name -> numpy array, meta, step); names are the pytree's keys, joined by "/".
+
+    Args:
+      step: by default the latest.
+      part: a key at the top of the state, such as "params": only the arrays under it.
+
+    Raises:
+      CheckpointError: there is no such step, or it is damaged.
+    """
+    step = self._existing(step)
+    path = self._folder / str(step)
+    try:
+      _verify(path)
+      info = json.loads((path / "meta.json").read_bytes())
+      if info["step"] != step:
+        raise _Damaged(path / "meta.json", f"belongs to step {info['step']}, not {step}")
+      return _read_arrays(path / "state", part), info["meta"], step
+    except Exception:
+      if not path.is_dir():  # a run that is training deletes its older steps
+        raise _Damaged(path, "was deleted while it was read") from None
+      raise
+
+  def _existing(self, step):
+    """`step`, or the latest, once a save under way is done; CheckpointError if it is not there."""
+    self.wait()
+    steps = self.steps()
+    if not steps:
+      raise CheckpointError(self._folder, "there is no checkpoint", "train first")
+    if step is not None and step not in steps:
+      raise CheckpointError(self._folder, f"there is no checkpoint of step {step}",
+                            f"there are {', '.join(map(str, steps))}")
+    return steps[-1] if step is None else step
+
+  def _info(self, step):
+    """Score and kind of a step, for choosing among steps; a damaged one has no score (reading it is refused)."""
+    try:
+      info = json.loads((self._folder / str(step) / "meta.json").read_bytes())
+      return dict(score=None if info["score"] is None else float(info["score"]), temporary=bool(info["temporary"]))
+    except (OSError, ValueError, KeyError, TypeError):
+      return dict(score=None, temporary=False)
+
+  def _write(self, step, state, info):
+    """In the background: the whole life of a save, ending with the clean-up of older steps."""
+    path = self._folder / f"{_WRITING}{step}"
+    try:
+      self._check_room(state)
+      shutil.rmtree(path, ignore_errors=True)
+      path.mkdir()
+      with _orbax() as writer:
+        writer.save(path / "state", args=ocp.args.PyTreeSave(state))
+      (path / "meta.json").write_text(info, encoding="utf-8")
+      (path / _LIST).write_text(_as_list(_sums(path)), encoding="utf-8")
+      _flush(path)
+      path.rename(self._folder / str(step))
+      _flush_one(self._folder)
+      self._delete_old(step)
+    except (OSError, ValueError) as error:
+      shutil.rmtree(path, ignore_errors=True)
+      # TensorStore reports failed writes as ValueError.
+      if isinstance(error, OSError) or "os_error_code" in str(error):
+        raise _not_written(self._folder / str(step), error) from None
+      raise
+
+  def _check_room(self, state):
+    """Notices a full disk before orbax does, which would print a traceback for every array."""
+    needed = int(1.02 * sum(leaf.nbytes for leaf in jax.tree.leaves(state))) + 2**18
+    free = shutil.disk_usage(self._folder).free
+    if free < needed:
+      raise OSError(None, f"No space left on device: {needed:,} bytes needed, {free:,} free")
+
+  def _delete_old(self, latest):
+    """Removes what `keep_last` and `keep_best` do not keep; `latest` always stays."""
+    regular = [step for step in self.steps() if not self._info(step)["temporary"]]
+    keep = {latest, *regular[-self._keep_last:], *_best_first(self.scores())[:self._keep_best]}
+    for step in set(self.steps()) - keep:
+      self._delete(step)
+
+  def _delete(self, step):
+    rubbish = self._folder / f"{_DELETING}{step}"
+    (self._folder / str(step)).rename(rubbish)
+    shutil.rmtree(rubbish)
+
+
+class WorkdirLock:
+  """While entered, no other process can enter it for the same workdir. The kernel drops it when the process dies."""
+
+  def __init__(self, workdir, *, primary=True):
+    self._path, self._primary, self._file = pathlib.Path(workdir) / "lock", primary, None
+
+  def __enter__(self):
+    if self._primary:
+      try:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = open(self._path, "a+", encoding="utf-8")  # not "w": it would wipe out the holder's name
+        fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self._file.truncate(0)
+        self._file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+        self._file.flush()
+      except BlockingIOError:
+        holder = self._path.read_text(encoding="utf-8", errors="replace").strip() or "another process"
+        self._file.close()
+        raise WorkdirError(self._path, f"{holder} is training here",
+                           "wait for it, stop it, or use another --workdir") from None
+      except OSError as error:
+        raise _not_written(self._path, error) from None
+    return self
+
+  def __exit__(self, *_):
+    if self._file is not None:
+      self._file.close()
+
+
+def average_params(checkpoints, like_params, steps):
+  """The mean of the parameters of some steps (Section 6.1), computed in float64, in the dtypes of `like_params`.
+
+  Raises:
+    CheckpointError: a step is missing, damaged, or does not fit.
+  """
+  if len(steps) == 1:
+    return checkpoints.restore_params(like_params, steps[0])
+  total = jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float64), like_params)
+  for step in steps:
+    total = jax.tree.map(np.add, total, checkpoints.restore_params(like_params, step))
+  return jax.tree.map(lambda leaf, like: np.asarray(leaf / len(steps)).astype(like.dtype), total, like_params)
+
+
+class _Damaged(CheckpointError):
+  """Files that are not as they were written, unlike files that hold another model."""
+
+  def __init__(self, where, problem):
+    super().__init__(where, problem, "restore the file, or use the checkpoint of another step")
+
+
+def _orbax():
+  """Reads and writes for this process alone, so the processes of a run need not wait for each other.
+
+  Without compression: float32 weights lose 8% of their size to it, and a save takes three times the processor time.
+  """
+  me = jax.process_index()
+  alone = ocp.options.MultiprocessingOptions(me, active_processes={me}, barrier_sync_key_prefix=f"process{me}")
+  handler = ocp.PyTreeCheckpointHandler(use_compression=False, multiprocessing_options=alone)
+  return ocp.Checkpointer(handler, multiprocessing_options=alone)
+
+
+def _read_arrays(path, part):
+  """name -> numpy array of an orbax PyTree, or of what stands under its key `part`."""
+  with _orbax() as reader:
+    tree = reader.metadata(path).item_metadata.tree
+    if part:
+      if part not in tree:
+        raise CheckpointError(path, f"has no {part}")
+      tree = {part: tree[part]}
+    as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
+    args = ocp.args.PyTreeRestore(item=tree, restore_args=as_numpy, partial_restore=bool(part))
+    return dict(_named_leaves(reader.restore(path, args=args)))
+
+
+def _named_leaves(tree):
+  """(keys joined by "/", leaf) of each leaf; a state and the dicts and lists orbax reads back have the same names."""
+  for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+    yield jax.tree_util.keystr(path, simple=True, separator="/"), leaf
+
+
+def _fit(like, arrays, where):
+  """`arrays` (by name) in the structure of `like`; CheckpointError names the first leaf that differs."""
+  wanted = {name: (tuple(leaf.shape), np.dtype(leaf.dtype)) for name, leaf in _named_leaves(like)}
+  found = {name: (array.shape, array.dtype) for name, array in arrays.items()}
+  for name in [*wanted, *found]:
+    if wanted.get(name) != found.get(name):
+      here, there = _show(wanted.get(name)), _show(found.get(name))
+      raise CheckpointError(where, f"{name} is {there} in the checkpoint, and {here} in this model",
+                            "use the settings of the run: they stand in its config.json")
+  return jax.tree.unflatten(jax.tree.structure(like), [arrays[name] for name in wanted])
+
+
+def _show(leaf):
+  return f"{leaf[1]}{list(leaf[0])}" if leaf else "missing"
+
+
+def _remedy(is_oldest):
+  """What to do about a damaged checkpoint."""
+  if is_oldest:
+    return "there is none before it: restore the file, or start anew in another --workdir"
+  return "restore the file, or go back to the checkpoint before with --on_corrupt=previous"
+
+
+def _best_first(scores):
+  return sorted(scores, key=lambda step: (-scores[step], step))
+
+
+def _sums(path):
+  """File name -> SHA-256, of all files under a step's folder but the list."""
+  names = sorted(p.relative_to(path).as_posix() for p in path.rglob("*") if not p.is_dir())
+  sums = {}
+  for name in names:
+    if name != _LIST:
+      with open(path / name, "rb") as file:
+        sums[name] = hashlib.file_digest(file, "sha256").hexdigest()
+  return sums
+
+
+def _as_list(sums):
+  return "".join(f"{digest}  {name}\n" for name, digest in sums.items())
+
+
+def _verify(path):
+  """Compares a step's files with its list, byte for byte; raises _Damaged, naming a file."""
+  try:
+    sums, listed = _sums(path), (path / _LIST).read_bytes().decode(errors="replace")
+  except FileNotFoundError as error:
+    raise _Damaged(error.filename, "is missing") from None
+  except OSError as error:
+    raise _Damaged(error.filename, f"cannot be read: {error.strerror}") from None
+  if listed == _as_list(sums):
+    return
+  lines = dict(line.split("  ", 1)[::-1] for line in listed.splitlines() if "  " in line)
+  for name in [*lines, *sums]:
+    if name not in sums:
+      raise _Damaged(path / name, f"is missing, and {_LIST} lists it")
+    if name not in lines:
+      raise _Damaged(path / name, f"is not in {_LIST}, which lists all files of the step")
+    if lines[name] != sums[name]:
+      raise _Damaged(path / name, f"has changed since it was written: its SHA-256 is not the one in {_LIST}")
+  raise _Damaged(path / _LIST, "has changed since it was written")
+
+
+def _flush(path):
+  """Has the disk take in all files and folders under `path`."""
+  for child in [*path.rglob("*"), path]:
+    _flush_one(child)
+
+
+def _flush_one(path):
+  descriptor = os.open(path, os.O_RDONLY)
+  try:
+    os.fsync(descriptor)
+  finally:
+    os.close(descriptor)
+
+
+def _not_written(path, error):
+  """The WorkdirError for a failed write."""
+  problem = getattr(error, "strerror", None) or str(error)
+  full = "No space left" in problem or "quota" in problem.lower()
+  remedy = "free some space" if full else "check the disk and the permissions"
+  return WorkdirError(path, f"cannot be written: {problem}", f"{remedy}, then run the same command again")

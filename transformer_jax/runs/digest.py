@@ -1,0 +1,31 @@
+"""`digest`: one SHA-256 over a run's whole training state, to tell whether two runs are the same to the last bit."""
+
+import hashlib
+import json
+
+from transformer_jax.checkpoints import Checkpoints
+from transformer_jax.runs.workdir import Workdir
+
+
+def digest_of(workdir, step=None):
+  """SHA-256 in hex of a checkpoint's state: by default of the latest, or of `step`.
+
+  Raises:
+    CheckpointError: there is none, or it is damaged.
+  """
+  checkpoints = Checkpoints(Workdir(workdir, primary=False).checkpoints, read_only=True)
+  try:
+    arrays, meta, step = checkpoints.read(step)
+  finally:
+    checkpoints.close()
+  return state_digest(arrays, step, meta["data"])
+
+
+def state_digest(arrays, step, data_position):
+  """SHA-256 in hex over names, dtypes, shapes and bytes of `arrays` (name -> numpy array), step and data position."""
+  total = hashlib.sha256(json.dumps([int(step), data_position], sort_keys=True).encode())
+  for name in sorted(arrays):
+    array = arrays[name]
+    total.update(json.dumps([name, str(array.dtype), array.shape]).encode())
+    total.update(array.tobytes())
+  return total.hexdigest()

@@ -1,0 +1,295 @@
+"""A run's folder: configuration, metrics, log, evaluations. Files are whole or absent; only the primary process writes.
+
+    config.json    settings, versions, git_revision        metrics.jsonl   one JSON object a line
+    log.txt        what was said, with the time            tokenizer/ checkpoints/ evaluations/ tensorboard/
+
+The metrics and the configuration belong to whoever holds the workdir's lock.
+"""
+
+import contextlib
+import datetime
+import importlib.metadata
+import io
+import json
+import os
+import pathlib
+import platform
+import shutil
+import subprocess
+import sys
+import time
+
+from tqdm import tqdm
+
+import transformer_jax
+from transformer_jax.config import fields
+from transformer_jax.errors import ConfigError, WorkdirError
+
+_PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+
+
+class Workdir:
+  """The files of one run. Without `primary`, everything that writes does nothing."""
+
+  def __init__(self, path, primary=True):
+    self.path, self._primary = pathlib.Path(path), primary
+    self.tokenizer, self.checkpoints, self.evaluations, self.tensorboard = (
+        self.path / name for name in ("tokenizer", "checkpoints", "evaluations", "tensorboard"))
+    self._config, self._metrics, self._log = (self.path / name for name in ("config.json", "metrics.jsonl", "log.txt"))
+    if primary:
+      with _as_workdir_error(self.path):
+        for folder in (self.tokenizer, self.checkpoints, self.evaluations, self.tensorboard):
+          folder.mkdir(parents=True, exist_ok=True)
+
+  def has_config(self):
+    """Whether a run was started here."""
+    return self._config.exists()
+
+  def write_config(self, settings):
+    """Writes config.json: the flat settings, the versions of what computes, the git revision.
+
+    A resumed run logs each version that is not the one of its last start, since the bits may then differ.
+    """
+    if not self._primary:
+      return
+    content = dict(settings=settings, versions=versions(), git_revision=git_revision())
+    before = self._read_json().get("versions") if self.has_config() else None
+    for name, version in content["versions"].items():
+      if isinstance(before, dict) and before.get(name, version) != version:
+        self.log(f"warning: {name} was {before[name]} and is {version}: results may differ in the last bits")
+    atomic_write(self._config, json.dumps(content, indent=1) + "\n")
+
+  def read_config(self):
+    """The flat settings of the run; their values are for `Config.from_flat` to check.
+
+    Raises:
+      WorkdirError: there is no run here.
+      ConfigError: config.json is damaged, or does not have exactly the settings of this version; names one.
+    """
+    settings = self._read_json().get("settings")
+    if not isinstance(settings, dict):
+      raise ConfigError(self._config, "has no settings", "restore the file")
+    for name in fields():
+      if name not in settings:
+        raise ConfigError(self._config, f"does not set {name}", "add it, or use the package's version named there")
+    for name in settings:
+      if name not in fields():
+        raise ConfigError(self._config, f"sets {name}, which is no setting", "use the package's version named there")
+    return settings
+
+  def _read_json(self):
+    try:
+      content = json.loads(self._config.read_bytes())
+    except FileNotFoundError:
+      raise WorkdirError(self.path, "there is no run here (no config.json)",
+                         "train first, or name another --workdir") from None
+    except OSError as error:
+      raise WorkdirError(self._config, f"cannot be read: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
+      raise ConfigError(self._config, f"is not JSON: {error}", "restore the file") from None
+    if not isinstance(content, dict):
+      raise ConfigError(self._config, "is not a JSON object", "restore the file")
+    return content
+
+  def write_metrics(self, metrics):
+    """Appends a line with `step`, `split` and figures; Python's JSON writes a float so that it reads back exactly.
+
+    It is on disk before this returns, so a checkpoint is never ahead of the metrics.
+    """
+    if self._primary:
+      _append(self._metrics, json.dumps(metrics) + "\n")
+
+  def cut_metrics(self, step):
+    """Drops the lines after `step`, and a last line that a killed process left unfinished.
+
+    Raises:
+      WorkdirError: another line is not a line of metrics; names it.
+    """
+    if not self._primary:
+      return
+    with _as_workdir_error(self._metrics):
+      for litter in self.path.glob(".*.tmp"):
+        litter.unlink()
+      content = self._metrics.read_bytes() if self._metrics.exists() else b""
+    *lines, _ = content.split(b"\n")
+    kept = b"".join(line + b"\n" for number, line in enumerate(lines, 1) if self._step_of(line, number) <= step)
+    if kept != content:
+      atomic_write(self._metrics, kept)
+
+  def _step_of(self, line, number):
+    try:
+      return int(json.loads(line)["step"])
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
+      raise WorkdirError(f"{self._metrics}:{number}", "is not a line of metrics", "restore or remove it") from None
+
+  def log(self, message):
+    """Says `message` on stderr, and writes it to log.txt with the time."""
+    if not self._primary:
+      return
+    with contextlib.suppress(OSError, ValueError):  # a closed terminal is no reason to stop
+      tqdm.write(message, file=sys.stderr)
+    now = datetime.datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
+    _append(self._log, f"{now} {message}\n")
+
+
+class TensorBoard:
+  """Writes lines of metrics as scalars `split/name`; what an earlier process wrote after the first step is void."""
+
+  def __init__(self, folder, primary=True):
+    self._folder, self._primary, self._writer = pathlib.Path(folder), primary, None
+
+  def write(self, metrics):
+    """Writes the numbers of one line of metrics, at once."""
+    if not self._primary:
+      return
+    from tensorboardX.proto import event_pb2, summary_pb2  # pylint: disable=import-outside-toplevel
+    values = [summary_pb2.Summary.Value(tag=f"{metrics['split']}/{name}", simple_value=value)
+              for name, value in metrics.items() if name != "step" and type(value) in (int, float)]
+    step, now = metrics["step"], time.time()
+    with _as_workdir_error(self._folder):
+      if self._writer is None:
+        self._writer = self._open()
+        start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+        self._writer.write_event(event_pb2.Event(wall_time=now, step=step, session_log=start))
+      self._writer.write_event(event_pb2.Event(wall_time=now, step=step, summary=summary_pb2.Summary(value=values)))
+      self._writer.flush()
+
+  def _open(self):
+    # Not SummaryWriter: its thread dies on a full disk, and then its queue blocks for ever.
+    from tensorboardX.event_file_writer import EventsWriter  # pylint: disable=import-outside-toplevel
+    self._folder.mkdir(parents=True, exist_ok=True)
+    return EventsWriter(str(self._folder / "events"), f".{os.getpid()}")
+
+  def close(self):
+    """Closes the file of events."""
+    if self._writer is not None:
+      with _as_workdir_error(self._folder):
+        self._writer.close()
+      self._writer = None
+
+
+def atomic_write(path, content):
+  """Replaces a file by `content` (str or bytes), whole or not at all.
+
+  Raises:
+    WorkdirError: the disk is full, or the folder not writable.
+  """
+  with _replacing(path) as file, _as_workdir_error(path):
+    file.write(content.encode("utf-8", errors="replace") if isinstance(content, str) else content)
+
+
+@contextlib.contextmanager
+def output_file(path=None):
+  """A UTF-8 text file for output; None, "" or "-" is standard output.
+
+  A file is replaced when the block has ended without an error, so it may be the input; a device or a pipe is written
+  to directly. BrokenPipeError passes through, for the command to end quietly.
+
+  Raises:
+    WorkdirError: the output cannot be written.
+  """
+  if path in (None, "", "-"):
+    name, opened = "standard output", contextlib.nullcontext(getattr(sys.stdout, "buffer", sys.stdout))
+  elif os.path.exists(path) and not os.path.isfile(path):
+    with _as_workdir_error(path):
+      name, opened = path, _closing(open(path, "wb"))
+  else:
+    name, opened = path, _replacing(path)
+  with opened as file:
+    output = _Output(file, name)
+    yield output
+    output.flush()
+
+
+class _Output:
+  """Text to UTF-8, whatever the locale, with failed writes as WorkdirErrors; closing is left to others."""
+
+  def __init__(self, file, name):
+    self._file, self._name = file, name
+
+  def write(self, text):
+    """Writes text as it is; lone surrogates become question marks."""
+    with _as_workdir_error(self._name):
+      self._file.write(text if isinstance(self._file, io.TextIOBase) else text.encode("utf-8", errors="replace"))
+
+  def flush(self):
+    """Hands on what was written."""
+    with _as_workdir_error(self._name):
+      self._file.flush()
+
+
+def versions():
+  """name -> version (None where not installed) of what computes, without importing it."""
+  result = dict(python=platform.python_version(), transformer_jax=transformer_jax.__version__)
+  for package in _PACKAGES:
+    try:
+      result[package] = importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+      result[package] = None
+  return result
+
+
+def git_revision():
+  """The commit this package is checked out at, with "-dirty" if files differ; None if it is not in a checkout."""
+  folder = pathlib.Path(transformer_jax.__file__).parent
+  run = dict(cwd=folder, capture_output=True, text=True, timeout=20, check=True)
+  try:
+    # A package installed inside some other repository is not tracked there.
+    subprocess.run(["git", "ls-files", "--error-unmatch", "__init__.py"], **run)
+    describe = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    return subprocess.run(describe, **run).stdout.strip()
+  except (OSError, subprocess.SubprocessError):
+    return None
+
+
+@contextlib.contextmanager
+def _replacing(path):
+  """A binary file that takes the place of `path` once the block ends without an error; symbolic links stay links."""
+  path = pathlib.Path(os.path.realpath(path))
+  temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+  try:
+    with _as_workdir_error(path):
+      file = open(temporary, "wb")
+    with _closing(file):
+      yield file  # what fails in the block is not known to be this file's fault
+      with _as_workdir_error(path):
+        file.flush()
+        os.fsync(file.fileno())
+    with _as_workdir_error(path):
+      if path.exists():
+        shutil.copymode(path, temporary)
+      os.replace(temporary, path)
+  except BaseException:
+    with contextlib.suppress(OSError):
+      temporary.unlink()
+    raise
+
+
+@contextlib.contextmanager
+def _closing(file):
+  """Closes a file that is flushed by then, or given up: close would try the failed write again."""
+  try:
+    yield file
+  finally:
+    with contextlib.suppress(OSError):
+      file.close()
+
+
+def _append(path, text):
+  """Appends to a file and has the disk take it in."""
+  with _as_workdir_error(path), open(path, "ab") as file:
+    file.write(text.encode("utf-8", errors="replace"))
+    file.flush()
+    os.fsync(file.fileno())
+
+
+@contextlib.contextmanager
+def _as_workdir_error(path):
+  """Turns a failed write inside the block into a WorkdirError."""
+  try:
+    yield
+  except BrokenPipeError:
+    raise
+  except OSError as error:
+    raise WorkdirError(path, f"cannot be written: {error.strerror or error}",
+                       "free some space, or make the folder writable, then run the same command again") from None
