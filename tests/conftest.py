@@ -1,11 +1,18 @@
-"""Shared by all tests: where real data lies, and a compilation cache, so that a shape is compiled once."""
+"""Shared by all tests: where real data lies, sizes of a tiny model, and a cache that lasts as long as the test run."""
 
+import atexit
 import os
 import pathlib
+import shutil
+import tempfile
 
 import pytest
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+if "TRANSFORMER_JAX_CACHE" not in os.environ:  # so that tests neither use nor fill a user's own
+  os.environ["TRANSFORMER_JAX_CACHE"] = tempfile.mkdtemp(prefix="transformer_jax-tests-")
+  atexit.register(shutil.rmtree, os.environ["TRANSFORMER_JAX_CACHE"], ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

@@ -3,8 +3,10 @@
 Everything above says what happens on one device and which values are summed over all of them.
 """
 
+import ctypes
 import os
 import pathlib
+import sys
 
 import jax
 import numpy as np
@@ -12,15 +14,43 @@ from flax import jax_utils
 
 _AXIS = "devices"
 
+# glibc's names for what `mallopt` sets.
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -2, -4, -8
 
-def start_up(coordinator=None, num_processes=None, process_id=None):
-  """Joins the hosts of a run, if there are several, and turns on the persistent compilation cache."""
-  if coordinator is not None:
+
+def start_up(coordinator=None, num_processes=None, process_id=None, *, deterministic=False):
+  """Joins the hosts of a run, if there are several, and turns on the persistent compilation cache.
+
+  Args:
+    coordinator: host:port of the first process, or "auto" where the platform knows (TPU pods, Slurm).
+    num_processes, process_id: how many there are, and which this is.
+    deterministic: GPUs use only kernels that give the same bits each time; to be said before the first computation.
+  """
+  if deterministic:
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_gpu_deterministic_ops=true"
+  if coordinator == "auto":
+    jax.distributed.initialize()
+  elif coordinator is not None:
     jax.distributed.initialize(coordinator_address=coordinator, num_processes=num_processes, process_id=process_id)
   cache = os.environ.get("TRANSFORMER_JAX_CACHE") or pathlib.Path.home() / ".cache" / "transformer_jax"
   jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(cache) / "compiled"))
   jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
   jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+  if sys.platform == "linux" and backend() == "cpu":
+    _keep_freed_memory()
+
+
+def _keep_freed_memory():
+  """Has glibc keep what is freed for the next update's arrays, instead of giving it back and taking zeroed pages anew.
+
+  A tenth of the time of an update of the base model on two cores went into that. Elsewhere than in glibc nothing is done.
+  """
+  try:
+    mallopt = ctypes.CDLL(None).mallopt
+  except (OSError, AttributeError):
+    return
+  for setting, value in ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, -1), (_M_TOP_PAD, 1 << 28), (_M_ARENA_MAX, 1)):
+    mallopt(setting, value)
 
 
 def backend():

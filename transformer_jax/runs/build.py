@@ -17,8 +17,12 @@ from transformer_jax.tasks.translation import TranslationTask
 
 def build_task(data, tokenizer):
   """The task of a DataConfig with its tokenizer."""
-  return TranslationTask(data, tokenizer, Preprocessor(data.preprocessing, data.source_language),
-                         Preprocessor(data.preprocessing, data.target_language))
+  return TranslationTask(data, tokenizer, *build_preprocessors(data))
+
+
+def build_preprocessors(data):
+  """The Preprocessors of source and target."""
+  return tuple(Preprocessor(data.preprocessing, language) for language in (data.source_language, data.target_language))
 
 
 def resolve_kernel(config):

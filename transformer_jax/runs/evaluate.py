@@ -33,14 +33,15 @@ def evaluate(workdir, *, split="test", overrides, source=None, reference=None, d
   hypotheses = translator.translate(sources, is_preprocessed)
   seconds = time.perf_counter() - start
   scores = translator.task.score(hypotheses, references, is_preprocessed)
-  nll, tokens = (sum(column) for column in zip(*translator.log_probs(zip(sources, references, strict=True), is_preprocessed)))
+  if translator.config.data.preprocessing == "none":
+    scores["paper_bleu"] = _paper_score(translator.task, hypotheses, references)
+  log_prob, tokens = map(sum, zip(*translator.log_probs(zip(sources, references, strict=True), is_preprocessed)))
   decode = translator.config.decode
-  exact = sum(h == r for h, r in zip(hypotheses, references, strict=True)) / len(references)
   result = dict(
-      set=name, sentences=len(references), test_set=test_set_note(len(references)), steps=translator.steps, **scores,
-      exact_match=exact, loss=-nll / tokens, perplexity=perplexity_of(-nll / tokens), beam_size=decode.beam_size, length_penalty=decode.length_penalty,
-      length_penalty_form=decode.length_penalty_form, max_extra_length=decode.max_extra_length, decode_seconds=seconds,
-      sentences_per_second=len(references) / seconds)
+      set=name, sentences=len(references), test_set=test_set_note(len(references)), steps=translator.steps,
+      main_score=translator.task.main_score, **scores, loss=-log_prob / tokens, perplexity=perplexity_of(-log_prob / tokens),
+      beam_size=decode.beam_size, length_penalty=decode.length_penalty, length_penalty_form=decode.length_penalty_form,
+      max_extra_length=decode.max_extra_length, decode_seconds=seconds, sentences_per_second=len(references) / seconds)
   _keep(workdir, name, translator.steps, hypotheses, result)
   return result
 
@@ -58,6 +59,14 @@ def _test_set(data, split, source, reference, data_root):
   if not pairs:
     raise DataError(f"--split={split}", "has no sentences", f"set --{split}_source and --{split}_target when training")
   return [s for s, _ in pairs], [t for _, t in pairs], split in data.preprocessed_splits.split(","), split
+
+
+def _paper_score(task, hypotheses, references):
+  """The paper's BLEU, or why there is none: a missing package must not cost the translations."""
+  try:
+    return task.paper_score(hypotheses, references)
+  except DataError as error:
+    return dict(error=str(error))
 
 
 def _keep(workdir, name, steps, hypotheses, result):

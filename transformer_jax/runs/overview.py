@@ -8,12 +8,18 @@ from transformer_jax.config import PAPER_TOKENS_PER_UPDATE, Config
 # Fields that say how a run is carried out, not what is learned.
 _NOT_OF_THE_PAPER = {"data_source", "tfds_data_dir", "tfds_splits", "attention_kernel", "log_every", "evaluate_every", "bleu_sentences",
                      "evaluation_beam_size", "seed", "keep_checkpoints", "keep_best", "max_nonfinite_updates", "deterministic",
-                     "decode_batch_tokens", "num_buckets", "numbers_limit", "numbers_train_size"}
+                     "decode_batch_tokens", "num_buckets", "numbers_limit", "numbers_train_size", "checkpoint_every",
+                     "preprocessed_splits", *(f"{split}_{side}" for split in ("train", "valid", "test") for side in ("source", "target"))}
 
 
-def overview(config, prepared, params):
+def overview(config, prepared, stream, params):
   """The lines to print before training."""
-  return [_data_line(config, prepared), *_batch_lines(config, prepared), *difference_lines(config), *parameter_lines(params)]
+  return [*data_lines(config, prepared, stream), *difference_lines(config), *parameter_lines(params)]
+
+
+def data_lines(config, prepared, stream):
+  """Direction, pairs kept and dropped, and tokens per update beside the paper's."""
+  return [_data_line(config, prepared), *_batch_lines(config, prepared, stream)]
 
 
 def _data_line(config, prepared):
@@ -28,10 +34,10 @@ def _dropped(counts):
   return f" (dropped: {reasons})" if reasons else ""
 
 
-def _batch_lines(config, prepared):
+def _batch_lines(config, prepared, stream):
   """Real tokens per update beside the paper's 25,000 + 25,000, with what would match if they are far off."""
-  source, target = prepared.tokens_per_update
-  shapes = ", ".join(f"{rows}x({s}+{t})" for rows, s, t in prepared.stream.shapes())
+  source, target = prepared.tokens_per_update(stream)
+  shapes = ", ".join(f"{rows}x({s}+{t})" for rows, s, t in stream.shapes())
   yield (f"batch: {source:,.0f} source + {target:,.0f} target tokens per update ({config.data.batch_tokens:,} padded positions a side, "
          f"times {config.data.accumulation_steps}); the paper's: 25,000 + 25,000; shapes {shapes}")
   wanted = round(PAPER_TOKENS_PER_UPDATE / target * config.data.accumulation_steps)

@@ -7,13 +7,13 @@ from transformer_jax.runs.validation import perplexity_of
 from transformer_jax.runs.workdir import output_file
 
 
-def score(workdir, source_path, target_path, *, overrides, output_path=None, tokenized_input=False):
+def score(workdir, source_path, target_path, *, overrides, output_path=None, tokenized_input=False, step=None):
   """Writes one log-probability (nats, EOS included) a line; returns totals.
 
   Returns:
     dict with "pairs", "log_prob", "tokens" (EOS included) and "perplexity" per token.
   """
-  translator = Translator.load(workdir, **overrides)
+  translator = Translator.load(workdir, step=step, **overrides)
   sources, targets = list(read_lines(source_path)), list(read_lines(target_path))
   if len(sources) != len(targets):
     raise DataError(target_path, f"has {len(targets)} lines, and {source_path} has {len(sources)}", "give parallel files")

@@ -1,5 +1,7 @@
 """`train`: from a configuration and a workdir to a trained model; the same call again resumes."""
 
+import contextlib
+import datetime
 import json
 import os
 
@@ -9,7 +11,7 @@ from tqdm import tqdm
 
 from transformer_jax import parallel
 from transformer_jax.checkpoints import Checkpoints, WorkdirLock
-from transformer_jax.config import Config
+from transformer_jax.data.tokenizer import save_tokenizer
 from transformer_jax.errors import CheckpointError, ConfigError, Interrupted
 from transformer_jax.runs.build import build_model, resolve_kernel
 from transformer_jax.runs.overview import overview
@@ -28,7 +30,7 @@ CHANGEABLE = {"train_steps", "log_every", "evaluate_every", "bleu_sentences", "e
               "decode_batch_tokens", "max_source_length", "average_last", "tfds_data_dir"}
 
 
-def train(config, workdir, data_root, *, on_corrupt="refuse", allow_device_change=False):
+def train(config, workdir, data_root, *, on_corrupt="refuse", allow_device_change=False, hosts=None):
   """Trains until `train_steps`, resuming from the workdir's latest checkpoint if there is one.
 
   Args:
@@ -37,16 +39,20 @@ def train(config, workdir, data_root, *, on_corrupt="refuse", allow_device_chang
     data_root: folder that relative data paths start from.
     on_corrupt: what to do with a damaged checkpoint: "refuse", or go back to the "previous".
     allow_device_change: resume on another number of devices (dropout then differs from an uninterrupted run).
+    hosts: of several processes: (coordinator's address, their number, this one's), as `parallel.start_up` takes them.
 
   Raises:
     Interrupted: SIGTERM or Ctrl-C; the state is saved.
     TransformerJaxError: whatever else stands in the way, by name.
   """
-  parallel.start_up()
+  parallel.start_up(*(hosts or ()), deterministic=config.train.deterministic)
   folder = Workdir(workdir, primary=parallel.is_primary())
   with WorkdirLock(workdir, primary=parallel.is_primary()), StopSignals() as signals:
     config = _agree_with_stored(config, folder)
-    prepared = prepare(config, data_root, folder.tokenizer)
+    prepared = prepare(config, data_root, folder.tokenizer if folder.has_config() else None)
+    if not folder.has_config() and parallel.is_primary():
+      save_tokenizer(prepared.task.tokenizer, folder.tokenizer)
+    folder.write_config(config.to_flat())  # from here on the folder holds a run
     model = build_model(config, prepared.task)
     checkpoints = Checkpoints(folder.checkpoints, config.train.keep_checkpoints, config.train.keep_best, primary=parallel.is_primary())
     try:
@@ -57,15 +63,13 @@ def train(config, workdir, data_root, *, on_corrupt="refuse", allow_device_chang
 
 
 def _agree_with_stored(config, folder):
-  """The configuration to train with, and stored: the given one, with the kernel that was chosen at the start.
+  """The configuration to train with: the given one, with the kernel that was chosen when the run began.
 
   Raises:
     ConfigError: a setting differs from the run's in a way that would make it another run.
   """
   if not folder.has_config():
-    config = resolve_kernel(config)
-    folder.write_config(config.to_flat())
-    return config
+    return resolve_kernel(config)
   stored = folder.read_config()
   if config.model.attention_kernel == "auto":
     config = config.replace(attention_kernel=stored["attention_kernel"])
@@ -73,7 +77,6 @@ def _agree_with_stored(config, folder):
     if value != stored[name] and name not in CHANGEABLE:
       raise ConfigError(f"--{name}={value}", f"the run in {folder.path} was started with {stored[name]}",
                         "use that value, or another --workdir")
-  folder.write_config(config.to_flat())
   return config
 
 
@@ -91,14 +94,15 @@ class _Run:
     """Initialises or restores, trains, and saves on an early stop."""
     config = self._config
     state, stream = self._start(on_corrupt, allow_device_change)
-    for line in overview(config, self._prepared, state.params):
+    for line in overview(config, self._prepared, stream, state.params):
       self._folder.log(line)
     self._tensorboard = TensorBoard(self._folder.tensorboard, primary=parallel.is_primary())
     with tqdm(total=config.train.train_steps, initial=int(state.step), unit="update", disable=None, mininterval=1) as self._bar:
       hooks = Hooks(report=self._report, evaluate=self._evaluate, save=self._save, should_stop=signals.should_stop,
                     give_up=self._write_batches)
-      state, step, position, is_stopped = run_updates(
-          config, parallel.replicate(state), stream, make_train_step(config, self._model), make_reset(), hooks)
+      with _naming_batch_tokens(config.data.batch_tokens):
+        state, step, position, is_stopped = run_updates(
+            config, parallel.replicate(state), stream, make_train_step(config, self._model), make_reset(), hooks)
     if is_stopped:
       self._save(step, state, position, None)
     self._checkpoints.wait()
@@ -114,7 +118,7 @@ class _Run:
     make_state = lambda: initial_state(config, self._model)
     if not self._checkpoints.steps():
       self._folder.cut_metrics(0)
-      return jax.jit(make_state)(), prepared.stream
+      return jax.jit(make_state)(), prepared.stream_from()
     like = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), jax.eval_shape(make_state))
     state, meta, step = self._checkpoints.restore(like, on_corrupt=on_corrupt)
     self._check_same_data(meta, step)
@@ -135,15 +139,19 @@ class _Run:
     nll = metrics.pop("nll")
     metrics.update(perplexity=perplexity_of(nll), learning_rate=float(self._learning_rate(max(metrics["step"], 1))))
     self._write(metrics)
-    self._bar.set_postfix_str(f"loss {metrics['loss']:.3f}, {metrics['target_tokens_per_second']:,.0f} tokens/s", refresh=False)
     self._bar.update(metrics["step"] - self._bar.n)
+    step, total = metrics["step"], self._config.train.train_steps
+    left = datetime.timedelta(seconds=round((total - step) / metrics["updates_per_second"]))
+    self._folder.log(f"step {step:,}/{total:,}: loss {metrics['loss']:.3f}, {metrics['updates_per_second']:.2f} updates/s, "
+                     f"{metrics['target_tokens_per_second']:,.0f} target tokens/s, {left} left")
 
   def _evaluate(self, step, state):
     metrics = self._validation(step, state.params)
     self._write(metrics)
-    bleu = f", BLEU {metrics['bleu']:.2f}" if "bleu" in metrics else ""
-    self._folder.log(f"step {step}: valid loss {metrics['loss']:.4f}, perplexity {metrics['perplexity']:.3f}{bleu}")
-    return metrics.get("bleu", -metrics["loss"])
+    name = self._prepared.task.main_score
+    score = f", {name.replace('_', ' ')} {metrics[name]:.4g}" if name in metrics else ""
+    self._folder.log(f"step {step}: valid loss {metrics['loss']:.4f}, perplexity {metrics['perplexity']:.3f}{score}")
+    return metrics.get(name, -metrics["loss"])
 
   def _write(self, metrics):
     self._folder.write_metrics(metrics)
@@ -161,3 +169,15 @@ class _Run:
       with open(path, "w", encoding="utf-8") as file:
         json.dump([dict(source=b.source_BS.tolist(), target=b.target_BT.tolist()) for b in batches], file)
       self._folder.log(f"the batches of the update after step {step} stand in {path}")
+
+
+@contextlib.contextmanager
+def _naming_batch_tokens(batch_tokens):
+  """Says which flag helps when a device has no memory left."""
+  try:
+    yield
+  except jax.errors.JaxRuntimeError as error:
+    if "RESOURCE_EXHAUSTED" not in str(error):
+      raise
+    raise ConfigError(f"--batch_tokens={batch_tokens}", "a device has not enough memory",
+                      "lower it, and raise --accumulation_steps by as much") from None

@@ -27,7 +27,8 @@ def translate(workdir, input_path=None, output_path=None, *, overrides, num_best
                                       f"{translator.config.decode.max_source_length}", file=sys.stderr)
   detokenize = translator.config.data.preprocessing != "none" and not tokenized_output
   with _open_input(input_path) as lines, output_file(output_path) as output:
-    answers = translator.n_best(map(decode_line, lines), num_best, tokenized_input, detokenize, warn)
+    sentences = (decode_line(line, number) for number, line in enumerate(lines, 1))
+    answers = translator.n_best(sentences, num_best, tokenized_input, detokenize, warn)
     for number, n_best in enumerate(answers):
       output.write(_format(number, n_best, num_best, with_scores))
       output.flush()

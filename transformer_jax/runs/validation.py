@@ -36,8 +36,8 @@ class Validation:
   def perplexity(self, params):
     """Cross-entropy without smoothing and dropout per token, EOS included, and its exponential (Section 6.2)."""
     sums = None
-    for source_BS, target_BT in self._prepared.valid_batches():
-      part = self._evaluation_step(params, parallel.shard_rows(source_BS), parallel.shard_rows(target_BT))
+    for batch in self._prepared.valid_batches():
+      part = self._evaluation_step(params, parallel.shard_rows(batch.source_BS), parallel.shard_rows(batch.target_BT))
       sums = part if sums is None else jax.tree.map(jnp.add, sums, part)
     sums = parallel.to_host(sums)
     nll = float(sums.nll) / int(sums.target_tokens)
@@ -52,7 +52,7 @@ class Validation:
                     max_extra_length=self._config.decode.max_extra_length, row_multiple=parallel.num_devices())
     hypotheses = [task.decode_target(n_best[0].tokens) for n_best in best]
     scores = task.score(hypotheses, self._references, is_preprocessed)
-    return dict(bleu=scores["bleu"])
+    return {name: scores[name] for name in ("bleu", "exact_match")}
 
 
 def perplexity_of(nll):

@@ -28,6 +28,11 @@ class TranslationTask:
     """Entries of the target's vocabulary."""
     return self.tokenizer.vocab_size
 
+  @property
+  def main_score(self):
+    """Which of `score`'s figures models are chosen by: a number is one word, too short for BLEU."""
+    return "exact_match" if self.config.data_source == "numbers" else "bleu"
+
   def encode_source(self, text, is_preprocessed=False):
     """Tokens of a source sentence, EOS at the end."""
     return self._encode(text, self.source_preprocessor, is_preprocessed)
@@ -50,21 +55,22 @@ class TranslationTask:
     return self.tokenizer.pieces(tokens)
 
   def score(self, hypotheses, references, references_are_preprocessed=False):
-    """BLEU of whole output against references, all figures by name; "bleu" is the one that models are chosen by.
+    """Scores of whole output against references, a dict: "exact_match" (share of equal sentences), "bleu" and how it was counted.
 
-    Where preprocessing tokenises, that is BLEU on the tokens the model was trained on (`tokenized_bleu`);
-    else sacreBLEU, with the paper's score beside it.
+    Where preprocessing tokenises, it is BLEU on the tokens the model was trained on (`tokenized_bleu`); else sacreBLEU.
     """
-    if self.config.preprocessing != "none":
+    hypotheses, references = list(hypotheses), list(references)
+    if self.config.preprocessing == "none":
+      result = corpus_bleu(hypotheses, references)
+    else:
       if not references_are_preprocessed:
         references = [self.target_preprocessor(text) for text in references]
-      scores = tokenized_bleu(hypotheses, references)
-      return dict(bleu=scores["tokenized_bleu"], **scores)
-    scores = corpus_bleu(hypotheses, references)
-    return dict(bleu=scores["sacrebleu"], **scores)
+      result = tokenized_bleu(hypotheses, references)
+    exact_match = sum(map(str.__eq__, hypotheses, references)) / len(references)
+    return dict(bleu=result.pop("score"), exact_match=exact_match, **result)
 
   def paper_score(self, hypotheses, references):
-    """The paper's BLEU: Moses-tokenised, in-word hyphens split."""
+    """The paper's BLEU of plain text (Moses-tokenised, in-word hyphens split), with its signature."""
     return paper_bleu(hypotheses, references, self.config.target_language)
 
   def _encode(self, text, preprocessor, is_preprocessed):

@@ -1,0 +1,39 @@
+# Everything from a bare machine with Python 3.11 or newer: `make quickstart`, `make test`.
+# PYTHON: the interpreter to set .venv up with. WORKDIR: where the quickstart's run goes.
+PYTHON ?= python3
+WORKDIR ?= runs/quickstart
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: quickstart test test-slow clean
+
+# The stamp is newer than setup.py, or the environment is made again.
+$(VENV)/installed: setup.py
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "needs Python 3.11 or newer: make PYTHON=python3.12 ..."; exit 1; }
+	@start=$$(date +%s); $(PYTHON) -m venv $(VENV) && $(BIN)/pip install --quiet --disable-pip-version-check -e '.[test]' && \
+	  echo "installed in $$(($$(date +%s) - start)) seconds, downloads included"
+	@touch $@
+
+quickstart: $(VENV)/installed
+	@start=$$(date +%s); \
+	$(BIN)/transformer-jax train --flagfile=experiments/quickstart.flags --workdir=$(WORKDIR) && \
+	$(BIN)/transformer-jax evaluate --workdir=$(WORKDIR) && \
+	echo && echo "Five translations:" && \
+	printf '%s\n' 'forty two' 'one hundred one' 'six thousand seven hundred eight' 'ninety nine thousand nine hundred ninety nine' \
+	  'three hundred forty two thousand and six' > $(WORKDIR)/five.txt && \
+	$(BIN)/transformer-jax translate --workdir=$(WORKDIR) --input=$(WORKDIR)/five.txt --output=$(WORKDIR)/five.out.txt && \
+	paste -d '>' $(WORKDIR)/five.txt $(WORKDIR)/five.out.txt | sed 's/>/  ->  /; s/^/  /' && \
+	echo && echo "Done in $$(($$(date +%s) - start)) seconds. What to look at next:" && \
+	echo "  echo 'twenty one' | $(BIN)/transformer-jax translate --workdir=$(WORKDIR) --num_best=4" && \
+	echo "  $(BIN)/transformer-jax verify                 the paper's facts, checked" && \
+	echo "  experiments/README.md                         real text, and what it reached" && \
+	echo "  transformer_jax/attention/dot_product.py      the equation it all rests on"
+
+test: $(VENV)/installed
+	$(BIN)/python -m pytest -q -m "not slow"
+
+test-slow: $(VENV)/installed
+	$(BIN)/python -m pytest -q -m slow
+
+clean:
+	rm -rf $(VENV) build *.egg-info .pytest_cache .hypothesis

@@ -1,0 +1,99 @@
+"""Flags and flag files: what is right is read, what is wrong is one line that names flag, file and line."""
+
+import re
+
+import pytest
+
+from transformer_jax.cli import evaluate, train
+from transformer_jax.cli.flags import Command
+from transformer_jax.config import Config, fields
+from transformer_jax.errors import ConfigError
+
+
+def parsed(*arguments, module=train):
+  command = Command("train", "", **module.SETTINGS)
+  module.declare(command)
+  command.parse(arguments)
+  return command
+
+
+def write(tmp_path, name, text):
+  path = tmp_path / name
+  path.write_text(text, encoding="utf-8")
+  return path
+
+
+def test_every_field_is_a_flag_with_its_default():
+  command = parsed()
+  assert command.settings() == Config().to_flat()
+  assert all(f"--{name}" in command.help() and len(field.metadata["help"]) > 3 for name, field in fields().items())
+
+
+def test_values_in_all_spellings():
+  command = parsed("--num_heads=4", "--d_k", "32", "-d_v=16", "--deterministic", "--noallow_device_change", "--norm=pre")
+  model = command.config().model
+  assert (model.num_heads, model.d_k, model.d_v, model.norm) == (4, 32, 16, "pre")
+  assert command["deterministic"] and not command["allow_device_change"]
+  assert parsed("--deterministic=false").config().train.deterministic is False
+
+
+def test_overrides_keep_what_is_not_given():
+  assert parsed("--beam_size=2", module=evaluate).settings() == dict(beam_size=2)
+
+
+def test_the_last_value_counts_and_files_nest_beside_each_other(tmp_path):
+  (tmp_path / "inner").mkdir()
+  write(tmp_path, "inner/base.flags", "--d_ff=100\n--d_model=64\n")
+  write(tmp_path, "inner/top.flags", "# comment\n\n// another\n  --flagfile=base.flags\n--d_ff=200\n")
+  model = parsed(f"--flagfile={tmp_path}/inner/top.flags", "--d_model=32").config().model
+  assert (model.d_ff, model.d_model) == (200, 32)
+  assert parsed("--flagfile", f"{tmp_path}/inner/base.flags").config().model.d_ff == 100
+
+
+@pytest.mark.parametrize("arguments, message", [
+    (["--dk=3"], "--dk: train has no such flag; did you mean --d_k?"),
+    (["--d_k=three"], "--d_k=three: "),
+    (["--d_k"], "--d_k: has no value"),
+    (["--d_k=0"], "--d_k: 0 is too small; at least 1"),
+    (["--dropout_rate=nan"], "--dropout_rate: nan is not a finite number"),
+    (["--norm=middle"], "--norm=middle: "),
+    (["--deterministic=maybe"], "--deterministic=maybe: "),
+    (["extra"], "'extra': is not a flag"),
+    (["--"], "--: there are no arguments but flags"),
+    (["--d_model=7"], "--d_model: 7 is odd"),
+    (["--flagfile=missing"], "--flagfile: missing cannot be read: No such file"),
+    (["--flagfile"], "--flagfile: . cannot be read"),
+])
+def test_wrong_arguments(arguments, message):
+  with pytest.raises(ConfigError, match=re.escape(message)):
+    parsed(*arguments).config()
+
+
+@pytest.mark.parametrize("text, message", [
+    ("--d_k=16\nnum_heads=4\n", "top.flags:2: 'num_heads=4' is not a flag; write --name=value"),
+    ("\n# x\n--dk=16\n", "top.flags:3 --dk: train has no such flag"),
+    ("--d_k=x\n", "top.flags:1 --d_k=x: "),
+    ("--d_k=0\n", "top.flags:1 --d_k: 0 is too small"),
+    ("--d_k 16\n", "top.flags:1 --d_k 16: train has no such flag"),
+    ("--d_k\n", "top.flags:1 --d_k: has no value"),
+    ("--flagfile=top.flags\n", "top.flags:1: "),
+    ("--flagfile=nowhere.flags\n", "top.flags:1: nowhere.flags cannot be read"),
+])
+def test_wrong_lines(tmp_path, text, message):
+  path = write(tmp_path, "top.flags", text)
+  with pytest.raises(ConfigError, match=re.escape(f"{tmp_path}/{message}")):
+    parsed(f"--flagfile={path}").config()
+
+
+def test_a_cycle_of_two_files(tmp_path):
+  write(tmp_path, "a.flags", "--flagfile=b.flags\n")
+  write(tmp_path, "b.flags", "--d_k=3\n--flagfile=a.flags\n")
+  with pytest.raises(ConfigError, match=r"b\.flags:2: .*a\.flags includes itself"):
+    parsed(f"--flagfile={tmp_path}/a.flags")
+
+
+def test_a_file_that_is_no_text(tmp_path):
+  path = tmp_path / "x.flags"
+  path.write_bytes(b"\xff\xfe--d_k=3\n")
+  with pytest.raises(ConfigError, match="is not UTF-8"):
+    parsed(f"--flagfile={path}")

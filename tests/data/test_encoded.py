@@ -1,0 +1,135 @@
+"""Encoded pairs: what is kept and dropped, what comes back from the cache, and what a damaged cache says."""
+
+import json
+import os
+
+import numpy as np
+import pytest
+
+from transformer_jax.config import EOS_ID
+from transformer_jax.data import encoded as encoded_module
+from transformer_jax.data.encoded import encode_pairs
+from transformer_jax.errors import DataError
+
+PAIRS = [("3 4 5", "6"), ("7", "8 9"), ("", "3"), ("3", ""), ("3 4 5 6 7", "3"), ("10", "11")]
+
+
+def encode(text):
+  return [*map(int, text.split()), EOS_ID]
+
+
+def encoded(folder, pairs=PAIRS, key="key", **settings):
+  return encode_pairs(lambda: iter(pairs), encode, encode, folder, key, **settings)
+
+
+def texts(pairs):
+  """The pairs as they were before encoding."""
+  plain = lambda tokens: " ".join(map(str, tokens[:-1]))
+  return [(plain(pairs.source(i)), plain(pairs.target(i))) for i in range(len(pairs))]
+
+
+def test_every_pair_is_kept_in_order_without_a_limit(tmp_path):
+  pairs = encoded(tmp_path)
+  assert texts(pairs) == PAIRS
+  assert pairs.counts.kept == len(pairs) == 6 and pairs.counts.dropped == {}
+  assert pairs.source_lengths.tolist() == [4, 2, 1, 2, 6, 2]
+  assert pairs.target_lengths.tolist() == [2, 3, 2, 1, 2, 2]
+  assert pairs.source(0).dtype == np.int32 and pairs.source(0)[-1] == EOS_ID
+
+
+def test_drops_are_counted_by_reason(tmp_path):
+  pairs = encoded(tmp_path, max_length=5)
+  assert texts(pairs) == [PAIRS[0], PAIRS[1], PAIRS[5]]
+  assert pairs.counts.kept == 3
+  assert sorted(pairs.counts.dropped.values()) == [1, 2]
+  assert {reason: n for reason, n in pairs.counts.dropped.items() if "5" in reason} == {"longer than 5 tokens": 1}
+  assert len(encoded(tmp_path, max_length=6)) == 4  # the limit itself is allowed, EOS counted
+
+
+def test_the_cache_is_read_and_keyed(tmp_path):
+  encoded(tmp_path, max_length=5)
+  never = lambda: pytest.fail("the texts were read again")
+  again = encode_pairs(never, encode, encode, tmp_path, "key", max_length=5)
+  assert len(again) == 3 and again.counts.kept == 3
+  assert texts(encoded(tmp_path, [("3", "4")], key="other")) == [("3", "4")]
+  assert len(encoded(tmp_path)) == 6
+  assert len(list(tmp_path.iterdir())) == 3
+
+
+@pytest.mark.parametrize("largest, dtype", [(65_535, np.uint16), (65_536, np.int32)])
+def test_tokens_take_two_bytes_where_they_fit(tmp_path, largest, dtype):
+  pairs = encoded(tmp_path, [(f"3 {largest}", "3")])
+  (path,) = tmp_path.glob("*/source.npy")
+  assert np.load(path).dtype == dtype
+  assert pairs.source(0).tolist() == [3, largest, EOS_ID]
+
+
+def test_nothing_is_kept(tmp_path):
+  for key, pairs in dict(none=[], dropped=[("", "")]).items():
+    assert len(encoded(tmp_path, pairs, key, max_length=5)) == 0
+
+
+def test_an_interrupted_encoding_leaves_nothing_behind(tmp_path):
+  def interrupted():
+    yield PAIRS[0]
+    raise KeyboardInterrupt
+
+  with pytest.raises(KeyboardInterrupt):
+    encode_pairs(interrupted, encode, encode, tmp_path, "key")
+  assert not list(tmp_path.iterdir())
+  assert texts(encoded(tmp_path)) == PAIRS
+
+
+def test_an_error_in_the_texts_passes_through(tmp_path):
+  def bad():
+    yield PAIRS[0]
+    raise DataError("file:2", "is not UTF-8")
+
+  with pytest.raises(DataError, match="file:2"):
+    encode_pairs(bad, encode, encode, tmp_path, "key")
+  assert not list(tmp_path.iterdir())
+
+
+def test_two_processes_may_encode_the_same(tmp_path, monkeypatch):
+  """The other one's folder appears while this one encodes: either serves."""
+  rename = os.rename
+
+  def rename_after_the_other(source, target):
+    monkeypatch.setattr(encoded_module.os, "rename", rename)
+    encoded(tmp_path)
+    rename(source, target)
+
+  monkeypatch.setattr(encoded_module.os, "rename", rename_after_the_other)
+  assert texts(encoded(tmp_path)) == PAIRS
+  assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize("name", ["source.npy", "target_offsets.npy", "counts.json"])
+def test_a_damaged_cache_is_named(tmp_path, name):
+  encoded(tmp_path)
+  (path,) = tmp_path.glob(f"*/{name}")
+  path.write_bytes(path.read_bytes()[:-3])
+  with pytest.raises(DataError) as caught:
+    encoded(tmp_path)
+  assert caught.value.where == str(path.parent)
+  assert "delete" in caught.value.remedy
+
+
+def test_nothing_unpickles(tmp_path):
+  encoded(tmp_path)
+  (path,) = tmp_path.glob("*/source.npy")
+  np.save(path, np.array([{"a": 1}], dtype=object), allow_pickle=True)
+  with pytest.raises(DataError):
+    encoded(tmp_path)
+
+
+def test_a_cache_that_cannot_be_written(tmp_path):
+  (tmp_path / "file").write_text("in the way")
+  with pytest.raises(DataError, match="TRANSFORMER_JAX_CACHE"):
+    encoded(tmp_path / "file" / "cache")
+
+
+def test_the_counts_stand_in_json(tmp_path):
+  encoded(tmp_path, max_length=5)
+  (path,) = tmp_path.glob("*/counts.json")
+  assert json.loads(path.read_text())["kept"] == 3

@@ -1,0 +1,117 @@
+"""Batches: right contents, few shapes, and the same stream from any position."""
+
+import json
+
+import numpy as np
+import pytest
+
+from transformer_jax.config import EOS_ID, PAD_ID
+from transformer_jax.data.encoded import encode_pairs
+from transformer_jax.data.pipeline import BatchStream, make_batch, ordered_batches
+from transformer_jax.errors import DataError
+
+COUNT, BATCH_TOKENS = 300, 64
+
+
+@pytest.fixture(scope="module")
+def encoded(tmp_path_factory):
+  """300 pairs; pair i starts with the token 1000 + i on both sides."""
+  rng = np.random.default_rng(3)
+  pairs = [[[1000 + i, *rng.integers(3, 999, rng.integers(0, 30)).tolist()] for _ in range(2)] for i in range(COUNT)]
+  encode = lambda tokens: [*tokens, EOS_ID]
+  return encode_pairs(lambda: iter(pairs), encode, encode, tmp_path_factory.mktemp("cache"), "pairs")
+
+
+def stream_of(encoded, seed=1, position=None):
+  return BatchStream(encoded, 4, BATCH_TOKENS, seed, position)
+
+
+def rows_in(batch):
+  """The numbers of a batch's pairs; checks that sides belong together and that padding is padding."""
+  numbers = []
+  for source, target in zip(batch.source_BS, batch.target_BT, strict=True):
+    assert (source[0] == PAD_ID) == (target[0] == PAD_ID)
+    if source[0] == PAD_ID:
+      assert not source.any() and not target.any()
+      continue
+    assert source[0] == target[0]
+    for tokens in (source, target):
+      (ends,) = np.nonzero(tokens == EOS_ID)
+      assert len(ends) == 1 and not tokens[ends[0] + 1:].any() and tokens[:ends[0]].all()
+    numbers.append(int(source[0]) - 1000)
+  return numbers
+
+
+def test_a_batch_holds_its_pairs_and_padding(encoded):
+  batch = make_batch(encoded, [5, 299], (32, 36), 3)
+  assert batch.source_BS.shape == (3, 32) and batch.target_BT.shape == (3, 36)
+  assert batch.source_BS.dtype == batch.target_BT.dtype == np.int32
+  assert rows_in(batch) == [5, 299]
+  assert batch.source_BS[1, :len(encoded.source(299))].tolist() == encoded.source(299).tolist()
+  assert batch.target_BT[0, :len(encoded.target(5))].tolist() == encoded.target(5).tolist()
+
+
+def test_an_epoch_is_every_pair_once_in_the_announced_shapes(encoded):
+  stream = stream_of(encoded)
+  for epoch in range(3):
+    assert stream.position["epoch"] in (epoch, epoch - 1)
+    batches = [stream.next() for _ in range(stream.batches_in_epoch)]
+    assert sorted(number for batch in batches for number in rows_in(batch)) == list(range(COUNT))
+    shapes = {(*batch.source_BS.shape, batch.target_BT.shape[1]) for batch in batches}
+    assert shapes == set(stream.shapes()) and len(shapes) <= 4
+    assert all(rows * max(widths) <= BATCH_TOKENS or rows == 1 for rows, *widths in shapes)
+
+
+def test_the_first_batch_is_of_the_largest_shape(encoded):
+  for seed in range(5):
+    batch = stream_of(encoded, seed).next()
+    assert batch.source_BS.shape[1] + batch.target_BT.shape[1] == max(s + t for _, s, t in stream_of(encoded).shapes())
+
+
+def test_any_position_goes_on_exactly(encoded):
+  """Over two ends of an epoch; the position passes through JSON."""
+  stream = stream_of(encoded)
+  total = 2 * stream.batches_in_epoch + 5
+  positions, batches = [], []
+  for _ in range(total):
+    positions.append(json.dumps(stream.position))
+    batches.append(stream.next())
+  for start in (0, 1, 7, stream.batches_in_epoch - 1, stream.batches_in_epoch, stream.batches_in_epoch + 1, total - 3):
+    resumed = stream_of(encoded, position=json.loads(positions[start]))
+    for expected in batches[start:start + 12]:
+      batch = resumed.next()
+      np.testing.assert_array_equal(batch.source_BS, expected.source_BS)
+      np.testing.assert_array_equal(batch.target_BT, expected.target_BT)
+
+
+def test_the_order_depends_on_the_seed_and_the_epoch(encoded):
+  first = lambda seed, epoch: rows_in(stream_of(encoded, seed, dict(epoch=epoch, batch=0)).next())
+  assert first(1, 3) == first(1, 3)
+  assert len({tuple(first(*key)) for key in ((1, 3), (2, 3), (1, 4), (3, 1))}) == 4
+
+
+def test_ordered_batches_hold_every_pair_once_whatever_its_length(encoded):
+  batches = list(ordered_batches(encoded, 3, BATCH_TOKENS))
+  numbers = [rows_in(batch) for batch in batches]
+  assert sorted(number for rows in numbers for number in rows) == list(range(COUNT))
+  assert all(rows == sorted(rows) for rows in numbers)
+  for again, batch in zip(ordered_batches(encoded, 3, BATCH_TOKENS), batches, strict=True):
+    np.testing.assert_array_equal(again.source_BS, batch.source_BS)
+
+
+def test_a_pair_longer_than_the_batch_stands_alone(tmp_path):
+  pairs = encode_pairs(lambda: iter([([3] * 200, [4] * 10), ([5], [6])]), lambda t: [*t, 1], lambda t: [*t, 1], tmp_path, "long")
+  stream = BatchStream(pairs, 2, BATCH_TOKENS, 1)
+  assert stream.shapes()[-1][0] == 1
+  assert stream.next().source_BS.shape == (1, 204)
+
+
+def test_no_pairs_at_all_is_an_expected_error(tmp_path):
+  nothing = encode_pairs(lambda: iter([]), list, list, tmp_path, "nothing")
+  with pytest.raises(DataError, match="no pairs"):
+    BatchStream(nothing, 2, BATCH_TOKENS, 1)
+
+
+def test_a_position_beyond_the_epoch_is_an_expected_error(encoded):
+  with pytest.raises(DataError, match="position"):
+    stream_of(encoded, position=dict(epoch=0, batch=10_000)).next()

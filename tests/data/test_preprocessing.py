@@ -1,0 +1,57 @@
+"""Moses' scripts through sacremoses, against text that the real scripts made."""
+
+import sys
+
+import pytest
+
+from transformer_jax.data import preprocessing
+from transformer_jax.data.preprocessing import Preprocessor
+from transformer_jax.data.text import read_lines
+from transformer_jax.errors import DataError
+
+
+@pytest.mark.parametrize("language, split, lines, most_different", [
+    ("en", "valid", 1014, 0), ("en", "test2016", 1000, 0), ("de", "test2016", 1000, 0),
+    ("de", "valid", 1014, 1),  # the scripts move a full stop out of German quotes where sacremoses does not
+])
+def test_agrees_with_the_scripts(shared_data, language, split, lines, most_different):
+  preprocess, folder = Preprocessor("moses_lowercase", language), shared_data / "multi30k"
+  made = [preprocess(line) for line in read_lines(folder / f"{split}.{language}.gz")]
+  expected = list(read_lines(folder / "tok" / f"{split}.lc.norm.tok.{language}.gz"))
+  assert len(made) == len(expected) == lines
+  assert sum(a != b for a, b in zip(made, expected)) <= most_different
+
+
+def test_tokenises_and_keeps_case():
+  """English punctuation moves into the quotes, as in Moses' normalize-punctuation."""
+  pytest.importorskip("sacremoses")
+  assert Preprocessor("moses", "en")("It's a “test”, isn't it?") == "It &apos;s a &quot; test , &quot; isn &apos;t it ?"
+  assert Preprocessor("moses_lowercase", "de")("Ein Mann, 3.000 Äpfel & z.B. Öl.") == "ein mann , 3.000 äpfel &amp; z.b. öl ."
+
+
+@pytest.mark.parametrize("text", ["It's a test, isn't it?", "A man (in blue) walks: 50% off; A & B.", "x", ""])
+def test_undo_restores_plain_text(text):
+  pytest.importorskip("sacremoses")
+  preprocess = Preprocessor("moses", "en")
+  assert preprocess.undo(preprocess(text)) == text
+
+
+def test_one_line_in_one_line_out():
+  """Whatever the characters, no line end comes out."""
+  pytest.importorskip("sacremoses")
+  for text in ("a\u2028b", "a\rb", "a\x0bb\x0cc\x85d", "\0", "\ufeff", "\ufffd\ufffd", " \t ", "e\u0301", "\U0001f600"):
+    assert len(Preprocessor("moses", "en")(text).splitlines()) <= 1
+
+
+def test_none_leaves_text_alone():
+  preprocess = Preprocessor("none", "en")
+  assert preprocess("It's  a\u00a0test ") == "It's  a\u00a0test "
+  assert preprocess.undo("isn &apos;t") == "isn &apos;t"
+
+
+def test_a_missing_package_is_named(monkeypatch):
+  monkeypatch.setitem(sys.modules, "sacremoses", None)
+  preprocessing._moses.cache_clear()
+  with pytest.raises(DataError, match="pip install sacremoses"):
+    Preprocessor("moses", "en")("text")
+  assert Preprocessor("none", "en")("text") == "text"

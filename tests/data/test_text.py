@@ -1,0 +1,125 @@
+"""Reading lines: only a newline ends one, and what cannot be read is named by file and line."""
+
+import gzip
+
+import numpy as np
+import pytest
+
+from transformer_jax.data.text import decode_line, expand_files, read_lines
+from transformer_jax.errors import DataError
+
+LINES = {
+    "unix": (b"a\nb\n", ["a", "b"]),
+    "windows": (b"a\r\nb\r\n", ["a", "b"]),
+    "no newline at the end": (b"a\nb", ["a", "b"]),
+    "empty file": (b"", []),
+    "one empty line": (b"\n", [""]),
+    "empty lines": (b"\na\n\n\n", ["", "a", "", ""]),
+    "lone carriage return": (b"a\rb\n\rc\n", ["a\rb", "\rc"]),
+    "only one carriage return goes": (b"a\r\r\n", ["a\r"]),
+    "byte order mark": (b"\xef\xbb\xbfa\n\xef\xbb\xbfb\n", ["a", "\ufeffb"]),
+    "byte order mark alone": (b"\xef\xbb\xbf\n", [""]),
+    "what str.splitlines would cut at": ("a\u2028b\u2029c\x85d\x0be\x0cf\x1cg\n".encode(), ["a\u2028b\u2029c\x85d\x0be\x0cf\x1cg"]),
+    "NUL": (b"a\0b\n\0\n", ["a\0b", "\0"]),
+    "spaces stay": (b"  a\t \n", ["  a\t "]),
+}
+
+
+@pytest.mark.parametrize("raw, expected", LINES.values(), ids=LINES)
+@pytest.mark.parametrize("name", ["lines.txt", "lines.gz"])
+def test_line_ends(tmp_path, raw, expected, name):
+  path = tmp_path / name
+  path.write_bytes(gzip.compress(raw) if name.endswith(".gz") else raw)
+  assert list(read_lines(path)) == expected
+
+
+@pytest.mark.parametrize("raw, line, byte", [
+    (b"\xff\n", 1, 0),
+    (b"good\nbad \xc3\n", 2, 4),  # cut inside a character
+    (b"a\n\nb\xc0\xaf\n", 3, 1),  # overlong form
+    (b"a\n\xed\xa0\x80\n", 2, 0),  # half of a surrogate pair
+    (b"a\nb\xe2\x80", 2, 1),  # cut at the end of the file
+])
+def test_invalid_utf8_names_file_line_and_byte(tmp_path, raw, line, byte):
+  path = tmp_path / "bad.txt"
+  path.write_bytes(raw)
+  with pytest.raises(DataError) as caught:
+    list(read_lines(path))
+  assert caught.value.where == f"{path}:{line}"
+  assert f"byte {byte}" in caught.value.problem
+  assert caught.value.exit_code == 3
+
+
+def test_random_bytes_are_read_whole_or_refused_by_line(tmp_path):
+  rng, path = np.random.default_rng(7), tmp_path / "fuzz"
+  parts = [b"a", b" ", b"\n", b"\r", b"\r\n", b"\0", b"\xef\xbb\xbf", "ß".encode(), "\u2028".encode(), b"\xff", b"\xe2\x80"]
+  weights = np.array([20, 9, 9, 3, 3, 1, 1, 3, 2, 0.2, 0.2])
+  refused = 0
+  for _ in range(300):
+    raw = b"".join(parts[i] for i in rng.choice(len(parts), rng.integers(0, 60), p=weights / weights.sum()))
+    path.write_bytes(raw)
+    lines = raw.split(b"\n")
+    lines = lines[:-1] if not lines[-1] else lines
+    decoded = [decode_line(line + b"\n", number) for number, line in enumerate(lines, 1)]
+    first_bad = next((number for number, line in enumerate(lines, 1) if not _is_utf8(line)), None)
+    if first_bad is None:
+      assert list(read_lines(path)) == decoded
+    else:
+      refused += 1
+      with pytest.raises(DataError) as caught:
+        list(read_lines(path))
+      assert caught.value.where == f"{path}:{first_bad}"
+  assert 20 < refused < 280
+
+
+def _is_utf8(raw):
+  try:
+    raw.decode()
+  except UnicodeDecodeError:
+    return False
+  return True
+
+
+def test_decode_line_replaces_what_is_not_utf8():
+  assert decode_line(b"a\xffb\r\n") == "a\ufffdb"
+  assert decode_line(b"\xef\xbb\xbfa\n", 1) == "a"
+  assert decode_line(b"\xef\xbb\xbfa\n", 2) == "\ufeffa"
+  assert decode_line("a\u2028b".encode()) == "a\u2028b"
+
+
+def test_files_that_cannot_be_read(tmp_path):
+  (tmp_path / "plain.gz").write_bytes(b"not compressed\n")
+  (tmp_path / "cut.gz").write_bytes(gzip.compress(b"line\n" * 1000)[:-12])
+  for name in ("missing.txt", "", "plain.gz", "cut.gz"):
+    with pytest.raises(DataError) as caught:
+      list(read_lines(tmp_path / name))
+    assert caught.value.where.startswith(str(tmp_path / name))
+    assert "cannot be read" in caught.value.problem
+
+
+def test_damaged_gzip_names_the_file(tmp_path):
+  raw = bytearray(gzip.compress(b"".join(b"%d\n" % (i * i) for i in range(2000))))
+  raw[40:60] = b"\xa5" * 20
+  (tmp_path / "bad.gz").write_bytes(raw)
+  with pytest.raises(DataError, match="bad.gz"):
+    list(read_lines(tmp_path / "bad.gz"))
+
+
+def test_expand_files(tmp_path):
+  for name in ("b.en", "a.en", "c.de"):
+    (tmp_path / name).write_text("x\n")
+  names = lambda text: [path.name for path in expand_files(text, tmp_path, "train_source")]
+  assert names("") == []
+  assert names("c.de, *.en") == ["c.de", "a.en", "b.en"]
+  assert names(str(tmp_path / "a.en")) == ["a.en"]
+  for missing in ("d.en", "*.fr", "a.en,d.en"):
+    with pytest.raises(DataError) as caught:
+      names(missing)
+    assert caught.value.where == "--train_source"
+
+
+def test_a_data_root_with_brackets_is_no_pattern(tmp_path):
+  root = tmp_path / "run[1]"
+  root.mkdir()
+  (root / "a.en").write_text("x\n")
+  assert expand_files("*.en", root, "train_source") == [root / "a.en"]

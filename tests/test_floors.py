@@ -1,0 +1,93 @@
+"""The house of CONTRIBUTING.md, read from the imports: data flows down the floors, and some things live in one place."""
+
+import ast
+import graphlib
+import pathlib
+
+import pytest
+
+PACKAGE = pathlib.Path(__file__).resolve().parents[1] / "transformer_jax"
+FILES = sorted(PACKAGE.rglob("*.py"))
+FLOORS = [("errors", "reference"), ("config",), ("attention", "data", "metrics", "checkpoints", "parallel"), ("model", "tasks"),
+          ("training", "decoding"), ("runs",), ("analysis",), ("cli",), ("__init__", "__main__")]
+FLOOR_OF = {unit: number for number, units in enumerate(FLOORS) for unit in units}
+
+
+def unit_of(path):
+  """The folder or top-level file that a file belongs to."""
+  return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports_of(path):
+  """Dotted names that a file imports anywhere, functions included."""
+  for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    if isinstance(node, ast.Import):
+      yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+      assert not node.level, f"{path}:{node.lineno}: relative import"
+      yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def outside_of(path):
+  """Top-level packages from elsewhere."""
+  return {name.split(".")[0] for name in imports_of(path)} - {"transformer_jax"}
+
+
+def inside_of(path):
+  """Units of this package that a file imports; the package itself (its version) is no unit."""
+  units = {name.split(".")[1] for name in imports_of(path) if name.startswith("transformer_jax.")}
+  return units & set(FLOOR_OF)
+
+
+def test_every_file_is_on_a_floor():
+  assert {unit_of(path) for path in FILES} == set(FLOOR_OF)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_file_imports_from_below_or_from_its_own_folder(path):
+  unit = unit_of(path)
+  for other in inside_of(path):
+    assert other == unit or FLOOR_OF[other] < FLOOR_OF[unit], f"{path} (floor {FLOOR_OF[unit]}) imports {other} (floor {FLOOR_OF[other]})"
+
+
+def test_no_folder_has_a_cycle():
+  modules = {".".join(("transformer_jax", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__"): path
+             for path in FILES}
+  graph = {name: {target for imported in imports_of(path) for target in (imported, imported.rpartition(".")[0])
+                  if target in modules and target != name and target != "transformer_jax"} for name, path in modules.items()}
+  list(graphlib.TopologicalSorter(graph).static_order())  # raises CycleError
+
+
+@pytest.mark.parametrize("unit, forbidden", [
+    ("attention", {"flax"}), ("data", {"jax", "flax"}), ("metrics", {"jax", "flax"}), ("tasks", {"jax", "flax"})])
+def test_packages_that_a_folder_must_not_know(unit, forbidden):
+  for path in FILES:
+    if unit_of(path) == unit:
+      assert not outside_of(path) & forbidden, path
+
+
+def test_the_reference_knows_numpy_alone():
+  for path in FILES:
+    if unit_of(path) == "reference":
+      assert outside_of(path) <= {"numpy", "math"}, path
+
+
+def uses(text):
+  """Files whose code (not comments) has an attribute or a name `text`."""
+  for path in FILES:
+    names = (getattr(node, "attr", None) or getattr(node, "id", None) for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+    if text in names:
+      yield unit_of(path)
+
+
+def test_flags_are_read_in_cli_alone():
+  assert {unit_of(path) for path in FILES if "absl" in outside_of(path)} == {"cli"}
+  assert set(uses("FLAGS")) <= {"cli"}
+
+
+def test_pmap_stands_in_parallel_alone():
+  assert set(uses("pmap")) == {"parallel"}
+
+
+def test_nothing_imports_tensorflow():
+  assert not [path for path in FILES if "tensorflow" in outside_of(path)]

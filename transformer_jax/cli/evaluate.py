@@ -1,0 +1,27 @@
+"""`transformer-jax evaluate`."""
+
+import json
+
+SETTINGS = dict(groups=("decode",), overrides=True)
+
+
+def declare(command):
+  """The flags besides the decoding settings."""
+  command.declare_workdir()
+  command.declare_data_root()
+  command.declare("split", "test", "which of the run's splits", ["valid", "test"])
+  command.declare("source", "", "a text file to translate instead of a split")
+  command.declare("reference", "", "its reference translations")
+  command.declare("step", None, "the checkpoint to use; default: the latest, or the average of the last --average_last", kind=int)
+
+
+def run(command):
+  """Prints the scores; the last line is one JSON object."""
+  workdir = command.required("workdir")
+  from transformer_jax.runs.evaluate import evaluate  # pylint: disable=import-outside-toplevel
+  result = evaluate(workdir, split=command["split"], overrides=command.settings(), source=command["source"], reference=command["reference"],
+                    data_root=command["data_root"], step=command["step"])
+  exact = f"exact match {result['exact_match']:.1%}"
+  bleu = f"{result['name']} {result['bleu']:.2f}"
+  print(f"{result['set']}: {result['test_set']}, {exact if result['main_score'] == 'exact_match' else bleu}, perplexity {result['perplexity']:.3f}")
+  print(json.dumps(result))

@@ -1,0 +1,58 @@
+"""Flag files, read strictly: one `--name=value` a line, blank lines, and comments that begin with # or //.
+
+absl runs on where a line lacks its dashes or a file includes itself; here each is an error that names file and line.
+"""
+
+import pathlib
+
+from transformer_jax.errors import ConfigError
+
+_FLAG = "--flagfile"
+
+
+def expand(arguments):
+  """Yields (argument, where it stands) with each --flagfile replaced by its lines; "" stands for the command line.
+
+  A file that is named in another is looked for beside that one first.
+
+  Raises:
+    ConfigError: a file that is missing, is not text, or includes itself, or a line that is no flag.
+  """
+  arguments = iter(arguments)
+  for argument in arguments:
+    if argument in (_FLAG, "-flagfile"):
+      argument = f"{_FLAG}={next(arguments, '')}"
+    if argument.startswith((f"{_FLAG}=", "-flagfile=")):
+      yield from _lines(pathlib.Path(_value(argument)), _FLAG, ())
+    else:
+      yield argument, ""
+
+
+def _lines(path, where, including):
+  """(flag, "file:line") of a file and the files it includes; `including` are those that led here."""
+  for number, line in enumerate(_read(path, where, including), 1):
+    line, here = line.strip(), f"{path}:{number}"
+    if not line or line.startswith(("#", "//")):
+      continue
+    if not line.startswith("-"):
+      raise ConfigError(here, f"'{line}' is not a flag", "write --name=value; comments begin with #")
+    if line.startswith((f"{_FLAG}=", "-flagfile=")):
+      beside = path.parent / _value(line)
+      yield from _lines(beside if beside.exists() else pathlib.Path(_value(line)), here, (*including, path.resolve()))
+    else:
+      yield line, here
+
+
+def _read(path, where, including):
+  if path.resolve() in including:
+    raise ConfigError(where, f"{path} includes itself", "remove the --flagfile line")
+  try:
+    return path.read_text(encoding="utf-8").split("\n")
+  except OSError as error:
+    raise ConfigError(where, f"{path} cannot be read: {error.strerror}") from None
+  except UnicodeDecodeError:
+    raise ConfigError(where, f"{path} is not UTF-8 text") from None
+
+
+def _value(argument):
+  return argument.partition("=")[2]

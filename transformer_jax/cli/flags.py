@@ -1,0 +1,165 @@
+"""absl flags from the configuration's fields, parsed strictly. The only file that defines or reads flags."""
+
+import difflib
+import os
+import textwrap
+
+from absl import flags
+
+from transformer_jax import config
+from transformer_jax.cli.flag_files import expand
+from transformer_jax.errors import ConfigError, TransformerJaxError
+
+_DEFINE = {bool: flags.DEFINE_boolean, int: flags.DEFINE_integer, float: flags.DEFINE_float, str: flags.DEFINE_string}
+
+
+class Command:
+  """The flags of one command. Its values are there after `parse`.
+
+  Args:
+    summary: what the command does, for --help.
+    groups: which groups of the configuration are flags ("model", "data", "train", "decode").
+    overrides: True: a flag that is not given is None, and the run's own setting stays.
+  """
+
+  def __init__(self, name, summary, groups=(), overrides=False):
+    self.name, self.summary = name, summary
+    self._values = flags.FlagValues()
+    self._sections = {name: []}
+    self._settings, self._origins = [], {}
+    for group in groups:
+      self._sections[group] = []
+      for field in config.fields().values():
+        if field.name in config.groups()[group].__dataclass_fields__:
+          self._define(group, field.name, field.type, None if overrides else field.default, field.metadata["help"],
+                       field.metadata["choices"])
+          self._settings.append(field.name)
+
+  def declare(self, name, default, help_text, choices=None, kind=None):
+    """Declares a flag of the command itself; `kind` is needed where the default is None."""
+    self._define(self.name, name, kind or type(default), default, help_text, choices)
+
+  def declare_data_root(self):
+    """Declares --data_root."""
+    self.declare("data_root", os.environ.get("TRANSFORMER_JAX_DATA", "."),
+              "folder that relative data paths start from (default: $TRANSFORMER_JAX_DATA, or this folder)")
+
+  def declare_workdir(self):
+    """Declares --workdir."""
+    self.declare("workdir", "", "folder of the run")
+
+  def parse(self, arguments):
+    """Reads the command line and its flag files.
+
+    Raises:
+      ConfigError: an unknown flag, a value of the wrong type, a left-over argument; names flag, file and line.
+    """
+    pending = None
+    for text, where in expand(arguments):
+      if pending is not None:
+        self._set(pending, text, where)
+        pending = None
+      elif text == "--":
+        raise ConfigError("--", "there are no arguments but flags")
+      elif not text.startswith("-") or text == "-":
+        raise ConfigError(where or f"'{text}'", "is not a flag", f"flags are --name=value; see transformer-jax {self.name} --help")
+      else:
+        name, equals, value = text.lstrip("-").partition("=")
+        name = name.replace("-", "_")
+        is_boolean, negated = self._is_boolean(name), name.startswith("no") and self._is_boolean(name[2:])
+        if name not in self._values and not negated:
+          raise self._unknown(name, where)
+        if equals:
+          self._set(name, value, where)
+        elif is_boolean or negated:
+          self._set(name if is_boolean else name[2:], "true" if is_boolean else "false", where)
+        elif where:
+          raise ConfigError(f"{where} --{name}", "has no value", f"write --{name}=VALUE")
+        else:
+          pending = name
+    if pending is not None:
+      raise ConfigError(f"--{pending}", "has no value", f"write --{pending}=VALUE")
+    self._values.mark_as_parsed()
+
+  def __getitem__(self, name):
+    """The value of a flag."""
+    return self._values[name].value
+
+  def required(self, *names):
+    """The values of flags that must not be empty.
+
+    Raises:
+      ConfigError: one is.
+    """
+    for name in names:
+      if not self._values[name].value:
+        raise ConfigError(f"--{name}", "is missing", f"transformer-jax {self.name} needs it; see --help")
+    values = [self._values[name].value for name in names]
+    return values if len(values) > 1 else values[0]
+
+  def settings(self):
+    """The configuration's flags, name -> value; those that are None are left out."""
+    return {name: value for name in self._settings if (value := self._values[name].value) is not None}
+
+  def config(self):
+    """The checked Config."""
+    with self.naming_origins():
+      return config.Config.from_flat(self.settings())
+
+  def naming_origins(self):
+    """A context in which an error about a flag also says in which line of a flag file it was set."""
+    return _NamingOrigins(self._origins)
+
+  def help(self):
+    """The text of --help."""
+    lines = [f"transformer-jax {self.name}: {self.summary}", "", "  --flagfile=FILE: flags from a file, one a line"]
+    for section, names in self._sections.items():
+      if names:
+        lines += ["", "flags:" if section == self.name else f"{section} settings:"]
+        lines += [line for name in names for line in self._help_of(name)]
+    return "\n".join(lines)
+
+  def _help_of(self, name):
+    flag = self._values[name]
+    default = "" if flag.default in (None, "") else f" [{flag.default}]"
+    return [f"  --{name}{default}", *textwrap.wrap(flag.help, 110, initial_indent="      ", subsequent_indent="      ")]
+
+  def _define(self, section, name, kind, default, help_text, choices):
+    self._sections[section].append(name)
+    if choices:
+      flags.DEFINE_enum(name, default, list(choices), help_text, flag_values=self._values)
+    else:
+      _DEFINE[kind](name, default, help_text, flag_values=self._values)
+
+  def _is_boolean(self, name):
+    return name in self._values and self._values[name].boolean
+
+  def _set(self, name, value, where):
+    at = f"{where} --{name}" if where else f"--{name}"
+    try:
+      self._values[name].parse(value)
+    except flags.IllegalFlagValueError as error:
+      reason = str(error).partition(": ")[2] or str(error)
+      raise ConfigError(f"{at}={value}", reason) from None
+    self._origins[name] = where
+
+  def _unknown(self, name, where):
+    near = difflib.get_close_matches(name, list(self._values), 1)
+    remedy = f"did you mean --{near[0]}?" if near else f"see transformer-jax {self.name} --help"
+    return ConfigError(f"{where} --{name}" if where else f"--{name}", f"{self.name} has no such flag", remedy)
+
+
+class _NamingOrigins:
+
+  def __init__(self, origins):
+    self._origins = origins
+
+  def __enter__(self):
+    return self
+
+  def __exit__(self, _, error, __):
+    if not isinstance(error, TransformerJaxError) or not error.where.startswith("--"):
+      return
+    where = self._origins.get(error.where[2:].partition("=")[0])
+    if where:
+      raise type(error)(f"{where} {error.where}", error.problem, error.remedy) from None

@@ -1,0 +1,74 @@
+"""`transformer-jax COMMAND [flags]`: finds the command, and turns errors into one line and an exit code."""
+
+import importlib
+import os
+import sys
+import warnings
+
+from transformer_jax.cli.flags import Command
+from transformer_jax.errors import TransformerJaxError
+
+# name -> what it does; transformer_jax/cli/NAME.py has `declare(name, summary) -> Command` and `run(command)`.
+COMMANDS = {
+    "train": "trains from a flag file; the same command again resumes",
+    "evaluate": "translates a test set, scores it, prints JSON",
+    "translate": "translates lines: one line out for each line in",
+    "score": "log-probability of given translations, and perplexity",
+    "bleu": "sacreBLEU, chrF and the paper's BLEU of a file",
+    "verify": "checks the paper's facts, without training",
+    "prepare": "reads the data, trains the tokenizer, encodes, reports counts",
+    "digest": "SHA-256 over a run's whole training state",
+}
+
+
+def main():
+  """Entry point; ends the process with the exit code of the design: 0, 1 to 6, 130 or 143."""
+  sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments):
+  """Runs a command line; returns the exit code."""
+  try:
+    return _dispatch(arguments)
+  except TransformerJaxError as error:
+    print(f"transformer-jax: {error}", file=sys.stderr)
+    return error.exit_code
+  except KeyboardInterrupt:
+    print("transformer-jax: interrupted", file=sys.stderr)
+    return 130
+  except BrokenPipeError:  # whoever read standard output has gone
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+def _dispatch(arguments):
+  if not arguments or arguments[0] in ("--help", "-h", "help"):
+    print(_overview())
+    return 0 if arguments else 2
+  name, *rest = arguments
+  if name == "--version":
+    from transformer_jax import __version__  # pylint: disable=import-outside-toplevel
+    print(__version__)
+    return 0
+  if name not in COMMANDS:
+    print(f"transformer-jax: '{name}': there is no such command; choose one of {', '.join(COMMANDS)}", file=sys.stderr)
+    return 2
+  module = importlib.import_module(f"transformer_jax.cli.{name}")
+  command = Command(name, COMMANDS[name], **getattr(module, "SETTINGS", {}))
+  module.declare(command)
+  if any(argument in ("--help", "-h", "--helpfull", "-help") for argument in rest):
+    print(command.help())
+    return 0
+  command.parse(rest)
+  # What libraries announce about their own futures is of no use to whoever runs a command.
+  warnings.filterwarnings("ignore", category=DeprecationWarning)
+  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+  with command.naming_origins():
+    return module.run(command) or 0
+
+
+def _overview():
+  width = max(map(len, COMMANDS))
+  return "\n".join(["transformer-jax COMMAND [flags]: \"Attention Is All You Need\" in JAX", "",
+                    *(f"  {name:{width}}  {summary}" for name, summary in COMMANDS.items()), "",
+                    "transformer-jax COMMAND --help lists the flags of a command."])

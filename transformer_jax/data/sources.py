@@ -1,0 +1,24 @@
+"""Where pairs of texts come from. To add a source: a class with `pairs` and `fingerprint`, and a row in SOURCES."""
+
+from transformer_jax.data.numbers import NumbersSource
+from transformer_jax.data.parallel_text import ParallelText
+from transformer_jax.data.tfds_source import TfdsSource
+
+SOURCES = {
+    "numbers": lambda data, data_root: NumbersSource(data.numbers_limit, data.numbers_train_size),
+    "text": ParallelText,
+    "tfds": lambda data, data_root: TfdsSource(data),
+}
+
+
+def open_source(data, data_root="."):
+  """The source of a DataConfig.
+
+  Returns:
+    An object with `pairs(split)`, which yields (source, target) texts, and `fingerprint(split)`, a hex SHA-256 that
+    changes with the text. Splits are "train", "valid" and "test".
+
+  Raises:
+    DataError: files or datasets that are not there.
+  """
+  return SOURCES[data.data_source](data, data_root)

@@ -1,0 +1,294 @@
+"""Sub-words (Section 5.1): sentences to token ids and back. Ids 0, 1, 2 are PAD, EOS, UNK in every vocabulary.
+
+A trained tokenizer is a folder: its files, and tokenizer.json, which names the kind and each file's SHA-256.
+"""
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+import pathlib
+
+from transformer_jax.config import EOS_ID, PAD_ID, UNK_ID
+from transformer_jax.data.text import expand_files, read_lines
+from transformer_jax.errors import DataError
+
+_SPECIAL = ("<pad>", "</s>", "<unk>")
+_INDEX = "tokenizer.json"
+
+
+class SentencePieceTokenizer:
+  """BPE by SentencePiece on raw text."""
+
+  kind = "sentencepiece"
+
+  def __init__(self, model_bytes):
+    self._files = {"sentencepiece.model": model_bytes}
+    self._processor = _sentencepiece().SentencePieceProcessor(model_proto=model_bytes)
+    self.vocab_size = self._processor.vocab_size()
+
+  @classmethod
+  def train(cls, data, texts, data_root):
+    """Learns `vocab_size` pieces from the texts. Unicode is normalised as NMT's NFKC; every character is covered."""
+    model, failed = io.BytesIO(), []
+    try:
+      _sentencepiece().SentencePieceTrainer.train(
+          sentence_iterator=_remembering(failed, texts), model_writer=model, model_type="bpe", vocab_size=data.vocab_size,
+          character_coverage=1.0, pad_id=PAD_ID, eos_id=EOS_ID, unk_id=UNK_ID, bos_id=-1, pad_piece=_SPECIAL[0], eos_piece=_SPECIAL[1],
+          unk_piece=_SPECIAL[2], num_threads=1, input_sentence_size=0, max_sentence_length=1 << 20, minloglevel=2,
+          hard_vocab_limit=False)
+    except (RuntimeError, OSError) as error:
+      if failed:  # the library wraps what the reader of the text had to say
+        raise failed[0] from None
+      raise DataError(f"--vocab_size={data.vocab_size}", f"SentencePiece cannot learn it: {str(error).strip()}",
+                      "lower --vocab_size or give more text") from None
+    return cls(model.getvalue())
+
+  @classmethod
+  def from_files(cls, files):
+    """The tokenizer of a saved folder's files."""
+    return cls(files["sentencepiece.model"])
+
+  def files(self):
+    """File name -> bytes."""
+    return self._files
+
+  def encode(self, text):
+    """Token ids, without EOS."""
+    return self._processor.encode(text)
+
+  def decode(self, tokens):
+    """The text of tokens up to EOS."""
+    return self._processor.decode([token for token in _content(tokens) if token != UNK_ID])
+
+  def pieces(self, tokens):
+    """Each token's piece."""
+    return [self._processor.id_to_piece(int(token)) for token in tokens]
+
+
+class WordListTokenizer:
+  """Text whose tokens are separated by spaces, over a list of known tokens. "@@" at a token's end joins it to the next."""
+
+  kind = "segmented"
+
+  def __init__(self, vocabulary):
+    self._pieces = [*_SPECIAL, *vocabulary]
+    self._ids = {piece: number for number, piece in enumerate(self._pieces)}
+    for number, piece in enumerate(_SPECIAL):  # text that spells a control symbol is unknown text
+      del self._ids[piece]
+    self.vocab_size = len(self._pieces)
+
+  @classmethod
+  def train(cls, data, texts, data_root):
+    """Takes the vocabulary file, or the most frequent tokens of the texts."""
+    if data.vocabulary_file:
+      path = _one_file(data.vocabulary_file, data_root, "vocabulary_file")
+      words = [line.split(" ")[0].split("\t")[0] for line in read_lines(path)]
+      return cls([word for word in dict.fromkeys(words) if word and word not in _SPECIAL])
+    return cls(_most_frequent(map(_words, texts), data.vocab_size))
+
+  @classmethod
+  def from_files(cls, files):
+    """The tokenizer of a saved folder's files."""
+    return cls(files["vocabulary.txt"].decode("utf-8").split("\n")[:-1])
+
+  def files(self):
+    """File name -> bytes."""
+    return {"vocabulary.txt": "".join(f"{piece}\n" for piece in self._pieces[len(_SPECIAL):]).encode()}
+
+  def encode(self, text):
+    """Token ids, without EOS."""
+    return [self._ids.get(piece, UNK_ID) for piece in self.segment(text)]
+
+  def segment(self, text):
+    """The tokens of a text."""
+    return _words(text)
+
+  def decode(self, tokens):
+    """The text of tokens up to EOS, with "@@ " joined."""
+    return f"{' '.join(self.pieces(_content(tokens)))} ".replace("@@ ", "").rstrip(" ")
+
+  def pieces(self, tokens):
+    """Each token's piece."""
+    return [self._pieces[int(token)] for token in tokens]
+
+
+class SubwordNmtTokenizer(WordListTokenizer):
+  """BPE by subword-nmt on text whose words are separated by spaces; codes given or learned."""
+
+  kind = "subword_nmt"
+
+  def __init__(self, codes, vocabulary):
+    super().__init__(vocabulary)
+    self._codes = codes
+    self._bpe = _bpe(codes, "codes.txt")
+
+  @classmethod
+  def train(cls, data, texts, data_root):
+    """Reads or learns the merges; the vocabulary is the sub-words of the texts."""
+    texts = list(texts)
+    if data.bpe_codes:
+      path = _one_file(data.bpe_codes, data_root, "bpe_codes")
+      codes = "".join(f"{line}\n" for line in read_lines(path))
+    else:
+      codes = learn_bpe(texts, data.bpe_merges)
+    bpe = _bpe(codes, data.bpe_codes)
+    return cls(codes, _most_frequent((_words(bpe.process_line(text)) for text in texts), data.vocab_size))
+
+  @classmethod
+  def from_files(cls, files):
+    """The tokenizer of a saved folder's files."""
+    return cls(files["codes.txt"].decode("utf-8"), files["vocabulary.txt"].decode("utf-8").split("\n")[:-1])
+
+  def files(self):
+    """File name -> bytes."""
+    return {"codes.txt": self._codes.encode(), **super().files()}
+
+  def segment(self, text):
+    """The sub-words of a text."""
+    return _words(self._bpe.process_line(text))
+
+
+_KINDS = {cls.kind: cls for cls in (SentencePieceTokenizer, SubwordNmtTokenizer, WordListTokenizer)}
+
+
+def learn_bpe(texts, num_merges):
+  """subword-nmt's codes for `num_merges` merges learned from the texts, as its file's content.
+
+  Raises:
+    DataError: the texts have no pair of letters twice.
+  """
+  codes = io.StringIO()
+  library = _subword_nmt("learn_bpe")
+  try:
+    with contextlib.redirect_stderr(io.StringIO()):  # its progress bar
+      library.learn_bpe(io.StringIO("".join(f"{text}\n" for text in texts)), codes, num_merges)
+  except ValueError:  # it takes the most frequent of no pairs
+    raise DataError(f"--bpe_merges={num_merges}", "the training text is too small to learn merges from", "give more text") from None
+  return codes.getvalue()
+
+
+def train_tokenizer(data, texts, data_root="."):
+  """The tokenizer that a DataConfig asks for, learned from an iterator of training texts of both languages."""
+  return _KINDS[data.tokenizer].train(data, texts, data_root)
+
+
+def save_tokenizer(tokenizer, folder):
+  """Writes the tokenizer's files; tokenizer.json, which makes the folder whole, comes last."""
+  folder = pathlib.Path(folder)
+  folder.mkdir(parents=True, exist_ok=True)
+  sums = {}
+  for name, content in tokenizer.files().items():
+    _replace(folder / name, content)
+    sums[name] = hashlib.sha256(content).hexdigest()
+  _replace(folder / _INDEX, json.dumps(dict(kind=tokenizer.kind, sha256=sums), indent=1).encode())
+
+
+def load_tokenizer(folder):
+  """Reads a saved tokenizer.
+
+  Raises:
+    DataError: a file is missing or has changed since it was saved; names the file.
+  """
+  folder = pathlib.Path(folder)
+  try:
+    index = json.loads((folder / _INDEX).read_bytes())
+    kind, sums = index["kind"], dict(index["sha256"])
+    files = {name: (folder / name).read_bytes() for name in sums}
+  except OSError as error:
+    raise DataError(error.filename, f"cannot be read: {error.strerror}", "it belongs to the run's tokenizer: restore it") from None
+  except (ValueError, KeyError, TypeError):
+    raise DataError(folder / _INDEX, "is not a tokenizer's list of files", "restore it") from None
+  for name, content in files.items():
+    if hashlib.sha256(content).hexdigest() != sums[name]:
+      raise DataError(folder / name, "has changed since the tokenizer was made", "restore it")
+  if kind not in _KINDS:
+    raise DataError(folder / _INDEX, f"names the unknown kind {kind!r}")
+  return _KINDS[kind].from_files(files)
+
+
+def has_tokenizer(folder):
+  """Whether a tokenizer was saved there."""
+  return (pathlib.Path(folder) / _INDEX).exists()
+
+
+def fingerprint(tokenizer):
+  """SHA-256 over the tokenizer's files."""
+  total = hashlib.sha256(tokenizer.kind.encode())
+  for name, content in sorted(tokenizer.files().items()):
+    total.update(name.encode() + hashlib.sha256(content).digest())
+  return total.hexdigest()
+
+
+def _one_file(name, data_root, flag):
+  """The path of a setting that names one file."""
+  paths = expand_files(name, data_root, flag)
+  if len(paths) != 1:
+    raise DataError(f"--{flag}={name}", f"names {len(paths)} files", "name one")
+  return paths[0]
+
+
+def _words(text):
+  """What stands between spaces; other white space is text."""
+  return [word for word in text.split(" ") if word]
+
+
+def _remembering(failed, texts):
+  """The texts that are not empty; what goes wrong in reading them is also put into the list `failed`."""
+  try:
+    yield from (text for text in texts if text.strip())
+  except DataError as error:
+    failed.append(error)
+    raise
+
+
+def _bpe(codes, name):
+  """subword-nmt's segmenter."""
+  library = _subword_nmt("apply_bpe")
+  try:
+    if not codes.strip():
+      raise ValueError("it is empty")
+    with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
+      return library.BPE(io.StringIO(codes))
+  except (SystemExit, ValueError, IndexError):  # the library prints and exits
+    raise DataError(name, "does not hold merge operations of subword-nmt", "name a file that subword-nmt learn-bpe wrote") from None
+
+
+def _content(tokens):
+  """Token ids up to the first EOS, without PAD."""
+  tokens = [int(token) for token in tokens]
+  return [token for token in (tokens[:tokens.index(EOS_ID)] if EOS_ID in tokens else tokens) if token != PAD_ID]
+
+
+def _most_frequent(segmented, vocab_size):
+  """The most frequent pieces, at most `vocab_size` with the special ones; equal counts in the pieces' order."""
+  counts = {}
+  for pieces in segmented:
+    for piece in pieces:
+      counts[piece] = counts.get(piece, 0) + 1
+  for piece in _SPECIAL:
+    counts.pop(piece, None)
+  return sorted(counts, key=lambda piece: (-counts[piece], piece))[:vocab_size - len(_SPECIAL)]
+
+
+def _replace(path, content):
+  temporary = path.with_name(path.name + ".tmp")
+  temporary.write_bytes(content)
+  os.replace(temporary, path)
+
+
+def _sentencepiece():
+  try:
+    import sentencepiece  # pylint: disable=import-outside-toplevel
+  except ImportError:
+    raise DataError("--tokenizer=sentencepiece", "needs the package sentencepiece", "pip install sentencepiece") from None
+  return sentencepiece
+
+
+def _subword_nmt(module):
+  try:
+    from subword_nmt import apply_bpe, learn_bpe  # pylint: disable=import-outside-toplevel,redefined-outer-name
+  except ImportError:
+    raise DataError("--tokenizer=subword_nmt", "needs the package subword-nmt", "pip install subword-nmt") from None
+  return dict(apply_bpe=apply_bpe, learn_bpe=learn_bpe)[module]
