@@ -7,6 +7,8 @@ Nothing here imports jax: a wrong flag is reported before it loads.
 
 import dataclasses
 import math
+import os
+import pathlib
 
 from transformer_jax.errors import ConfigError
 
@@ -217,3 +219,8 @@ def _check_together(config):
 def split_list(text):
   """The items of a comma-separated setting; commas inside [] stay (split slices)."""
   return [item.strip() for item in text.split(",") if item.strip()]
+
+
+def cache_folder():
+  """Where compiled programs, learned tokenizers and encoded text are kept: $TRANSFORMER_JAX_CACHE, or ~/.cache/transformer_jax."""
+  return pathlib.Path(os.environ.get("TRANSFORMER_JAX_CACHE") or pathlib.Path.home() / ".cache" / "transformer_jax")

@@ -5,12 +5,13 @@ Everything above says what happens on one device and which values are summed ove
 
 import ctypes
 import os
-import pathlib
 import sys
 
 import jax
 import numpy as np
 from flax import jax_utils
+
+from transformer_jax.config import cache_folder
 
 _AXIS = "devices"
 
@@ -32,8 +33,7 @@ def start_up(coordinator=None, num_processes=None, process_id=None, *, determini
     jax.distributed.initialize()
   elif coordinator is not None:
     jax.distributed.initialize(coordinator_address=coordinator, num_processes=num_processes, process_id=process_id)
-  cache = os.environ.get("TRANSFORMER_JAX_CACHE") or pathlib.Path.home() / ".cache" / "transformer_jax"
-  jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(cache) / "compiled"))
+  jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "compiled"))
   jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
   jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
   if sys.platform == "linux" and backend() == "cpu":

@@ -9,6 +9,7 @@ import io
 import json
 import os
 import pathlib
+import secrets
 
 from transformer_jax.config import EOS_ID, PAD_ID, UNK_ID
 from transformer_jax.data.text import expand_files, read_lines
@@ -273,7 +274,7 @@ def _most_frequent(segmented, vocab_size):
 
 
 def _replace(path, content):
-  temporary = path.with_name(path.name + ".tmp")
+  temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")  # of its own: hosts of a run may write the same file
   temporary.write_bytes(content)
   os.replace(temporary, path)
 

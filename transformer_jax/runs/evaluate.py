@@ -4,6 +4,7 @@ import json
 import time
 
 from transformer_jax import parallel
+from transformer_jax.config import split_list
 from transformer_jax.data.sources import open_source
 from transformer_jax.data.text import read_lines
 from transformer_jax.errors import ConfigError, DataError
@@ -58,7 +59,7 @@ def _test_set(data, split, source, reference, data_root):
   pairs = list(open_source(data, data_root).pairs(split))
   if not pairs:
     raise DataError(f"--split={split}", "has no sentences", f"set --{split}_source and --{split}_target when training")
-  return [s for s, _ in pairs], [t for _, t in pairs], split in data.preprocessed_splits.split(","), split
+  return [s for s, _ in pairs], [t for _, t in pairs], split in split_list(data.preprocessed_splits), split
 
 
 def _paper_score(task, hypotheses, references):

@@ -1,0 +1,117 @@
+"""`prepare`: from a source of text to a tokenizer, encoded pairs and batches; what `train` starts from.
+
+Tokenizers and encoded text are kept in the cache, each under the hash of all it was made from, so a second run on the same
+data begins at once, and changed text is never taken for the old.
+"""
+
+import dataclasses
+import hashlib
+
+from transformer_jax.config import Config, cache_folder, split_list
+from transformer_jax.data.encoded import encode_pairs
+from transformer_jax.data.pipeline import BatchStream, ordered_batches
+from transformer_jax.data.sources import open_source
+from transformer_jax.data.tokenizer import fingerprint, has_tokenizer, load_tokenizer, save_tokenizer, train_tokenizer
+from transformer_jax.errors import DataError
+from transformer_jax.runs.build import build_preprocessors, build_task
+
+# What a learned tokenizer depends on, besides the text.
+_TOKENIZER_SETTINGS = ("tokenizer", "vocab_size", "bpe_merges", "preprocessing", "preprocessed_splits", "source_language", "target_language")
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+  """Data that is ready for training."""
+
+  config: Config
+  task: object
+  source: object  # of texts, with `pairs(split)`
+  encoded: dict  # "train" and "valid" -> EncodedPairs
+  fingerprint: str  # SHA-256 of training text and tokenizer
+
+  @property
+  def counts(self):
+    """split -> Counts, of the pairs kept and dropped."""
+    return {split: encoded.counts for split, encoded in self.encoded.items()}
+
+  def stream_from(self, position=None):
+    """Training batches from a checkpoint's data position on, or from the start."""
+    data = self.config.data
+    return BatchStream(self.encoded["train"], data.num_buckets, data.batch_tokens, self.config.train.seed, position)
+
+  def tokens_per_update(self, stream):
+    """Mean (source, target) tokens of an update, EOS included, padding not."""
+    train, updates = self.encoded["train"], stream.batches_in_epoch / self.config.data.accumulation_steps
+    return train.source_lengths.sum() / updates, train.target_lengths.sum() / updates
+
+  def valid_batches(self):
+    """Batches that hold every validation pair once."""
+    return ordered_batches(self.encoded["valid"], self.config.data.num_buckets, self.config.data.batch_tokens)
+
+  def is_preprocessed(self, split):
+    """Whether the text of a split comes as the preprocessing would leave it."""
+    return split in split_list(self.config.data.preprocessed_splits)
+
+
+def prepare(config, data_root, tokenizer_folder=None):
+  """Reads the data, learns the tokenizer unless the cache or `tokenizer_folder` has it, encodes.
+
+  Args:
+    config: the Config.
+    data_root: folder that relative data paths start from.
+    tokenizer_folder: of a run that is resumed: its own tokenizer, which is then used whatever the settings say.
+
+  Returns:
+    Prepared.
+
+  Raises:
+    DataError: text or tokenizer that cannot be used, or nothing to train or validate on.
+  """
+  source = open_source(config.data, data_root)
+  text_fingerprint = source.fingerprint("train")
+  if tokenizer_folder is None:
+    tokenizer = _tokenizer(config.data, source, text_fingerprint, data_root)
+  else:
+    tokenizer = load_tokenizer(tokenizer_folder)
+  task = build_task(config.data, tokenizer)
+  of_all = _hash(text_fingerprint, fingerprint(tokenizer))
+  prepared = Prepared(config, task, source, {}, of_all)
+  # Perplexity is of all validation pairs, but for those that a learned table of positions has no room for.
+  longest = dict(train=config.data.max_length, valid=config.model.max_positions if config.model.positions == "learned" else None)
+  for split, max_length in longest.items():
+    prepared.encoded[split] = _encode(prepared, split, max_length)
+    if not len(prepared.encoded[split]):
+      raise DataError(f"{split} data", "no pairs are left", "give more text, or raise --max_length")
+  return prepared
+
+
+def _tokenizer(data, source, text_fingerprint, data_root):
+  """The learned tokenizer, from the cache if it is there. Files that a setting names may change under their name: not cached."""
+  texts = _training_texts(data, source)
+  if data.bpe_codes or data.vocabulary_file:
+    return train_tokenizer(data, texts, data_root)
+  folder = cache_folder() / "tokenizers" / _hash(text_fingerprint, *(f"{name}={getattr(data, name)}" for name in _TOKENIZER_SETTINGS))
+  if not has_tokenizer(folder):
+    save_tokenizer(train_tokenizer(data, texts, data_root), folder)
+  return load_tokenizer(folder)
+
+
+def _training_texts(data, source):
+  """Yields the sentences of both sides as the tokenizer meets them."""
+  preprocessors = build_preprocessors(data)
+  is_preprocessed = "train" in split_list(data.preprocessed_splits)
+  for pair in source.pairs("train"):
+    for preprocess, text in zip(preprocessors, pair, strict=True):
+      yield text if is_preprocessed else preprocess(text)
+
+
+def _encode(prepared, split, max_length):
+  task, data, is_preprocessed = prepared.task, prepared.config.data, prepared.is_preprocessed(split)
+  key = _hash(prepared.source.fingerprint(split), fingerprint(task.tokenizer), data.preprocessing, str(is_preprocessed),
+              data.source_language, data.target_language)
+  return encode_pairs(lambda: prepared.source.pairs(split), lambda text: task.encode_source(text, is_preprocessed),
+                      lambda text: task.encode_target(text, is_preprocessed), cache_folder() / "encoded", key, max_length)
+
+
+def _hash(*parts):
+  return hashlib.sha256("\n".join(parts).encode()).hexdigest()
