@@ -1,0 +1,97 @@
+"""The cache of tokenizers and encoded text, what is counted, and what has no pairs."""
+
+import numpy as np
+import pytest
+from tiny_run import tiny_config
+
+from transformer_jax.errors import DataError
+from transformer_jax.runs import prepare as prepare_module
+from transformer_jax.runs.overview import data_lines
+from transformer_jax.runs.prepare import prepare
+
+WORDS = "the cat sat, on a mat and looked at another cat.".split()
+
+
+@pytest.fixture
+def data(tmp_path, monkeypatch):
+  """A folder with text of two languages, and a cache of its own."""
+  monkeypatch.setenv("TRANSFORMER_JAX_CACHE", str(tmp_path / "cache"))
+  rng = np.random.default_rng(0)
+  for split, count in (("train", 60), ("valid", 5)):
+    lines = [" ".join(rng.choice(WORDS, rng.integers(1, 9))) for _ in range(count)]
+    (tmp_path / f"{split}.en").write_text("\n".join(lines) + "\n")
+    (tmp_path / f"{split}.de").write_text("\n".join(line.upper() for line in lines) + "\n")
+  return tmp_path
+
+
+def config_of(**settings):
+  files = {f"{split}_{side}": f"{split}.{language}" for split in ("train", "valid")
+           for side, language in (("source", "en"), ("target", "de"))}
+  return tiny_config(**{**dict(data_source="text", tokenizer="sentencepiece", vocab_size=60, **files), **settings})
+
+
+def test_the_second_time_nothing_is_made_again(data, monkeypatch):
+  first = prepare(config_of(), data)
+  monkeypatch.setattr(prepare_module, "train_tokenizer", None)
+  monkeypatch.setattr(prepare_module.Prepared, "is_preprocessed", lambda *_: False)
+  monkeypatch.setattr(type(first.task), "encode_source", None)  # the encoder is passed, and not called
+  again = prepare(config_of(), data)
+  assert again.fingerprint == first.fingerprint
+  np.testing.assert_array_equal(again.encoded["train"].source(3), first.encoded["train"].source(3))
+
+
+@pytest.mark.parametrize("settings", [dict(vocab_size=50), dict(tokenizer="subword_nmt", bpe_merges=20),
+                                      dict(preprocessing="moses"), dict(preprocessing="moses_lowercase")])
+def test_what_changes_tokens_changes_the_fingerprint(data, settings):
+  assert prepare(config_of(**settings), data).fingerprint != prepare(config_of(), data).fingerprint
+
+
+def test_changed_text_is_encoded_anew(data):
+  before = prepare(config_of(), data)
+  (data / "train.en").write_text((data / "train.en").read_text().replace("cat", "mat"))
+  after = prepare(config_of(), data)
+  assert after.fingerprint != before.fingerprint
+  assert any(list(before.encoded["train"].source(i)) != list(after.encoded["train"].source(i)) for i in range(60))
+
+
+def test_counts_and_tokens(data):
+  with open(data / "train.en", "a", encoding="utf-8") as en, open(data / "train.de", "a", encoding="utf-8") as de:
+    en.write("\n" + "cat " * 50 + "\n")
+    de.write("X\n" + "CAT " * 50 + "\n")
+  prepared = prepare(config_of(accumulation_steps=2), data)
+  counts = prepared.counts
+  assert counts["train"].kept == 60 and counts["train"].dropped == {"with an empty side": 1, "longer than 40 tokens": 1}
+  assert counts["valid"].kept == 5 and not counts["valid"].dropped
+  stream = prepared.stream_from()
+  source = sum(len(prepared.encoded["train"].source(i)) for i in range(60))
+  assert prepared.tokens_per_update(stream)[0] == pytest.approx(source / stream.batches_in_epoch * 2)
+  lines = "\n".join(data_lines(prepared.config, prepared, stream))
+  assert "train 60 pairs (dropped: 1 longer than 40 tokens, 1 with an empty side), valid 5 pairs" in lines
+
+
+def test_valid_keeps_long_pairs_but_for_those_without_a_position(data):
+  for side in ("en", "de"):
+    with open(data / f"valid.{side}", "a", encoding="utf-8") as file:
+      file.write("x y " * 40 + "\n")
+  assert prepare(config_of(), data).counts["valid"].kept == 6
+  assert prepare(config_of(positions="learned", max_positions=40), data).counts["valid"].kept == 5
+
+
+def test_preprocessed_splits_are_not_preprocessed_again(data):
+  for side in ("en", "de"):
+    (data / f"valid.{side}").write_text("a &apos; b\n")
+  plain = config_of(preprocessing="moses_lowercase", tokenizer="segmented", vocab_size=100)
+  (data / "train.en").write_text("a ' b & ; apos amp\n" * 60)
+  given = plain.replace(preprocessed_splits="valid")
+  twice, once = (prepare(config, data) for config in (plain, given))
+  pieces = lambda prepared: prepared.task.source_pieces(prepared.encoded["valid"].source(0))
+  assert pieces(once) == ["a", "&apos;", "b", "</s>"]
+  assert pieces(twice) != pieces(once)
+
+
+@pytest.mark.parametrize("split", ["train", "valid"])
+def test_nothing_left_is_an_error(data, split):
+  for side in ("en", "de"):
+    (data / f"{split}.{side}").write_text("\n" if split == "train" else "")
+  with pytest.raises(DataError):
+    prepare(config_of(tokenizer="segmented"), data)

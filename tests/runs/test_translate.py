@@ -1,0 +1,131 @@
+"""One line out for each line in, whatever the bytes; n-best lists; scores; output that is whole or absent."""
+
+import io
+import itertools
+import sys
+import types
+
+import pytest
+
+from transformer_jax.cli.main import run as command_line
+from transformer_jax.runs.translate import translate
+
+# Each holds exactly one newline, at its end.
+DIRTY = [b"forty two\n", b"\n", b"\xff\xfe\x80\n", b"seven\r\n", b"one\rtwo\n", "one\N{LINE SEPARATOR}two\n".encode(), b"\x00\x01\x0c\x1c\x85\n",
+         "\N{ZERO WIDTH NO-BREAK SPACE}five\n".encode(), b"   \n", "<pad> </s> <unk>\n".encode(), "\N{GRINNING FACE} שלום\n".encode(), b"one " * 300 + b"\n",
+         b"last, without newline"]
+
+
+def translated(workdir, tmp_path, content, **options):
+  (tmp_path / "in").write_bytes(content)
+  translate(workdir, tmp_path / "in", tmp_path / "out", overrides=options.pop("overrides", {}), **options)
+  return (tmp_path / "out").read_bytes().split(b"\n")[:-1]
+
+
+def test_every_line_has_its_line(trained, tmp_path, capsys):
+  lines = translated(trained, tmp_path, b"".join(DIRTY), overrides=dict(max_source_length=100))
+  assert len(lines) == len(DIRTY)
+  assert lines[1] == b"" and lines[8] == b""
+  for line in lines:
+    line.decode("utf-8")
+  warnings = capsys.readouterr().err.splitlines()
+  assert len(warnings) == 1 and "in:12: cut from" in warnings[0] and "--max_source_length=100" in warnings[0]
+
+
+def test_a_line_is_answered_as_it_is_alone(trained, tmp_path):
+  together = translated(trained, tmp_path, b"".join(DIRTY[:11]))
+  alone = [translated(trained, tmp_path, line)[0] for line in DIRTY[:11]]
+  assert together == alone
+  assert translated(trained, tmp_path, b"\xef\xbb\xbfforty two\r\n") == together[:1]  # a BOM and a CR are no text
+
+
+def test_an_empty_file_gives_an_empty_file(trained, tmp_path):
+  assert translated(trained, tmp_path, b"") == [] and (tmp_path / "out").read_bytes() == b""
+
+
+def test_output_may_be_the_input_and_is_replaced_whole(trained, tmp_path, monkeypatch):
+  path = tmp_path / "text"
+  path.write_bytes(b"one\ntwo\n")
+  translate(trained, path, path, overrides={})
+  assert path.read_bytes().count(b"\n") == 2 and path.read_bytes() != b"one\ntwo\n"
+  path.write_bytes(b"one\n")
+
+  def broken(*_):
+    raise RuntimeError("in the middle")
+
+  monkeypatch.setattr("transformer_jax.runs.translate._format", broken)
+  with pytest.raises(RuntimeError):
+    translate(trained, path, path, overrides={})
+  assert path.read_bytes() == b"one\n" and [p.name for p in tmp_path.iterdir()] == ["text"]
+
+
+def test_n_best_lists_and_scores(trained, tmp_path):
+  lines = translated(trained, tmp_path, b"forty two\n\nnine\n", num_best=3)
+  rows = [line.decode().split(" ||| ") for line in lines]
+  assert [row[0] for row in rows] == ["0"] * 3 + ["1"] + ["2"] * 3
+  scores = [float(row[3]) for row in rows[:3]]
+  assert scores == sorted(scores, reverse=True) and len({row[1] for row in rows[:3]}) == 3
+  (with_scores,) = translated(trained, tmp_path, b"forty two\n", with_scores=True)
+  log_prob, score, text = with_scores.decode().split("\t")
+  assert [text, log_prob, score] == rows[0][1:]
+
+
+def test_log_probabilities_are_those_of_score(trained, tmp_path, capsys):
+  """What the search summed with its cache is what the whole model gives for the text."""
+  lines = translated(trained, tmp_path, b"forty two\nnine\n", num_best=2)
+  rows = [line.decode().split(" ||| ") for line in lines]
+  (tmp_path / "s").write_text("forty two\nforty two\nnine\nnine\n")
+  (tmp_path / "t").write_text("".join(f"{row[1]}\n" for row in rows))
+  assert command_line(["score", f"--workdir={trained}", f"--source={tmp_path}/s", f"--target={tmp_path}/t", f"--output={tmp_path}/p"]) == 0
+  scored = [float(line) for line in (tmp_path / "p").read_text().splitlines()]
+  # The text of a hypothesis may be cut into other sub-words than the search chose, which are less probable.
+  close = [abs(a - float(row[2])) < 1e-3 for a, row in zip(scored, rows, strict=True)]
+  assert sum(close) >= 3
+  assert '"pairs": 4' in capsys.readouterr().out
+
+
+def test_greedy_is_beam_size_1(trained, tmp_path):
+  assert len(translated(trained, tmp_path, b"one\ntwo\n", overrides=dict(beam_size=1))) == 2
+
+
+def test_standard_input_to_standard_output_as_it_comes(trained, monkeypatch):
+  """Endless input: answers leave before the last line is read."""
+  out = io.BytesIO()
+  taken = 0
+
+  class Stop(Exception):
+    pass
+
+  class Out(io.RawIOBase):
+
+    def write(self, data):
+      out.write(data)
+      if out.getvalue().count(b"\n") == 100:
+        raise Stop
+      return len(data)
+
+  def endless():
+    nonlocal taken
+    for line in itertools.cycle([b"one\n", b"twenty two\n"]):
+      taken += 1
+      yield line
+
+  class In:
+    def __enter__(self):
+      return endless()
+
+    def __exit__(self, *_):
+      pass
+
+  monkeypatch.setattr(sys, "stdin", types.SimpleNamespace(buffer=In()))
+  monkeypatch.setattr(sys, "stdout", types.SimpleNamespace(buffer=Out()))
+  with pytest.raises(Stop):
+    translate(trained, overrides={})
+  assert taken <= 32 + 256
+
+
+def test_missing_files_are_named(trained, tmp_path, capsys):
+  assert command_line(["translate", f"--workdir={trained}", f"--input={tmp_path}/none"]) == 3
+  assert command_line(["translate", f"--workdir={trained}", "--input=/dev/null", f"--output={tmp_path}/none/out"]) == 6
+  errors = capsys.readouterr().err.splitlines()
+  assert len(errors) == 2 and f"{tmp_path}/none cannot be read" in errors[0] and f"{tmp_path}/none/out: cannot be written" in errors[1]

@@ -1,0 +1,111 @@
+"""Files of a run: whole or absent, read back as they were written, refused by name where they are not."""
+
+import json
+import os
+
+import pytest
+from tiny_run import tiny_config
+
+from transformer_jax.errors import ConfigError, WorkdirError
+from transformer_jax.runs import workdir as workdir_module
+from transformer_jax.runs.workdir import TensorBoard, Workdir, atomic_write, output_file
+
+
+@pytest.fixture
+def folder(tmp_path):
+  return Workdir(tmp_path / "run")
+
+
+def test_settings_come_back(folder):
+  settings = tiny_config().to_flat()
+  folder.write_config(settings)
+  assert folder.read_config() == settings
+
+
+@pytest.mark.parametrize("content, error, problem", [
+    ("{", ConfigError, "is not JSON"), ("[]", ConfigError, "is not a JSON object"), ("{}", ConfigError, "has no settings"),
+    ('{"settings": {}}', ConfigError, "does not set num_layers"), ("[" * 100_000, ConfigError, "is not JSON"),
+    (None, WorkdirError, "there is no run here")])
+def test_a_damaged_config_is_named(folder, content, error, problem):
+  if content is not None:
+    (folder.path / "config.json").write_text(content)
+  with pytest.raises(error, match=problem):
+    folder.read_config()
+
+
+def test_a_setting_of_another_version_is_named(folder):
+  folder.write_config({**tiny_config().to_flat(), "from_the_future": 1})
+  with pytest.raises(ConfigError, match="sets from_the_future"):
+    folder.read_config()
+
+
+def test_other_versions_are_told(folder, monkeypatch):
+  folder.write_config({})
+  monkeypatch.setattr(workdir_module, "versions", lambda: {"jax": "9.9"})
+  folder.write_config({})
+  assert "warning: jax was" in (folder.path / "log.txt").read_text()
+
+
+def test_floats_of_metrics_read_back_exactly(folder):
+  values = [0.1 + 0.2, 1e-300, 1 / 3, float("inf")]
+  folder.write_metrics(dict(step=1, split="train", values=values))
+  assert json.loads((folder.path / "metrics.jsonl").read_text())["values"] == values
+
+
+def test_metrics_are_cut_back(folder):
+  for step in (1, 2, 3):
+    folder.write_metrics(dict(step=step))
+  with open(folder.path / "metrics.jsonl", "a", encoding="utf-8") as file:
+    file.write('{"step": 2, "half')
+  (folder.path / ".metrics.jsonl.1.tmp").write_text("litter")
+  folder.cut_metrics(2)
+  assert (folder.path / "metrics.jsonl").read_text() == '{"step": 1}\n{"step": 2}\n'
+  assert not list(folder.path.glob(".*.tmp"))
+  (folder.path / "metrics.jsonl").write_text('{"step": 1}\nwhat\n')
+  with pytest.raises(WorkdirError, match="metrics.jsonl:2: is not a line of metrics"):
+    folder.cut_metrics(2)
+
+
+def test_what_is_not_primary_writes_nothing(tmp_path):
+  folder = Workdir(tmp_path / "run", primary=False)
+  folder.write_config({})
+  folder.write_metrics(dict(step=1))
+  folder.log("x")
+  TensorBoard(folder.tensorboard, primary=False).write(dict(step=1, split="train", loss=1.0))
+  assert not (tmp_path / "run").exists()
+
+
+def test_a_full_disk_is_one_line(folder, monkeypatch):
+  (folder.path / "metrics.jsonl").symlink_to("/dev/full")
+  with pytest.raises(WorkdirError, match="metrics.jsonl: cannot be written: No space left on device; free some space"):
+    folder.write_metrics(dict(step=1))
+  with pytest.raises(WorkdirError, match="No space left"), output_file("/dev/full") as output:
+    output.write("x" * 100_000)
+
+
+def test_writing_replaces_whole_files(tmp_path):
+  path = tmp_path / "file"
+  atomic_write(path, "old")
+  path.chmod(0o640)
+  with pytest.raises(ZeroDivisionError), output_file(path) as output:
+    output.write("new")
+    1 / 0  # noqa: B018
+  assert path.read_text() == "old" and os.listdir(tmp_path) == ["file"]
+  with output_file(path) as output:
+    output.write("new \ud800")  # a lone surrogate
+  assert path.read_text() == "new ?" and path.stat().st_mode & 0o777 == 0o640
+
+
+def test_tensorboard_reads_what_was_written(folder):
+  board = TensorBoard(folder.tensorboard)
+  board.write(dict(step=7, split="train", loss=1.5, name="text", is_final=True))
+  board.close()
+  (path,) = folder.tensorboard.iterdir()
+  raw = path.read_bytes()
+  assert b"train/loss" in raw and b"train/name" not in raw and b"train/is_final" not in raw
+
+
+def test_an_unwritable_folder_is_named(tmp_path):
+  (tmp_path / "file").write_text("")
+  with pytest.raises(WorkdirError, match="file"):
+    Workdir(tmp_path / "file" / "run")
