@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from tiny_run import metrics_of, tiny_config
 
+from transformer_jax.analysis import cost_study
+from transformer_jax.analysis.cost import update_flops
 from transformer_jax.checkpoints import Checkpoints
 from transformer_jax.errors import CheckpointError, ConfigError, DataError, Interrupted, NonFiniteError, WorkdirError
 from transformer_jax.runs import train as train_module
@@ -154,3 +156,14 @@ def test_one_process_trains_in_a_workdir(run_copy):
 def test_too_small_a_memory_names_the_flag():
   with pytest.raises(ConfigError, match="--batch_tokens=7: a device has not enough memory"), train_module._naming_batch_tokens(7):
     raise train_module.jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 5 bytes")
+
+
+def test_what_a_run_cost_is_counted_from_its_metrics(trained):
+  budget = cost_study.run_budget(trained, 8, 1e9)
+  lines = [line for line in metrics_of(trained) if line["split"] == "train"]
+  vocab_size = json.loads((trained / "log.txt").read_text().partition("vocabulary ")[2].split("\n")[0])
+  tokens = [sum(line[f"{side}_tokens"] for line in lines) for side in ("source", "target")]
+  assert budget["model_flops"] == update_flops(tiny_config().model, vocab_size, *tokens, 8, 8)
+  seconds = sum(10 / json.loads(line)["updates_per_second"] for line in (trained / "metrics.jsonl").read_text().splitlines()
+                if '"train"' in line)
+  assert budget["hardware_flops"] == pytest.approx(1e9 * seconds)

@@ -77,14 +77,30 @@ def _part(path):
   return "encoder_attention" if (top, sublayer) == ("encoder", "self_attention") else f"{top}_{sublayer}"
 
 
-def attention_flops(model, num_queries, num_keys):
-  """FLOP of one multi-head attention sub-layer, forward, for one sentence, projections included (Section 3.2.2).
+def attention_terms(model, num_queries, num_keys):
+  """What one multi-head attention sub-layer computes, forward, for one sentence (Section 3.2.2): term -> (formula, count).
 
-  With h d_k = h d_v = d_model it does not depend on h. The softmax is left out, as is what a mask saves.
+  Counts are multiplications with an addition; of the softmax, exponentials. In the formulas n is the length and d is
+  d_model. With h d_k = h d_v = d the softmax is the only term that h is left in.
   """
-  d, keys, values = model.d_model, model.num_heads * model.d_k, model.num_heads * model.d_v
-  projections = 2 * d * (num_queries * (keys + values) + num_keys * (keys + values))
-  return projections + 2 * num_queries * num_keys * (keys + values)
+  d, keys, values, pairs = model.d_model, model.num_heads * model.d_k, model.num_heads * model.d_v, num_queries * num_keys
+  return {
+      "query projection": ("n d (h d_k)", num_queries * d * keys),
+      "key projection": ("n d (h d_k)", num_keys * d * keys),
+      "value projection": ("n d (h d_v)", num_keys * d * values),
+      "scores": ("n^2 (h d_k)", pairs * keys),
+      "softmax": ("n^2 h", pairs * model.num_heads),
+      "weighted sum": ("n^2 (h d_v)", pairs * values),
+      "output projection": ("n (h d_v) d", num_queries * values * d),
+  }
+
+
+def attention_flops(model, num_queries, num_keys):
+  """FLOP of that sub-layer's matrix products; what the softmax costs and what a mask saves are left out.
+
+  With h d_k = h d_v = d_model it does not depend on h.
+  """
+  return 2 * sum(count for term, (_, count) in attention_terms(model, num_queries, num_keys).items() if term != "softmax")
 
 
 def training_flops_per_token(model, target_vocab_size, source_length, target_length):

@@ -16,6 +16,7 @@ COMMANDS = {
     "score": "log-probability of given translations, and perplexity",
     "bleu": "sacreBLEU, chrF and the paper's BLEU of a file",
     "verify": "checks the paper's facts, without training",
+    "cost": "what h heads cost beside one: formulas, counted operations, measured time",
     "prepare": "reads the data, trains the tokenizer, encodes, reports counts",
     "digest": "SHA-256 over a run's whole training state",
 }

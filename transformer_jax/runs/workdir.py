@@ -99,6 +99,20 @@ class Workdir:
     if self._primary:
       _append(self._metrics, json.dumps(metrics) + "\n")
 
+  def read_metrics(self):
+    """The lines of metrics, as dicts; none where nothing was logged.
+
+    Raises:
+      WorkdirError: a line is not a line of metrics; names it.
+    """
+    try:
+      lines = self._metrics.read_bytes().split(b"\n")[:-1]
+    except FileNotFoundError:
+      return []
+    except OSError as error:
+      raise WorkdirError(self._metrics, f"cannot be read: {error.strerror}") from None
+    return [json.loads(line) for number, line in enumerate(lines, 1) if self._step_of(line, number) >= 0]
+
   def cut_metrics(self, step):
     """Drops the lines after `step`, and a last line that a killed process left unfinished.
 
