@@ -27,8 +27,10 @@ class MultiHeadAttention(nn.Module):
     self.value = dense((cfg.num_heads, cfg.d_v), -1)
     self.out = dense(cfg.d_model, (-2, -1))
 
-  def __call__(self, inputs_BTD, memory_BSD, mask, deterministic=True, return_weights=False):
+  def __call__(self, inputs_BTD, memory_BSD, mask, deterministic=True, return_weights=False, gates_H=None):
     """Attends from inputs to memory (themselves, or the encoder's output).
+
+    `gates_H` ([H], or [B, H]) are factors of the heads' outputs: see `HeadGates`.
 
     Returns:
       ([B, T, D], attention weights float32 [B, H, T, S] or None). Weights are those of the reference kernel,
@@ -39,15 +41,21 @@ class MultiHeadAttention(nn.Module):
     attend = KERNELS["reference" if return_weights else self.config.attention_kernel].attend
     heads_BTHV = attend(query_BTHK, key_BSHK, value_BSHV, mask, multiplier_BHTS)
     weights_BHTS = reference_weights(query_BTHK, key_BSHK, mask) if return_weights else None
-    return self.out(heads_BTHV), weights_BHTS
+    return self._join(heads_BTHV, gates_H), weights_BHTS
 
   def keys_and_values(self, memory_BSD):
     """Keys [B, H, S, K] and values [B, H, S, V] of the memory, laid out for `attend_cached`."""
     return self.key(memory_BSD).swapaxes(1, 2), self.value(memory_BSD).swapaxes(1, 2)
 
-  def attend_cached(self, inputs_BTD, key_BHSK, value_BHSV, mask: Mask):
+  def attend_cached(self, inputs_BTD, key_BHSK, value_BHSV, mask: Mask, gates_H=None):
     """Attends from inputs to keys and values computed before, [B, T, D]."""
-    return self.out(cached_attention(self.query(inputs_BTD), key_BHSK, value_BHSV, mask))
+    return self._join(cached_attention(self.query(inputs_BTD), key_BHSK, value_BHSV, mask), gates_H)
+
+  def _join(self, heads_BTHV, gates_H):
+    """Concat(head_1 .. head_h) W^O, each head times its gate."""
+    if gates_H is not None:
+      heads_BTHV = heads_BTHV * gates_H[..., None, :, None].astype(heads_BTHV.dtype)
+    return self.out(heads_BTHV)
 
   def _weight_dropout(self, query_BTHK, num_keys, deterministic):
     rate = self.config.attention_dropout_rate

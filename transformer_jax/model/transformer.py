@@ -42,22 +42,22 @@ class Transformer(nn.Module):
     """Dtype of activations."""
     return jnp.dtype(self.config.dtype)
 
-  def __call__(self, source_BS, target_BT, deterministic=True):
+  def __call__(self, source_BS, target_BT, deterministic=True, gates=None):
     """Logits of every target position given the source and the targets before it, float32 [B, T, C].
 
     `target_BT` is what is to be predicted; the shift to the right (Section 3.1) is done here.
-    Without `deterministic`, an rng named "dropout" is needed.
+    Without `deterministic`, an rng named "dropout" is needed. `gates` are factors of the heads' outputs (HeadGates).
     """
-    memory_BSD = self.encode(source_BS, deterministic)
-    return self.logits(self.decode(source_BS, memory_BSD, target_BT, deterministic))
+    memory_BSD = self.encode(source_BS, deterministic, gates)
+    return self.logits(self.decode(source_BS, memory_BSD, target_BT, deterministic, gates))
 
-  def encode(self, source_BS, deterministic=True):
+  def encode(self, source_BS, deterministic=True, gates=None):
     """The encoder's output, [B, S, D]."""
-    return self._encode(source_BS, deterministic, False)[0]
+    return self._encode(source_BS, deterministic, False, gates)[0]
 
-  def decode(self, source_BS, memory_BSD, target_BT, deterministic=True):
+  def decode(self, source_BS, memory_BSD, target_BT, deterministic=True, gates=None):
     """The decoder's output for a whole target, [B, T, D]."""
-    return self._decode(source_BS, memory_BSD, target_BT, deterministic, False)[0]
+    return self._decode(source_BS, memory_BSD, target_BT, deterministic, False, gates)[0]
 
   def attention_weights(self, source_BS, target_BT):
     """All attention weights for a forced target: dict of float32 arrays.
@@ -71,12 +71,12 @@ class Transformer(nn.Module):
     return dict(encoder=jnp.stack(encoder), decoder=jnp.stack([own for own, _ in decoder]),
                 cross=jnp.stack([cross for _, cross in decoder]))
 
-  def start(self, source_BS, beam_size, max_length):
+  def start(self, source_BS, beam_size, max_length, gates=None):
     """Encodes and makes ready to decode: (Memory, an empty Cache for `max_length` positions)."""
-    memory = self.decoder.project_memory(self.encode(source_BS), lengths_of(source_BS, PAD_ID))
+    memory = self.decoder.project_memory(self.encode(source_BS, gates=gates), lengths_of(source_BS, PAD_ID))
     return memory, empty_cache(self.config, self.dtype, source_BS.shape[0], beam_size, max_length)
 
-  def step(self, tokens_BM, position, cache, memory):
+  def step(self, tokens_BM, position, cache, memory, gates=None):
     """Logits of the next token of M hypotheses a sentence, float32 [B, M, C], and the cache.
 
     `tokens_BM` are the tokens at `position` - 1 (PAD at position 0); `position` may be traced.
@@ -84,7 +84,7 @@ class Transformer(nn.Module):
     table_LD = self.target_positions(cache.ancestry_BML.shape[-1])
     here_1D = lax.dynamic_slice_in_dim(table_LD, position, 1)
     x_BMD = self._target_embedding(tokens_BM) + here_1D.astype(self.dtype)
-    x_BMD, cache = self.decoder.step(x_BMD, position, cache, memory)
+    x_BMD, cache = self.decoder.step(x_BMD, position, cache, memory, gates)
     return self.logits(x_BMD), cache
 
   def logits(self, outputs):
@@ -106,13 +106,14 @@ class Transformer(nn.Module):
     x_BTD = embedding(tokens_BT) + positions(tokens_BT.shape[1]).astype(self.dtype)
     return dropout(self, x_BTD, self.config.dropout_rate, deterministic)
 
-  def _encode(self, source_BS, deterministic, return_weights):
+  def _encode(self, source_BS, deterministic, return_weights, gates=None):
     x_BSD = self._embed(self._source_embedding, self.source_positions, source_BS, deterministic)
-    return self.encoder(x_BSD, Mask(key_lengths_B=lengths_of(source_BS, PAD_ID)), deterministic, return_weights)
+    return self.encoder(x_BSD, Mask(key_lengths_B=lengths_of(source_BS, PAD_ID)), deterministic, return_weights,
+                        None if gates is None else gates.encoder)
 
-  def _decode(self, source_BS, memory_BSD, target_BT, deterministic, return_weights):
+  def _decode(self, source_BS, memory_BSD, target_BT, deterministic, return_weights, gates=None):
     previous_BT = jnp.pad(target_BT, ((0, 0), (1, 0)), constant_values=PAD_ID)[:, :-1]
     x_BTD = self._embed(self._target_embedding, self.target_positions, previous_BT, deterministic)
     # Causality alone keeps the padding at a target's end from being seen by its tokens.
     return self.decoder(x_BTD, memory_BSD, Mask(causal=True), Mask(key_lengths_B=lengths_of(source_BS, PAD_ID)),
-                        deterministic, return_weights)
+                        deterministic, return_weights, gates)

@@ -57,21 +57,21 @@ def parameter_shapes(model):
 
 
 def make_search(model, decode, max_length=None):
-  """A function (params, source_BS, max_lengths_B[, min_lengths_B]) -> SearchResult, for one device.
+  """A function (params, source_BS, max_lengths_B[, min_lengths_B[, gates]]) -> SearchResult, for one device.
 
   `max_length` is the room for output tokens; by default the source's padded length + `decode.max_extra_length`.
   """
   penalty = lambda lengths: LENGTH_PENALTIES[decode.length_penalty_form](lengths, decode.length_penalty)
 
-  def search(params, source_BS, max_lengths_B, min_lengths_B=None):
+  def search(params, source_BS, max_lengths_B, min_lengths_B=None, gates=None):
     room = max_length or source_BS.shape[1] + decode.max_extra_length
     if model.config.positions == "learned":
       room = min(room, model.config.max_positions)
     variables = {"params": params}
-    memory, cache = model.apply(variables, source_BS, decode.beam_size, room, method="start")
+    memory, cache = model.apply(variables, source_BS, decode.beam_size, room, gates, method="start")
 
     def tokens_to_logits(tokens_BM, position, cache):
-      return model.apply(variables, tokens_BM, position, cache, memory, method="step")
+      return model.apply(variables, tokens_BM, position, cache, memory, gates, method="step")
 
     shared = dict(batch_size=source_BS.shape[0], max_length=room, max_lengths_B=max_lengths_B, penalty=penalty,
                   min_lengths_B=min_lengths_B)
@@ -84,13 +84,13 @@ def make_search(model, decode, max_length=None):
 
 
 def make_decode_batch(model, decode):
-  """A function (replicated params) -> decode_batch(source_BS, max_lengths_B) -> SearchResult of numpy arrays, over all devices."""
+  """A function (replicated params[, replicated HeadGates]) -> decode_batch(source_BS, max_lengths_B) -> SearchResult of numpy arrays."""
   search = parallel.on_devices(make_search(model, decode))
 
-  def with_params(params):
+  def with_params(params, gates=None):
 
     def decode_batch(source_BS, max_lengths_B):
-      result = search(params, parallel.shard_rows(source_BS), parallel.shard_rows(max_lengths_B))
+      result = search(params, parallel.shard_rows(source_BS), parallel.shard_rows(max_lengths_B), None, gates)
       return parallel.gather_rows(result, source_BS.shape[0])
 
     return decode_batch
