@@ -2,7 +2,7 @@
 
 import sys
 
-from transformer_jax.config import split_list
+from transformer_jax.config import fields, split_list
 from transformer_jax.errors import ConfigError
 
 
@@ -27,10 +27,10 @@ def declare(command):
 def run(command):
   """Prints the page."""
   lists = {name: _numbers(command, name) for name in ("num_heads", "d_k", "lengths", "table_1_lengths")}
-  numbers = {name: _positive(command, name) for name in ("d_model", "fixed_heads", "batch_tokens", "rounds", "table_1_width",
+  numbers = {name: command.at_least(name, 1) for name in ("d_model", "fixed_heads", "batch_tokens", "rounds", "table_1_width",
                                                          "sentence_length")}
   kernels = split_list(command["kernels"])
-  known = ("reference", "xla", "cudnn")
+  known = [name for name in fields()["attention_kernel"].metadata["choices"] if name != "auto"]
   for name in kernels:
     if name not in known:
       raise ConfigError("--kernels", f"'{name}' is not known", f"choose from {', '.join(known)}")
@@ -40,13 +40,6 @@ def run(command):
   page = study(command.required("output"), kernels=kernels, dtype=command["dtype"], workdir=command["workdir"] or None,
                log=lambda message: print(message, file=sys.stderr, flush=True), **lists, **numbers)
   print("\n".join(page))
-
-
-def _positive(command, name):
-  value = command[name]
-  if value < 1:
-    raise ConfigError(f"--{name}", f"{value} is too small", "at least 1")
-  return value
 
 
 def _numbers(command, name):

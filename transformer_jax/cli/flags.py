@@ -97,6 +97,17 @@ class Command:
     values = [self._values[name].value for name in names]
     return values if len(values) > 1 else values[0]
 
+  def at_least(self, name, low):
+    """The value of a number's flag.
+
+    Raises:
+      ConfigError: it is below `low`.
+    """
+    value = self._values[name].value
+    if value < low:
+      raise ConfigError(f"--{name}", f"{value} is too small", f"at least {low}")
+    return value
+
   def settings(self):
     """The configuration's flags, name -> value; those that are None are left out."""
     return {name: value for name in self._settings if (value := self._values[name].value) is not None}

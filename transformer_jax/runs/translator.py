@@ -35,6 +35,11 @@ class Translator:
     self._decode_batch = make_decode_batch(model, config.decode)(self._params)
     self._log_probs = parallel.on_devices(lambda p, s, t: _log_probs(model, p, s, t))
 
+  @property
+  def params(self):
+    """The parameters, one copy of numpy arrays."""
+    return parallel.to_host(self._params)
+
   @classmethod
   def load(cls, workdir, step=None, **settings):
     """Loads a run.
@@ -94,9 +99,7 @@ class Translator:
     source_S = self.task.encode_source(source, is_preprocessed)
     target_T = self.task.encode_target(self.translate([source], is_preprocessed)[0] if target is None else target,
                                        is_preprocessed or target is None)
-    one = jax.device_get(self._params)
-    one = jax.tree.map(lambda x: x[0], one)
-    weights = self.model.apply({"params": one}, np.array([source_S], np.int32), np.array([target_T], np.int32),
+    weights = self.model.apply({"params": self.params}, np.array([source_S], np.int32), np.array([target_T], np.int32),
                                method="attention_weights")
     return dict(source=self.task.source_pieces(source_S), target=self.task.target_pieces(target_T),
                 **{name: np.asarray(array)[:, 0] for name, array in weights.items()})
