@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from transformer_jax.analysis.cost import parameter_counts
+from transformer_jax.analysis.table3 import ROWS
 from transformer_jax.cli import train
 from transformer_jax.cli.flags import Command
 from transformer_jax.config import Config
@@ -46,6 +47,28 @@ def test_base_is_the_paper_but_for_its_batches():
   """A batch of 25,000 real tokens takes more padded positions; averaging belongs to the scores of Table 2."""
   names = {line.split()[0] for line in difference_lines(config_of(EXPERIMENTS / "translation/wmt14_en_de_base.flags"))[1:]}
   assert names == {"batch_tokens", "average_last"}
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.file)
+def test_table_3_at_the_papers_scale_is_the_papers(row):
+  config, expected = config_of(EXPERIMENTS / f"table3/paper/{row.file}.flags"), row.config()
+  assert config.model == expected.model and config.train.train_steps == expected.train.train_steps
+  assert config.train.label_smoothing == expected.train.label_smoothing and config.decode.average_last == 1
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.file)
+def test_table_3_in_small_keeps_the_papers_ratios(row):
+  """h, d_k, d_v, N, d, d_ff and updates against base's; dropout, smoothing and positions are the paper's own."""
+  small, base = (config_of(EXPERIMENTS / f"table3/small/{name}.flags") for name in (row.file, "base"))
+  papers, papers_base = row.config(), ROWS[0].config()
+  for name in ("num_heads", "d_k", "d_v", "num_layers", "d_model", "d_ff"):
+    assert getattr(small.model, name) / getattr(base.model, name) == getattr(papers.model, name) / getattr(papers_base.model, name)
+  assert small.train.train_steps / base.train.train_steps == papers.train.train_steps / papers_base.train.train_steps
+  for name in ("dropout_rate", "positions"):
+    assert getattr(small.model, name) == getattr(papers.model, name)
+  assert small.train.label_smoothing == papers.train.label_smoothing
+  different = {name for name, value in small.to_flat().items() if value != base.to_flat()[name]}
+  assert len(different) == (0 if row.file == "base" else len(row.settings))
 
 
 def test_big_is_the_papers_big():

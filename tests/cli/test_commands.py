@@ -42,7 +42,7 @@ def test_flags_are_checked_before_jax_is_loaded(tmp_path):
 def test_help_lists_commands_and_flags():
   overview = run("--help")
   assert overview.returncode == 0
-  for name in ("train", "evaluate", "translate", "score", "bleu", "verify", "prepare", "digest", "cost", "heads"):
+  for name in ("train", "evaluate", "translate", "score", "bleu", "verify", "prepare", "digest", "cost", "heads", "ablate"):
     assert f"  {name} " in overview.stdout
     result = run(name, "--help")
     assert result.returncode == 0 and result.stdout.startswith(f"transformer-jax {name}: ")

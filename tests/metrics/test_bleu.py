@@ -8,6 +8,7 @@ import math
 import sys
 
 import pytest
+from sacrebleu.metrics import BLEU
 
 from transformer_jax.errors import DataError
 from transformer_jax.metrics import bleu
@@ -143,3 +144,16 @@ def test_lines_must_pair_up(score):
 def test_set_sizes_are_named():
   assert "filtered" in bleu.test_set_note(2737) and "full" in bleu.test_set_note(3003)
   assert bleu.test_set_note(17) == "17 sentences"
+
+
+@pytest.mark.parametrize("tokenize", ["13a", "none"])
+def test_sums_of_sentence_statistics_are_the_corpus(tokenize):
+  hypotheses = ["the cat sat on the mat .", "a", "quite another thing altogether, I say", "x y"]
+  references = ["the cat sat on a mat .", "a b", "quite another thing, I said", "y x z"]
+  statistics = bleu.sentence_statistics(hypotheses, references, tokenize)
+  for chosen in ([0, 1, 2, 3], [0, 0, 2], [1], [3, 3], [1, 2], [2]):
+    expected = BLEU(tokenize=tokenize, force=True).corpus_score([hypotheses[i] for i in chosen], [[references[i] for i in chosen]]).score
+    assert bleu.bleu_of_statistics(statistics[chosen].sum(0)) == pytest.approx(expected, abs=1e-9)
+    exact = BLEU(tokenize=tokenize, smooth_method="none", force=True).corpus_score(
+        [hypotheses[i] for i in chosen], [[references[i] for i in chosen]]).score
+    assert bleu.bleu_of_statistics(statistics[chosen].sum(0), smooth=False) == pytest.approx(exact, abs=1e-9)

@@ -134,6 +134,11 @@ def paper_training_cost(seconds, num_gpus, gpu="P100"):
   return seconds * num_gpus * PAPER_FLOPS[gpu]
 
 
+def training_seconds(metrics):
+  """Time of a run's updates, evaluations and checkpoints apart, from its lines of metrics (dicts)."""
+  return sum(line["target_tokens"] / line["target_tokens_per_second"] for line in metrics if line["split"] == "train")
+
+
 def _log(base, x):
   return math.log(x) / math.log(base)
 

@@ -1,15 +1,12 @@
 """`cost`: counts, measures, and writes the answer to why h heads cost what one costs."""
 
 import json
-import os
 import pathlib
-import platform
-
-import jax
 
 from transformer_jax.analysis import cost, cost_report
 from transformer_jax.analysis.head_cost import FULL, NARROW, VARIED_D_K, Case, cases, measure, serving_kernels
 from transformer_jax.analysis.layer_cost import measure_table_1
+from transformer_jax.analysis.hardware import hardware
 from transformer_jax.analysis.stopwatch import matmul_flops_per_second
 from transformer_jax.analysis.table3 import ROWS
 from transformer_jax.config import Config
@@ -75,11 +72,12 @@ def run_budget(workdir, sentence_length, flops_per_second):
   """The same of a run, from its metrics: the time of its updates, at the rate of a large matrix product on this machine."""
   folder = Workdir(workdir, primary=False)
   config, vocab_size = Config.from_flat(folder.read_config()), load_tokenizer(folder.tokenizer).vocab_size
-  lines = [line for line in folder.read_metrics() if line["split"] == "train"]
+  metrics = folder.read_metrics()
+  lines = [line for line in metrics if line["split"] == "train"]
   if not lines:
     raise ConfigError("--workdir", f"{workdir} has no line of training in its metrics", "train first")
   source, target = (sum(line[f"{side}_tokens"] for line in lines) for side in ("source", "target"))
-  seconds = sum(line["target_tokens"] / line["target_tokens_per_second"] for line in lines)
+  seconds = cost.training_seconds(metrics)
   needed = cost.update_flops(config.model, vocab_size, source, target, sentence_length, sentence_length)
   return dict(name=str(workdir), hardware_flops=seconds * flops_per_second, model_flops=needed,
               how=f"{seconds / 3600:.2f} hours x {flops_per_second / 1e9:,.0f} GFLOP/s, a matrix product here")
@@ -87,17 +85,7 @@ def run_budget(workdir, sentence_length, flops_per_second):
 
 def _where(dtype):
   """On what this was measured."""
-  device = jax.devices()[0]
-  return dict(device=f"{device.device_kind} ({device.platform})", processor=_processor(), cores=os.cpu_count(), dtype=dtype,
-              versions=versions(), git_revision=git_revision())
-
-
-def _processor():
-  try:
-    with open("/proc/cpuinfo", encoding="utf-8") as file:
-      return next(line.partition(": ")[2].strip() for line in file if line.startswith("model name"))
-  except (OSError, StopIteration):
-    return platform.processor() or platform.machine()
+  return dict(hardware(), dtype=dtype, versions=versions(), git_revision=git_revision())
 
 
 def _page(where, records, layers, budgets, reasons, d_model, num_heads, lengths, batch_tokens, figures):

@@ -15,6 +15,7 @@ class Row:
   """One row: the settings in which it differs from the base model, and the paper's figures."""
 
   name: str
+  file: str  # stem of its flag file in experiments/table3/: what it changes, as a ratio to base
   settings: types.MappingProxyType
   perplexity: float
   bleu: float
@@ -25,30 +26,30 @@ class Row:
     return Config().replace(**self.settings)
 
 
-def _row(name, perplexity, bleu, parameters_millions=None, **settings):
-  return Row(name, types.MappingProxyType(settings), perplexity, bleu, parameters_millions)
+def _row(name, file, perplexity, bleu, parameters_millions=None, **settings):
+  return Row(name, file, types.MappingProxyType(settings), perplexity, bleu, parameters_millions)
 
 
-# name, perplexity, BLEU, millions of parameters, and what differs from the base model
+# name, flag file, perplexity, BLEU, millions of parameters, and what differs from the base model
 ROWS = (
-    _row("base", 4.92, 25.8, 65),
-    _row("A h=1", 5.29, 24.9, num_heads=1, d_k=512, d_v=512),
-    _row("A h=4", 5.00, 25.5, num_heads=4, d_k=128, d_v=128),
-    _row("A h=16", 4.91, 25.8, num_heads=16, d_k=32, d_v=32),
-    _row("A h=32", 5.01, 25.4, num_heads=32, d_k=16, d_v=16),
-    _row("B d_k=16", 5.16, 25.1, 58, d_k=16),
-    _row("B d_k=32", 5.01, 25.4, 60, d_k=32),
-    _row("C N=2", 6.11, 23.7, 36, num_layers=2),
-    _row("C N=4", 5.19, 25.3, 50, num_layers=4),
-    _row("C N=8", 4.88, 25.5, 80, num_layers=8),
-    _row("C d=256", 5.75, 24.5, 28, d_model=256, d_k=32, d_v=32),
-    _row("C d=1024", 4.66, 26.0, 168, d_model=1024, d_k=128, d_v=128),
-    _row("C d_ff=1024", 5.12, 25.4, 53, d_ff=1024),
-    _row("C d_ff=4096", 4.75, 26.2, 90, d_ff=4096),
-    _row("D P_drop=0.0", 5.77, 24.6, dropout_rate=0.0),
-    _row("D P_drop=0.2", 4.95, 25.5, dropout_rate=0.2),
-    _row("D eps_ls=0.0", 4.67, 25.3, label_smoothing=0.0),
-    _row("D eps_ls=0.2", 5.47, 25.7, label_smoothing=0.2),
-    _row("E learned positions", 4.92, 25.7, positions="learned"),
-    _row("big", 4.33, 26.4, 213, d_model=1024, d_ff=4096, num_heads=16, dropout_rate=0.3, train_steps=300_000),
+    _row("base", "base", 4.92, 25.8, 65),
+    _row("A h=1", "a_heads_eighth", 5.29, 24.9, num_heads=1, d_k=512, d_v=512),
+    _row("A h=4", "a_heads_half", 5.00, 25.5, num_heads=4, d_k=128, d_v=128),
+    _row("A h=16", "a_heads_double", 4.91, 25.8, num_heads=16, d_k=32, d_v=32),
+    _row("A h=32", "a_heads_quadruple", 5.01, 25.4, num_heads=32, d_k=16, d_v=16),
+    _row("B d_k=16", "b_keys_quarter", 5.16, 25.1, 58, d_k=16),
+    _row("B d_k=32", "b_keys_half", 5.01, 25.4, 60, d_k=32),
+    _row("C N=2", "c_layers_third", 6.11, 23.7, 36, num_layers=2),
+    _row("C N=4", "c_layers_two_thirds", 5.19, 25.3, 50, num_layers=4),
+    _row("C N=8", "c_layers_four_thirds", 4.88, 25.5, 80, num_layers=8),
+    _row("C d=256", "c_width_half", 5.75, 24.5, 28, d_model=256, d_k=32, d_v=32),
+    _row("C d=1024", "c_width_double", 4.66, 26.0, 168, d_model=1024, d_k=128, d_v=128),
+    _row("C d_ff=1024", "c_ff_half", 5.12, 25.4, 53, d_ff=1024),
+    _row("C d_ff=4096", "c_ff_double", 4.75, 26.2, 90, d_ff=4096),
+    _row("D P_drop=0.0", "d_dropout_none", 5.77, 24.6, dropout_rate=0.0),
+    _row("D P_drop=0.2", "d_dropout_double", 4.95, 25.5, dropout_rate=0.2),
+    _row("D eps_ls=0.0", "d_smoothing_none", 4.67, 25.3, label_smoothing=0.0),
+    _row("D eps_ls=0.2", "d_smoothing_double", 5.47, 25.7, label_smoothing=0.2),
+    _row("E learned positions", "e_learned_positions", 4.92, 25.7, positions="learned"),
+    _row("big", "big", 4.33, 26.4, 213, d_model=1024, d_ff=4096, num_heads=16, dropout_rate=0.3, train_steps=300_000),
 )

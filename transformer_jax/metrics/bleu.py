@@ -8,6 +8,7 @@ that publish tokenised references. All take one reference per sentence. Nothing 
 import importlib.metadata
 import re
 
+import numpy as np
 import sacrebleu
 from sacrebleu.metrics import BLEU, CHRF
 
@@ -92,6 +93,34 @@ def sentence_bleu(hypothesis, reference, tokenize="13a"):
   """
   metric = BLEU(tokenize=tokenize, force=True, effective_order=True)
   return metric.sentence_score(hypothesis, [reference]).score
+
+
+def sentence_statistics(hypotheses, references, tokenize="13a"):
+  """Returns what corpus BLEU is made of, sentence by sentence: int array [sentences, 10].
+
+  The columns are the matches of 1- to 4-grams, their totals in the hypothesis, the tokens of the hypothesis and of the
+  reference. Sums over any sentences are those sentences' corpus BLEU (`bleu_of_statistics`), so bootstraps need no text.
+  """
+  hypotheses, references = _paired(hypotheses, references)
+  metric = BLEU(tokenize=tokenize, force=True, effective_order=True)
+  scores = [metric.sentence_score(hypothesis, [reference]) for hypothesis, reference in zip(hypotheses, references, strict=True)]
+  return np.array([[*score.counts, *score.totals, score.sys_len, score.ref_len] for score in scores], dtype=np.int64)
+
+
+def bleu_of_statistics(sums, smooth=True):
+  """Returns the BLEU, 0 to 100, of sums of `sentence_statistics`: an array [..., 10] gives [...].
+
+  With `smooth`, an order without a match counts as 1/2, 1/4, ... of a match, as sacreBLEU has it; else it makes the score 0.
+  """
+  sums = np.asarray(sums, np.float64)
+  matches, totals, hypothesis, reference = sums[..., :4], sums[..., 4:8], sums[..., 8], sums[..., 9]
+  none = matches == 0
+  halves = np.where(none, 0.5 ** np.cumsum(none, axis=-1), matches) if smooth else matches
+  with np.errstate(divide="ignore", invalid="ignore"):
+    log_precision = np.mean(np.log(halves / totals), axis=-1)
+    log_brevity = np.minimum(0.0, 1 - reference / hypothesis)
+    score = 100 * np.exp(log_precision + log_brevity)
+  return np.where((totals[..., 3] > 0) & np.any(~none, axis=-1) & np.isfinite(score), score, 0.0)
 
 
 def split_hyphens(tokenized_text):

@@ -26,7 +26,8 @@ def evaluate(workdir, *, split="test", overrides, source=None, reference=None, d
     step: checkpoint to use.
 
   Returns:
-    dict of scores, settings and speed; it also stands in evaluations/, beside the translations.
+    dict of scores, settings and speed; it also stands in evaluations/, beside the translations (.hypotheses.txt) and a line of
+    JSON for each sentence, with the log-probability of its reference and the reference's tokens (.sentences.jsonl).
   """
   translator = Translator.load(workdir, step=step, **overrides)
   sources, references, is_preprocessed, name = _test_set(translator.config.data, split, source, reference, data_root)
@@ -36,14 +37,17 @@ def evaluate(workdir, *, split="test", overrides, source=None, reference=None, d
   scores = translator.task.score(hypotheses, references, is_preprocessed)
   if translator.config.data.preprocessing == "none":
     scores["paper_bleu"] = _paper_score(translator.task, hypotheses, references)
-  log_prob, tokens = map(sum, zip(*translator.log_probs(zip(sources, references, strict=True), is_preprocessed)))
+  of_references = list(translator.log_probs(zip(sources, references, strict=True), is_preprocessed))
+  log_prob, tokens = map(sum, zip(*of_references))
   decode = translator.config.decode
   result = dict(
       set=name, sentences=len(references), test_set=test_set_note(len(references)), steps=translator.steps,
       main_score=translator.task.main_score, **scores, loss=-log_prob / tokens, perplexity=perplexity_of(-log_prob / tokens),
       beam_size=decode.beam_size, length_penalty=decode.length_penalty, length_penalty_form=decode.length_penalty_form,
       max_extra_length=decode.max_extra_length, decode_seconds=seconds, sentences_per_second=len(references) / seconds)
-  _keep(workdir, name, translator.steps, hypotheses, result)
+  sentences = [dict(source=s, reference=r, hypothesis=h, log_prob=p, tokens=t)
+               for s, r, h, (p, t) in zip(sources, references, hypotheses, of_references, strict=True)]
+  _keep(workdir, name, translator.steps, sentences, result)
   return result
 
 
@@ -70,10 +74,16 @@ def _paper_score(task, hypotheses, references):
     return dict(error=str(error))
 
 
-def _keep(workdir, name, steps, hypotheses, result):
+def evaluation_stem(workdir, name, steps):
+  """What the files of an evaluation are called in a workdir, without their endings."""
+  return f"{Workdir(workdir, primary=False).evaluations}/{name}-step{steps[-1]}" + (f"-average{len(steps)}" if len(steps) > 1 else "")
+
+
+def _keep(workdir, name, steps, sentences, result):
   if not parallel.is_primary():
     return
-  folder = Workdir(workdir, primary=True).evaluations
-  stem = f"{folder}/{name}-step{steps[-1]}" + (f"-average{len(steps)}" if len(steps) > 1 else "")
-  atomic_write(f"{stem}.hypotheses.txt", "".join(f"{line}\n" for line in hypotheses))
+  Workdir(workdir, primary=True)  # makes the folder
+  stem = evaluation_stem(workdir, name, steps)
+  atomic_write(f"{stem}.hypotheses.txt", "".join(f"{sentence['hypothesis']}\n" for sentence in sentences))
+  atomic_write(f"{stem}.sentences.jsonl", "".join(f"{json.dumps(sentence)}\n" for sentence in sentences))
   atomic_write(f"{stem}.json", json.dumps(result, indent=1) + "\n")

@@ -1,0 +1,79 @@
+"""`transformer-jax ablate`."""
+
+import pathlib
+import shlex
+import sys
+
+from transformer_jax.analysis.table3 import ROWS
+from transformer_jax.cli import train
+from transformer_jax.cli.flags import Command
+from transformer_jax.config import split_list
+from transformer_jax.errors import ConfigError
+
+
+def declare(command):
+  """The flags."""
+  command.declare("table", "", "folder of flag files: base.flags, and one a row")
+  command.declare("workdir", "", "folder for the runs' workdirs")
+  command.declare("results", "", "folder for a small JSON a run and the table; default: results/ in the workdir")
+  command.declare_data_root()
+  command.declare("seeds", 3, "seeds of each row: 1, 2, ...")
+  command.declare("only_seed", 0, "one seed alone; 0: all")
+  command.declare("rows", "", "rows to run, by their files' names without ending, comma-separated; empty: all")
+  command.declare("split", "valid", "what is scored", ["valid", "test"])
+  command.declare("print_commands", False, "run nothing: print one command for each run that is missing, for a cluster's array jobs")
+  command.declare("print_table", False, "run nothing: print the table of what is done")
+
+
+def run(command):
+  """Runs what is missing and prints the table; exit code 1 if a row failed."""
+  folder, workdir = pathlib.Path(command.required("table")), command.required("workdir")
+  seeds = [command["only_seed"]] if command["only_seed"] else list(range(1, command.at_least("seeds", 1) + 1))
+  configs = read_table(folder)
+  chosen = split_list(command["rows"]) or list(configs)
+  for name in chosen:
+    if name not in configs:
+      raise ConfigError(f"--rows={command['rows']}", f"'{name}' is no row of {folder}", f"choose from {', '.join(configs)}")
+  results = command["results"] or f"{workdir}/results"
+  from transformer_jax import parallel  # pylint: disable=import-outside-toplevel
+  from transformer_jax.analysis import ablation, ablation_table  # pylint: disable=import-outside-toplevel
+  rows = [ablation.TableRow(name, config) for name, config in configs.items()]
+  wanted = [row for row in rows if row.name in chosen]
+  if command["print_commands"]:
+    for row, seed in ablation.missing_runs(wanted, seeds, results):
+      print(shlex.join(["transformer-jax", "ablate", f"--table={folder}", f"--workdir={workdir}", f"--results={results}",
+                        f"--data_root={command['data_root']}", f"--split={command['split']}", f"--rows={row.name}", f"--only_seed={seed}"]))
+    return 0
+  parallel.start_up()
+  failures = {}
+  all_seeds = list(range(1, max(command["seeds"], *seeds) + 1))
+  again = f"transformer-jax ablate --table={folder} --workdir=DIR --seeds={len(all_seeds)}"
+
+  def write_table():
+    return ablation_table.write(ablation_table.entries(rows, all_seeds, results, failures), results, f"Ablation {folder}", again)
+
+  if not command["print_table"]:
+    failures.update(ablation.run_all(wanted, seeds, workdir=workdir, results=results, data_root=command["data_root"], split=command["split"],
+                                     log=lambda message: print(message, file=sys.stderr, flush=True), after_each=write_table))
+  print("\n".join(write_table()))
+  return 1 if failures else 0
+
+
+def read_table(folder):
+  """name -> Config of each flag file of a folder: base, the paper's rows in the paper's order, then others by name.
+
+  Raises:
+    ConfigError: there is no base.flags, or a file is wrong.
+  """
+  files = {path.stem: path for path in sorted(folder.glob("*.flags"))}
+  if "base" not in files:
+    raise ConfigError(f"--table={folder}", "has no base.flags", "name a folder of flag files")
+  of_the_paper = [row.file for row in ROWS if row.file in files]
+  return {name: _config(files[name]) for name in dict.fromkeys([*of_the_paper, *files])}
+
+
+def _config(path):
+  command = Command("train", "", **train.SETTINGS)
+  train.declare(command)
+  command.parse([f"--flagfile={path}"])
+  return command.config()
