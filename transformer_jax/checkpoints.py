@@ -67,6 +67,10 @@ class Checkpoints:
     names = os.listdir(self._folder) if self._folder.is_dir() else []
     return sorted(int(name) for name in names if name.isdecimal() and str(int(name)) == name)
 
+  def regular_steps(self):
+    """The steps that are not temporary, ascending."""
+    return [step for step in self.steps() if not self._info(step)["temporary"]]
+
   def latest_step(self):
     """The last step, or None."""
     return max(self.steps(), default=None)
@@ -234,8 +238,7 @@ class Checkpoints:
 
   def _delete_old(self, latest):
     """Removes what `keep_last` and `keep_best` do not keep; `latest` always stays."""
-    regular = [step for step in self.steps() if not self._info(step)["temporary"]]
-    keep = {latest, *regular[-self._keep_last:], *_best_first(self.scores())[:self._keep_best]}
+    keep = {latest, *self.regular_steps()[-self._keep_last:], *_best_first(self.scores())[:self._keep_best]}
     for step in set(self.steps()) - keep:
       self._delete(step)
 

@@ -9,6 +9,7 @@ import dataclasses
 import math
 import os
 import pathlib
+import tempfile
 
 from transformer_jax.errors import ConfigError
 
@@ -27,18 +28,18 @@ class ModelConfig:
   """The model of Section 3. h, d_k and d_v are independent of d_model (Table 3, rows A and B)."""
 
   num_layers: int = _field(6, "N, layers in the encoder and in the decoder (Section 3.1)", low=1, high=1000)
-  d_model: int = _field(512, "width of every sub-layer's output (Section 3.1)", low=2)
-  d_ff: int = _field(2048, "inner width of the feed-forward networks (Section 3.3)", low=1)
-  num_heads: int = _field(8, "h, attention heads (Section 3.2.2)", low=1)
-  d_k: int = _field(64, "width of a head's queries and keys", low=1)
-  d_v: int = _field(64, "width of a head's values", low=1)
+  d_model: int = _field(512, "width of every sub-layer's output (Section 3.1)", low=2, high=1 << 16)
+  d_ff: int = _field(2048, "inner width of the feed-forward networks (Section 3.3)", low=1, high=1 << 20)
+  num_heads: int = _field(8, "h, attention heads (Section 3.2.2)", low=1, high=1 << 12)
+  d_k: int = _field(64, "width of a head's queries and keys", low=1, high=1 << 16)
+  d_v: int = _field(64, "width of a head's values", low=1, high=1 << 16)
   dropout_rate: float = _field(0.1, "P_drop, on sub-layer outputs and on embeddings plus positions (Section 5.4)", low=0.0, high=0.99)
   attention_dropout_rate: float = _field(0.0, "dropout on attention weights; not in the paper's text", low=0.0, high=0.99)
   relu_dropout_rate: float = _field(0.0, "dropout inside the feed-forward networks; not in the paper's text", low=0.0, high=0.99)
   positions: str = _field("sinusoidal", "positional encoding: the paper's interleaved sinusoids, the authors' code's layout "
                           "(all sines, then all cosines), a learned table (Table 3, row E), or none",
                           choices=("sinusoidal", "sinusoidal_concatenated", "learned", "none"))
-  max_positions: int = _field(1024, "rows of a learned position table", low=1)
+  max_positions: int = _field(1024, "rows of a learned position table", low=1, high=1 << 20)
   norm: str = _field("post", "LayerNorm after each residual sum, as the paper, or before each sub-layer", choices=("post", "pre"))
   embedding_sharing: str = _field("all", "which of source embedding, target embedding and output projection are one matrix: "
                                   "all three (Section 3.4), the target's two, or none", choices=("all", "target", "none"))
@@ -67,7 +68,7 @@ class DataConfig:
   tfds_data_dir: str = _field("", "folder of prepared TensorFlow datasets; empty: the library's default")
   tfds_splits: str = _field("train,validation,test", "the dataset's splits for train, valid and test; slices such as train[:99%] allowed")
   numbers_limit: int = _field(1_000_000, "the numbers source draws from 0 to this, exclusive", low=100, high=1_000_000)
-  numbers_train_size: int = _field(40_000, "training pairs of the numbers source", low=1)
+  numbers_train_size: int = _field(40_000, "training pairs of the numbers source", low=1, high=1_000_000)
   preprocessing: str = _field("none", "what is done to text before segmentation: nothing, Moses punctuation normalisation and "
                               "tokenisation, or these and lower-casing", choices=("none", "moses", "moses_lowercase"))
   preprocessed_splits: str = _field("", "splits whose files are preprocessed already, comma-separated")
@@ -76,12 +77,12 @@ class DataConfig:
   vocab_size: int = _field(37_000, "size of the vocabulary shared by both languages (Section 5.1: about 37000); an upper bound "
                            "for subword_nmt and segmented", low=8, high=1_000_000)
   bpe_codes: str = _field("", "subword-nmt merge operations to use; empty: learn them")
-  bpe_merges: int = _field(10_000, "merge operations to learn where bpe_codes is empty", low=1)
+  bpe_merges: int = _field(10_000, "merge operations to learn where bpe_codes is empty", low=1, high=1_000_000)
   vocabulary_file: str = _field("", "vocabulary of segmented text, one symbol a line (a count after it is ignored); empty: from the text")
   max_length: int = _field(256, "training pairs with a longer side, in tokens with EOS, are dropped", low=4, high=100_000)
   num_buckets: int = _field(8, "(source, target) shapes that batches are padded to, at most; each is compiled once", low=1, high=64)
-  batch_tokens: int = _field(25_000, "padded source positions, and padded target positions, of one batch over all devices", low=1)
-  accumulation_steps: int = _field(1, "batches whose gradients are summed for one update", low=1)
+  batch_tokens: int = _field(25_000, "padded source positions, and padded target positions, of one batch over all devices", low=1, high=100_000_000)
+  accumulation_steps: int = _field(1, "batches whose gradients are summed for one update", low=1, high=100_000)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,14 +90,14 @@ class TrainConfig:
   """Sections 5.2 to 5.4: optimizer, schedule, regularisation; and what a run writes when."""
 
   seed: int = _field(1, "seed of initialisation, dropout and data order", low=0, high=2**31 - 1)
-  train_steps: int = _field(100_000, "updates", low=1)
-  warmup_steps: int = _field(4000, "updates over which the learning rate rises (Section 5.3)", low=1)
-  learning_rate_scale: float = _field(1.0, "multiplies the paper's schedule", low=0.0)
+  train_steps: int = _field(100_000, "updates", low=1, high=1_000_000_000)
+  warmup_steps: int = _field(4000, "updates over which the learning rate rises (Section 5.3)", low=1, high=1_000_000_000)
+  learning_rate_scale: float = _field(1.0, "multiplies the paper's schedule", low=0.0, high=1e30)
   adam_beta1: float = _field(0.9, "Adam's decay of the mean gradient", low=0.0, high=0.999999)
   adam_beta2: float = _field(0.98, "Adam's decay of the mean squared gradient", low=0.0, high=0.999999)
-  adam_epsilon: float = _field(1e-9, "Adam's epsilon", low=0.0)
+  adam_epsilon: float = _field(1e-9, "Adam's epsilon", low=0.0, high=1.0)
   label_smoothing: float = _field(0.1, "eps_ls, probability spread over the wrong classes (Section 5.4)", low=0.0, high=0.99)
-  log_every: int = _field(100, "updates between lines of metrics.jsonl", low=1)
+  log_every: int = _field(100, "updates between lines of metrics.jsonl", low=1, high=10_000)
   evaluate_every: int = _field(1500, "updates between evaluations on the validation split", low=1)
   bleu_sentences: int = _field(1000, "validation sentences translated at each evaluation; 0: none", low=0)
   evaluation_beam_size: int = _field(1, "hypotheses kept in these translations; 1 is greedy search", low=1, high=1000)
@@ -115,8 +116,8 @@ class DecodeConfig:
   length_penalty: float = _field(0.6, "alpha", low=0.0, high=10.0)
   length_penalty_form: str = _field("gnmt", "((5 + length) / 6)^alpha, as the paper, or length^alpha", choices=("gnmt", "power"))
   max_extra_length: int = _field(50, "output is at most this many tokens longer than the input", low=0, high=100_000)
-  decode_batch_tokens: int = _field(4096, "padded source positions decoded at once, over all devices", low=1)
-  max_source_length: int = _field(1024, "source sentences are cut after this many tokens when translating", low=2)
+  decode_batch_tokens: int = _field(4096, "padded source positions decoded at once, over all devices", low=1, high=10_000_000)
+  max_source_length: int = _field(1024, "source sentences are cut after this many tokens when translating", low=2, high=1 << 20)
   average_last: int = _field(1, "checkpoints whose parameters are averaged (paper: base 5, big 20)", low=1)
 
 
@@ -209,6 +210,9 @@ def _check_together(config):
         raise ConfigError(f"--{split}_target", f"{count[1]} files beside {count[0]} of --{split}_source", "name as many")
   if data.data_source == "tfds" and len(split_list(data.tfds_splits)) != 3:
     raise ConfigError("--tfds_splits", f"'{data.tfds_splits}' does not name three splits", "such as train,validation,test")
+  if config.decode.average_last > train.keep_checkpoints:
+    raise ConfigError("--average_last", f"{config.decode.average_last} checkpoints are to be averaged, and --keep_checkpoints="
+                      f"{train.keep_checkpoints} are kept", "keep as many")
   wrong = set(split_list(data.preprocessed_splits)) - {"train", "valid", "test"}
   if wrong:
     raise ConfigError("--preprocessed_splits", f"'{sorted(wrong)[0]}' is not a split", "use train, valid, test")
@@ -217,10 +221,16 @@ def _check_together(config):
 
 
 def split_list(text):
-  """The items of a comma-separated setting; commas inside [] stay (split slices)."""
+  """The items of a comma-separated setting."""
   return [item.strip() for item in text.split(",") if item.strip()]
 
 
 def cache_folder():
   """Where compiled programs, learned tokenizers and encoded text are kept: $TRANSFORMER_JAX_CACHE, or ~/.cache/transformer_jax."""
-  return pathlib.Path(os.environ.get("TRANSFORMER_JAX_CACHE") or pathlib.Path.home() / ".cache" / "transformer_jax")
+  named = os.environ.get("TRANSFORMER_JAX_CACHE")
+  if named:
+    return pathlib.Path(named)
+  try:
+    return pathlib.Path.home() / ".cache" / "transformer_jax"
+  except RuntimeError:  # a user without a home
+    return pathlib.Path(tempfile.gettempdir()) / "transformer_jax"

@@ -12,6 +12,7 @@ import numpy as np
 from flax import jax_utils
 
 from transformer_jax.config import cache_folder
+from transformer_jax.errors import ConfigError
 
 _AXIS = "devices"
 
@@ -31,13 +32,25 @@ def start_up(coordinator=None, num_processes=None, process_id=None, *, determini
     _keep_freed_memory()
   if deterministic:
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_gpu_deterministic_ops=true"
-  if coordinator == "auto":
-    jax.distributed.initialize()
-  elif coordinator is not None:
-    jax.distributed.initialize(coordinator_address=coordinator, num_processes=num_processes, process_id=process_id)
+  if coordinator is not None:
+    _join(coordinator, num_processes, process_id)
   jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "compiled"))
   jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
   jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def _join(coordinator, num_processes, process_id):
+  """Waits for the other hosts.
+
+  Raises:
+    ConfigError: they cannot be found.
+  """
+  where = {} if coordinator == "auto" else dict(coordinator_address=coordinator, num_processes=num_processes, process_id=process_id)
+  try:
+    jax.distributed.initialize(**where)
+  except (ValueError, RuntimeError) as error:
+    raise ConfigError(f"--coordinator={coordinator}", f"the hosts of the run were not found: {error}",
+                      "name the first process's host:port; auto is for Slurm and TPU pods") from None
 
 
 def _keep_freed_memory():

@@ -62,7 +62,14 @@ def test_the_last_value_counts_and_files_nest_beside_each_other(tmp_path):
     (["--"], "--: there are no arguments but flags"),
     (["--d_model=7"], "--d_model: 7 is odd"),
     (["--flagfile=missing"], "--flagfile: missing cannot be read: No such file"),
-    (["--flagfile"], "--flagfile: . cannot be read"),
+    (["--flagfile"], "--flagfile: . is no file"),
+    (["--flagfile=/dev/null"], "--flagfile: /dev/null is no file"),
+    (["--flagfile=a\0b"], "--flagfile: a\\x00b cannot be read: embedded null byte"),
+    (["--nodeterministic=true"], "--nodeterministic: takes no value"),
+    (["--source_language=a\0b"], "--source_language: has a NUL"),
+    (["--source_language=\udcff"], "--source_language: has a NUL or bytes that are not UTF-8"),
+    (["--d_ff=100000000000"], "--d_ff: 100000000000 is too large"),
+    (["--average_last=9"], "--average_last: 9 checkpoints are to be averaged, and --keep_checkpoints=5 are kept"),
 ])
 def test_wrong_arguments(arguments, message):
   with pytest.raises(ConfigError, match=re.escape(message)):

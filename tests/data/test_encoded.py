@@ -9,7 +9,7 @@ import pytest
 from transformer_jax.config import EOS_ID
 from transformer_jax.data import encoded as encoded_module
 from transformer_jax.data.encoded import encode_pairs
-from transformer_jax.errors import DataError
+from transformer_jax.errors import DataError, WorkdirError
 
 PAIRS = [("3 4 5", "6"), ("7", "8 9"), ("", "3"), ("3", ""), ("3 4 5 6 7", "3"), ("10", "11")]
 
@@ -125,8 +125,15 @@ def test_nothing_unpickles(tmp_path):
 
 def test_a_cache_that_cannot_be_written(tmp_path):
   (tmp_path / "file").write_text("in the way")
-  with pytest.raises(DataError, match="TRANSFORMER_JAX_CACHE"):
+  with pytest.raises(WorkdirError, match="TRANSFORMER_JAX_CACHE"):
     encoded(tmp_path / "file" / "cache")
+
+
+def test_a_folder_that_lost_its_counts_is_made_again(tmp_path):
+  encoded(tmp_path)
+  (path,) = tmp_path.glob("*/counts.json")
+  path.unlink()
+  assert encoded(tmp_path).counts.kept > 0 and path.exists()
 
 
 def test_the_counts_stand_in_json(tmp_path):

@@ -4,11 +4,15 @@ import json
 
 import pytest
 
+from transformer_jax.checkpoints import Checkpoints
 from transformer_jax.cli.main import run as command_line
+from transformer_jax.config import Config
 from transformer_jax.errors import CheckpointError, ConfigError, DataError
 from transformer_jax.metrics.bleu import corpus_bleu
 from transformer_jax.runs.evaluate import evaluate
+from transformer_jax.runs.translator import _steps_to_average
 from transformer_jax.runs.validation import perplexity_of
+from transformer_jax.runs.workdir import Workdir
 
 
 def last_json(capsys):
@@ -39,6 +43,16 @@ def test_the_mean_of_the_last_checkpoints_is_another_model(run_copy):
   assert evaluate(run_copy, split="valid", overrides={}, step=30)["steps"] == [30]
   with pytest.raises(CheckpointError, match="there is no checkpoint of step 10; there are 20, 30, 40"):
     evaluate(run_copy, split="valid", overrides={}, step=10)
+
+
+def test_temporary_and_missing_checkpoints_are_no_part_of_a_mean(run_copy, capsys):
+  meta = run_copy / "checkpoints/30/meta.json"
+  meta.write_text(meta.read_text().replace('"temporary": false', '"temporary": true'))
+  assert _steps_to_average(Checkpoints(run_copy / "checkpoints", read_only=True), Config.from_flat(Workdir(run_copy).read_config()).replace(
+      average_last=3), None, run_copy) == [20, 40]
+  assert "only 2 checkpoints are there to average, not --average_last=3" in capsys.readouterr().err
+  with pytest.raises(ConfigError, match="--average_last: 4 checkpoints are to be averaged, and --keep_checkpoints=3 are kept"):
+    evaluate(run_copy, split="valid", overrides=dict(average_last=4))
 
 
 def test_files_instead_of_a_split(run_copy, tmp_path):

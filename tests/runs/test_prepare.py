@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from tiny_run import tiny_config
 
-from transformer_jax.errors import DataError
+from transformer_jax.errors import DataError, WorkdirError
 from transformer_jax.runs import prepare as prepare_module
 from transformer_jax.runs.overview import data_lines
 from transformer_jax.runs.prepare import prepare
@@ -52,6 +52,24 @@ def test_changed_text_is_encoded_anew(data):
   after = prepare(config_of(), data)
   assert after.fingerprint != before.fingerprint
   assert any(list(before.encoded["train"].source(i)) != list(after.encoded["train"].source(i)) for i in range(60))
+
+
+def test_a_damaged_tokenizer_in_the_cache_is_made_again(data):
+  first = prepare(config_of(), data)
+  (path,) = (data / "cache/tokenizers").glob("*/sentencepiece.model")
+  path.write_bytes(b"x")
+  assert prepare(config_of(), data).fingerprint == first.fingerprint
+
+
+def test_a_cache_that_is_no_folder_is_named(data, monkeypatch):
+  monkeypatch.setenv("TRANSFORMER_JAX_CACHE", "/dev/null")
+  with pytest.raises(WorkdirError, match="set TRANSFORMER_JAX_CACHE to a writable folder"):
+    prepare(config_of(), data)
+
+
+def test_a_missing_test_file_is_told_before_training(data):
+  with pytest.raises(DataError, match="--test_source: there is no file"):
+    prepare(config_of(test_source="none.en", test_target="none.de"), data)
 
 
 def test_counts_and_tokens(data):

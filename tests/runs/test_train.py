@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 from tiny_run import metrics_of, tiny_config
 
+import transformer_jax
 from transformer_jax.analysis import cost_study
 from transformer_jax.analysis.cost import update_flops
 from transformer_jax.checkpoints import Checkpoints
 from transformer_jax.errors import CheckpointError, ConfigError, DataError, Interrupted, NonFiniteError, WorkdirError
 from transformer_jax.runs import train as train_module
 from transformer_jax.runs.digest import digest_of
+from transformer_jax.runs.prepare import prepare
 from transformer_jax.runs.train import train
 
 
@@ -127,9 +129,12 @@ def test_a_damaged_checkpoint_is_refused_or_passed_over(trained, run_copy):
   raw = bytearray(path.read_bytes())
   raw[len(raw) // 2] ^= 1
   path.write_bytes(raw)
+  before = (run_copy / "config.json").read_text()
   with pytest.raises(CheckpointError, match=r"checkpoints/40/state/.* --on_corrupt=previous"):
-    train(tiny_config(), run_copy, ".")
+    train(tiny_config(checkpoint_every=7), run_copy, ".")
+  assert (run_copy / "config.json").read_text() == before
   train(tiny_config(), run_copy, ".", on_corrupt="previous")
+  assert "has changed since it was written" in (run_copy / "log.txt").read_text().split("went back to step 30")[0]
   assert digest_of(run_copy) == digest_of(trained) and metrics_of(run_copy) == metrics_of(trained)
 
 
@@ -146,6 +151,30 @@ def test_numbers_that_are_not_finite_end_the_run(tmp_path):
   assert caught.value.exit_code == 5
   batches, = json.loads(next((tmp_path / "run").glob("nonfinite_after_step_*.json")).read_text())
   assert len(batches["source"]) == len(batches["target"]) > 1
+
+
+def test_every_step_may_be_reported_when_none_is_finite(tmp_path):
+  with pytest.raises(NonFiniteError, match="2 updates in a row"):
+    train(tiny_config(learning_rate_scale=1e30, max_nonfinite_updates=2, log_every=1), tmp_path / "run", ".")
+
+
+def test_learned_positions_may_end_where_the_sentences_end(tmp_path):
+  """Batches, validation and decoding pad to more positions than the table has rows."""
+  longest = max(len(batch) for batch in _longest_pairs())
+  config = tiny_config(positions="learned", max_positions=longest, max_length=longest, train_steps=4, evaluate_every=4, checkpoint_every=4)
+  train(config, tmp_path / "run", ".")
+  model = transformer_jax.load(tmp_path / "run")
+  assert len(model.translate(["nine hundred ninety nine " * 9])) == 1  # cut to the table's length
+  with pytest.raises(DataError, match=f"target 2: has .* tokens, and the model's table has --max_positions={longest}"):
+    list(model.log_probs([("one", "eins"), ("two", "zweihundert" * 20)]))
+
+
+def _longest_pairs():
+  prepared = prepare(tiny_config(), ".")
+  for split in ("train", "valid"):
+    encoded = prepared.encoded[split]
+    for i in range(len(encoded)):
+      yield from (encoded.source(i), encoded.target(i))
 
 
 def test_one_process_trains_in_a_workdir(run_copy):

@@ -8,6 +8,7 @@ import types
 import pytest
 
 from transformer_jax.cli.main import run as command_line
+from transformer_jax.errors import ConfigError
 from transformer_jax.runs.translate import translate
 
 # Each holds exactly one newline, at its end.
@@ -68,6 +69,12 @@ def test_n_best_lists_and_scores(trained, tmp_path):
   (with_scores,) = translated(trained, tmp_path, b"forty two\n", with_scores=True)
   log_prob, score, text = with_scores.decode().split("\t")
   assert [text, log_prob, score] == rows[0][1:]
+
+
+def test_no_more_translations_than_the_search_keeps(trained, tmp_path):
+  for num_best, overrides in ((0, {}), (-3, {}), (5, {}), (2, dict(beam_size=1))):
+    with pytest.raises(ConfigError, match=f"--num_best={num_best}: is not between 1 and --beam_size="):
+      translated(trained, tmp_path, b"one\n", num_best=num_best, overrides=overrides)
 
 
 def test_log_probabilities_are_those_of_score(trained, tmp_path, capsys):

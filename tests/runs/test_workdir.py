@@ -39,6 +39,12 @@ def test_a_setting_of_another_version_is_named(folder):
     folder.read_config()
 
 
+def test_a_value_that_is_none_names_the_file(folder):
+  folder.write_config({**tiny_config().to_flat(), "d_model": "x"})
+  with pytest.raises(ConfigError, match=r"config.json: --d_model: 'x' is not of type int"):
+    folder.read_config()
+
+
 def test_other_versions_are_told(folder, monkeypatch):
   folder.write_config({})
   monkeypatch.setattr(workdir_module, "versions", lambda: {"jax": "9.9"})

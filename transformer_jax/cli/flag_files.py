@@ -3,6 +3,7 @@
 absl runs on where a line lacks its dashes or a file includes itself; here each is an error that names file and line.
 """
 
+import os
 import pathlib
 
 from transformer_jax.errors import ConfigError
@@ -38,21 +39,28 @@ def _lines(path, where, including):
       raise ConfigError(here, f"'{line}' is not a flag", "write --name=value; comments begin with #")
     if line.startswith((f"{_FLAG}=", "-flagfile=")):
       beside = path.parent / _value(line)
-      yield from _lines(beside if beside.exists() else pathlib.Path(_value(line)), here, (*including, path.resolve()))
+      yield from _lines(beside if os.path.exists(beside) else pathlib.Path(_value(line)), here, (*including, path.resolve()))
     else:
       yield line, here
 
 
 def _read(path, where, including):
-  if path.resolve() in including:
-    raise ConfigError(where, f"{path} includes itself", "remove the --flagfile line")
   try:
-    return path.read_text(encoding="utf-8").split("\n")
-  except OSError as error:
-    raise ConfigError(where, f"{path} cannot be read: {error.strerror}") from None
+    if path.resolve() in including:
+      raise ConfigError(where, f"{path} includes itself", "remove the --flagfile line")
+    if path.exists() and not path.is_file():
+      raise ConfigError(where, f"{path} is no file")  # a device may never end
+    return path.read_text(encoding="utf-8-sig").split("\n")
   except UnicodeDecodeError:
     raise ConfigError(where, f"{path} is not UTF-8 text") from None
+  except (OSError, RuntimeError, ValueError) as error:  # a loop of links is a RuntimeError, a NUL in the name a ValueError
+    raise ConfigError(where, f"{_printable(path)} cannot be read: {getattr(error, 'strerror', None) or error}") from None
 
 
 def _value(argument):
   return argument.partition("=")[2]
+
+
+def _printable(path):
+  """A path as it can stand in a line."""
+  return str(path)[:200].encode("unicode_escape").decode() if not str(path).isprintable() else str(path)[:200]

@@ -69,6 +69,8 @@ class Command:
         is_boolean, negated = self._is_boolean(name), name.startswith("no") and self._is_boolean(name[2:])
         if name not in self._values and not negated:
           raise self._unknown(name, where)
+        if equals and not is_boolean and negated:
+          raise ConfigError(f"{where} --{name}" if where else f"--{name}", "takes no value", f"write --{name} or --{name[2:]}=false")
         if equals:
           self._set(name, value, where)
         elif is_boolean or negated:
@@ -147,6 +149,8 @@ class Command:
 
   def _set(self, name, value, where):
     at = f"{where} --{name}" if where else f"--{name}"
+    if "\0" in value or not value.isprintable() and any(0xD800 <= ord(c) < 0xE000 for c in value):
+      raise ConfigError(at, "has a NUL or bytes that are not UTF-8", "write the value as text")
     try:
       self._values[name].parse(value)
     except flags.IllegalFlagValueError as error:

@@ -1,12 +1,15 @@
 """`transformer-jax COMMAND [flags]`: finds the command, and turns errors into one line and an exit code."""
 
+import contextlib
+import errno
 import importlib
 import os
 import sys
 import warnings
 
+from transformer_jax import interrupt
 from transformer_jax.cli.flags import Command
-from transformer_jax.errors import TransformerJaxError
+from transformer_jax.errors import TransformerJaxError, WorkdirError
 
 # name -> what it does; transformer_jax/cli/NAME.py has `declare(name, summary) -> Command` and `run(command)`.
 COMMANDS = {
@@ -26,22 +29,43 @@ COMMANDS = {
 
 def main():
   """Entry point; ends the process with the exit code of the design: 0, 1 to 6, 130 or 143."""
+  interrupt.install()
   sys.exit(run(sys.argv[1:]))
 
 
 def run(arguments):
   """Runs a command line; returns the exit code."""
   try:
-    return _dispatch(arguments)
+    code = _dispatch(arguments)
+    if sys.stdout is not None:
+      sys.stdout.flush()
+    return code
   except TransformerJaxError as error:
-    print(f"transformer-jax: {error}", file=sys.stderr)
-    return error.exit_code
-  except KeyboardInterrupt:
-    print("transformer-jax: interrupted", file=sys.stderr)
-    return 130
+    return _failed(error)
   except BrokenPipeError:  # whoever read standard output has gone
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    _drop_standard_output()
     return 0
+  except OSError as error:
+    # Files are written through `runs.workdir`, whose errors are expected ones: what comes here without a name is a print.
+    if error.filename is not None or error.errno not in (errno.ENOSPC, errno.EIO, errno.EBADF):
+      raise
+    return _failed(WorkdirError("standard output", f"cannot be written: {error.strerror}"))
+
+
+def _failed(error):
+  with contextlib.suppress(OSError):
+    print(f"transformer-jax: {error}", file=sys.stderr)
+  _drop_standard_output()
+  return error.exit_code
+
+
+def _drop_standard_output():
+  """Drops what standard output does not take, as the interpreter would fail on it at its end."""
+  try:
+    if sys.stdout is not None:
+      sys.stdout.flush()
+  except OSError:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _dispatch(arguments):

@@ -1,5 +1,7 @@
 """`transformer-jax train`."""
 
+from transformer_jax.errors import ConfigError
+
 SETTINGS = dict(groups=("model", "data", "train", "decode"))
 
 
@@ -18,6 +20,21 @@ def run(command):
   """Trains or resumes."""
   config = command.config()
   workdir = command.required("workdir")
+  hosts = _hosts(command)
   from transformer_jax.runs.train import train  # pylint: disable=import-outside-toplevel
-  hosts = (command["coordinator"], command["num_processes"], command["process_id"]) if command["coordinator"] else None
   train(config, workdir, command["data_root"], on_corrupt=command["on_corrupt"], allow_device_change=command["allow_device_change"], hosts=hosts)
+
+
+def _hosts(command):
+  """(coordinator, number of processes, this one's number), or None for a single process."""
+  coordinator, count, number = command["coordinator"], command.at_least("num_processes", 1), command.at_least("process_id", 0)
+  if not coordinator:
+    if count > 1:
+      raise ConfigError("--coordinator", f"is missing, and --num_processes={count}", "give the first process's host:port, or auto")
+    return None
+  host, _, port = coordinator.rpartition(":")
+  if coordinator != "auto" and not (host and port.isdecimal() and int(port) < 1 << 16):
+    raise ConfigError(f"--coordinator={coordinator}", "is neither host:port nor auto", "such as node1:12345")
+  if number >= count:
+    raise ConfigError(f"--process_id={number}", f"is not below --num_processes={count}", "processes count from 0")
+  return coordinator, count, number

@@ -10,7 +10,7 @@ import tempfile
 
 import numpy as np
 
-from transformer_jax.errors import DataError
+from transformer_jax.errors import DataError, WorkdirError
 
 _FORMAT = 1  # part of every key: a new format makes new folders
 _SIDES = ("source", "target")
@@ -78,13 +78,15 @@ def _write_atomically(folder, pairs, encode_source, encode_target, max_length):
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = tempfile.mkdtemp(prefix="encoding-", dir=folder.parent)
   except OSError as error:
-    raise DataError(folder.parent, f"cannot be written: {error.strerror}", "set TRANSFORMER_JAX_CACHE to a writable folder") from None
+    raise WorkdirError(folder.parent, f"cannot be written: {error.strerror}", "set TRANSFORMER_JAX_CACHE to a writable folder") from None
   try:
     _write(pathlib.Path(temporary), pairs, encode_source, encode_target, max_length)
+    if folder.exists() and not (folder / "counts.json").exists():  # damaged by hand: a folder comes into being whole
+      shutil.rmtree(folder)
     os.rename(temporary, folder)
   except OSError as error:
     if not (folder / "counts.json").exists():  # else another process was faster
-      raise DataError(folder, f"cannot be written: {error.strerror}", "make room, or set TRANSFORMER_JAX_CACHE") from None
+      raise WorkdirError(folder, f"cannot be written: {error.strerror}", "make room, or set TRANSFORMER_JAX_CACHE") from None
   finally:
     shutil.rmtree(temporary, ignore_errors=True)
 

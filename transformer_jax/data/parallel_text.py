@@ -13,12 +13,7 @@ class ParallelText:
   """The splits' files, read anew each time; several files of a side follow each other."""
 
   def __init__(self, data, data_root):
-    self._files = {
-        split: [expand_files(getattr(data, f"{split}_{side}"), data_root, f"{split}_{side}") for side in ("source", "target")]
-        for split in ("train", "valid", "test")}
-    for split, (sources, targets) in self._files.items():
-      if len(sources) != len(targets):
-        raise DataError(f"--{split}_target", f"matches {len(targets)} files beside {len(sources)} of --{split}_source", "name as many")
+    self._data, self._data_root = data, data_root
 
   def pairs(self, split):
     """Yields (source, target).
@@ -26,7 +21,7 @@ class ParallelText:
     Raises:
       DataError: the files of a pair have different numbers of lines.
     """
-    for source_file, target_file in zip(*self._files[split], strict=True):
+    for source_file, target_file in zip(*self._files(split), strict=True):
       lines = itertools.zip_longest(read_lines(source_file), read_lines(target_file), fillvalue=_END)
       for number, (source, target) in enumerate(lines, 1):
         if source is _END or target is _END:
@@ -37,7 +32,7 @@ class ParallelText:
   def fingerprint(self, split):
     """SHA-256 over the bytes of the split's files."""
     total = hashlib.sha256()
-    for side in self._files[split]:
+    for side in self._files(split):
       for path in side:
         try:
           with open(path, "rb") as file:
@@ -46,3 +41,10 @@ class ParallelText:
           raise DataError(path, f"cannot be read: {error.strerror}") from None
       total.update(b"|")
     return total.hexdigest()
+
+  def _files(self, split):
+    """(source files, target files) of a split; the other splits' files need not be there."""
+    sources, targets = (expand_files(getattr(self._data, f"{split}_{side}"), self._data_root, f"{split}_{side}") for side in ("source", "target"))
+    if len(sources) != len(targets):
+      raise DataError(f"--{split}_target", f"matches {len(targets)} files beside {len(sources)} of --{split}_source", "name as many")
+    return sources, targets

@@ -134,7 +134,7 @@ class SubwordNmtTokenizer(WordListTokenizer):
       codes = "".join(f"{line}\n" for line in read_lines(path))
     else:
       codes = learn_bpe(texts, data.bpe_merges)
-    bpe = _bpe(codes, data.bpe_codes)
+    bpe = _bpe(codes, data.bpe_codes or "the learned codes")
     return cls(codes, _most_frequent((_words(bpe.process_line(text)) for text in texts), data.vocab_size))
 
   @classmethod
@@ -167,7 +167,8 @@ def learn_bpe(texts, num_merges):
       library.learn_bpe(io.StringIO("".join(f"{text}\n" for text in texts)), codes, num_merges)
   except ValueError:  # it takes the most frequent of no pairs
     raise DataError(f"--bpe_merges={num_merges}", "the training text is too small to learn merges from", "give more text") from None
-  return codes.getvalue()
+  # The library reads its own codes without the carriage returns in them.
+  return "".join(line for line in codes.getvalue().splitlines(keepends=True) if "\r" not in line)
 
 
 def train_tokenizer(data, texts, data_root="."):

@@ -60,16 +60,14 @@ class Positions(nn.Module):
   def __call__(self, length):
     """The first `length` rows of the encoding, float32 [length, D].
 
-    Raises:
-      ValueError: a learned table has fewer rows.
+    Beyond a learned table the rows are zero: a batch may be padded to more positions than the longest sentence may have.
     """
     cfg = self.config
     if cfg.positions == "none":
       return jnp.zeros((length, cfg.d_model))
     if cfg.positions != "learned":
       return jnp.asarray(sinusoids(length, cfg.d_model, cfg.positions))
-    if length > cfg.max_positions:
-      raise ValueError(f"{length} positions are wanted of a table of --max_positions={cfg.max_positions}")
     table_LD = self.param("embedding", nn.initializers.normal(cfg.d_model ** -0.5),
                           (cfg.max_positions, cfg.d_model), jnp.float32)
-    return table_LD[:length] * math.sqrt(cfg.d_model)
+    rows_LD = table_LD[:length] * math.sqrt(cfg.d_model)
+    return jnp.pad(rows_LD, ((0, max(0, length - cfg.max_positions)), (0, 0)))

@@ -4,6 +4,7 @@ Tokenizers and encoded text are kept in the cache, each under the hash of all it
 data begins at once, and changed text is never taken for the old.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 
@@ -12,7 +13,7 @@ from transformer_jax.data.encoded import encode_pairs
 from transformer_jax.data.pipeline import BatchStream, ordered_batches
 from transformer_jax.data.sources import open_source
 from transformer_jax.data.tokenizer import fingerprint, has_tokenizer, load_tokenizer, save_tokenizer, train_tokenizer
-from transformer_jax.errors import DataError
+from transformer_jax.errors import DataError, WorkdirError
 from transformer_jax.runs.build import build_preprocessors, build_task
 
 # What a learned tokenizer depends on, besides the text.
@@ -68,6 +69,8 @@ def prepare(config, data_root, tokenizer_folder=None):
     DataError: text or tokenizer that cannot be used, or nothing to train or validate on.
   """
   source = open_source(config.data, data_root)
+  if config.data.data_source == "text" and config.data.test_source:
+    source.fingerprint("test")  # a missing file is told now, not after the training
   text_fingerprint = source.fingerprint("train")
   if tokenizer_folder is None:
     tokenizer = _tokenizer(config.data, source, text_fingerprint, data_root)
@@ -91,9 +94,15 @@ def _tokenizer(data, source, text_fingerprint, data_root):
   if data.bpe_codes or data.vocabulary_file:
     return train_tokenizer(data, texts, data_root)
   folder = cache_folder() / "tokenizers" / _hash(text_fingerprint, *(f"{name}={getattr(data, name)}" for name in _TOKENIZER_SETTINGS))
-  if not has_tokenizer(folder):
-    save_tokenizer(train_tokenizer(data, texts, data_root), folder)
-  return load_tokenizer(folder)
+  if has_tokenizer(folder):
+    with contextlib.suppress(DataError):  # a damaged one is made again: it is no run's own
+      return load_tokenizer(folder)
+  tokenizer = train_tokenizer(data, texts, data_root)
+  try:
+    save_tokenizer(tokenizer, folder)
+  except OSError as error:
+    raise WorkdirError(folder, f"cannot be written: {error.strerror}", "set TRANSFORMER_JAX_CACHE to a writable folder") from None
+  return tokenizer
 
 
 def _training_texts(data, source):

@@ -3,13 +3,14 @@
 import signal
 
 from transformer_jax import parallel
+from transformer_jax.interrupt import leave
 
 # How often several hosts ask each other, in updates: all must stop after the same one.
 _AGREE_EVERY = 10
 
 
 class StopSignals:
-  """While entered, the first SIGTERM or SIGINT is remembered; a second SIGINT interrupts at once."""
+  """While entered, the first SIGTERM or SIGINT is remembered; a second one ends the process at once."""
 
   def __init__(self):
     self.number = 0  # of the signal that came, 0 for none
@@ -33,6 +34,6 @@ class StopSignals:
     return self.number != 0
 
   def _remember(self, signal_number, _):
-    if self.number and signal_number == signal.SIGINT:
-      raise KeyboardInterrupt
+    if self.number:
+      leave(signal_number)
     self.number = signal_number

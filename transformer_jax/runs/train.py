@@ -3,7 +3,6 @@
 import contextlib
 import datetime
 import json
-import os
 
 import jax
 import numpy as np
@@ -18,7 +17,7 @@ from transformer_jax.runs.overview import overview
 from transformer_jax.runs.prepare import prepare
 from transformer_jax.runs.signals import StopSignals
 from transformer_jax.runs.validation import Validation, perplexity_of
-from transformer_jax.runs.workdir import TensorBoard, Workdir
+from transformer_jax.runs.workdir import TensorBoard, Workdir, atomic_write
 from transformer_jax.training.loop import Hooks, run_updates
 from transformer_jax.training.schedule import noam_schedule
 from transformer_jax.training.state import initial_state
@@ -52,7 +51,6 @@ def train(config, workdir, data_root, *, on_corrupt="refuse", allow_device_chang
     prepared = prepare(config, data_root, folder.tokenizer if folder.has_config() else None)
     if not folder.has_config() and parallel.is_primary():
       save_tokenizer(prepared.task.tokenizer, folder.tokenizer)
-    folder.write_config(config.to_flat())  # from here on the folder holds a run
     model = build_model(config, prepared.task)
     checkpoints = Checkpoints(folder.checkpoints, config.train.keep_checkpoints, config.train.keep_best, primary=parallel.is_primary())
     try:
@@ -77,7 +75,7 @@ def _agree_with_stored(config, folder):
     if value != stored[name] and name not in CHANGEABLE:
       raise ConfigError(f"--{name}={value}", f"the run in {folder.path} was started with {stored[name]}",
                         "use that value, or another --workdir")
-  return config
+  return resolve_kernel(config)  # another kernel than the run's would give other bits
 
 
 class _Run:
@@ -93,7 +91,9 @@ class _Run:
   def train(self, signals, on_corrupt, allow_device_change):
     """Initialises or restores, trains, and saves on an early stop."""
     config = self._config
-    state, stream = self._start(on_corrupt, allow_device_change)
+    with _naming_batch_tokens(config.data.batch_tokens):
+      state, stream = jax.block_until_ready(self._start(on_corrupt, allow_device_change))
+    self._folder.write_config(config.to_flat())  # from here on the folder holds a run
     for line in overview(config, self._prepared, stream, state.params):
       self._folder.log(line)
     self._tensorboard = TensorBoard(self._folder.tensorboard, primary=parallel.is_primary())
@@ -125,6 +125,8 @@ class _Run:
     if meta["num_devices"] != parallel.num_devices() and not allow_device_change:
       raise CheckpointError(f"step {step}", f"was trained on {meta['num_devices']} devices, and here are {parallel.num_devices()}",
                             "use as many, or --allow_device_change (dropout then differs from an uninterrupted run)")
+    for error in self._checkpoints.passed_over:
+      self._folder.log(f"warning: {error.where}: {error.problem}; went back to step {step}")
     self._folder.cut_metrics(step)
     self._folder.log(f"resumed at step {step}")
     return state, prepared.stream_from(meta["data"])
@@ -165,9 +167,8 @@ class _Run:
   def _write_batches(self, step, batches):
     """The batches of a non-finite update, for whoever looks into it."""
     if parallel.is_primary():
-      path = os.path.join(self._folder.path, f"nonfinite_after_step_{step}.json")
-      with open(path, "w", encoding="utf-8") as file:
-        json.dump([dict(source=b.source_BS.tolist(), target=b.target_BT.tolist()) for b in batches], file)
+      path = self._folder.path / f"nonfinite_after_step_{step}.json"
+      atomic_write(path, json.dumps([dict(source=b.source_BS.tolist(), target=b.target_BT.tolist()) for b in batches]))
       self._folder.log(f"the batches of the update after step {step} stand in {path}")
 
 
@@ -176,8 +177,8 @@ def _naming_batch_tokens(batch_tokens):
   """Says which flag helps when a device has no memory left."""
   try:
     yield
-  except jax.errors.JaxRuntimeError as error:
-    if "RESOURCE_EXHAUSTED" not in str(error):
+  except (jax.errors.JaxRuntimeError, MemoryError) as error:
+    if "RESOURCE_EXHAUSTED" not in str(error) and not isinstance(error, MemoryError):
       raise
     raise ConfigError(f"--batch_tokens={batch_tokens}", "a device has not enough memory",
-                      "lower it, and raise --accumulation_steps by as much") from None
+                      "lower it, and raise --accumulation_steps by as much, or make the model smaller") from None

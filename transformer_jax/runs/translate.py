@@ -3,7 +3,7 @@
 import sys
 
 from transformer_jax.data.text import decode_line
-from transformer_jax.errors import DataError
+from transformer_jax.errors import ConfigError, DataError
 from transformer_jax.runs.translator import Translator
 from transformer_jax.runs.workdir import output_file
 
@@ -20,8 +20,14 @@ def translate(workdir, input_path=None, output_path=None, *, overrides, num_best
     with_scores: writes "log-prob<TAB>score<TAB>text".
     tokenized_input, tokenized_output: the text is, and is to stay, as the run's preprocessing leaves it.
     step: checkpoint to use.
+
+  Raises:
+    ConfigError: more translations are wanted of a sentence than the search keeps.
   """
   translator = Translator.load(workdir, step=step, **overrides)
+  beam_size = translator.config.decode.beam_size
+  if not 1 <= num_best <= beam_size:
+    raise ConfigError(f"--num_best={num_best}", f"is not between 1 and --beam_size={beam_size}", "raise --beam_size too")
   name = input_path or "-"
   warn = lambda number, length: print(f"transformer-jax: {name}:{number}: cut from {length} tokens to --max_source_length="
                                       f"{translator.config.decode.max_source_length}", file=sys.stderr)
@@ -37,6 +43,8 @@ def translate(workdir, input_path=None, output_path=None, *, overrides, num_best
 def _open_input(path):
   """Binary lines; only a newline ends one."""
   if path in (None, "", "-"):
+    if sys.stdin is None:
+      raise DataError("standard input", "is closed", "give --input")
     return sys.stdin.buffer
   try:
     return open(path, "rb")

@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import sys
 
 import jax
 import numpy as np
@@ -11,7 +12,7 @@ from transformer_jax.checkpoints import Checkpoints, average_params
 from transformer_jax.config import PAD_ID, Config
 from transformer_jax.data.tokenizer import load_tokenizer
 from transformer_jax.decoding.generate import generate
-from transformer_jax.errors import CheckpointError
+from transformer_jax.errors import CheckpointError, DataError
 from transformer_jax.runs.build import build_model, build_task, cut, decode_overrides, longest_source, make_decode_batch, parameter_shapes
 from transformer_jax.runs.workdir import Workdir
 from transformer_jax.training.label_smoothing import smoothed_cross_entropy
@@ -105,13 +106,26 @@ class Translator:
                 **{name: np.asarray(array)[:, 0] for name, array in weights.items()})
 
   def log_probs(self, pairs, is_preprocessed=False):
-    """Yields (log-probability in nats, target tokens with EOS) of each (source, target), in order."""
+    """Yields (log-probability in nats, target tokens with EOS) of each (source, target), in order.
+
+    Raises:
+      DataError: a target is longer than a learned table of positions.
+    """
+    number = 0
     for rows in _windows(pairs, 64):
       sources = [cut(self.task.encode_source(s, is_preprocessed), longest_source(self.config)) for s, _ in rows]
       targets = [self.task.encode_target(t, is_preprocessed) for _, t in rows]
+      for number, target in enumerate(targets, number + 1):
+        self._check_length(number, len(target))
       padded = [_pad(side, 64) for side in (sources, targets)]
       log_probs_B = parallel.gather_rows(self._log_probs(self._params, *map(parallel.shard_rows, padded)), len(rows))
       yield from zip(map(float, log_probs_B), map(len, targets), strict=True)
+
+
+  def _check_length(self, number, length):
+    model = self.config.model
+    if model.positions == "learned" and length > model.max_positions:
+      raise DataError(f"target {number}", f"has {length} tokens, and the model's table has --max_positions={model.max_positions}", "leave it out")
 
 
 def _log_probs(model, params, source_BS, target_BT):
@@ -149,6 +163,9 @@ def _steps_to_average(checkpoints, config, step, path):
     raise CheckpointError(path, "there is no checkpoint yet", "train first")
   if step is not None:
     return [step]
-  train = config.train
-  regular = [s for s in steps if s % train.checkpoint_every == 0 or s == train.train_steps]
-  return regular[-config.decode.average_last:] if config.decode.average_last > 1 and regular else steps[-1:]
+  wanted, regular = config.decode.average_last, checkpoints.regular_steps()
+  if wanted == 1 or not regular:
+    return steps[-1:]
+  if len(regular) < wanted:
+    print(f"transformer-jax: {path}: only {len(regular)} checkpoints are there to average, not --average_last={wanted}", file=sys.stderr)
+  return regular[-wanted:]

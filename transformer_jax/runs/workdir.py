@@ -14,6 +14,7 @@ import json
 import os
 import pathlib
 import platform
+import secrets
 import shutil
 import subprocess
 import sys
@@ -22,8 +23,9 @@ import time
 from tqdm import tqdm
 
 import transformer_jax
-from transformer_jax.config import fields
+from transformer_jax.config import Config, fields
 from transformer_jax.errors import ConfigError, WorkdirError
+from transformer_jax.interrupt import temporary_file
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
@@ -60,7 +62,7 @@ class Workdir:
     atomic_write(self._config, json.dumps(content, indent=1) + "\n")
 
   def read_config(self):
-    """The flat settings of the run; their values are for `Config.from_flat` to check.
+    """The flat settings of the run, checked.
 
     Raises:
       WorkdirError: there is no run here.
@@ -75,6 +77,10 @@ class Workdir:
     for name in settings:
       if name not in fields():
         raise ConfigError(self._config, f"sets {name}, which is no setting", "use the package's version named there")
+    try:
+      Config.from_flat(settings)
+    except ConfigError as error:  # it names a flag, and no flag was given
+      raise ConfigError(self._config, str(error), "restore the file") from None
     return settings
 
   def _read_json(self):
@@ -203,6 +209,8 @@ def output_file(path=None):
     WorkdirError: the output cannot be written.
   """
   if path in (None, "", "-"):
+    if sys.stdout is None:
+      raise WorkdirError("standard output", "is closed", "give --output")
     name, opened = "standard output", contextlib.nullcontext(getattr(sys.stdout, "buffer", sys.stdout))
   elif os.path.exists(path) and not os.path.isfile(path):
     with _as_workdir_error(path):
@@ -260,7 +268,12 @@ def git_revision():
 def _replacing(path):
   """A binary file that takes the place of `path` once the block ends without an error; symbolic links stay links."""
   path = pathlib.Path(os.path.realpath(path))
-  temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+  temporary = path.with_name(f".{os.getpid()}-{secrets.token_hex(4)}.tmp")
+  with temporary_file(temporary):
+    yield from _written_beside(path, temporary)
+
+
+def _written_beside(path, temporary):
   try:
     with _as_workdir_error(path):
       file = open(temporary, "wb")

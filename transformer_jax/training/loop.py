@@ -45,7 +45,7 @@ def run_updates(config, state, stream, train_step, reset_sums, hooks):
   """
   train = config.train
   step, position, pending = int(to_host(state.step)), stream.position, collections.deque()
-  clock = _Clock(step)
+  clock, handled = _Clock(step), step
   while step < train.train_steps:
     if hooks.should_stop():
       return state, int(to_host(state.step)), position, True
@@ -56,7 +56,9 @@ def run_updates(config, state, stream, train_step, reset_sums, hooks):
     marked = _is_marked(train, step)
     while pending and (marked or len(pending) > _RUN_AHEAD):
       step = _check(train, *pending.popleft(), hooks) + len(pending)
-    if marked and _is_marked(train, step):
+    # A skipped update may lead back to a marked step, whose report and checkpoint are done already.
+    if marked and _is_marked(train, step) and step > handled:
+      handled = step
       state = _at_marked_step(config, state, step, position, reset_sums, hooks, clock)
   return state, step, position, False
 
