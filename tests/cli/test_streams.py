@@ -38,16 +38,15 @@ def test_streams(workdir, command, code, message):
   assert lines == [] if message is None else len(lines) == 1 and message in lines[0], run.stderr
 
 
-def _heed_interrupts():
-  """Where the tests themselves are a background job, Ctrl-C is ignored from birth."""
-  signal.signal(signal.SIGINT, signal.default_int_handler)
+# Where the tests themselves are a background job, Ctrl-C is ignored from birth.
+_HEEDING_CTRL_C = "import runpy, signal; signal.signal(signal.SIGINT, signal.default_int_handler); runpy.run_module('transformer_jax', run_name='__main__')"
 
 
 @pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_translate_at_once_and_leaves_no_file(workdir, tmp_path, number, code):
   """While it waits for input, with an output file begun."""
-  process = subprocess.Popen([*PYTHON.split(), "translate", f"--workdir={workdir}", f"--output={tmp_path}/out"], stdin=subprocess.PIPE,
-                             stderr=subprocess.PIPE, text=True, preexec_fn=_heed_interrupts)
+  process = subprocess.Popen([sys.executable, "-c", _HEEDING_CTRL_C, "translate", f"--workdir={workdir}", f"--output={tmp_path}/out"], stdin=subprocess.PIPE,
+                             stderr=subprocess.PIPE, text=True)
   end = time.monotonic() + 60
   while not list(tmp_path.iterdir()):
     assert process.poll() is None and time.monotonic() < end
