@@ -5,6 +5,10 @@ Here a multiplication and an addition are two operations (FLOP). Lengths are in 
 
 import math
 
+from transformer_jax.config import PAPER_TOKENS_PER_UPDATE
+
+PAPER_VOCABULARY = 37_000  # Section 5.1
+
 PARTS = ("embeddings", "output_projection", "positions", "encoder_attention", "encoder_feed_forward", "encoder_norms",
          "decoder_self_attention", "decoder_cross_attention", "decoder_feed_forward", "decoder_norms")
 
@@ -132,6 +136,12 @@ def paper_training_cost(seconds, num_gpus, gpu="P100"):
   It is what the hardware could have done in that time, not what the model needed: see `update_flops`.
   """
   return seconds * num_gpus * PAPER_FLOPS[gpu]
+
+
+def paper_model_flops(config):
+  """FLOP of a configuration's whole training on updates of 25,000 + 25,000 tokens (Section 5.1), in sentences of 28."""
+  tokens = PAPER_TOKENS_PER_UPDATE
+  return config.train.train_steps * update_flops(config.model, PAPER_VOCABULARY, tokens, tokens, 28, 28)
 
 
 def training_seconds(metrics):

@@ -14,8 +14,6 @@ from transformer_jax.data.tokenizer import load_tokenizer
 from transformer_jax.errors import ConfigError
 from transformer_jax.runs.workdir import Workdir, atomic_write, git_revision, versions
 
-TEXT_VOCABULARY = 37_000  # Section 5.1
-
 
 def study(output, *, d_model, num_heads, d_k, fixed_heads, lengths, kernels, batch_tokens, rounds, dtype, table_1_width, table_1_lengths,
           workdir=None, sentence_length=28, log=lambda message: None):
@@ -62,9 +60,8 @@ def study(output, *, d_model, num_heads, d_k, fixed_heads, lengths, kernels, bat
 
 def paper_budget(row, seconds):
   """What the paper says that a model of Table 3 took on eight P100, and what its updates of 25,000 + 25,000 tokens compute."""
-  config = row.config()
-  needed = config.train.train_steps * cost.update_flops(config.model, TEXT_VOCABULARY, 25_000, 25_000, 28, 28)
-  return dict(name=f"the paper's {row.name}", hardware_flops=cost.paper_training_cost(seconds, 8), model_flops=needed,
+  return dict(name=f"the paper's {row.name}", hardware_flops=cost.paper_training_cost(seconds, 8),
+              model_flops=cost.paper_model_flops(row.config()),
               how=f"{seconds / 3600:.0f} hours x 8 P100 of {cost.PAPER_FLOPS['P100'] / 1e12} TFLOP/s assumed")
 
 

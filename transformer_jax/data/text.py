@@ -29,6 +29,18 @@ def read_lines(path):
     raise DataError(f"{path}:{number + 1}" if number else path, f"cannot be read: {reason}") from None
 
 
+def read_parallel(path, other_path):
+  """The lines of two files, two lists of equal length.
+
+  Raises:
+    DataError: one cannot be read, or they have different numbers of lines.
+  """
+  lines, other = list(read_lines(path)), list(read_lines(other_path))
+  if len(lines) != len(other):
+    raise DataError(other_path, f"has {len(other)} lines, and {path} has {len(lines)}", "give parallel files")
+  return lines, other
+
+
 def decode_line(raw, number=0):
   """A line of any bytes as text; what is not UTF-8 becomes U+FFFD. `number` counts from 1; only line 1 may have a BOM."""
   return _strip(raw.decode("utf-8", errors="replace"), number)

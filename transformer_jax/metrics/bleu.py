@@ -70,6 +70,14 @@ def paper_bleu(hypotheses, references, language):
   return result
 
 
+def paper_bleu_or_why_not(hypotheses, references, language):
+  """Returns `paper_bleu`, or its error as a dict: a missing package must not cost the other scores."""
+  try:
+    return paper_bleu(hypotheses, references, language)
+  except DataError as error:
+    return dict(error=str(error))
+
+
 def tokenized_bleu(hypotheses, references, lowercase=False):
   """Returns multi-bleu of text whose tokens are separated by spaces already; nothing else is done to it.
 

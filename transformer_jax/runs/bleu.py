@@ -1,8 +1,7 @@
 """`bleu`: scores a file of translations against a file of references, without a model."""
 
-from transformer_jax.data.text import read_lines
-from transformer_jax.errors import DataError
-from transformer_jax.metrics.bleu import corpus_bleu, paper_bleu, test_set_note, tokenized_bleu
+from transformer_jax.data.text import read_parallel
+from transformer_jax.metrics.bleu import corpus_bleu, paper_bleu_or_why_not, test_set_note, tokenized_bleu
 
 
 def bleu(hypothesis_path, reference_path, language, tokenize="13a", lowercase=False):
@@ -21,13 +20,7 @@ def bleu(hypothesis_path, reference_path, language, tokenize="13a", lowercase=Fa
   Raises:
     DataError: a file cannot be read, or they are not parallel.
   """
-  hypotheses, references = list(read_lines(hypothesis_path)), list(read_lines(reference_path))
-  if len(hypotheses) != len(references):
-    raise DataError(hypothesis_path, f"has {len(hypotheses)} lines, and {reference_path} has {len(references)}", "give parallel files")
-  scores = dict(test_set=test_set_note(len(references)), sacrebleu=corpus_bleu(hypotheses, references, tokenize, lowercase),
-                tokenized_bleu=tokenized_bleu(hypotheses, references, lowercase))
-  try:
-    scores["paper_bleu"] = paper_bleu(hypotheses, references, language)
-  except DataError as error:  # a missing package must not cost the other scores
-    scores["paper_bleu"] = dict(error=str(error))
-  return scores
+  references, hypotheses = read_parallel(reference_path, hypothesis_path)
+  return dict(test_set=test_set_note(len(references)), sacrebleu=corpus_bleu(hypotheses, references, tokenize, lowercase),
+              tokenized_bleu=tokenized_bleu(hypotheses, references, lowercase),
+              paper_bleu=paper_bleu_or_why_not(hypotheses, references, language))

@@ -6,7 +6,7 @@ import time
 from transformer_jax import parallel
 from transformer_jax.config import split_list
 from transformer_jax.data.sources import open_source
-from transformer_jax.data.text import read_lines
+from transformer_jax.data.text import read_parallel
 from transformer_jax.errors import ConfigError, DataError
 from transformer_jax.metrics.bleu import test_set_note
 from transformer_jax.runs.translator import Translator
@@ -36,7 +36,7 @@ def evaluate(workdir, *, split="test", overrides, source=None, reference=None, d
   seconds = time.perf_counter() - start
   scores = translator.task.score(hypotheses, references, is_preprocessed)
   if translator.config.data.preprocessing == "none":
-    scores["paper_bleu"] = _paper_score(translator.task, hypotheses, references)
+    scores["paper_bleu"] = translator.task.paper_score(hypotheses, references)
   of_references = list(translator.log_probs(zip(sources, references, strict=True), is_preprocessed))
   log_prob, tokens = map(sum, zip(*of_references))
   decode = translator.config.decode
@@ -56,22 +56,11 @@ def _test_set(data, split, source, reference, data_root):
   if bool(source) != bool(reference):
     raise ConfigError("--source" if reference else "--reference", "is missing", "give both files, or neither")
   if source:
-    sources, references = list(read_lines(source)), list(read_lines(reference))
-    if len(sources) != len(references):
-      raise DataError(reference, f"has {len(references)} lines, and {source} has {len(sources)}", "give parallel files")
-    return sources, references, False, "files"
+    return *read_parallel(source, reference), False, "files"
   pairs = list(open_source(data, data_root).pairs(split))
   if not pairs:
     raise DataError(f"--split={split}", "has no sentences", f"set --{split}_source and --{split}_target when training")
   return [s for s, _ in pairs], [t for _, t in pairs], split in split_list(data.preprocessed_splits), split
-
-
-def _paper_score(task, hypotheses, references):
-  """The paper's BLEU, or why there is none: a missing package must not cost the translations."""
-  try:
-    return task.paper_score(hypotheses, references)
-  except DataError as error:
-    return dict(error=str(error))
 
 
 def evaluation_stem(workdir, name, steps):

@@ -1,6 +1,6 @@
 """`score`: log-probability of given translations, and perplexity."""
 
-from transformer_jax.data.text import read_lines
+from transformer_jax.data.text import read_parallel
 from transformer_jax.errors import DataError
 from transformer_jax.runs.translator import Translator
 from transformer_jax.runs.validation import perplexity_of
@@ -14,9 +14,7 @@ def score(workdir, source_path, target_path, *, overrides, output_path=None, tok
     dict with "pairs", "log_prob", "tokens" (EOS included) and "perplexity" per token.
   """
   translator = Translator.load(workdir, step=step, **overrides)
-  sources, targets = list(read_lines(source_path)), list(read_lines(target_path))
-  if len(sources) != len(targets):
-    raise DataError(target_path, f"has {len(targets)} lines, and {source_path} has {len(sources)}", "give parallel files")
+  sources, targets = read_parallel(source_path, target_path)
   if not sources:
     raise DataError(source_path, "has no lines")
   total, tokens = 0.0, 0

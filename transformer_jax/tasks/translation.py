@@ -3,7 +3,7 @@
 import dataclasses
 
 from transformer_jax.config import EOS_ID, DataConfig
-from transformer_jax.metrics.bleu import corpus_bleu, paper_bleu, tokenized_bleu
+from transformer_jax.metrics.bleu import corpus_bleu, paper_bleu_or_why_not, tokenized_bleu
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,8 +70,8 @@ class TranslationTask:
     return dict(bleu=result.pop("score"), exact_match=exact_match, **result)
 
   def paper_score(self, hypotheses, references):
-    """The paper's BLEU of plain text (Moses-tokenised, in-word hyphens split), with its signature."""
-    return paper_bleu(hypotheses, references, self.config.target_language)
+    """The paper's BLEU of plain text (Moses-tokenised, in-word hyphens split), with its signature; or why there is none."""
+    return paper_bleu_or_why_not(hypotheses, references, self.config.target_language)
 
   def _encode(self, text, preprocessor, is_preprocessed):
     return [*self.tokenizer.encode(text if is_preprocessed else preprocessor(text)), EOS_ID]
