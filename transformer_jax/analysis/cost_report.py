@@ -142,8 +142,10 @@ def _draw_columns(records, folder, d_model):
       points = sorted((h, value(r) / value(one)) for (c, h), r in chosen.items() if c == column or h == 1)
       label = f"h heads of width {d_model} / h" if column == NARROW else f"h heads of width {d_model}"
       panel.plot(*zip(*points, strict=True), marker="o", color=colour, label=label)
-    panel.set_xscale("log", base=2)
-    panel.set_yscale("log", base=2)
+    heads = sorted({h for _, h in chosen})
+    for axis, set_ticks in ((panel.set_xscale, panel.set_xticks), (panel.set_yscale, panel.set_yticks)):
+      axis("log", base=2)
+      set_ticks(heads, [str(h) for h in heads])
     panel.set_xlabel("heads h")
     panel.set_title(f"{title}, n={length}")
     panel.legend(frameon=False)

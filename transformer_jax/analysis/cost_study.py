@@ -76,7 +76,7 @@ def run_budget(workdir, sentence_length, flops_per_second):
   source, target = (sum(line[f"{side}_tokens"] for line in lines) for side in ("source", "target"))
   seconds = cost.training_seconds(metrics)
   needed = cost.update_flops(config.model, vocab_size, source, target, sentence_length, sentence_length)
-  return dict(name=str(workdir), hardware_flops=seconds * flops_per_second, model_flops=needed,
+  return dict(name=folder.path.name, hardware_flops=seconds * flops_per_second, model_flops=needed,
               how=f"{seconds / 3600:.2f} hours x {flops_per_second / 1e9:,.0f} GFLOP/s, a matrix product here")
 
 
