@@ -52,8 +52,12 @@ class Outcome:
 
 
 def settings_hash(config):
-  """SHA-256 of the settings that a row's result depends on, its seed apart."""
-  settings = {name: value for name, value in config.to_flat().items() if name not in _NOT_OF_THE_RESULT}
+  """SHA-256 of the settings that a row's result depends on, its seed apart.
+
+  Those that have their default are left out, so that a setting that is added later leaves old results what they are.
+  """
+  default = Config().to_flat()
+  settings = {name: value for name, value in config.to_flat().items() if name not in _NOT_OF_THE_RESULT and value != default[name]}
   return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
