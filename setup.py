@@ -28,6 +28,7 @@ setup(
         "orbax-checkpoint>=0.12.8,<0.13",
         "sacrebleu>=2.4",
         "sacremoses>=0.1.1",
+        "nltk>=3.8",
         "sentencepiece>=0.2",
         "subword-nmt>=0.3.8",
         "tensorboardX>=2.6",

@@ -40,7 +40,7 @@ def test_its_model_can_be_built(path):
 def test_the_papers_experiments_are_there():
   assert {path.stem for path in FILES} >= {
       "quickstart", "wmt14_en_de_base", "wmt14_en_de_big", "wmt14_en_fr_base", "wmt14_en_fr_big", "wmt14_en_de_base_v3", "multi30k",
-      "multi30k_lc", "multi30k_short", "tatoeba", "iwslt14_de_en"}
+      "multi30k_lc", "multi30k_short", "tatoeba", "iwslt14_de_en", "wsj", "wsj_semi_supervised", "wsj_sample", "craft", "grammar"}
 
 
 def test_base_is_the_paper_but_for_its_batches():

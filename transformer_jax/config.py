@@ -53,9 +53,10 @@ class ModelConfig:
 class DataConfig:
   """Where text comes from, how it becomes tokens, how tokens become batches."""
 
-  task: str = _field("translation", "what the model learns", choices=("translation",))
-  data_source: str = _field("numbers", "built-in number words, parallel text files, or a TensorFlow dataset by name",
-                            choices=("numbers", "text", "tfds"))
+  task: str = _field("translation", "what the model learns: sentences to sentences, or sentences to constituency trees",
+                     choices=("translation", "parsing"))
+  data_source: str = _field("numbers", "for translation: built-in number words, parallel text files, or a TensorFlow dataset by name; "
+                            "for parsing: bracketed trees from files, or a built-in grammar", choices=("numbers", "text", "tfds", "treebank", "grammar"))
   source_language: str = _field("en", "language translated from")
   target_language: str = _field("de", "language translated into")
   train_source: str = _field("", "text files of the training sources, comma-separated, .gz allowed; relative to --data_root")
@@ -67,6 +68,16 @@ class DataConfig:
   tfds_name: str = _field("wmt14_translate/de-en", "TensorFlow dataset of translations, with its configuration")
   tfds_data_dir: str = _field("", "folder of prepared TensorFlow datasets; empty: the library's default")
   tfds_splits: str = _field("train,validation,test", "the dataset's splits for train, valid and test; slices such as train[:99%] allowed")
+  treebank: str = _field("", "folder of the Penn Treebank's wsj_SSNN.mrg files, which the sections below choose from")
+  train_sections: str = _field("", "WSJ sections to train on, such as 2-21")
+  valid_sections: str = _field("", "WSJ sections to validate on, such as 22")
+  test_sections: str = _field("", "WSJ sections to test on, such as 23")
+  train_trees: str = _field("", "files, folders or wildcards of bracketed trees to train on, comma-separated, .gz allowed; they follow the sections")
+  valid_trees: str = _field("", "the same for validation")
+  test_trees: str = _field("", "the same for test")
+  linearization: str = _field("vinyals", "trees as symbols: (NP XX )NP with words as XX (Vinyals et al. 2015), or NP NN /NP with tags "
+                              "kept, as the authors' code", choices=("vinyals", "t2t"))
+  grammar_train_size: int = _field(12_000, "training trees of the built-in grammar", low=1, high=1_000_000)
   numbers_limit: int = _field(1_000_000, "the numbers source draws from 0 to this, exclusive", low=100, high=1_000_000)
   numbers_train_size: int = _field(40_000, "training pairs of the numbers source", low=1, high=1_000_000)
   preprocessing: str = _field("none", "what is done to text before segmentation: nothing, Moses punctuation normalisation and "
@@ -115,6 +126,7 @@ class DecodeConfig:
   beam_size: int = _field(4, "hypotheses kept; 1 is greedy search", low=1, high=1000)
   length_penalty: float = _field(0.6, "alpha", low=0.0, high=10.0)
   length_penalty_form: str = _field("gnmt", "((5 + length) / 6)^alpha, as the paper, or length^alpha", choices=("gnmt", "power"))
+  constrained: bool = _field(False, "of a parser: only prefixes of well-formed trees over the sentence's words")
   max_extra_length: int = _field(50, "output is at most this many tokens longer than the input", low=0, high=100_000)
   decode_batch_tokens: int = _field(4096, "padded source positions decoded at once, over all devices", low=1, high=10_000_000)
   max_source_length: int = _field(1024, "source sentences are cut after this many tokens when translating", low=2, high=1 << 20)
@@ -216,8 +228,50 @@ def _check_together(config):
   wrong = set(split_list(data.preprocessed_splits)) - {"train", "valid", "test"}
   if wrong:
     raise ConfigError("--preprocessed_splits", f"'{sorted(wrong)[0]}' is not a split", "use train, valid, test")
-  if data.data_source != "text" and data.tokenizer == "segmented":
+  if data.data_source in ("numbers", "tfds") and data.tokenizer == "segmented":
     raise ConfigError("--tokenizer", "segmented text comes from files", "use --data_source=text")
+  _check_task(config)
+
+
+def _check_task(config):
+  """Contradictions between the task and the rest."""
+  data = config.data
+  sources = dict(translation=("numbers", "text", "tfds"), parsing=("treebank", "grammar"))[data.task]
+  if data.data_source not in sources:
+    raise ConfigError(f"--data_source={data.data_source}", f"is no source for --task={data.task}", f"use {' or '.join(sources)}")
+  if config.decode.constrained and data.task != "parsing":
+    raise ConfigError("--constrained", "is about brackets, and the task is translation", "leave it out")
+  if data.task != "parsing":
+    return
+  if config.model.embedding_sharing == "all":
+    raise ConfigError("--embedding_sharing=all", "needs one vocabulary, and words and brackets have two", "use target or none")
+  if data.preprocessing != "none":
+    raise ConfigError(f"--preprocessing={data.preprocessing}", "changes words, which trees stand on", "use none")
+  if data.data_source == "treebank":
+    for split in ("train", "valid"):
+      if not getattr(data, f"{split}_trees") and not getattr(data, f"{split}_sections"):
+        raise ConfigError(f"--{split}_trees", "is empty, and --data_source=treebank reads it", f"name files, or --treebank and --{split}_sections")
+    for split in ("train", "valid", "test"):
+      sections = getattr(data, f"{split}_sections")
+      parse_sections(sections, f"--{split}_sections")
+      if sections and not data.treebank:
+        raise ConfigError("--treebank", f"is empty, and --{split}_sections={sections} is read from it", "name the folder of the wsj_SSNN.mrg files")
+
+
+def parse_sections(text, flag):
+  """The numbers of a list of sections such as "2-21" or "0,2-4".
+
+  Raises:
+    ConfigError: it is no such list.
+  """
+  numbers = []
+  for item in split_list(text):
+    first, _, last = item.partition("-")
+    last = last or first
+    if not (first.isdecimal() and last.isdecimal() and int(first) <= int(last) <= 99):
+      raise ConfigError(f"{flag}={text}", f"'{item}' is no section or range of sections", "such as 2-21")
+    numbers += range(int(first), int(last) + 1)
+  return numbers
 
 
 def split_list(text):

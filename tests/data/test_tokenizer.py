@@ -6,9 +6,9 @@ import sys
 import pytest
 
 from transformer_jax.config import EOS_ID, PAD_ID, UNK_ID, Config
-from transformer_jax.data.tokenizer import (SubwordNmtTokenizer, fingerprint, has_tokenizer, learn_bpe, load_tokenizer, save_tokenizer,
-                                            train_tokenizer)
 from transformer_jax.data.text import read_lines
+from transformer_jax.data.tokenizer import SubwordNmtTokenizer, learn_bpe
+from transformer_jax.data.tokenizer_folder import fingerprint, has_tokenizer, load_tokenizer, save_tokenizer, train_tokenizer
 from transformer_jax.errors import DataError
 
 TEXTS = ["the cat sat on the mat", "die katze saß auf der matte", "the mat sat on the cat", "die matte saß auf der katze"] * 3

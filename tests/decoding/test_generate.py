@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from transformer_jax.config import EOS_ID, PAD_ID
-from transformer_jax.decoding.generate import Hypothesis, generate, plan_batches
+from transformer_jax.decoding.generate import Hypothesis, Source, generate, plan_batches
 from transformer_jax.decoding.search_state import SearchResult
 
 
@@ -16,8 +16,8 @@ class Echo:
   def __init__(self):
     self.calls = []
 
-  def __call__(self, source_BS, max_lengths_B):
-    self.calls.append((source_BS, max_lengths_B))
+  def __call__(self, source_BS, max_lengths_B, num_words_B):
+    self.calls.append((source_BS, max_lengths_B, num_words_B))
     rows, width = source_BS.shape
     tokens = np.zeros((rows, 3, width), np.int32)
     tokens[:, 0], tokens[:, 1, 0] = source_BS, source_BS[:, 0]
@@ -33,7 +33,8 @@ def sentences(count, seed=0, longest=90):
 
 
 def run(sources, decode_batch=None, **options):
-  return generate(sources, decode_batch or Echo(), **{"batch_tokens": 1024, "max_extra_length": 50, **options})
+  """The answers to token lists."""
+  return generate(map(Source, sources), decode_batch or Echo(), **{"batch_tokens": 1024, "max_extra_length": 50, **options})
 
 
 def test_ten_thousand_lines_come_back_in_order():
@@ -41,14 +42,14 @@ def test_ten_thousand_lines_come_back_in_order():
   answers = list(run(sources, echo))
   assert [n_best[0].tokens for n_best in answers] == [source[:-1] for source in sources]
   assert all(len(n_best) == 1 for n_best in answers)
-  shapes = {source_BS.shape for source_BS, _ in echo.calls}
+  shapes = {source_BS.shape for source_BS, *_ in echo.calls}
   assert len(shapes) <= 8, "each shape is compiled"
   assert all(rows * width <= 1024 for rows, width in shapes)
-  used = sum((source_BS != PAD_ID).any(axis=1).sum() for source_BS, _ in echo.calls)
+  used = sum((source_BS != PAD_ID).any(axis=1).sum() for source_BS, *_ in echo.calls)
   assert used == 10_000
-  assert used > 0.9 * sum(source_BS.shape[0] for source_BS, _ in echo.calls), "rows are wasted"
-  real = sum((source_BS != PAD_ID).sum() for source_BS, _ in echo.calls)
-  assert real > 0.6 * sum(source_BS.size for source_BS, _ in echo.calls), "positions are wasted"
+  assert used > 0.9 * sum(source_BS.shape[0] for source_BS, *_ in echo.calls), "rows are wasted"
+  real = sum((source_BS != PAD_ID).sum() for source_BS, *_ in echo.calls)
+  assert real > 0.6 * sum(source_BS.size for source_BS, *_ in echo.calls), "positions are wasted"
 
 
 def test_nothing_is_read_before_it_is_needed():
@@ -86,11 +87,17 @@ def test_limits_follow_each_source_and_filling_rows_have_none():
   echo = Echo()
   sources = [[5, 6, 7, EOS_ID], [EOS_ID], [8, EOS_ID]]
   list(run(sources, echo, max_extra_length=3))
-  (source_BS, max_lengths_B), = echo.calls
+  (source_BS, max_lengths_B, _), = echo.calls
   assert source_BS.dtype == max_lengths_B.dtype == np.int32
   assert source_BS[:3, :4].tolist() == [[5, 6, 7, 1], [8, 1, 0, 0], [1, 0, 0, 0]]  # longest first
   assert max_lengths_B[:3].tolist() == [6, 4, 3]
   assert not source_BS[3:].any() and not max_lengths_B[3:].any() and len(max_lengths_B) > 3
+
+
+def test_words_to_cover_go_with_their_sentence():
+  echo = Echo()
+  list(generate([Source([5, EOS_ID], 1), Source([5, 6, EOS_ID], 7)], echo, batch_tokens=1024, max_extra_length=3))
+  assert echo.calls[0][2][:3].tolist() == [7, 1, 0]
 
 
 def test_an_empty_source_is_answered_even_without_room():
@@ -106,7 +113,7 @@ def test_n_best_leaves_out_empty_places_and_says_what_is_unfinished():
 
 
 def test_a_search_without_any_output_still_answers():
-  def nothing(source_BS, max_lengths_B):
+  def nothing(source_BS, max_lengths_B, num_words_B):
     shape = (len(max_lengths_B), 2)
     none = np.full(shape, -np.inf, np.float32)
     return SearchResult(np.zeros((*shape, 4), np.int32), np.zeros(shape, np.int32), none, none, np.zeros(shape, bool))

@@ -16,9 +16,10 @@ import numpy as np
 from transformer_jax.analysis.cost import parameter_counts, training_seconds
 from transformer_jax.analysis.hardware import hardware
 from transformer_jax.config import Config
-from transformer_jax.data.tokenizer import load_tokenizer
+from transformer_jax.data.tokenizer_folder import load_tokenizer
 from transformer_jax.errors import DataError, Interrupted
 from transformer_jax.metrics.bleu import sentence_statistics
+from transformer_jax.runs.build import build_task
 from transformer_jax.runs.evaluate import evaluate, evaluation_stem
 from transformer_jax.runs.train import CHANGEABLE, train
 from transformer_jax.runs.workdir import Workdir, atomic_write, git_revision, versions
@@ -113,10 +114,10 @@ def _run(row, seed, folder, results, data_root, split):
   stem = evaluation_stem(folder, split, scores["steps"])
   sentences = [json.loads(line) for line in pathlib.Path(f"{stem}.sentences.jsonl").read_text(encoding="utf-8").split("\n")[:-1]]
   seconds = training_seconds(Workdir(folder, primary=False).read_metrics())
-  vocab_size = load_tokenizer(folder / "tokenizer").vocab_size
+  task = build_task(row.config.data, load_tokenizer(folder / "tokenizer"))
   summary = dict(
       row=row.name, seed=seed, settings_sha256=settings_hash(row.config),
-      parameters=sum(parameter_counts(row.config.model, vocab_size, vocab_size).values()), split=split,
+      parameters=sum(parameter_counts(row.config.model, task.source_vocab_size, task.target_vocab_size).values()), split=split,
       sentences=len(sentences), steps=scores["steps"], perplexity=scores["perplexity"], bleu=scores["bleu"], bleu_name=scores["name"],
       signature=scores["signature"], exact_match=scores["exact_match"], update_hours=seconds / 3600, hardware=hardware(),
       versions=versions(), git_revision=git_revision())

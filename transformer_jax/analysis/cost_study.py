@@ -10,8 +10,9 @@ from transformer_jax.analysis.hardware import hardware
 from transformer_jax.analysis.stopwatch import matmul_flops_per_second
 from transformer_jax.analysis.table3 import ROWS
 from transformer_jax.config import Config
-from transformer_jax.data.tokenizer import load_tokenizer
+from transformer_jax.data.tokenizer_folder import load_tokenizer
 from transformer_jax.errors import ConfigError
+from transformer_jax.runs.build import build_task
 from transformer_jax.runs.workdir import Workdir, atomic_write, git_revision, versions
 
 
@@ -68,7 +69,8 @@ def paper_budget(row, seconds):
 def run_budget(workdir, sentence_length, flops_per_second):
   """The same of a run, from its metrics: the time of its updates, at the rate of a large matrix product on this machine."""
   folder = Workdir(workdir, primary=False)
-  config, vocab_size = Config.from_flat(folder.read_config()), load_tokenizer(folder.tokenizer).vocab_size
+  config = Config.from_flat(folder.read_config())
+  vocab_size = build_task(config.data, load_tokenizer(folder.tokenizer)).target_vocab_size
   metrics = folder.read_metrics()
   lines = [line for line in metrics if line["split"] == "train"]
   if not lines:

@@ -12,7 +12,7 @@ import numpy as np
 
 from transformer_jax import parallel
 from transformer_jax.config import EOS_ID, PAD_ID
-from transformer_jax.decoding.generate import generate
+from transformer_jax.decoding.generate import Source, generate
 from transformer_jax.model.head_gates import HeadGates
 from transformer_jax.runs.build import cut, longest_source, make_decode_batch
 from transformer_jax.runs.validation import perplexity_of
@@ -41,11 +41,12 @@ class HeadStudy:
     self._config, self._params, self._replicated = translator.config, jax.device_put(translator.params), parallel.replicate(translator.params)
     self._is_preprocessed = is_preprocessed
     limit = longest_source(self._config)
-    self._sources = [cut(self._task.encode_source(source, is_preprocessed), limit) for source, _ in pairs]
+    self._texts = [source for source, _ in pairs]
+    self._sources = [cut(self._task.encode_source(source, is_preprocessed), limit) for source in self._texts]
     self._targets = [cut(self._task.encode_target(target, is_preprocessed), limit) for _, target in pairs]
     self._references = [target for _, target in pairs[:bleu_sentences]]
     self._batches = list(self._batched(batch_size))
-    self._decode_batch = make_decode_batch(self._model, self._config.decode)
+    self._decode_batch = make_decode_batch(self._model, self._config.decode, self._task.brackets())
     self._sum_nll = jax.jit(lambda params, gates, source, target: jnp.sum(_nll_B(self._model, params, gates, source, target)))
 
   @property
@@ -79,10 +80,12 @@ class HeadStudy:
     """The task's main score (BLEU) of translations of the first sentences."""
     decode, task = self._config.decode, self._task
     decode_batch = self._decode_batch(self._replicated, parallel.replicate(gates))
-    best = generate(self._sources[:len(self._references)], decode_batch, batch_tokens=decode.decode_batch_tokens,
+    count = len(self._references)
+    sources = [Source(tokens, task.count_words(text)) for tokens, text in zip(self._sources[:count], self._texts[:count], strict=True)]
+    best = generate(sources, decode_batch, batch_tokens=decode.decode_batch_tokens,
                     max_extra_length=decode.max_extra_length, row_multiple=parallel.num_devices())
-    hypotheses = [task.decode_target(n_best[0].tokens) for n_best in best]
-    return task.score(hypotheses, self._references, self._is_preprocessed)[task.main_score]
+    outputs = [task.decode_target(n_best[0].tokens, text) for n_best, text in zip(best, self._texts[:count], strict=True)]
+    return task.score(outputs, self._references, self._is_preprocessed)[task.main_score]
 
   def importance(self):
     """I_h = E_x |d L(x) / d gate_h|, L(x) the negative log-likelihood of a sentence (Michel et al. 2019): head -> nats.

@@ -21,7 +21,5 @@ def run(command):
   from transformer_jax.runs.evaluate import evaluate  # pylint: disable=import-outside-toplevel
   result = evaluate(workdir, split=command["split"], overrides=command.settings(), source=command["source"], reference=command["reference"],
                     data_root=command["data_root"], step=command["step"])
-  exact = f"exact match {result['exact_match']:.1%}"
-  bleu = f"{result['name']} {result['bleu']:.2f}"
-  print(f"{result['set']}: {result['test_set']}, {exact if result['main_score'] == 'exact_match' else bleu}, perplexity {result['perplexity']:.3f}")
+  print(f"{result['set']}: {result['headline']}, perplexity {result['perplexity']:.3f}")
   print(json.dumps(result))

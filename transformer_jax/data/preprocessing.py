@@ -1,4 +1,4 @@
-"""What is done to text before it is cut into sub-words, and how it is undone: Moses' scripts, through sacremoses."""
+"""What is done to text before it is cut into sub-words, and how it is undone: Moses' scripts, through sacremoses; Penn words, through NLTK."""
 
 import functools
 
@@ -36,3 +36,17 @@ def _moses(language):
     raise DataError("--preprocessing", "needs the package sacremoses", "pip install sacremoses") from None
   return (sacremoses.MosesPunctNormalizer(lang=language), sacremoses.MosesTokenizer(lang=language),
           sacremoses.MosesDetokenizer(lang=language))
+
+
+def penn_tokenize(text):
+  """A sentence as words between spaces, cut as the Penn Treebank does: "can't (yet)." -> "ca n't -LRB- yet -RRB- ."."""
+  return " ".join(_penn().tokenize(text, convert_parentheses=True))
+
+
+@functools.cache
+def _penn():
+  try:
+    from nltk.tokenize import TreebankWordTokenizer  # pylint: disable=import-outside-toplevel
+  except ImportError:
+    raise DataError("raw text", "needs the package nltk", "pip install nltk, or give --tokenized_input") from None
+  return TreebankWordTokenizer()

@@ -1,13 +1,17 @@
 """Where pairs of texts come from. To add a source: a class with `pairs` and `fingerprint`, and a row in SOURCES."""
 
+from transformer_jax.data.grammar import GrammarTreebank
 from transformer_jax.data.numbers import NumbersSource
 from transformer_jax.data.parallel_text import ParallelText
 from transformer_jax.data.tfds_source import TfdsSource
+from transformer_jax.data.treebank import Treebank
 
 SOURCES = {
     "numbers": lambda data, data_root: NumbersSource(data.numbers_limit, data.numbers_train_size),
     "text": ParallelText,
     "tfds": lambda data, data_root: TfdsSource(data),
+    "treebank": Treebank,
+    "grammar": lambda data, data_root: GrammarTreebank(data.grammar_train_size),
 }
 
 
@@ -15,7 +19,7 @@ def open_source(data, data_root="."):
   """The source of a DataConfig.
 
   Returns:
-    An object with `pairs(split)`, which yields (source, target) texts, and `fingerprint(split)`, a hex SHA-256 that
+    An object with `pairs(split)`, which yields (source, target) texts (of a treebank: words between spaces, tree), and `fingerprint(split)`, a hex SHA-256 that
     changes with the text. Splits are "train", "valid" and "test".
 
   Raises:

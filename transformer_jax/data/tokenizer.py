@@ -1,22 +1,13 @@
-"""Sub-words (Section 5.1): sentences to token ids and back. Ids 0, 1, 2 are PAD, EOS, UNK in every vocabulary.
-
-A trained tokenizer is a folder: its files, and tokenizer.json, which names the kind and each file's SHA-256.
-"""
+"""Sub-words (Section 5.1): sentences to token ids and back. Ids 0, 1, 2 are PAD, EOS, UNK in every vocabulary."""
 
 import contextlib
-import hashlib
 import io
-import json
-import os
-import pathlib
-import secrets
 
 from transformer_jax.config import EOS_ID, PAD_ID, UNK_ID
 from transformer_jax.data.text import expand_files, read_lines
 from transformer_jax.errors import DataError
 
 _SPECIAL = ("<pad>", "</s>", "<unk>")
-_INDEX = "tokenizer.json"
 
 
 class SentencePieceTokenizer:
@@ -87,7 +78,7 @@ class WordListTokenizer:
       path = _one_file(data.vocabulary_file, data_root, "vocabulary_file")
       words = [line.split(" ")[0].split("\t")[0] for line in read_lines(path)]
       return cls([word for word in dict.fromkeys(words) if word and word not in _SPECIAL])
-    return cls(_most_frequent(map(_words, texts), data.vocab_size))
+    return cls(most_frequent(map(_words, texts), data.vocab_size))
 
   @classmethod
   def from_files(cls, files):
@@ -135,7 +126,7 @@ class SubwordNmtTokenizer(WordListTokenizer):
     else:
       codes = learn_bpe(texts, data.bpe_merges)
     bpe = _bpe(codes, data.bpe_codes or "the learned codes")
-    return cls(codes, _most_frequent((_words(bpe.process_line(text)) for text in texts), data.vocab_size))
+    return cls(codes, most_frequent((_words(bpe.process_line(text)) for text in texts), data.vocab_size))
 
   @classmethod
   def from_files(cls, files):
@@ -149,9 +140,6 @@ class SubwordNmtTokenizer(WordListTokenizer):
   def segment(self, text):
     """The sub-words of a text."""
     return _words(self._bpe.process_line(text))
-
-
-_KINDS = {cls.kind: cls for cls in (SentencePieceTokenizer, SubwordNmtTokenizer, WordListTokenizer)}
 
 
 def learn_bpe(texts, num_merges):
@@ -169,58 +157,6 @@ def learn_bpe(texts, num_merges):
     raise DataError(f"--bpe_merges={num_merges}", "the training text is too small to learn merges from", "give more text") from None
   # The library reads its own codes without the carriage returns in them.
   return "".join(line for line in codes.getvalue().splitlines(keepends=True) if "\r" not in line)
-
-
-def train_tokenizer(data, texts, data_root="."):
-  """The tokenizer that a DataConfig asks for, learned from an iterator of training texts of both languages."""
-  return _KINDS[data.tokenizer].train(data, texts, data_root)
-
-
-def save_tokenizer(tokenizer, folder):
-  """Writes the tokenizer's files; tokenizer.json, which makes the folder whole, comes last."""
-  folder = pathlib.Path(folder)
-  folder.mkdir(parents=True, exist_ok=True)
-  sums = {}
-  for name, content in tokenizer.files().items():
-    _replace(folder / name, content)
-    sums[name] = hashlib.sha256(content).hexdigest()
-  _replace(folder / _INDEX, json.dumps(dict(kind=tokenizer.kind, sha256=sums), indent=1).encode())
-
-
-def load_tokenizer(folder):
-  """Reads a saved tokenizer.
-
-  Raises:
-    DataError: a file is missing or has changed since it was saved; names the file.
-  """
-  folder = pathlib.Path(folder)
-  try:
-    index = json.loads((folder / _INDEX).read_bytes())
-    kind, sums = index["kind"], dict(index["sha256"])
-    files = {name: (folder / name).read_bytes() for name in sums}
-  except OSError as error:
-    raise DataError(error.filename, f"cannot be read: {error.strerror}", "it belongs to the run's tokenizer: restore it") from None
-  except (ValueError, KeyError, TypeError):
-    raise DataError(folder / _INDEX, "is not a tokenizer's list of files", "restore it") from None
-  for name, content in files.items():
-    if hashlib.sha256(content).hexdigest() != sums[name]:
-      raise DataError(folder / name, "has changed since the tokenizer was made", "restore it")
-  if kind not in _KINDS:
-    raise DataError(folder / _INDEX, f"names the unknown kind {kind!r}")
-  return _KINDS[kind].from_files(files)
-
-
-def has_tokenizer(folder):
-  """Whether a tokenizer was saved there."""
-  return (pathlib.Path(folder) / _INDEX).exists()
-
-
-def fingerprint(tokenizer):
-  """SHA-256 over the tokenizer's files."""
-  total = hashlib.sha256(tokenizer.kind.encode())
-  for name, content in sorted(tokenizer.files().items()):
-    total.update(name.encode() + hashlib.sha256(content).digest())
-  return total.hexdigest()
 
 
 def _one_file(name, data_root, flag):
@@ -263,7 +199,7 @@ def _content(tokens):
   return [token for token in (tokens[:tokens.index(EOS_ID)] if EOS_ID in tokens else tokens) if token != PAD_ID]
 
 
-def _most_frequent(segmented, vocab_size):
+def most_frequent(segmented, vocab_size):
   """The most frequent pieces, at most `vocab_size` with the special ones; equal counts in the pieces' order."""
   counts = {}
   for pieces in segmented:
@@ -272,12 +208,6 @@ def _most_frequent(segmented, vocab_size):
   for piece in _SPECIAL:
     counts.pop(piece, None)
   return sorted(counts, key=lambda piece: (-counts[piece], piece))[:vocab_size - len(_SPECIAL)]
-
-
-def _replace(path, content):
-  temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")  # of its own: hosts of a run may write the same file
-  temporary.write_bytes(content)
-  os.replace(temporary, path)
 
 
 def _sentencepiece():

@@ -6,6 +6,7 @@ rows, one for full batches and one for a few left-over sentences.
 
 import dataclasses
 import itertools
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,6 +15,13 @@ from transformer_jax.config import EOS_ID, PAD_ID
 _SMALLEST_WIDTH = 16
 _FIRST_WINDOW = 32  # small, so that the first answers come early
 _WINDOW_GROWTH = 8
+
+
+class Source(NamedTuple):
+  """A sentence to answer."""
+
+  tokens: list[int]  # EOS included
+  num_words: int = 0  # that a constrained output must cover
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,9 +41,9 @@ def generate(sources, decode_batch, *, batch_tokens, max_extra_length, num_best=
   before it is needed, so `sources` may be endless.
 
   Args:
-    sources: iterable of token lists, EOS included.
-    decode_batch: function (source int32 [B, S], max_lengths int32 [B]) -> SearchResult of numpy arrays. B is a multiple
-      of `row_multiple`; rows that only fill up are all PAD and have the limit 0.
+    sources: iterable of Sources.
+    decode_batch: function (source int32 [B, S], max_lengths int32 [B], num_words int32 [B]) -> SearchResult of numpy arrays. B is a
+      multiple of `row_multiple`; rows that only fill up are all PAD and have the limit 0.
     batch_tokens: padded source positions of a batch, B * S, at most, unless a single row per device has more.
     max_extra_length: an output has at most as many tokens, EOS included, as its source without EOS plus this.
     num_best: hypotheses wanted of each.
@@ -52,14 +60,14 @@ def generate(sources, decode_batch, *, batch_tokens, max_extra_length, num_best=
 def _answer_window(sources, decode_batch, batch_tokens, max_extra_length, num_best, row_multiple):
   """The n-best lists of the sources, in their order."""
   answers = [None] * len(sources)
-  for indices, shape in plan_batches([len(s) for s in sources], batch_tokens, row_multiple):
+  for indices, shape in plan_batches([len(source.tokens) for source in sources], batch_tokens, row_multiple):
     source_BS = np.full(shape, PAD_ID, np.int32)
-    max_lengths_B = np.zeros(shape[0], np.int32)
+    max_lengths_B, num_words_B = np.zeros(shape[0], np.int32), np.zeros(shape[0], np.int32)
     for row, index in enumerate(indices):
-      source = sources[index]
-      source_BS[row, :len(source)] = source
-      max_lengths_B[row] = max(1, len(source) - 1 + max_extra_length)
-    result = decode_batch(source_BS, max_lengths_B)
+      tokens, num_words_B[row] = sources[index]
+      source_BS[row, :len(tokens)] = tokens
+      max_lengths_B[row] = max(1, len(tokens) - 1 + max_extra_length)
+    result = decode_batch(source_BS, max_lengths_B, num_words_B)
     for row, index in enumerate(indices):
       answers[index] = _hypotheses(result, row, num_best)
   return answers

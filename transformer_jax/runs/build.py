@@ -8,15 +8,19 @@ from transformer_jax.attention import Use, choose_kernel
 from transformer_jax.config import EOS_ID, Config
 from transformer_jax.data.preprocessing import Preprocessor
 from transformer_jax.decoding.beam_search import beam_search
+from transformer_jax.decoding.constrained import BracketRules, constrain
 from transformer_jax.decoding.greedy import greedy_search
 from transformer_jax.decoding.length_penalty import LENGTH_PENALTIES
 from transformer_jax.errors import ConfigError
 from transformer_jax.model.transformer import Transformer
+from transformer_jax.tasks.parsing import ParsingTask
 from transformer_jax.tasks.translation import TranslationTask
 
 
 def build_task(data, tokenizer):
   """The task of a DataConfig with its tokenizer."""
+  if data.task == "parsing":
+    return ParsingTask(data, tokenizer)
   return TranslationTask(data, tokenizer, *build_preprocessors(data))
 
 
@@ -56,14 +60,16 @@ def parameter_shapes(model):
   return jax.eval_shape(model.init, jax.random.key(0), tokens, tokens)["params"]
 
 
-def make_search(model, decode, max_length=None):
-  """A function (params, source_BS, max_lengths_B[, min_lengths_B[, gates]]) -> SearchResult, for one device.
+def make_search(model, decode, max_length=None, brackets=None):
+  """A function (params, source_BS, max_lengths_B[, min_lengths_B[, gates[, num_words_B]]]) -> SearchResult, for one device.
 
-  `max_length` is the room for output tokens; by default the source's padded length + `decode.max_extra_length`.
+  `max_length` is the room for output tokens; by default the source's padded length + `decode.max_extra_length`. `brackets` is what
+  each token does in a tree, for a constrained search.
   """
+  rules = BracketRules.of(brackets) if decode.constrained else None
   penalty = lambda lengths: LENGTH_PENALTIES[decode.length_penalty_form](lengths, decode.length_penalty)
 
-  def search(params, source_BS, max_lengths_B, min_lengths_B=None, gates=None):
+  def search(params, source_BS, max_lengths_B, min_lengths_B=None, gates=None, num_words_B=None):
     room = max_length or source_BS.shape[1] + decode.max_extra_length
     if model.config.positions == "learned":
       room = min(room, model.config.max_positions)
@@ -75,22 +81,26 @@ def make_search(model, decode, max_length=None):
 
     shared = dict(batch_size=source_BS.shape[0], max_length=room, max_lengths_B=max_lengths_B, penalty=penalty,
                   min_lengths_B=min_lengths_B)
+    reorder = lambda cache, parents_BM: cache.reorder(parents_BM)
+    if rules:
+      tokens_to_logits, cache, reorder = constrain(tokens_to_logits, cache, reorder, rules, decode.beam_size, room, max_lengths_B, num_words_B)
     if decode.beam_size == 1:
       return greedy_search(tokens_to_logits, cache, **shared)
-    return beam_search(tokens_to_logits, cache, beam_size=decode.beam_size,
-                       reorder=lambda cache, parents_BM: cache.reorder(parents_BM), **shared)
+    return beam_search(tokens_to_logits, cache, beam_size=decode.beam_size, reorder=reorder, **shared)
 
   return search
 
 
-def make_decode_batch(model, decode):
-  """A function (replicated params[, replicated HeadGates]) -> decode_batch(source_BS, max_lengths_B) -> SearchResult of numpy arrays."""
-  search = parallel.on_devices(make_search(model, decode))
+def make_decode_batch(model, decode, brackets=None):
+  """A function (replicated params[, replicated HeadGates]) -> decode_batch(source_BS, max_lengths_B, num_words_B) -> SearchResult of numpy
+  arrays."""
+  search = parallel.on_devices(make_search(model, decode, brackets=brackets))
 
   def with_params(params, gates=None):
 
-    def decode_batch(source_BS, max_lengths_B):
-      result = search(params, parallel.shard_rows(source_BS), parallel.shard_rows(max_lengths_B), None, gates)
+    def decode_batch(source_BS, max_lengths_B, num_words_B):
+      source, max_lengths, num_words = map(parallel.shard_rows, (source_BS, max_lengths_B, num_words_B))
+      result = search(params, source, max_lengths, None, gates, num_words)
       return parallel.gather_rows(result, source_BS.shape[0])
 
     return decode_batch

@@ -8,7 +8,6 @@ from transformer_jax.config import split_list
 from transformer_jax.data.sources import open_source
 from transformer_jax.data.text import read_parallel
 from transformer_jax.errors import ConfigError, DataError
-from transformer_jax.metrics.bleu import test_set_note
 from transformer_jax.runs.translator import Translator
 from transformer_jax.runs.validation import perplexity_of
 from transformer_jax.runs.workdir import Workdir, atomic_write
@@ -32,21 +31,21 @@ def evaluate(workdir, *, split="test", overrides, source=None, reference=None, d
   translator = Translator.load(workdir, step=step, **overrides)
   sources, references, is_preprocessed, name = _test_set(translator.config.data, split, source, reference, data_root)
   start = time.perf_counter()
-  hypotheses = translator.translate(sources, is_preprocessed)
+  outputs = translator.outputs(sources, is_preprocessed)
   seconds = time.perf_counter() - start
-  scores = translator.task.score(hypotheses, references, is_preprocessed)
-  if translator.config.data.preprocessing == "none":
-    scores["paper_bleu"] = translator.task.paper_score(hypotheses, references)
+  scores = translator.task.score(outputs, references, is_preprocessed)
+  scores.update(translator.task.report(outputs, references, is_preprocessed))
   of_references = list(translator.log_probs(zip(sources, references, strict=True), is_preprocessed))
   log_prob, tokens = map(sum, zip(*of_references))
   decode = translator.config.decode
   result = dict(
-      set=name, sentences=len(references), test_set=test_set_note(len(references)), steps=translator.steps,
+      set=name, sentences=len(references), steps=translator.steps,
       main_score=translator.task.main_score, **scores, loss=-log_prob / tokens, perplexity=perplexity_of(-log_prob / tokens),
       beam_size=decode.beam_size, length_penalty=decode.length_penalty, length_penalty_form=decode.length_penalty_form,
-      max_extra_length=decode.max_extra_length, decode_seconds=seconds, sentences_per_second=len(references) / seconds)
-  sentences = [dict(source=s, reference=r, hypothesis=h, log_prob=p, tokens=t)
-               for s, r, h, (p, t) in zip(sources, references, hypotheses, of_references, strict=True)]
+      max_extra_length=decode.max_extra_length, constrained=decode.constrained, decode_seconds=seconds, sentences_per_second=len(references) / seconds)
+  result["headline"] = translator.task.headline(result)
+  sentences = [dict(source=s, reference=r, hypothesis=o.text, log_prob=p, tokens=t)
+               for s, r, o, (p, t) in zip(sources, references, outputs, of_references, strict=True)]
   _keep(workdir, name, translator.steps, sentences, result)
   return result
 

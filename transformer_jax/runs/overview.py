@@ -8,8 +8,8 @@ from transformer_jax.config import PAPER_TOKENS_PER_UPDATE, Config
 # Fields that say how a run is carried out, not what is learned.
 _NOT_OF_THE_PAPER = {"data_source", "tfds_data_dir", "tfds_splits", "attention_kernel", "log_every", "evaluate_every", "bleu_sentences",
                      "evaluation_beam_size", "seed", "keep_checkpoints", "keep_best", "max_nonfinite_updates", "deterministic",
-                     "decode_batch_tokens", "num_buckets", "numbers_limit", "numbers_train_size", "checkpoint_every",
-                     "preprocessed_splits", *(f"{split}_{side}" for split in ("train", "valid", "test") for side in ("source", "target"))}
+                     "decode_batch_tokens", "num_buckets", "numbers_limit", "numbers_train_size", "grammar_train_size", "checkpoint_every", "treebank",
+                     "preprocessed_splits", *(f"{split}_{side}" for split in ("train", "valid", "test") for side in ("source", "target", "trees", "sections"))}
 
 
 def overview(config, prepared, stream, params):
@@ -25,8 +25,10 @@ def data_lines(config, prepared, stream):
 def _data_line(config, prepared):
   data = config.data
   parts = [f"{name} {counts.kept:,} pairs" + _dropped(counts) for name, counts in prepared.counts.items()]
-  return (f"data: {data.source_language} -> {data.target_language}, {', '.join(parts)}; "
-          f"vocabulary {prepared.task.source_vocab_size:,}")
+  task = prepared.task
+  if data.task == "parsing":
+    return f"data: sentences -> trees, {', '.join(parts)}; vocabularies of {task.source_vocab_size:,} sub-words and {task.target_vocab_size:,} symbols"
+  return f"data: {data.source_language} -> {data.target_language}, {', '.join(parts)}; vocabulary {task.source_vocab_size:,}"
 
 
 def _dropped(counts):

@@ -12,12 +12,14 @@ from transformer_jax.config import Config, cache_folder, split_list
 from transformer_jax.data.encoded import encode_pairs
 from transformer_jax.data.pipeline import BatchStream, ordered_batches
 from transformer_jax.data.sources import open_source
-from transformer_jax.data.tokenizer import fingerprint, has_tokenizer, load_tokenizer, save_tokenizer, train_tokenizer
+from transformer_jax.data.tokenizer_folder import (
+    fingerprint, has_tokenizer, load_tokenizer, save_tokenizer, train_parsing_tokenizer, train_tokenizer)
 from transformer_jax.errors import DataError, WorkdirError
 from transformer_jax.runs.build import build_preprocessors, build_task
 
 # What a learned tokenizer depends on, besides the text.
-_TOKENIZER_SETTINGS = ("tokenizer", "vocab_size", "bpe_merges", "preprocessing", "preprocessed_splits", "source_language", "target_language")
+_TOKENIZER_SETTINGS = ("tokenizer", "vocab_size", "bpe_merges", "preprocessing", "preprocessed_splits", "source_language", "target_language",
+                       "task", "linearization")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +71,7 @@ def prepare(config, data_root, tokenizer_folder=None):
     DataError: text or tokenizer that cannot be used, or nothing to train or validate on.
   """
   source = open_source(config.data, data_root)
-  if config.data.data_source == "text" and config.data.test_source:
+  if config.data.test_source or config.data.test_trees or config.data.test_sections:
     source.fingerprint("test")  # a missing file is told now, not after the training
   text_fingerprint = source.fingerprint("train")
   if tokenizer_folder is None:
@@ -90,19 +92,24 @@ def prepare(config, data_root, tokenizer_folder=None):
 
 def _tokenizer(data, source, text_fingerprint, data_root):
   """The learned tokenizer, from the cache if it is there. Files that a setting names may change under their name: not cached."""
-  texts = _training_texts(data, source)
   if data.bpe_codes or data.vocabulary_file:
-    return train_tokenizer(data, texts, data_root)
+    return _train_tokenizer(data, source, data_root)
   folder = cache_folder() / "tokenizers" / _hash(text_fingerprint, *(f"{name}={getattr(data, name)}" for name in _TOKENIZER_SETTINGS))
   if has_tokenizer(folder):
     with contextlib.suppress(DataError):  # a damaged one is made again: it is no run's own
       return load_tokenizer(folder)
-  tokenizer = train_tokenizer(data, texts, data_root)
+  tokenizer = _train_tokenizer(data, source, data_root)
   try:
     save_tokenizer(tokenizer, folder)
   except OSError as error:
     raise WorkdirError(folder, f"cannot be written: {error.strerror}", "set TRANSFORMER_JAX_CACHE to a writable folder") from None
   return tokenizer
+
+
+def _train_tokenizer(data, source, data_root):
+  if data.task == "parsing":
+    return train_parsing_tokenizer(data, lambda: source.pairs("train"), data_root)
+  return train_tokenizer(data, _training_texts(data, source), data_root)
 
 
 def _training_texts(data, source):
@@ -117,7 +124,7 @@ def _training_texts(data, source):
 def _encode(prepared, split, max_length):
   task, data, is_preprocessed = prepared.task, prepared.config.data, prepared.is_preprocessed(split)
   key = _hash(prepared.source.fingerprint(split), fingerprint(task.tokenizer), data.preprocessing, str(is_preprocessed),
-              data.source_language, data.target_language)
+              data.source_language, data.target_language, data.task, data.linearization)
   return encode_pairs(lambda: prepared.source.pairs(split), lambda text: task.encode_source(text, is_preprocessed),
                       lambda text: task.encode_target(text, is_preprocessed), cache_folder() / "encoded", key, max_length)
 

@@ -10,7 +10,8 @@ from tqdm import tqdm
 
 from transformer_jax import parallel
 from transformer_jax.checkpoints import Checkpoints, WorkdirLock
-from transformer_jax.data.tokenizer import save_tokenizer
+from transformer_jax.config import Config
+from transformer_jax.data.tokenizer_folder import save_tokenizer
 from transformer_jax.errors import CheckpointError, ConfigError, Interrupted
 from transformer_jax.runs.build import build_model, resolve_kernel
 from transformer_jax.runs.overview import overview
@@ -25,7 +26,7 @@ from transformer_jax.training.step import make_reset, make_train_step
 
 # Settings that may change when a run is resumed: they decide what is reported and kept, not what is computed.
 CHANGEABLE = {"train_steps", "log_every", "evaluate_every", "bleu_sentences", "evaluation_beam_size", "checkpoint_every", "keep_checkpoints",
-              "keep_best", "max_nonfinite_updates", "beam_size", "length_penalty", "length_penalty_form", "max_extra_length",
+              "keep_best", "max_nonfinite_updates", "beam_size", "length_penalty", "length_penalty_form", "max_extra_length", "constrained",
               "decode_batch_tokens", "max_source_length", "average_last", "tfds_data_dir"}
 
 
@@ -71,9 +72,10 @@ def _agree_with_stored(config, folder):
   stored = folder.read_config()
   if config.model.attention_kernel == "auto":
     config = config.replace(attention_kernel=stored["attention_kernel"])
+  began_with = Config.from_flat(stored).to_flat()  # a setting younger than the run had its default
   for name, value in config.to_flat().items():
-    if value != stored[name] and name not in CHANGEABLE:
-      raise ConfigError(f"--{name}={value}", f"the run in {folder.path} was started with {stored[name]}",
+    if value != began_with[name] and name not in CHANGEABLE:
+      raise ConfigError(f"--{name}={value}", f"the run in {folder.path} was started with {began_with[name]}",
                         "use that value, or another --workdir")
   return resolve_kernel(config)  # another kernel than the run's would give other bits
 

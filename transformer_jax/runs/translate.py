@@ -22,21 +22,36 @@ def translate(workdir, input_path=None, output_path=None, *, overrides, num_best
     step: checkpoint to use.
 
   Raises:
-    ConfigError: more translations are wanted of a sentence than the search keeps.
+    ConfigError: the run is no translation, or more translations are wanted of a sentence than the search keeps.
   """
   translator = Translator.load(workdir, step=step, **overrides)
+  if translator.config.data.task != "translation":
+    raise ConfigError(f"--workdir={workdir}", f"is a run of --task={translator.config.data.task}", "use transformer-jax parse")
   beam_size = translator.config.decode.beam_size
   if not 1 <= num_best <= beam_size:
     raise ConfigError(f"--num_best={num_best}", f"is not between 1 and --beam_size={beam_size}", "raise --beam_size too")
+  detokenize = translator.config.data.preprocessing != "none" and not tokenized_output
+  answer_lines(input_path, output_path, translator,
+               lambda lines, warn: translator.n_best(lines, num_best, tokenized_input, detokenize, warn),
+               lambda number, n_best: _format(number, n_best, num_best, with_scores))
+
+
+def answer_lines(input_path, output_path, translator, answer, to_text):
+  """Writes `to_text(number from 0, answer)` for each line read.
+
+  Args:
+    input_path, output_path: files; None or "-" is standard input or output.
+    translator: a Translator, for its length limit.
+    answer: function (iterator of lines, on_cut) -> iterator of answers; `on_cut` is what `Translator.n_best` calls.
+    to_text: see above; its text ends with a newline.
+  """
   name = input_path or "-"
   warn = lambda number, length: print(f"transformer-jax: {name}:{number}: cut from {length} tokens to --max_source_length="
                                       f"{translator.config.decode.max_source_length}", file=sys.stderr)
-  detokenize = translator.config.data.preprocessing != "none" and not tokenized_output
   with _open_input(input_path) as lines, output_file(output_path) as output:
     sentences = (decode_line(line, number) for number, line in enumerate(lines, 1))
-    answers = translator.n_best(sentences, num_best, tokenized_input, detokenize, warn)
-    for number, n_best in enumerate(answers):
-      output.write(_format(number, n_best, num_best, with_scores))
+    for number, one in enumerate(answer(sentences, warn)):
+      output.write(to_text(number, one))
       output.flush()
 
 

@@ -10,21 +10,23 @@ import numpy as np
 from transformer_jax import parallel
 from transformer_jax.checkpoints import Checkpoints, average_params
 from transformer_jax.config import PAD_ID, Config
-from transformer_jax.data.tokenizer import load_tokenizer
-from transformer_jax.decoding.generate import generate
+from transformer_jax.data.tokenizer_folder import load_tokenizer
+from transformer_jax.decoding.generate import Source, generate
 from transformer_jax.errors import CheckpointError, DataError
 from transformer_jax.runs.build import build_model, build_task, cut, decode_overrides, longest_source, make_decode_batch, parameter_shapes
 from transformer_jax.runs.workdir import Workdir
+from transformer_jax.tasks.output import Output
 from transformer_jax.training.label_smoothing import smoothed_cross_entropy
 
 
 @dataclasses.dataclass(frozen=True)
 class Translation:
-  """One hypothesis: its text, log-probability in nats (EOS included) and length-penalised score."""
+  """One hypothesis: its text, log-probability in nats (EOS included), length-penalised score, and whether a tree was repaired."""
 
   text: str
   log_prob: float
   score: float
+  is_repaired: bool = False
 
 
 class Translator:
@@ -33,7 +35,7 @@ class Translator:
   def __init__(self, config, task, model, params, steps):
     self.config, self.task, self.model, self.steps = config, task, model, steps
     self._params = parallel.replicate(params)
-    self._decode_batch = make_decode_batch(model, config.decode)(self._params)
+    self._decode_batch = make_decode_batch(model, config.decode, task.brackets())(self._params)
     self._log_probs = parallel.on_devices(lambda p, s, t: _log_probs(model, p, s, t))
 
   @property
@@ -61,7 +63,12 @@ class Translator:
 
   def translate(self, sentences, is_preprocessed=False, detokenize=False):
     """The best translation of each sentence, a list of strings; an empty sentence gives an empty one."""
-    return [n_best[0].text if n_best else "" for n_best in self.n_best(sentences, 1, is_preprocessed, detokenize)]
+    return [output.text for output in self.outputs(sentences, is_preprocessed, detokenize)]
+
+  def outputs(self, sentences, is_preprocessed=False, detokenize=False):
+    """The same as Outputs, the task's answers."""
+    return [Output(n_best[0].text, n_best[0].is_repaired) if n_best else Output("")
+            for n_best in self.n_best(sentences, 1, is_preprocessed, detokenize)]
 
   def n_best(self, sentences, num_best, is_preprocessed=False, detokenize=False, on_cut=lambda number, length: None):
     """Yields the `num_best` Translations of each sentence, best first, in order; an empty list for an empty one.
@@ -69,25 +76,26 @@ class Translator:
     Reads no further ahead than a window, so it serves endless input. `on_cut(number, tokens)` hears of each sentence
     (counted from 1) that was cut to `max_source_length`.
     """
-    is_empty = collections.deque()
+    waiting = collections.deque()  # the sentences that were read, and are not answered; None for empty ones
 
-    def tokens():
+    def sources():
       limit = longest_source(self.config)
       for number, sentence in enumerate(sentences, 1):
         source = self.task.encode_source(sentence, is_preprocessed)
-        is_empty.append(len(source) == 1)
+        waiting.append(sentence if len(source) > 1 else None)
         if len(source) > limit:
           on_cut(number, len(source))
         if len(source) > 1:
-          yield cut(source, limit)
+          yield Source(cut(source, limit), self.task.count_words(sentence))
 
     decode = self.config.decode
-    for hypotheses in generate(tokens(), self._decode_batch, batch_tokens=decode.decode_batch_tokens, num_best=num_best,
+    for hypotheses in generate(sources(), self._decode_batch, batch_tokens=decode.decode_batch_tokens, num_best=num_best,
                                max_extra_length=decode.max_extra_length, row_multiple=parallel.num_devices()):
-      while is_empty.popleft():
+      while (sentence := waiting.popleft()) is None:
         yield []
-      yield [Translation(self.task.decode_target(h.tokens, detokenize).replace("\n", " "), h.log_prob, h.score) for h in hypotheses]
-    for _ in is_empty:
+      outputs = [self.task.decode_target(h.tokens, sentence, detokenize) for h in hypotheses]
+      yield [Translation(o.text, h.log_prob, h.score, o.is_repaired) for o, h in zip(outputs, hypotheses, strict=True)]
+    for _ in waiting:
       yield []
 
   def attention(self, source, target=None, is_preprocessed=False):

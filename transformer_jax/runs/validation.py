@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from transformer_jax import parallel
-from transformer_jax.decoding.generate import generate
+from transformer_jax.decoding.generate import Source, generate
 from transformer_jax.runs.build import cut, decode_overrides, longest_source, make_decode_batch
 from transformer_jax.training.step import make_evaluation_step
 
@@ -20,7 +20,7 @@ class Validation:
     self._config = decode_overrides(config, dict(beam_size=config.train.evaluation_beam_size))
     self._prepared = prepared
     self._evaluation_step = make_evaluation_step(model)
-    self._decode_batch = make_decode_batch(model, self._config.decode)
+    self._decode_batch = make_decode_batch(model, self._config.decode, prepared.task.brackets())
     wanted = config.train.bleu_sentences
     pairs = list(itertools.islice(prepared.source.pairs("valid"), wanted)) if wanted else []
     self._sources, self._references = [s for s, _ in pairs], [t for _, t in pairs]
@@ -47,12 +47,12 @@ class Validation:
   def _bleu(self, params):
     task, is_preprocessed = self._prepared.task, self._prepared.is_preprocessed("valid")
     limit = longest_source(self._config)
-    tokens = (cut(task.encode_source(text, is_preprocessed), limit) for text in self._sources)
-    best = generate(tokens, self._decode_batch(params), batch_tokens=self._config.decode.decode_batch_tokens,
+    sources = (Source(cut(task.encode_source(text, is_preprocessed), limit), task.count_words(text)) for text in self._sources)
+    best = generate(sources, self._decode_batch(params), batch_tokens=self._config.decode.decode_batch_tokens,
                     max_extra_length=self._config.decode.max_extra_length, row_multiple=parallel.num_devices())
-    hypotheses = [task.decode_target(n_best[0].tokens) for n_best in best]
-    scores = task.score(hypotheses, self._references, is_preprocessed)
-    return {name: scores[name] for name in ("bleu", "exact_match")}
+    outputs = [task.decode_target(n_best[0].tokens, source) for n_best, source in zip(best, self._sources, strict=True)]
+    scores = task.score(outputs, self._references, is_preprocessed)
+    return {name: scores[name] for name in task.logged_scores}
 
 
 def perplexity_of(nll):

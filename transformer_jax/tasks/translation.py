@@ -3,7 +3,8 @@
 import dataclasses
 
 from transformer_jax.config import EOS_ID, DataConfig
-from transformer_jax.metrics.bleu import corpus_bleu, paper_bleu_or_why_not, tokenized_bleu
+from transformer_jax.metrics.bleu import corpus_bleu, paper_bleu_or_why_not, test_set_note, tokenized_bleu
+from transformer_jax.tasks.output import Output
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,6 +18,7 @@ class TranslationTask:
   tokenizer: object
   source_preprocessor: object
   target_preprocessor: object
+  logged_scores = ("bleu", "exact_match")
 
   @property
   def source_vocab_size(self):
@@ -33,6 +35,15 @@ class TranslationTask:
     """Which of `score`'s figures models are chosen by: a number is one word, too short for BLEU."""
     return "exact_match" if self.config.data_source == "numbers" else "bleu"
 
+  def headline(self, result):
+    """The figures of an evaluation in a line."""
+    score = f"exact match {result['exact_match']:.1%}" if self.main_score == "exact_match" else f"{result['name']} {result['bleu']:.2f}"
+    return f"{result['test_set']}, {score}"
+
+  def count_words(self, text):
+    """Words that the output must cover: none, for translations are free."""
+    return 0
+
   def encode_source(self, text, is_preprocessed=False):
     """Tokens of a source sentence, EOS at the end."""
     return self._encode(text, self.source_preprocessor, is_preprocessed)
@@ -41,10 +52,10 @@ class TranslationTask:
     """Tokens of a target sentence, EOS at the end."""
     return self._encode(text, self.target_preprocessor, is_preprocessed)
 
-  def decode_target(self, tokens, detokenize=False):
-    """The sentence of some target tokens; `detokenize` also undoes the preprocessing's tokenisation."""
+  def decode_target(self, tokens, source, detokenize=False):
+    """The Output of some target tokens, one line; `detokenize` also undoes the preprocessing's tokenisation."""
     text = self.tokenizer.decode(tokens)
-    return self.target_preprocessor.undo(text) if detokenize else text
+    return Output((self.target_preprocessor.undo(text) if detokenize else text).replace("\n", " "))
 
   def source_pieces(self, tokens):
     """The sub-words of source tokens, for showing."""
@@ -54,12 +65,16 @@ class TranslationTask:
     """The sub-words of target tokens, for showing."""
     return self.tokenizer.pieces(tokens)
 
-  def score(self, hypotheses, references, references_are_preprocessed=False):
-    """Scores of whole output against references, a dict: "exact_match" (share of equal sentences), "bleu" and how it was counted.
+  def brackets(self):
+    """What each target token does in a tree: there is none."""
+    return None
+
+  def score(self, outputs, references, references_are_preprocessed=False):
+    """Scores of Outputs against references, a dict: "exact_match" (share of equal sentences), "bleu" and how it was counted.
 
     Where preprocessing tokenises, it is BLEU on the tokens the model was trained on (`tokenized_bleu`); else sacreBLEU.
     """
-    hypotheses, references = list(hypotheses), list(references)
+    hypotheses, references = [output.text for output in outputs], list(references)
     if self.config.preprocessing == "none":
       result = corpus_bleu(hypotheses, references)
     else:
@@ -69,9 +84,13 @@ class TranslationTask:
     exact_match = sum(map(str.__eq__, hypotheses, references)) / len(references)
     return dict(bleu=result.pop("score"), exact_match=exact_match, **result)
 
-  def paper_score(self, hypotheses, references):
-    """The paper's BLEU of plain text (Moses-tokenised, in-word hyphens split), with its signature; or why there is none."""
-    return paper_bleu_or_why_not(hypotheses, references, self.config.target_language)
+  def report(self, outputs, references, references_are_preprocessed=False):
+    """More for a test set: which one it may be, and, of plain text, the paper's BLEU (Moses-tokenised, in-word hyphens split) with its
+    signature, or why there is none."""
+    result = dict(test_set=test_set_note(len(references)))
+    if self.config.preprocessing == "none":
+      result["paper_bleu"] = paper_bleu_or_why_not([output.text for output in outputs], references, self.config.target_language)
+    return result
 
   def _encode(self, text, preprocessor, is_preprocessed):
     return [*self.tokenizer.encode(text if is_preprocessed else preprocessor(text)), EOS_ID]

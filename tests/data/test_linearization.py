@@ -1,0 +1,122 @@
+"""Trees as symbols: both styles lose nothing, and whatever a model says becomes a tree over the right words."""
+
+import random
+
+import pytest
+
+from transformer_jax.data.linearization import kinds_of, linearize, to_tree
+from transformer_jax.data.treebank import trees_of
+from transformer_jax.data.trees import clean, parse_tree, with_tags
+
+STYLES = ("vinyals", "t2t")
+JOHN = parse_tree("(TOP (S (NP (NNP John)) (VP (VBZ has) (NP (DT a) (NN dog))) (. .)))")
+DEEP = parse_tree("(TOP " + "(A " * 10_000 + "(X x)" + ")" * 10_001)
+
+
+def test_the_published_examples():
+  """Vinyals et al. 2015, Section 2; the authors' code, run on the same sentence."""
+  assert " ".join(linearize(JOHN, "vinyals")) == "(S (NP XX )NP (VP XX (NP XX XX )NP )VP XX )S"
+  assert " ".join(linearize(JOHN, "t2t")) == "S NP NNP /NP VP VBZ NP DT NN /NP /VP . /S"
+
+
+def round_trip(tree, style):
+  """The tree again, with the gold tags, as `vinyals` does not keep them."""
+  again, is_repaired = to_tree(linearize(tree, style), tree.words, style)
+  assert not is_repaired
+  return again if style == "t2t" else with_tags(again, [leaf.tag for leaf in tree.leaves])
+
+
+@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize("text", [
+    "(TOP (X x))", "(TOP (A (X x)) (B (X y)))", "(TOP (NP (NP (NP x))))", "(TOP (NP (NP a) (NP (NP b) (NP c))))", "(TOP (A (/A x) (= y) (=B z)))",
+    "(TOP (A (A x)) (B (A x) (B y)))", "(TOP (A (A (A x)) (A y)))"])
+def test_awkward_trees_survive(text, style):
+  """Tags that are labels too, tags that look like brackets, several roots."""
+  tree = clean(parse_tree(text))
+  assert round_trip(tree, style) == tree
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_ten_thousand_levels(style):
+  assert round_trip(DEEP, style) == DEEP
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_real_trees_survive(shared_data, style):
+  files = [*sorted((shared_data / "wsj_sample").glob("*.mrg"))[:20], shared_data / "craft_treebank" / "dev.trees.gz"]
+  for path in files:
+    for tree in map(clean, trees_of(path)):
+      assert round_trip(tree, style) == tree
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("style", STYLES)
+def test_every_real_tree_survives(shared_data, style):
+  folders = ("wsj_sample", "craft_treebank", "genia_treebank")
+  files = [path for folder in folders for path in sorted((shared_data / folder).iterdir()) if path.name.endswith((".mrg", ".gz"))]
+  trees = [tree for path in files for tree in map(clean, trees_of(path)) if tree is not None]
+  assert len(trees) == 3396 + 18951 + 2780 + 1361 + 1494 - DROPPED
+  for tree in trees:
+    assert round_trip(tree, style) == tree
+
+
+DROPPED = 0  # trees of those sets without a word
+
+
+@pytest.mark.parametrize("symbols, text", [
+    ("(S (NP XX )NP (VP XX )VP", "(TOP (S (NP (XX a)) (VP (XX b))))"),  # a closing is missing at the end
+    ("(S (NP XX (VP XX )VP )S", "(TOP (S (NP (XX a) (VP (XX b)))))"),  # one closing closes two
+    ("(S (NP XX )NP )ADJP (VP XX )VP )S", "(TOP (S (NP (XX a)) (VP (XX b))))"),  # nothing to close
+    ("(S (NP XX )NP (VP XX XX XX )VP )S", "(TOP (S (NP (XX a)) (VP (XX b))))"),  # too many words
+    ("(S (NP XX )NP )S", "(TOP (S (NP (XX a)) (XX b)))"),  # too few
+    ("(NP XX )NP (VP XX", "(TOP (S (NP (XX a)) (VP (XX b))))"),  # several roots
+    ("(S (NP )NP XX XX )S", "(TOP (S (XX a) (XX b)))"),  # an empty constituent
+    ("(S <unk> XX XX )S", "(TOP (S (XX a) (XX b)))"), ("", "(TOP (XX a) (XX b))"), (")S )S", "(TOP (XX a) (XX b))"),
+    ("(S (S (S (S", "(TOP (S (XX a) (XX b)))")])
+def test_repair(symbols, text):
+  tree, is_repaired = to_tree(symbols.split(), ["a", "b"], "vinyals")
+  assert is_repaired and str(tree) == text
+
+
+def test_what_is_well_formed_is_not_repaired():
+  tree, is_repaired = to_tree("(NP XX )NP (VP XX )VP".split(), ["a", "b"], "vinyals")
+  assert not is_repaired and str(tree) == "(TOP (NP (XX a)) (VP (XX b)))"
+
+
+def fuzz(trees, count, seed):
+  """Random and mutated sequences give trees over the right words whose spans nest."""
+  rng = random.Random(seed)
+  pools = {style: sorted({s for tree in trees for s in linearize(tree, style)}) + ["<unk>", "/", "=", ")NP" if style == "vinyals" else "/NP"]
+           for style in STYLES}
+  repaired = 0
+  for _ in range(count):
+    tree, style = rng.choice(trees), rng.choice(STYLES)
+    pool, symbols = pools[style], linearize(tree, style)
+    if rng.random() < 0.3:
+      symbols = [rng.choice(pool) for _ in range(rng.randrange(80))]
+    for _ in range(rng.randrange(6)):
+      place = rng.randrange(len(symbols) + 1)
+      symbols[place:place + rng.randrange(3)] = [rng.choice(pool)] * rng.randrange(3)
+    found, is_repaired = to_tree(symbols, tree.words, style)
+    repaired += is_repaired
+    assert found.words == tree.words and parse_tree(str(found)) == found
+    assert not is_repaired or len(found.constituents) == 1 or found.constituents[1][1:] == (0, len(tree.words))
+  assert 0.5 * count < repaired < count
+
+
+FEW = [JOHN, *(clean(parse_tree(text)) for text in (
+    "(S (NP (DT the) (NN dog)) (VP (VBZ says) (SBAR (IN that) (S (NP (PRP he)) (VP (VBZ runs))))) (. .))", "(NP (NP (NN x)) (PP (IN of) (NP (NN y))))"))]
+
+
+def test_ten_thousand_sequences_are_repaired():
+  fuzz(FEW, 10_000, seed=1)
+
+
+@pytest.mark.slow
+def test_a_hundred_thousand_sequences_are_repaired(shared_data):
+  fuzz([clean(tree) for tree in trees_of(shared_data / "craft_treebank" / "dev.trees.gz")], 100_000, seed=2)
+
+
+def test_what_each_symbol_does():
+  assert kinds_of(["(S", ")S", "XX", "<unk>", "("], "vinyals") == [("open", "S"), ("close", "S"), ("leaf", "XX"), None, None]
+  assert kinds_of(["S", "/S", "NN", "/"], "t2t") == [("open", "S"), ("close", "S"), ("leaf", "NN"), ("leaf", "/")]

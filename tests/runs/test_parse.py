@@ -1,0 +1,88 @@
+"""A parser from end to end: trained, evaluated, and asked for trees of any text, one for each line."""
+
+import json
+
+import pytest
+import tiny_run
+
+from transformer_jax.cli.main import run as command_line
+from transformer_jax.data.trees import parse_tree
+from transformer_jax.data.preprocessing import penn_tokenize
+from transformer_jax.errors import ConfigError
+from transformer_jax.runs.evaluate import evaluate
+from transformer_jax.runs.parse import parse
+from transformer_jax.runs.train import train
+from transformer_jax.runs.translate import translate
+from transformer_jax.tasks.parsing import words_of
+
+SETTINGS = dict(task="parsing", data_source="grammar", grammar_train_size=300, embedding_sharing="none", vocab_size=120, max_length=200,
+                batch_tokens=1024, max_extra_length=60, train_steps=20, evaluate_every=20, checkpoint_every=20, bleu_sentences=4, beam_size=2)
+LINES = [b"the dog (who barks) can't run.\n", b"\n", b"   \n", b"( ) ) (\n", b"\xff\xfe \x00\n", "שלום \N{GRINNING FACE} a\N{NO-BREAK SPACE}b\n".encode(),
+         b"word " * 300 + b"\n", b"-LRB- (TOP (S XX )S </s> <pad>\n", "one\N{LINE SEPARATOR}two\n".encode(), b"\x0b\x0c\n", b"end"]
+
+
+@pytest.fixture(scope="module")
+def parser(tmp_path_factory):
+  workdir = tmp_path_factory.mktemp("parser") / "run"
+  train(tiny_run.tiny_config(**SETTINGS), workdir, ".")
+  return workdir
+
+
+def parsed(workdir, tmp_path, content, **options):
+  (tmp_path / "in").write_bytes(content)
+  parse(workdir, tmp_path / "in", tmp_path / "out", overrides=options.pop("overrides", {}), **options)
+  return (tmp_path / "out").read_text(encoding="utf-8").split("\n")[:-1]
+
+
+@pytest.mark.parametrize("overrides", [dict(beam_size=1, max_extra_length=30), dict(constrained=True)])
+def test_every_line_has_a_tree_over_its_words(parser, tmp_path, overrides, capsys):
+  for tokenized_input in (False, True):
+    lines = parsed(parser, tmp_path, b"".join(LINES), overrides=dict(max_source_length=400, **overrides), tokenized_input=tokenized_input)
+    assert len(lines) == len(LINES)
+    for line, raw in zip(lines, LINES, strict=True):
+      text = raw.decode("utf-8", errors="replace").removesuffix("\n")
+      words = words_of(text if tokenized_input else penn_tokenize(text))
+      assert parse_tree(line).words == tuple(words)
+      assert not words or line.startswith("(TOP ")
+  assert "trees, " in capsys.readouterr().err
+
+
+def test_evaluate_with_and_without_constraint(parser):
+  free = evaluate(parser, overrides={}, split="valid")
+  kept = evaluate(parser, overrides=dict(constrained=True), split="valid")
+  assert kept["repair_rate"] == 0 and kept["failed_sentences"] == []
+  assert free["sentences"] == kept["sentences"] == 500 and free["repair_rate"] > 0
+  assert 0 <= free["f1"] <= 100 and free["summary"]["valid_sentences"] == 500 and "NP" in free["labels"]
+  assert (parser / "evaluations" / "valid-step20.hypotheses.txt").read_text().count("\n") == 500
+
+
+def test_metrics_have_f1(parser):
+  valid = [json.loads(line) for line in (parser / "metrics.jsonl").read_text().splitlines() if '"valid"' in line]
+  assert {"f1", "complete_match", "repair_rate", "perplexity"} <= set(valid[-1])
+
+
+def test_pretty_and_scores(parser, tmp_path):
+  lines = parsed(parser, tmp_path, b"a dog .\n\n", pretty=True)
+  assert lines[0] == "(TOP" and lines[-1] == ""
+  log_prob, score, tree = parsed(parser, tmp_path, b"a dog .\n", with_scores=True)[0].split("\t")
+  assert float(log_prob) < 0 and float(score) < 0 and parse_tree(tree).words == ("a", "dog", ".")
+  with pytest.raises(ConfigError, match="--pretty"):
+    parse(parser, overrides={}, pretty=True, with_scores=True)
+
+
+def test_the_wrong_command_for_a_run(parser, trained, tmp_path):
+  with pytest.raises(ConfigError, match="transformer-jax translate"):
+    parse(trained, overrides={})
+  with pytest.raises(ConfigError, match="transformer-jax parse"):
+    translate(parser, overrides={})
+  with pytest.raises(ConfigError, match="--constrained"):
+    evaluate(trained, overrides=dict(constrained=True))
+
+
+def test_resumes_and_scores_pairs(parser, tmp_path, capsys):
+  (tmp_path / "source").write_text("the dog barks .\n")
+  (tmp_path / "target").write_text("(TOP (S (NP (DT the) (NN dog)) (VP (VBZ barks)) (. .)))\n")
+  assert command_line(["score", f"--workdir={parser}", f"--source={tmp_path / 'source'}", f"--target={tmp_path / 'target'}"]) == 0
+  (tmp_path / "target").write_text("no tree\n")
+  assert command_line(["score", f"--workdir={parser}", f"--source={tmp_path / 'source'}", f"--target={tmp_path / 'target'}"]) == 3
+  assert "is not a tree" in capsys.readouterr().err

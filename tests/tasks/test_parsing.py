@@ -1,0 +1,90 @@
+"""The parsing task: words and trees to tokens and back, and scores in which no sentence is lost."""
+
+import pytest
+
+from transformer_jax.config import EOS_ID, UNK_ID, Config
+from transformer_jax.data.tokenizer_folder import fingerprint, load_tokenizer, save_tokenizer, train_parsing_tokenizer
+from transformer_jax.errors import DataError
+from transformer_jax.tasks.output import Output
+from transformer_jax.tasks.parsing import ParsingTask, words_of
+
+TREES = ["(TOP (S (NP (NN dogs)) (VP (VBP bark)) (. .)))", "(TOP (S (NP (DT the) (NN dog)) (VP (VBZ barks)) (. .)))"] * 4
+
+
+def make(style="vinyals", **settings):
+  data = Config().replace(task="parsing", data_source="grammar", embedding_sharing="none", linearization=style,
+                          **{**dict(vocab_size=30), **settings}).data
+  pairs = [("dogs bark .", TREES[0]), ("the dog barks .", TREES[1])] * 4
+  return ParsingTask(data, train_parsing_tokenizer(data, lambda: iter(pairs)))
+
+
+@pytest.fixture(scope="module", params=["vinyals", "t2t"])
+def task(request):
+  return make(request.param)
+
+
+def test_there_and_back(task):
+  for sentence, tree in (("dogs bark .", TREES[0]), ("the dog barks .", TREES[1])):
+    tokens = task.encode_target(tree)
+    assert tokens[-1] == EOS_ID and UNK_ID not in tokens
+    output = task.decode_target(tokens[:-1], sentence)
+    assert not output.is_repaired
+    if task.config.linearization == "t2t":
+      assert output.text == tree
+  assert task.count_words("the  dog barks .") == 4
+
+
+def test_a_word_is_cut_the_same_beside_any_neighbour(task):
+  alone, together = task.encode_source("dog"), task.encode_source("the dog dog")
+  assert together[-1:] == [EOS_ID] and together[:-1] == task.encode_source("the")[:-1] + 2 * alone[:-1]
+
+
+def test_a_word_of_nothing_known_is_unknown(task):
+  assert UNK_ID in task.encode_source("\N{GRINNING FACE}") and len(task.encode_source("\u200b \u200b")) >= 3
+
+
+def test_brackets_are_words_by_another_name():
+  assert words_of("a ( b) \t c\u2028d") == ["a", "-LRB-", "b-RRB-", "c\u2028d"]
+
+
+def test_no_words_no_tree(task):
+  assert task.decode_target([], "  ") == Output("") and task.encode_source("") == [EOS_ID]
+
+
+def test_anything_gives_a_tree_over_the_words(task):
+  output = task.decode_target([5, 5, 5, 4, 3, 2], "a ( b")
+  assert output.is_repaired and "a)" in output.text and "-LRB-)" in output.text
+
+
+def test_a_target_that_is_no_tree_is_refused(task):
+  for text in ("dogs bark", "(S (NN dogs)", ""):
+    with pytest.raises(DataError):
+      task.encode_target(text)
+
+
+def test_every_kind_of_tokenizer_survives_a_folder(tmp_path):
+  for number, (kind, settings) in enumerate((("sentencepiece", {}), ("subword_nmt", dict(bpe_merges=5)), ("segmented", {}))):
+    tokenizer = make(tokenizer=kind, **settings).tokenizer
+    save_tokenizer(tokenizer, tmp_path / str(number))
+    again = load_tokenizer(tmp_path / str(number))
+    assert fingerprint(again) == fingerprint(tokenizer) and again.encode_words(["dogs", "unseen"]) == tokenizer.encode_words(["dogs", "unseen"])
+
+
+def test_scores_lose_no_sentence(task):
+  flat = "(TOP (XX dogs) (XX bark) (XX .))"
+  scores = task.score([Output(TREES[1]), Output(flat, True), Output("")], [TREES[1], TREES[0], TREES[0]])
+  assert scores["precision"] == 100 and scores["recall"] == pytest.approx(100 * 3 / 9) and scores["f1"] == pytest.approx(50)
+  assert scores["failed_sentences"] == [2, 3] and scores["repaired_sentences"] == [2]
+  assert scores["evalb"] == dict(f1=100, left_out=2)  # EVALB, given empty lines, looks away
+  assert scores["complete_match"] == pytest.approx(100 / 3) and scores["repair_rate"] == pytest.approx(100 / 3)
+
+
+def test_gold_tags_are_put_back(task):
+  """Else the full stop would count as a word on one side."""
+  scores = task.score([Output(TREES[0].replace("(. .)", "(XX .)"))], TREES[:1])
+  assert scores["f1"] == 100
+
+
+def test_a_repaired_tree_counts_as_it_is_and_as_nothing(task):
+  scores = task.score([Output(TREES[0], True)], TREES[:1])
+  assert scores["f1"] == 100 and scores["f1_malformed_match_nothing"] == 0

@@ -1,0 +1,20 @@
+"""`transformer-jax evalb`."""
+
+import json
+
+
+def declare(command):
+  """The flags."""
+  command.declare("gold", "", "file of the right trees, one a line")
+  command.declare("predicted", "", "file of trees to score")
+  command.declare("parameters", "collins", "rules: collins (COLLINS.prm), new (new.prm), or a parameter file of EVALB's")
+  command.declare("per_sentence", False, "print EVALB's line for each sentence too")
+
+
+def run(command):
+  """Prints EVALB's summary, labels, and one JSON object."""
+  gold, predicted = command.required("gold", "predicted")
+  from transformer_jax.runs.evalb import evalb, page  # pylint: disable=import-outside-toplevel
+  result = evalb(gold, predicted, command["parameters"])
+  print("\n".join(page(result, command["per_sentence"])))
+  print(json.dumps({name: value for name, value in result.items() if name != "per_sentence"}))

@@ -1,0 +1,131 @@
+"""Constituency parsing (Section 6.3): words to brackets and back, and labelled F1."""
+
+import dataclasses
+import re
+
+from transformer_jax.config import EOS_ID, DataConfig
+from transformer_jax.data.linearization import kinds_of, linearize, to_tree
+from transformer_jax.data.trees import ROOT, Tree, TreeError, parse_tree, with_tags
+from transformer_jax.errors import DataError
+from transformer_jax.metrics.labelled_f1 import PARAMETERS, by_label, f1_of, score_sentence, summarize
+from transformer_jax.tasks.output import Output
+
+_SPACES = re.compile("[ \t\r\n\f\v]+")  # what separates words in a tree; other white space is text
+_BRACKETS = {"(": "-LRB-", ")": "-RRB-"}  # how treebanks write a bracket that is a word, or in one
+NO_TREE = Tree((), ())
+
+
+@dataclasses.dataclass(frozen=True)
+class ParsingTask:
+  """Sentences, words between spaces, to trees on one line."""
+
+  config: DataConfig
+  tokenizer: object  # ParsingTokenizer
+  main_score = "f1"
+  logged_scores = ("f1", "complete_match", "repair_rate")
+
+  @property
+  def source_vocab_size(self):
+    """Entries of the words' vocabulary."""
+    return self.tokenizer.words.vocab_size
+
+  @property
+  def target_vocab_size(self):
+    """Entries of the symbols' vocabulary."""
+    return self.tokenizer.symbols.vocab_size
+
+  def headline(self, result):
+    """The figures of an evaluation in a line."""
+    return (f"{result['sentences']:,} sentences, labelled F1 {result['f1']:.2f} ({result['f1_malformed_match_nothing']:.2f} if malformed output "
+            f"matches nothing), EVALB {result['evalb']['f1']:.2f} with {result['evalb']['left_out']} left out, complete match "
+            f"{result['complete_match']:.2f}%, repaired {result['repair_rate']:.2f}%")
+
+  def count_words(self, text):
+    """Words that the tree stands on."""
+    return len(words_of(text))
+
+  def encode_source(self, text, is_preprocessed=False):
+    """Tokens of a sentence, EOS at the end."""
+    return [*self.tokenizer.encode_words(words_of(text)), EOS_ID]
+
+  def encode_target(self, text, is_preprocessed=False):
+    """Tokens of a clean tree, EOS at the end.
+
+    Raises:
+      DataError: the text is no tree.
+    """
+    try:
+      tree = parse_tree(text)
+    except TreeError:
+      tree = NO_TREE
+    if tree.constituents[:1] != ((ROOT, 0, len(tree.leaves)),):
+      raise DataError(f"'{text[:60]}'", "is not a tree in brackets, (TOP ...)")
+    return [*self.tokenizer.symbols.encode(" ".join(linearize(tree, self.config.linearization))), EOS_ID]
+
+  def decode_target(self, tokens, source, detokenize=False):
+    """The tree over the words of `source`, repaired if need be: an Output; without words an empty one."""
+    words = words_of(source)
+    if not words:
+      return Output("")
+    tree, is_repaired = to_tree(self.target_pieces(tokens), words, self.config.linearization)
+    return Output(str(tree), is_repaired)
+
+  def source_pieces(self, tokens):
+    """The sub-words of source tokens, for showing."""
+    return self.tokenizer.words.pieces(tokens)
+
+  def target_pieces(self, tokens):
+    """The symbols of target tokens."""
+    return self.tokenizer.symbols.pieces(tokens)
+
+  def brackets(self):
+    """What each target token does: [(kind, label) or None], as `linearization.kinds_of` has it. PAD, EOS and UNK do nothing."""
+    symbols = self.target_pieces(range(self.target_vocab_size))
+    return [None] * 3 + kinds_of(symbols, self.config.linearization)[3:]
+
+  def score(self, outputs, references, references_are_preprocessed=False):
+    """Labelled F1 by EVALB's rules (COLLINS.prm) with the gold tags put back, a dict; every sentence counts.
+
+    An empty or a wrong tree matches nothing, where EVALB would leave it out: its figure stands beside, with malformed outputs
+    unrepaired ("evalb").
+    """
+    gold = [parse_tree(text) for text in references]
+    trees = [_with_gold_tags(output.text, tree) for output, tree in zip(outputs, gold, strict=True)]
+    scores = [score_sentence(g, t) for g, t in zip(gold, trees, strict=True)]
+    is_repaired = [output.is_repaired for output in outputs]
+    unrepaired = [score_sentence(g, NO_TREE if bad else t) for g, t, bad in zip(gold, trees, is_repaired, strict=True)]
+    whole = _all_count(scores, gold)
+    return dict(
+        f1=whole["f1"], f1_malformed_match_nothing=_all_count(unrepaired, gold)["f1"], **{name: whole[name] for name in ("precision", "recall")},
+        complete_match=100 * sum(s.is_complete and not s.status for s in scores) / len(scores),
+        repair_rate=100 * sum(is_repaired) / len(is_repaired), failed_sentences=[n for n, tree in enumerate(trees, 1) if len(tree.constituents) < 2],
+        repaired_sentences=[n for n, bad in enumerate(is_repaired, 1) if bad],
+        evalb=dict(f1=summarize(unrepaired)["f1"], left_out=sum(s.status != 0 for s in unrepaired)))
+
+  def report(self, outputs, references, references_are_preprocessed=False):
+    """More of the same for a test set: EVALB's whole summary, that of up to 40 words, and a table of labels."""
+    gold = [parse_tree(text) for text in references]
+    scores = [score_sentence(g, _with_gold_tags(output.text, g)) for output, g in zip(outputs, gold, strict=True)]
+    cutoff = PARAMETERS["collins"].cutoff_length
+    return dict(summary=summarize(scores), **{f"summary_up_to_{cutoff}_words": summarize(scores, cutoff)}, labels=by_label(scores))
+
+
+def words_of(text):
+  """The words between spaces, brackets as treebanks write them."""
+  for bracket, name in _BRACKETS.items():
+    text = text.replace(bracket, name)
+  return [word for word in _SPACES.split(text) if word]
+
+
+def _with_gold_tags(text, gold):
+  """The tree of a text with the tags of the gold one, which EVALB's deletions go by; no tree, if it stands on other words."""
+  tree = parse_tree(text)
+  return with_tags(tree, [leaf.tag for leaf in gold.leaves]) if tree.words == gold.words else NO_TREE
+
+
+def _all_count(scores, gold):
+  """Precision, recall and F1 over all sentences: one that EVALB leaves out has its gold brackets and none that match."""
+  matched, predicted = (sum(getattr(score, name) for score in scores) for name in ("matched", "predicted"))
+  wanted = sum(score.gold if score.status == 0 else score_sentence(tree, tree).gold for score, tree in zip(scores, gold, strict=True))
+  precision, recall = 100 * matched / predicted if predicted else 0.0, 100 * matched / wanted if wanted else 0.0
+  return dict(precision=precision, recall=recall, f1=f1_of(precision, recall))
