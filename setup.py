@@ -16,6 +16,7 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=find_packages(include=["transformer_jax", "transformer_jax.*"]),
+    package_data={"transformer_jax.analysis": ["explorer/*"]},
     python_requires=">=3.11",
     install_requires=[
         "absl-py>=2.3",
@@ -40,7 +41,7 @@ setup(
         "cuda13": ["jax[cuda13]"],
         "tpu": ["jax[tpu]"],
         "prepare": ["tensorflow-cpu"],  # only the download of a TensorFlow dataset needs it
-        "test": ["hypothesis>=6.100", "pytest>=8"],
+        "test": ["hypothesis>=6.100", "pytest>=8", "selenium>=4.20"],
     },
     entry_points={"console_scripts": ["transformer-jax = transformer_jax.cli.main:main"]},
 )

@@ -29,3 +29,19 @@ def shared_data():
 def tiny_settings():
   """Sizes of a model that compiles and trains in seconds."""
   return dict(num_layers=1, d_model=16, d_ff=32, num_heads=2, d_k=8, d_v=8, attention_kernel="xla")
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory):
+  """Workdir of a tiny run on the built-in task, trained once for all tests that only read one; not to be written to."""
+  import tiny_run  # pylint: disable=import-outside-toplevel
+  from transformer_jax.runs.train import train  # pylint: disable=import-outside-toplevel
+  workdir = tmp_path_factory.mktemp("trained") / "run"
+  train(tiny_run.tiny_config(), workdir, ".")
+  return workdir
+
+
+@pytest.fixture
+def run_copy(trained, tmp_path):
+  """A copy of it, to be changed at will."""
+  return shutil.copytree(trained, tmp_path / "run")

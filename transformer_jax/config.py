@@ -18,9 +18,12 @@ PAD_ID, EOS_ID, UNK_ID = 0, 1, 2  # no BOS: the decoder starts from PAD, whose e
 PAPER_TOKENS_PER_UPDATE = 25_000  # source tokens, and as many target tokens (Section 5.1)
 
 
-def _field(default, help_text, low=None, high=None, choices=None):
-  """A hyper-parameter; `low` and `high` are inclusive bounds."""
-  return dataclasses.field(default=default, metadata=dict(help=help_text, low=low, high=high, choices=choices))
+def _field(default, help_text, low=None, high=None, choices=None, is_younger=False):
+  """A hyper-parameter; `low` and `high` are inclusive bounds.
+
+  `is_younger`: there were runs before it, which did as its default says; a config.json without it has the default.
+  """
+  return dataclasses.field(default=default, metadata=dict(help=help_text, low=low, high=high, choices=choices, is_younger=is_younger))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +59,8 @@ class DataConfig:
   task: str = _field("translation", "what the model learns: sentences to sentences, or sentences to constituency trees",
                      choices=("translation", "parsing"))
   data_source: str = _field("numbers", "for translation: built-in number words, parallel text files, or a TensorFlow dataset by name; "
-                            "for parsing: bracketed trees from files, or a built-in grammar", choices=("numbers", "text", "tfds", "treebank", "grammar"))
+                            "for parsing: bracketed trees from files, or a built-in grammar",
+                            choices=("numbers", "text", "tfds", "treebank", "grammar"))
   source_language: str = _field("en", "language translated from")
   target_language: str = _field("de", "language translated into")
   train_source: str = _field("", "text files of the training sources, comma-separated, .gz allowed; relative to --data_root")
@@ -68,16 +72,17 @@ class DataConfig:
   tfds_name: str = _field("wmt14_translate/de-en", "TensorFlow dataset of translations, with its configuration")
   tfds_data_dir: str = _field("", "folder of prepared TensorFlow datasets; empty: the library's default")
   tfds_splits: str = _field("train,validation,test", "the dataset's splits for train, valid and test; slices such as train[:99%] allowed")
-  treebank: str = _field("", "folder of the Penn Treebank's wsj_SSNN.mrg files, which the sections below choose from")
-  train_sections: str = _field("", "WSJ sections to train on, such as 2-21")
-  valid_sections: str = _field("", "WSJ sections to validate on, such as 22")
-  test_sections: str = _field("", "WSJ sections to test on, such as 23")
-  train_trees: str = _field("", "files, folders or wildcards of bracketed trees to train on, comma-separated, .gz allowed; they follow the sections")
-  valid_trees: str = _field("", "the same for validation")
-  test_trees: str = _field("", "the same for test")
+  treebank: str = _field("", "folder of the Penn Treebank's wsj_SSNN.mrg files, which the sections below choose from", is_younger=True)
+  train_sections: str = _field("", "WSJ sections to train on, such as 2-21", is_younger=True)
+  valid_sections: str = _field("", "WSJ sections to validate on, such as 22", is_younger=True)
+  test_sections: str = _field("", "WSJ sections to test on, such as 23", is_younger=True)
+  train_trees: str = _field("", "files, folders or wildcards of bracketed trees to train on, comma-separated, .gz allowed; they follow the "
+                            "sections", is_younger=True)
+  valid_trees: str = _field("", "the same for validation", is_younger=True)
+  test_trees: str = _field("", "the same for test", is_younger=True)
   linearization: str = _field("vinyals", "trees as symbols: (NP XX )NP with words as XX (Vinyals et al. 2015), or NP NN /NP with tags "
-                              "kept, as the authors' code", choices=("vinyals", "t2t"))
-  grammar_train_size: int = _field(12_000, "training trees of the built-in grammar", low=1, high=1_000_000)
+                              "kept, as the authors' code", choices=("vinyals", "t2t"), is_younger=True)
+  grammar_train_size: int = _field(12_000, "training trees of the built-in grammar", low=1, high=1_000_000, is_younger=True)
   numbers_limit: int = _field(1_000_000, "the numbers source draws from 0 to this, exclusive", low=100, high=1_000_000)
   numbers_train_size: int = _field(40_000, "training pairs of the numbers source", low=1, high=1_000_000)
   preprocessing: str = _field("none", "what is done to text before segmentation: nothing, Moses punctuation normalisation and "
@@ -126,7 +131,7 @@ class DecodeConfig:
   beam_size: int = _field(4, "hypotheses kept; 1 is greedy search", low=1, high=1000)
   length_penalty: float = _field(0.6, "alpha", low=0.0, high=10.0)
   length_penalty_form: str = _field("gnmt", "((5 + length) / 6)^alpha, as the paper, or length^alpha", choices=("gnmt", "power"))
-  constrained: bool = _field(False, "of a parser: only prefixes of well-formed trees over the sentence's words")
+  constrained: bool = _field(False, "of a parser: only prefixes of well-formed trees over the sentence's words", is_younger=True)
   max_extra_length: int = _field(50, "output is at most this many tokens longer than the input", low=0, high=100_000)
   decode_batch_tokens: int = _field(4096, "padded source positions decoded at once, over all devices", low=1, high=10_000_000)
   max_source_length: int = _field(1024, "source sentences are cut after this many tokens when translating", low=2, high=1 << 20)

@@ -33,6 +33,12 @@ def test_a_damaged_config_is_named(folder, content, error, problem):
     folder.read_config()
 
 
+def test_a_run_from_before_a_setting_has_its_default(folder):
+  settings = tiny_config().to_flat()
+  folder.write_config({name: value for name, value in settings.items() if name != "constrained"})
+  assert folder.read_config() == settings
+
+
 def test_a_setting_of_another_version_is_named(folder):
   folder.write_config({**tiny_config().to_flat(), "from_the_future": 1})
   with pytest.raises(ConfigError, match="sets from_the_future"):

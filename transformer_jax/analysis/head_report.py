@@ -45,7 +45,7 @@ def report(workdir, output, *, overrides, split="valid", sentences=1000, bleu_se
   if not pairs:
     raise DataError(f"--split={split}", "has no sentences", f"set --{split}_source and --{split}_target when training")
   study = HeadStudy(translator, pairs, split in split_list(data.preprocessed_splits), bleu_sentences)
-  result = dict(workdir=str(workdir), steps=translator.steps, split=split, sentences=len(pairs), bleu_sentences=min(bleu_sentences, len(pairs)),
+  result = dict(run=pathlib.Path(workdir).name, steps=translator.steps, split=split, sentences=len(pairs), bleu_sentences=min(bleu_sentences, len(pairs)),
                 score_name=translator.task.main_score, beam_size=translator.config.decode.beam_size, versions=versions(),
                 git_revision=git_revision())
   result.update(_measured(study, log))
@@ -106,7 +106,7 @@ def _lines(result):
            for name, points in result["pruning"].items() for point in points]
   return [
       "## What each head is worth", "",
-      f"{result['workdir']}, checkpoints {', '.join(map(str, result['steps']))}, revision {result['git_revision']}; {result['sentences']} sentences of "
+      f"{result['run']}, checkpoints {', '.join(map(str, result['steps']))}, revision {result['git_revision']}; {result['sentences']} sentences of "
       f"{result['split']}, {name} of the first {result['bleu_sentences']} with beam {result['beam_size']}. The whole model: perplexity "
       f"{result['perplexity']:.3f}, {name} {result['score']:.2f}.", "",
       f"By mask the most important head is {_name(by_mask[-1])} (perplexity {by_mask[-1]['masked_perplexity']:.3f} without it), the least "

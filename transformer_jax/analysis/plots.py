@@ -22,6 +22,17 @@ def axes(width=6.0, height=4.0, columns=1, **kwargs):
   return figure, list(grid[0])
 
 
+def grid(rows, columns, width, height):
+  """(figure, rows of axes) for small pictures."""
+  figure, panels = pyplot.subplots(rows, columns, figsize=(width * columns, height * rows + 0.3), squeeze=False, layout="constrained")
+  return figure, panels.tolist()
+
+
+def plain(text):
+  """Text as it stands: a dollar sign begins no formula, and what the font lacks is left to its placeholder."""
+  return text.replace("$", r"\$")
+
+
 def save(figure, path):
   """Writes `path`.png and `path`.pdf and closes the figure; returns the two paths."""
   path = pathlib.Path(path)

@@ -23,6 +23,7 @@ COMMANDS = {
     "verify": "checks the paper's facts, without training",
     "cost": "what h heads cost beside one: formulas, counted operations, measured time",
     "ablate": "trains every row of a table of flag files, with seeds; prints the paper's figures beside ours",
+    "attention": "what each head looks at in a sentence: a page to open, figures, JSON",
     "heads": "what each head of a run is worth: importance, role, the model without it",
     "prepare": "reads the data, trains the tokenizer, encodes, reports counts",
     "digest": "SHA-256 over a run's whole training state",

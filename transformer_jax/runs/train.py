@@ -10,7 +10,6 @@ from tqdm import tqdm
 
 from transformer_jax import parallel
 from transformer_jax.checkpoints import Checkpoints, WorkdirLock
-from transformer_jax.config import Config
 from transformer_jax.data.tokenizer_folder import save_tokenizer
 from transformer_jax.errors import CheckpointError, ConfigError, Interrupted
 from transformer_jax.runs.build import build_model, resolve_kernel
@@ -72,10 +71,9 @@ def _agree_with_stored(config, folder):
   stored = folder.read_config()
   if config.model.attention_kernel == "auto":
     config = config.replace(attention_kernel=stored["attention_kernel"])
-  began_with = Config.from_flat(stored).to_flat()  # a setting younger than the run had its default
   for name, value in config.to_flat().items():
-    if value != began_with[name] and name not in CHANGEABLE:
-      raise ConfigError(f"--{name}={value}", f"the run in {folder.path} was started with {began_with[name]}",
+    if value != stored[name] and name not in CHANGEABLE:
+      raise ConfigError(f"--{name}={value}", f"the run in {folder.path} was started with {stored[name]}",
                         "use that value, or another --workdir")
   return resolve_kernel(config)  # another kernel than the run's would give other bits
 

@@ -66,13 +66,15 @@ class Workdir:
 
     Raises:
       WorkdirError: there is no run here.
-      ConfigError: config.json is damaged, or does not have exactly the settings of this version; names one.
+      ConfigError: config.json is damaged, or does not have the settings of this version (younger ones apart); names one.
     """
     settings = self._read_json().get("settings")
     if not isinstance(settings, dict):
       raise ConfigError(self._config, "has no settings", "restore the file")
-    for name in fields():
-      if name not in settings:
+    for name, field in fields().items():
+      if name not in settings and field.metadata["is_younger"]:
+        settings[name] = field.default
+      elif name not in settings:
         raise ConfigError(self._config, f"does not set {name}", "add it, or use the package's version named there")
     for name in settings:
       if name not in fields():
