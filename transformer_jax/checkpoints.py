@@ -56,9 +56,8 @@ class Checkpoints:
     if self._is_writer:
       try:
         self._folder.mkdir(parents=True, exist_ok=True)
-        for path in self._folder.iterdir():
-          if path.name.startswith((_WRITING, _DELETING)):
-            shutil.rmtree(path)
+        for name in self.litter():
+          shutil.rmtree(self._folder / name)
       except OSError as error:
         raise _not_written(self._folder, error) from None
 
@@ -66,6 +65,11 @@ class Checkpoints:
     """The steps that are there, ascending; whether they are undamaged is seen when one is read."""
     names = os.listdir(self._folder) if self._folder.is_dir() else []
     return sorted(int(name) for name in names if name.isdecimal() and str(int(name)) == name)
+
+  def litter(self):
+    """Names of the folders that a killed process left half written or half deleted (or that a living one is at)."""
+    names = os.listdir(self._folder) if self._folder.is_dir() else []
+    return sorted(name for name in names if name.startswith((_WRITING, _DELETING)))
 
   def regular_steps(self):
     """The steps that are not temporary, ascending."""

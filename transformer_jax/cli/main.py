@@ -26,6 +26,7 @@ COMMANDS = {
     "attention": "what each head looks at in a sentence: a page to open, figures, JSON",
     "heads": "what each head of a run is worth: importance, role, the model without it",
     "prepare": "reads the data, trains the tokenizer, encodes, reports counts",
+    "doctor": "what state a run is in, and whether a resume would be exact; changes nothing",
     "digest": "SHA-256 over a run's whole training state",
 }
 

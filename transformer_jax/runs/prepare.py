@@ -79,8 +79,7 @@ def prepare(config, data_root, tokenizer_folder=None):
   else:
     tokenizer = load_tokenizer(tokenizer_folder)
   task = build_task(config.data, tokenizer)
-  of_all = _hash(text_fingerprint, fingerprint(tokenizer))
-  prepared = Prepared(config, task, source, {}, of_all)
+  prepared = Prepared(config, task, source, {}, data_fingerprint(source, tokenizer))
   # Perplexity is of all validation pairs, but for those that a learned table of positions has no room for.
   longest = dict(train=config.data.max_length, valid=config.model.max_positions if config.model.positions == "learned" else None)
   for split, max_length in longest.items():
@@ -88,6 +87,11 @@ def prepare(config, data_root, tokenizer_folder=None):
     if not len(prepared.encoded[split]):
       raise DataError(f"{split} data", "no pairs are left", "give more text, or raise --max_length")
   return prepared
+
+
+def data_fingerprint(source, tokenizer):
+  """What a checkpoint knows its data by: SHA-256 of training text and tokenizer."""
+  return _hash(source.fingerprint("train"), fingerprint(tokenizer))
 
 
 def _tokenizer(data, source, text_fingerprint, data_root):

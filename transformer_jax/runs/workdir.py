@@ -99,6 +99,11 @@ class Workdir:
       raise ConfigError(self._config, "is not a JSON object", "restore the file")
     return content
 
+  def read_versions(self):
+    """The versions that the run's last start was made with: package -> version."""
+    found = self._read_json().get("versions")
+    return found if isinstance(found, dict) else {}
+
   def write_metrics(self, metrics):
     """Appends a line with `step`, `split` and figures; Python's JSON writes a float so that it reads back exactly.
 

@@ -1,0 +1,19 @@
+"""`transformer-jax doctor`."""
+
+import json
+
+
+def declare(command):
+  """The flags."""
+  command.declare_workdir()
+  command.declare_data_root()
+
+
+def run(command):
+  """Prints what was found, and one JSON object; the exit code is that of the first problem, or 0."""
+  workdir = command.required("workdir")
+  from transformer_jax.runs.doctor import examine  # pylint: disable=import-outside-toplevel
+  lines, result, error = examine(workdir, command["data_root"])
+  print("\n".join(lines))
+  print(json.dumps(result))
+  return error.exit_code if error else 0
