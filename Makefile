@@ -25,6 +25,7 @@ quickstart: $(VENV)/installed
 	paste -d '>' $(WORKDIR)/five.txt $(WORKDIR)/five.out.txt | sed 's/>/  ->  /; s/^/  /' && \
 	echo && echo "Done in $$(($$(date +%s) - start)) seconds. What to look at next:" && \
 	echo "  echo 'twenty one' | $(BIN)/transformer-jax translate --workdir=$(WORKDIR) --num_best=4" && \
+	echo "  $(BIN)/transformer-jax attention --workdir=$(WORKDIR) --source='forty two'     a page that shows what each head looks at" && \
 	echo "  $(BIN)/transformer-jax verify                 the paper's facts, checked" && \
 	echo "  experiments/README.md                         real text, and what it reached" && \
 	echo "  transformer_jax/attention/dot_product.py      the equation it all rests on"

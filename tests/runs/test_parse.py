@@ -5,6 +5,8 @@ import json
 import pytest
 import tiny_run
 
+import transformer_jax
+from transformer_jax.analysis.attention_maps import sentence_attention
 from transformer_jax.cli.main import run as command_line
 from transformer_jax.data.trees import parse_tree
 from transformer_jax.data.preprocessing import penn_tokenize
@@ -68,6 +70,12 @@ def test_pretty_and_scores(parser, tmp_path):
   assert float(log_prob) < 0 and float(score) < 0 and parse_tree(tree).words == ("a", "dog", ".")
   with pytest.raises(ConfigError, match="--pretty"):
     parse(parser, overrides={}, pretty=True, with_scores=True)
+
+
+def test_attention_of_a_parser_is_from_brackets_to_words(parser):
+  one = sentence_attention(transformer_jax.load(parser), "the dog barks .", "(TOP (S (NP (DT the) (NN dog)) (VP (VBZ barks)) (. .)))")
+  assert one.maps["cross"].queries == ["(S", "(NP", "XX", "XX", ")NP", "(VP", "XX", ")VP", "XX", ")S", "</s>"]
+  assert "".join(one.maps["cross"].keys[:-1]).replace("\N{LOWER ONE EIGHTH BLOCK}", " ").split() == ["the", "dog", "barks", "."]
 
 
 def test_the_wrong_command_for_a_run(parser, trained, tmp_path):
