@@ -35,9 +35,9 @@ class Command:
                        field.metadata["choices"])
           self._settings.append(field.name)
 
-  def declare(self, name, default, help_text, choices=None, kind=None):
-    """Declares a flag of the command itself; `kind` is needed where the default is None."""
-    self._define(self.name, name, kind or type(default), default, help_text, choices)
+  def declare(self, name, default, help_text, choices=None, kind=None, is_hidden=False):
+    """Declares a flag of the command itself; `kind` is needed where the default is None. A hidden one is not in --help."""
+    self._define(None if is_hidden else self.name, name, kind or type(default), default, help_text, choices)
 
   def declare_data_root(self):
     """Declares --data_root."""
@@ -138,7 +138,8 @@ class Command:
     return [f"  --{name}{default}", *textwrap.wrap(flag.help, 110, initial_indent="      ", subsequent_indent="      ")]
 
   def _define(self, section, name, kind, default, help_text, choices):
-    self._sections[section].append(name)
+    if section is not None:
+      self._sections[section].append(name)
     if choices:
       flags.DEFINE_enum(name, default, list(choices), help_text, flag_values=self._values)
     else:

@@ -1,5 +1,6 @@
 """`transformer-jax train`."""
 
+from transformer_jax.config import split_list
 from transformer_jax.errors import ConfigError
 
 SETTINGS = dict(groups=("model", "data", "train", "decode"))
@@ -14,6 +15,7 @@ def declare(command):
   command.declare("coordinator", "", "several hosts: address of the first, host:port, or auto where the platform knows (TPU pods, Slurm)")
   command.declare("num_processes", 1, "several hosts: how many processes")
   command.declare("process_id", 0, "several hosts: this process's number")
+  command.declare("inject_nonfinite", "", "for tests: updates of this start, counted from 1, whose gradients are made NaN", is_hidden=True)
 
 
 def run(command):
@@ -21,8 +23,12 @@ def run(command):
   config = command.config()
   workdir = command.required("workdir")
   hosts = _hosts(command)
+  poisoned = split_list(command["inject_nonfinite"])
+  if not all(item.isdecimal() for item in poisoned):
+    raise ConfigError(f"--inject_nonfinite={command['inject_nonfinite']}", "is not a list of positive whole numbers")
   from transformer_jax.runs.train import train  # pylint: disable=import-outside-toplevel
-  train(config, workdir, command["data_root"], on_corrupt=command["on_corrupt"], allow_device_change=command["allow_device_change"], hosts=hosts)
+  train(config, workdir, command["data_root"], on_corrupt=command["on_corrupt"], allow_device_change=command["allow_device_change"], hosts=hosts,
+        inject_nonfinite=frozenset(map(int, poisoned)))
 
 
 def _hosts(command):

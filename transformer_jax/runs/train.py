@@ -2,6 +2,7 @@
 
 import contextlib
 import datetime
+import itertools
 import json
 
 import jax
@@ -29,7 +30,7 @@ CHANGEABLE = {"train_steps", "log_every", "evaluate_every", "bleu_sentences", "e
               "decode_batch_tokens", "max_source_length", "average_last", "tfds_data_dir"}
 
 
-def train(config, workdir, data_root, *, on_corrupt="refuse", allow_device_change=False, hosts=None):
+def train(config, workdir, data_root, *, on_corrupt="refuse", allow_device_change=False, hosts=None, inject_nonfinite=()):
   """Trains until `train_steps`, resuming from the workdir's latest checkpoint if there is one.
 
   Args:
@@ -39,6 +40,7 @@ def train(config, workdir, data_root, *, on_corrupt="refuse", allow_device_chang
     on_corrupt: what to do with a damaged checkpoint: "refuse", or go back to the "previous".
     allow_device_change: resume on another number of devices (dropout then differs from an uninterrupted run).
     hosts: of several processes: (coordinator's address, their number, this one's), as `parallel.start_up` takes them.
+    inject_nonfinite: for tests: updates of this start, counted from 1, skipped ones included, whose gradients are made NaN.
 
   Raises:
     Interrupted: SIGTERM or Ctrl-C; the state is saved.
@@ -55,7 +57,7 @@ def train(config, workdir, data_root, *, on_corrupt="refuse", allow_device_chang
     checkpoints = Checkpoints(folder.checkpoints, config.train.keep_checkpoints, config.train.keep_best, primary=parallel.is_primary())
     try:
       run = _Run(config, folder, prepared, model, checkpoints)
-      run.train(signals, on_corrupt, allow_device_change)
+      run.train(signals, on_corrupt, allow_device_change, inject_nonfinite)
     finally:
       checkpoints.close()
 
@@ -88,7 +90,7 @@ class _Run:
     self._learning_rate = noam_schedule(config.model.d_model, config.train.warmup_steps, config.train.learning_rate_scale)
     self._last_score = None
 
-  def train(self, signals, on_corrupt, allow_device_change):
+  def train(self, signals, on_corrupt, allow_device_change, inject_nonfinite):
     """Initialises or restores, trains, and saves on an early stop."""
     config = self._config
     with _naming_batch_tokens(config.data.batch_tokens):
@@ -102,7 +104,7 @@ class _Run:
                     give_up=self._write_batches)
       with _naming_batch_tokens(config.data.batch_tokens):
         state, step, position, is_stopped = run_updates(
-            config, parallel.replicate(state), stream, make_train_step(config, self._model), make_reset(), hooks)
+            config, parallel.replicate(state), stream, self._train_step(inject_nonfinite), make_reset(), hooks)
     if is_stopped:
       self._save(step, state, position, None)
     self._checkpoints.wait()
@@ -111,6 +113,13 @@ class _Run:
       self._folder.log(f"stopped at step {step} by signal {signals.number}, saved")
       raise Interrupted(signals.number, step)
     self._folder.log(f"done: step {step}")
+
+  def _train_step(self, inject_nonfinite):
+    step = make_train_step(self._config, self._model)
+    if not inject_nonfinite:
+      return step
+    poisoned, numbers = make_train_step(self._config, self._model, is_poisoned=True), itertools.count(1)
+    return lambda state, batches: (poisoned if next(numbers) in inject_nonfinite else step)(state, batches)
 
   def _start(self, on_corrupt, allow_device_change):
     """(state, stream) of step 0, or of the latest checkpoint."""

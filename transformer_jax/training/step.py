@@ -63,13 +63,17 @@ def apply_gradients(config, state, gradients, sums):
       skipped_in_a_row=jnp.where(is_finite, 0, state.skipped_in_a_row + 1))
 
 
-def make_train_step(config, model):
+def make_train_step(config, model, is_poisoned=False):
   """A function (replicated state, [(source, target), ...] sharded) -> (replicated state, Progress), for one update.
 
   Batches of one update may have different shapes. The state that is passed in is donated: it must not be used again.
+  `is_poisoned`: the first device's gradients are NaN, to see that such an update changes nothing on any.
   """
 
   def finish(state, total):
+    if is_poisoned:
+      gradients, sums = total
+      total = jax.tree.map(lambda g: g * jnp.where(device_index() == 0, jnp.nan, 1.0), gradients), sums
     state = apply_gradients(config, state, *sum_over_devices(total))
     return state, Progress(state.step + 0, state.skipped_in_a_row + 0)
 

@@ -1,0 +1,89 @@
+"""Updates whose gradients are NaN: nothing but the data position and the counts knows that they were there."""
+
+import json
+
+import numpy as np
+import pytest
+from tiny_run import flags, metrics_of, tiny_config
+
+from transformer_jax.checkpoints import Checkpoints
+from transformer_jax.cli.main import run as command_line
+from transformer_jax.data.pipeline import BatchStream
+from transformer_jax.errors import NonFiniteError
+from transformer_jax.runs.train import train
+
+COUNTS = ("skipped", "skipped_in_a_row")
+
+
+def state_of(workdir):
+  arrays, meta, step = Checkpoints(workdir / "checkpoints", read_only=True).read()
+  return {name: array for name, array in arrays.items() if name not in COUNTS}, arrays["skipped"], meta["data"], step
+
+
+def without_batches(monkeypatch, numbers):
+  """A training stream from which these batches, counted from 1, are missing."""
+  original, taken = BatchStream.next, [0]
+
+  def next_but(self):
+    taken[0] += 1
+    while taken[0] in numbers:
+      original(self)
+      taken[0] += 1
+    return original(self)
+
+  monkeypatch.setattr(BatchStream, "next", next_but)
+
+
+def check(numbers, tmp_path, monkeypatch, **settings):
+  """A run in which these updates are poisoned is the run that never saw their batches."""
+  config = tiny_config(train_steps=30, evaluate_every=30, bleu_sentences=0, **settings)
+  train(config, tmp_path / "poisoned", ".", inject_nonfinite=frozenset(numbers))
+  without_batches(monkeypatch, numbers)
+  train(config, tmp_path / "without", ".")
+  (state, skipped, position, step), (expected, none, expected_position, expected_step) = (state_of(tmp_path / name) for name in ("poisoned", "without"))
+  assert (int(skipped), int(none)) == (len(numbers), 0) and (position, step) == (expected_position, expected_step)
+  assert state.keys() == expected.keys()
+  for name, array in state.items():
+    np.testing.assert_array_equal(array, expected[name], err_msg=name)
+  strip = lambda lines: [{k: v for k, v in line.items() if k != "skipped_updates"} for line in lines]
+  assert strip(metrics_of(tmp_path / "poisoned")) == strip(metrics_of(tmp_path / "without"))
+
+
+def test_single_steps_and_two_in_a_row(tmp_path, monkeypatch):
+  check({1, 7, 8, 25}, tmp_path, monkeypatch)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", range(1, 31, 2))
+def test_any_step(number, tmp_path, monkeypatch):
+  check({number}, tmp_path, monkeypatch)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("numbers", [{10, 11}, {9, 10, 11}, {20}, {29, 30}, {30}, {2, 4, 6, 8, 10}])
+def test_at_marked_steps(numbers, tmp_path, monkeypatch):
+  check(numbers, tmp_path, monkeypatch, accumulation_steps=1)
+
+
+def test_too_many_in_a_row_end_the_run_and_leave_the_last_checkpoint(tmp_path):
+  config = tiny_config(max_nonfinite_updates=3, train_steps=30)
+  with pytest.raises(NonFiniteError, match="step 12: 3 updates in a row"):
+    train(config, tmp_path / "run", ".", inject_nonfinite=frozenset({13, 14, 15}))
+  _, _, position, step = state_of(tmp_path / "run")
+  assert step == 10
+  batches, = json.loads((tmp_path / "run" / "nonfinite_after_step_12.json").read_text())
+  assert len(batches["source"]) == len(batches["target"]) > 1
+  train(config, tmp_path / "run", ".")  # goes on from the last good one
+  train(config, tmp_path / "whole", ".")
+  state, expected = state_of(tmp_path / "run"), state_of(tmp_path / "whole")
+  assert state[1:] == expected[1:]
+  for name, array in state[0].items():
+    np.testing.assert_array_equal(array, expected[0][name], err_msg=name)
+
+
+def test_from_the_command_line_and_not_in_its_help(tmp_path, capsys):
+  arguments = ["train", *flags(max_nonfinite_updates=2, train_steps=6, bleu_sentences=0), f"--workdir={tmp_path / 'run'}"]
+  assert command_line([*arguments, "--inject_nonfinite=3,4"]) == 5
+  assert "2 updates in a row" in capsys.readouterr().err
+  assert command_line([*arguments, "--inject_nonfinite=x"]) == 2
+  assert command_line(["train", "--help"]) == 0 and "inject" not in capsys.readouterr().out
