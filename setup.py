@@ -41,7 +41,7 @@ setup(
         "cuda13": ["jax[cuda13]"],
         "tpu": ["jax[tpu]"],
         "prepare": ["tensorflow-cpu"],  # only the download of a TensorFlow dataset needs it
-        "test": ["hypothesis>=6.100", "pytest>=8", "selenium>=4.20"],
+        "test": ["hypothesis>=6.100", "pytest>=8", "pytest-xdist>=3.5", "selenium>=4.20"],
     },
     entry_points={"console_scripts": ["transformer-jax = transformer_jax.cli.main:main"]},
 )

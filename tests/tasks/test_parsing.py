@@ -4,9 +4,10 @@ import pytest
 
 from transformer_jax.config import EOS_ID, UNK_ID, Config
 from transformer_jax.data.tokenizer_folder import fingerprint, load_tokenizer, save_tokenizer, train_parsing_tokenizer
+from transformer_jax.data.trees import parse_tree
 from transformer_jax.errors import DataError
 from transformer_jax.tasks.output import Output
-from transformer_jax.tasks.parsing import ParsingTask, words_of
+from transformer_jax.tasks.parsing import ParsingTask, right_branching, words_of
 
 TREES = ["(TOP (S (NP (NN dogs)) (VP (VBP bark)) (. .)))", "(TOP (S (NP (DT the) (NN dog)) (VP (VBZ barks)) (. .)))"] * 4
 
@@ -88,3 +89,12 @@ def test_gold_tags_are_put_back(task):
 def test_a_repaired_tree_counts_as_it_is_and_as_nothing(task):
   scores = task.score([Output(TREES[0], True)], TREES[:1])
   assert scores["f1"] == 100 and scores["f1_malformed_match_nothing"] == 0
+
+
+def test_right_branching_trees(task):
+  tree = parse_tree("(TOP (S (NP (DT the) (NN dog)) (VP (VBZ barks)) (. .)))")
+  assert str(right_branching(tree)) == "(TOP (S (DT the) (S (NN dog) (S (VBZ barks) (. .)))))"
+  assert str(right_branching(parse_tree("(TOP (X x))"))) == "(TOP (S (X x)))"
+  report = task.report([Output(TREES[1])], [TREES[1]])
+  assert report["right_branching_f1"] == dict(labelled=pytest.approx(100 * 2 * 1 / 6), unlabelled=pytest.approx(100 * 2 * 2 / 6))
+  assert report["labels"]["NP"]["f1"] == 100 and report["summary_up_to_40_words"]["f1"] == 100

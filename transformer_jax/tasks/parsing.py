@@ -5,7 +5,7 @@ import re
 
 from transformer_jax.config import EOS_ID, DataConfig
 from transformer_jax.data.linearization import kinds_of, linearize, to_tree
-from transformer_jax.data.trees import ROOT, Tree, TreeError, parse_tree, with_tags
+from transformer_jax.data.trees import ROOT, Constituent, Tree, TreeError, parse_tree, with_tags
 from transformer_jax.errors import DataError
 from transformer_jax.metrics.labelled_f1 import PARAMETERS, by_label, f1_of, score_sentence, summarize
 from transformer_jax.tasks.output import Output
@@ -103,11 +103,21 @@ class ParsingTask:
         evalb=dict(f1=summarize(unrepaired)["f1"], left_out=sum(s.status != 0 for s in unrepaired)))
 
   def report(self, outputs, references, references_are_preprocessed=False):
-    """More of the same for a test set: EVALB's whole summary, that of up to 40 words, and a table of labels."""
+    """More of the same for a test set: EVALB's whole summary, that of up to 40 words, a table of labels, and what no model is needed for:
+    the F1 of right-branching trees, with every constituent an S and without labels."""
     gold = [parse_tree(text) for text in references]
     scores = [score_sentence(g, _with_gold_tags(output.text, g)) for output, g in zip(outputs, gold, strict=True)]
     cutoff = PARAMETERS["collins"].cutoff_length
-    return dict(summary=summarize(scores), **{f"summary_up_to_{cutoff}_words": summarize(scores, cutoff)}, labels=by_label(scores))
+    baseline = {name: summarize([score_sentence(tree, right_branching(tree), rules) for tree in gold])["f1"]
+                for name, rules in (("labelled", PARAMETERS["collins"]), ("unlabelled", dataclasses.replace(PARAMETERS["collins"], is_labelled=False)))}
+    return dict(summary=summarize(scores), **{f"summary_up_to_{cutoff}_words": summarize(scores, cutoff)}, labels=by_label(scores),
+                right_branching_f1=baseline)
+
+
+def right_branching(tree):
+  """The tree over the same leaves in which each constituent is a word and the rest."""
+  length = len(tree.leaves)
+  return Tree(tree.leaves, (Constituent(ROOT, 0, length), *(Constituent("S", start, length) for start in range(max(1, length - 1)))))
 
 
 def words_of(text):
