@@ -12,6 +12,7 @@ with the list before it is read.
 """
 
 import concurrent.futures
+import contextlib
 import fcntl
 import hashlib
 import json
@@ -20,6 +21,7 @@ import os
 import pathlib
 import shutil
 import socket
+import time
 
 import jax
 import numpy as np
@@ -263,7 +265,7 @@ class WorkdirLock:
       try:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._file = open(self._path, "a+", encoding="utf-8")  # not "w": it would wipe out the holder's name
-        fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self._claim()
         self._file.truncate(0)
         self._file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
         self._file.flush()
@@ -275,6 +277,14 @@ class WorkdirLock:
       except OSError as error:
         raise _not_written(self._path, error) from None
     return self
+
+  def _claim(self):
+    """Takes the lock, or raises BlockingIOError; whoever only looks at it (`doctor`) has it for a moment."""
+    for _ in range(3):
+      with contextlib.suppress(BlockingIOError):
+        return fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+      time.sleep(0.1)
+    return fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
   def __exit__(self, *_):
     if self._file is not None:

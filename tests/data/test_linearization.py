@@ -29,7 +29,7 @@ def round_trip(tree, style):
 @pytest.mark.parametrize("style", STYLES)
 @pytest.mark.parametrize("text", [
     "(TOP (X x))", "(TOP (A (X x)) (B (X y)))", "(TOP (NP (NP (NP x))))", "(TOP (NP (NP a) (NP (NP b) (NP c))))", "(TOP (A (/A x) (= y) (=B z)))",
-    "(TOP (A (A x)) (B (A x) (B y)))", "(TOP (A (A (A x)) (A y)))"])
+    "(TOP (A (A x)) (B (A x) (B y)))", "(TOP (T (NP (T word))))", "(TOP (T (NP (DT a) (T word)) (NN b)))", "(TOP (A (A (A x)) (A y)))"])
 def test_awkward_trees_survive(text, style):
   """Tags that are labels too, tags that look like brackets, several roots."""
   tree = clean(parse_tree(text))
@@ -75,6 +75,14 @@ DROPPED = 0  # trees of those sets without a word
     ("(S (S (S (S", "(TOP (S (XX a) (XX b)))")])
 def test_repair(symbols, text):
   tree, is_repaired = to_tree(symbols.split(), ["a", "b"], "vinyals")
+  assert is_repaired and str(tree) == text
+
+
+@pytest.mark.parametrize("symbols, text", [
+    ("S NP NN /NP VP VBZ", "(TOP (S (NP (NN dogs)) (VP (VBZ bark))))"), ("S NP NN VBZ /NP", "(TOP (S (NP (NN dogs) (VBZ bark))))")])
+def test_repair_of_t2t_knows_what_opens(symbols, text):
+  """An output that was cut at its limit lacks closings, and a label is no tag for that."""
+  tree, is_repaired = to_tree(symbols.split(), ["dogs", "bark"], "t2t", {"S", "NP", "VP"})
   assert is_repaired and str(tree) == text
 
 

@@ -52,7 +52,14 @@ def test_sections_by_number_then_other_files(folder):
 def test_files_folders_and_wildcards(folder):
   assert words(source_of(folder, train_trees="more")) == ["auto", "zipped"]
   assert words(source_of(folder, train_trees="wsj/02/*.mrg,more/zipped.trees.gz")) == ["wsj_0201", "wsj_0202", "zipped"]
+  assert words(source_of(folder, train_trees="m*e")) == ["auto", "zipped"]
   assert words(source_of(folder), "test") == []
+
+
+def test_a_file_that_is_there_twice_is_read_once(folder):
+  with gzip.open(folder / "wsj/00/wsj_0001.mrg.gz", "wt") as file:
+    file.write(tree("wsj_0001"))
+  assert words(source_of(folder, treebank="wsj", train_sections="0", train_trees="")) == ["wsj_0001"]
 
 
 def test_a_folder_without_trees(folder):

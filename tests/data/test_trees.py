@@ -37,6 +37,7 @@ def test_trees_over_lines_and_lines_of_trees():
   lines = ["", "( (S", "  (X a) )", ")", "  ", "(A (X b)) (B (X c)) (C", "(X d))"]
   assert [(line, str(tree)) for line, tree in read_trees(lines)] == [
       (2, "( (S (X a)))"), (6, "(A (X b))"), (6, "(B (X c))"), (6, "(C (X d))")]
+  assert [line for line, _ in read_trees(["(A (X b))", "(B", "(X c)) (D", " (X e))"])] == [1, 2, 3]
 
 
 def test_words_without_tags_are_leaves():
@@ -50,7 +51,7 @@ def test_white_space_that_is_not_ascii_is_text():
 
 
 @pytest.mark.parametrize("lines, line", [
-    (["(A (X a))", "(B (X b)"], 2), (["(A (X a)))"], 1), (["(A (X a))", "", "word"], 3), ([")"], 1), (["(A (X a))", ") ("], 2), (["(A (X a)) word"], 1)])
+    (["(A (X a))", "(B (X b)"], 2), (["(B", "(X c)) (D", "(E"], 2), (["(S (X x)", " (Y y)))"], 2), (["(A (X a))", "(B (c) (X d))"], 2), (["(A (X a)))"], 1), (["(A (X a))", "", "word"], 3), ([")"], 1), (["(A (X a))", ") ("], 2), (["(A (X a)) word"], 1)])
 def test_what_is_no_tree_is_named_by_its_line(lines, line):
   with pytest.raises(TreeError) as caught:
     list(read_trees(lines))

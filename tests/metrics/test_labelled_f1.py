@@ -80,6 +80,8 @@ def test_quotation_marks_are_put_back_by_the_new_parameters():
   score = scored(gold, predicted, "new")
   assert (score.status, score.matched, score.gold, score.words) == (VALID, 3, 3, 3)
   assert scored(predicted, gold, "new").matched == 3
+  twice = scored("(S (: ') (POS ') (NN a) (: /))", "(S (POS ') (NN ') (NN a) ('' /))", "new")
+  assert twice.status == ERROR  # EVALB puts a mark back twice, and finds the lengths differ
   doubled = scored("(S (NP (`` ') (NN a)) (VP (VB b) ('' ')))", "(S (NP (POS ') (NN a)) (VP (VB b) (NN ')))", "new")
   assert (doubled.status, doubled.matched, doubled.words) == (VALID, 3, 4)
 
@@ -110,10 +112,11 @@ def test_nothing_to_score():
 
 def test_the_command(tmp_path, capsys):
   (tmp_path / "gold").write_text(f"{TREE}\n{TREE}\n")
-  (tmp_path / "predicted").write_text(f"{TREE}\n(S (NN a\n")
+  (tmp_path / "predicted").write_text(f"{TREE}\n{TREE[:-1]}\n")
   assert run(["evalb", f"--gold={tmp_path / 'gold'}", f"--predicted={tmp_path / 'predicted'}", "--per_sentence"]) == 0
   out, err = capsys.readouterr()
-  assert "Bracketing FMeasure       = 100.00" in out and '"error_sentences": 0' in out and "predicted:2: a bracket is never closed" in err
+  assert "Bracketing FMeasure       = 100.00" in out and '"error_sentences": 1' in out and '"skipped_sentences": 0' in out
+  assert "predicted:2: a bracket that opens here is never closed" in err
   assert run(["evalb", f"--gold={tmp_path / 'gold'}", f"--predicted={tmp_path / 'predicted'}", "--parameters=nothing"]) == 3
   (tmp_path / "rules").write_text("WRONG 1\n")
   assert run(["evalb", f"--gold={tmp_path / 'gold'}", f"--predicted={tmp_path / 'predicted'}", f"--parameters={tmp_path / 'rules'}"]) == 2

@@ -52,6 +52,10 @@ def test_a_flipped_bit_in_the_latest_and_in_an_older_checkpoint(run_copy):
 @pytest.mark.parametrize("harm, subject, code", [
     (lambda run: next((run / "tokenizer").glob("*.model")).unlink(), "tokenizer", 3),
     (lambda run: flip(next((run / "tokenizer").glob("*.model"))), "tokenizer", 3),
+    (lambda run: (run / "tokenizer" / "tokenizer.json").write_text('{"kind": [], "sha256": {}}'), "tokenizer", 3),
+    (lambda run: (run / "tokenizer" / "tokenizer.json").write_text('{"kind": "sentencepiece", "sha256": {}}'), "tokenizer", 3),
+    (lambda run: (run / "tokenizer" / "tokenizer.json").write_text("[" * 100_000), "tokenizer", 3),
+    (lambda run: (run / "metrics.jsonl").write_text('{"step": "5"}\n'), "metrics", 6),
     (lambda run: (run / "metrics.jsonl").write_text("{}\n"), "metrics", 6)])
 def test_other_damage(run_copy, harm, subject, code):
   harm(run_copy)

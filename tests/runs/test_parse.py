@@ -58,6 +58,16 @@ def test_evaluate_with_and_without_constraint(parser):
   assert (parser / "evaluations" / "valid-step20.hypotheses.txt").read_text().count("\n") == 500
 
 
+@pytest.mark.parametrize("source, reference, problem", [
+    ("", "", "has no lines"), ("a dog\n", "(TOP (NN a)\n", "reference:1: a bracket"), ("a dog\n", "\n", "reference:1: is not a tree"),
+    ("a\n", "(TOP (S (NN b)))\n", "reference:1: stands on other words")])
+def test_files_that_cannot_be_scored(parser, tmp_path, capsys, source, reference, problem):
+  (tmp_path / "source").write_text(source)
+  (tmp_path / "reference").write_text(reference)
+  assert command_line(["evaluate", f"--workdir={parser}", f"--source={tmp_path / 'source'}", f"--reference={tmp_path / 'reference'}"]) == 3
+  assert problem in capsys.readouterr().err
+
+
 def test_metrics_have_f1(parser):
   valid = [json.loads(line) for line in (parser / "metrics.jsonl").read_text().splitlines() if '"valid"' in line]
   assert {"f1", "complete_match", "repair_rate", "perplexity"} <= set(valid[-1])

@@ -91,6 +91,11 @@ def test_a_repaired_tree_counts_as_it_is_and_as_nothing(task):
   assert scores["f1"] == 100 and scores["f1_malformed_match_nothing"] == 0
 
 
+def test_a_tree_without_constituents_is_no_failure(task):
+  scores = task.score([Output("(TOP (XX dog))")], ["(TOP (NN dog))"])
+  assert scores["failed_sentences"] == [] and scores["complete_match"] == 100
+
+
 def test_right_branching_trees(task):
   tree = parse_tree("(TOP (S (NP (DT the) (NN dog)) (VP (VBZ barks)) (. .)))")
   assert str(right_branching(tree)) == "(TOP (S (DT the) (S (NN dog) (S (VBZ barks) (. .)))))"

@@ -4,6 +4,8 @@ import dataclasses
 
 import numpy as np
 
+from transformer_jax.runs.build import longest_source
+
 ATTENTIONS = ("encoder", "decoder", "cross")
 START = "<start>"  # what stands before the first word of the output
 
@@ -42,13 +44,20 @@ def sentence_attention(translator, source, target=None, is_preprocessed=False):
     source: the sentence (for a parser: words between spaces).
     target: the output to look at (for a parser: a tree in brackets); None: the model's own.
     is_preprocessed: whether source and target have been through the run's preprocessing.
+
+  Raises:
+    ValueError: there is nothing to look at, or too much.
   """
   task = translator.task
   text = translator.translate([source], is_preprocessed)[0] if target is None else target
+  limit = longest_source(translator.config)
   source_S = task.encode_source(source, is_preprocessed)
   target_T = task.encode_target(text, is_preprocessed or target is None) if text else []
   if not text or len(source_S) == 1:
     raise ValueError("there is nothing to look at: the sentence or its output is empty")
+  for name, tokens in (("sentence", source_S), ("output", target_T)):
+    if len(tokens) > limit:
+      raise ValueError(f"the {name} has {len(tokens)} tokens, and the model takes {limit} (--max_source_length)")
   weights, state = translator.model.apply(
       {"params": translator.params}, np.array([source_S], np.int32), np.array([target_T], np.int32), method="attention_weights",
       capture_intermediates=lambda module, _: module.name in ("query", "key", "value"), mutable=["intermediates"])

@@ -10,7 +10,7 @@ from transformer_jax.analysis.attention_page import page
 from transformer_jax.data.text import read_lines
 from transformer_jax.errors import ConfigError, DataError
 from transformer_jax.runs.translator import Translator
-from transformer_jax.runs.workdir import atomic_write
+from transformer_jax.runs.workdir import as_workdir_error, atomic_write
 
 
 def report(workdir, output, *, overrides, source=None, target=None, input_path=None, layer=None, head=None, word=None, with_figures=True,
@@ -22,7 +22,7 @@ def report(workdir, output, *, overrides, source=None, target=None, input_path=N
     output: folder; with a file of sentences it gets a folder for each, by line number.
     overrides: decoding settings that replace the run's.
     source, target: a sentence, and an output to look at instead of the model's own.
-    input_path: a file of sentences instead; empty lines are left out.
+    input_path: a file of sentences instead; those with nothing to show are left out, and named on standard error.
     layer, head, word: which the figures show, counted from 1; None: chosen as `attention_figures.draw` says.
     with_figures: whether to draw figures beside page and JSON.
     tokenized_input: source and target have been through the run's preprocessing.
@@ -48,15 +48,21 @@ def report(workdir, output, *, overrides, source=None, target=None, input_path=N
   folders = []
   for number, text in sentences:
     folder = pathlib.Path(output) / (str(number) if number else "")
-    folder.mkdir(parents=True, exist_ok=True)
+    where = f"{input_path}:{number}" if number else "--source"
     try:
       attention = sentence_attention(translator, text, target, tokenized_input)
     except ValueError as error:
-      raise DataError(f"{input_path}:{number}" if number else "--source", str(error)) from None
+      if not number:
+        raise DataError(where, str(error)) from None
+      print(f"transformer-jax: {where}: {error}", file=sys.stderr)
+      continue
+    with as_workdir_error(folder):
+      folder.mkdir(parents=True, exist_ok=True)
     atomic_write(folder / "attention.json", json.dumps(to_json(attention), ensure_ascii=False) + "\n")
     atomic_write(folder / "attention.html", page(attention, importance))
     if with_figures:
-      attention_figures.draw(attention, translator.config, folder, *(None if value is None else value - 1 for value in (layer, head, word)))
+      with as_workdir_error(folder):
+        attention_figures.draw(attention, translator.config, folder, *(None if value is None else value - 1 for value in (layer, head, word)))
     folders.append(folder)
   return folders
 

@@ -13,7 +13,7 @@ from transformer_jax.config import split_list
 from transformer_jax.data.sources import open_source
 from transformer_jax.errors import DataError
 from transformer_jax.runs.translator import Translator
-from transformer_jax.runs.workdir import atomic_write, git_revision, versions
+from transformer_jax.runs.workdir import as_workdir_error, atomic_write, git_revision, versions
 
 _CURVE_POINTS = 10
 
@@ -39,18 +39,19 @@ def report(workdir, output, *, overrides, split="valid", sentences=1000, bleu_se
   Raises:
     DataError: the split has no sentences.
   """
+  with as_workdir_error(output):  # told before the study, not after it
+    pathlib.Path(output).mkdir(parents=True, exist_ok=True)
   translator = Translator.load(workdir, step=step, **overrides)
   data = translator.config.data
   pairs = [pair for pair, _ in zip(open_source(data, data_root).pairs(split), range(sentences))]
   if not pairs:
-    raise DataError(f"--split={split}", "has no sentences", f"set --{split}_source and --{split}_target when training")
+    raise DataError(f"--split={split}", "has no sentences", f"the run had no {split} data")
   study = HeadStudy(translator, pairs, split in split_list(data.preprocessed_splits), bleu_sentences)
   result = dict(run=pathlib.Path(workdir).name, steps=translator.steps, split=split, sentences=len(pairs), bleu_sentences=min(bleu_sentences, len(pairs)),
                 score_name=translator.task.main_score, beam_size=translator.config.decode.beam_size, versions=versions(),
                 git_revision=git_revision())
   result.update(_measured(study, log))
   result["pruning"] = _pruning(study, result["heads"], random_orders, log)
-  pathlib.Path(output).mkdir(parents=True, exist_ok=True)
   atomic_write(f"{output}/heads.json", json.dumps(result, indent=1) + "\n")
   figures = _draw(result, translator.config.model, output)
   page = [*_lines(result), "", *(f"![{path.stem}]({path.name})" for path in figures if path.suffix == ".png")]

@@ -11,28 +11,29 @@ from transformer_jax.data.trees import ROOT, UNKNOWN_TAG, Constituent, Leaf, Tre
 OPEN, LEAF, CLOSE = "open", "leaf", "close"
 
 _WRAPPER = "S"  # put around the roots of a repaired sequence that has several
-_ESCAPE = "="  # before a tag that `t2t` could not tell from a bracket, such as one that is its constituent's label too
+_ESCAPE = "="  # before a tag that `t2t` could not tell from a bracket, such as one that is the label of an open constituent too
 
 
 def linearize(tree, style):
   """The symbols of a clean tree, a list."""
   is_vinyals = style == "vinyals"
-  symbols, parents = [], []
+  symbols, open_labels, counts = [], [], collections.Counter()
   for kind, value in bracket_events(Tree(tree.leaves, tree.constituents[1:])):
     if kind == OPEN:
       symbols.append(f"({value}" if is_vinyals else value)
-      parents.append(value)
+      open_labels.append(value)
+      counts[value] += 1
     elif kind == CLOSE:
       symbols.append(f"){value}" if is_vinyals else f"/{value}")
-      parents.pop()
+      counts[open_labels.pop()] -= 1
     else:
-      symbols.append(UNKNOWN_TAG if is_vinyals else _escaped(value.tag, parents))
+      symbols.append(UNKNOWN_TAG if is_vinyals else _escaped(value.tag, counts))
   return symbols
 
 
-def _escaped(tag, parents):
+def _escaped(tag, open_counts):
   """The symbol of a tag: itself, unless it would be read as a bracket."""
-  return _ESCAPE * (parents[-1:] == [tag] or tag[0] in f"/{_ESCAPE}") + tag
+  return _ESCAPE * (open_counts[tag] > 0 or tag[0] in f"/{_ESCAPE}") + tag
 
 
 def kinds_of(symbols, style):
@@ -44,7 +45,7 @@ def kinds_of(symbols, style):
   return [_kind(symbol, style, lambda label: f"/{label}" in known) for symbol in symbols]
 
 
-def to_tree(symbols, words, style):
+def to_tree(symbols, words, style, labels=()):
   """The tree over exactly `words` that a sequence of symbols describes, and whether it had to be repaired.
 
   Repair: a closing without its opening is dropped; one that closes an outer constituent closes the inner ones too; what is
@@ -55,18 +56,19 @@ def to_tree(symbols, words, style):
     symbols: any strings.
     words: at least one word.
     style: "vinyals" or "t2t".
+    labels: in `t2t`, labels that are known: such a symbol opens even if nothing closes it.
 
   Returns:
     (Tree, bool)
   """
   builder = _Builder(words)
-  for kind, label in _kinds_in_place(symbols, style):
+  for kind, label in _kinds_in_place(symbols, style, labels):
     builder.take(kind, label)
   return builder.tree()
 
 
-def _kinds_in_place(symbols, style):
-  """The kind of each symbol where it stands. A `t2t` symbol opens if a closing of its label matches it further on."""
+def _kinds_in_place(symbols, style, labels):
+  """The kind of each symbol where it stands. A `t2t` symbol opens if a closing of its label matches it further on, or its label is known."""
   if style == "vinyals":
     return [_kind(symbol, style) or (None, None) for symbol in symbols]
   kinds, closings = [], collections.Counter()
@@ -80,6 +82,8 @@ def _kinds_in_place(symbols, style):
       while (label := waiting.pop()) != symbol:  # those in between have no opening
         closings[label] -= 1
       closings[symbol] -= 1
+      kinds.append((OPEN, symbol))
+    elif symbol in labels:
       kinds.append((OPEN, symbol))
     else:
       kinds.append((LEAF, symbol[len(_ESCAPE):] if symbol.startswith(_ESCAPE) and len(symbol) > 1 else symbol))

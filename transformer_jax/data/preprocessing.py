@@ -40,7 +40,10 @@ def _moses(language):
 
 def penn_tokenize(text):
   """A sentence as words between spaces, cut as the Penn Treebank does: "can't (yet)." -> "ca n't -LRB- yet -RRB- ."."""
-  return " ".join(_penn().tokenize(text, convert_parentheses=True))
+  try:
+    return " ".join(_penn().tokenize(text, convert_parentheses=True))
+  except TimeoutError:  # NLTK gives a pattern five seconds; a line of millions of characters is cut at its spaces alone
+    return text
 
 
 @functools.cache

@@ -59,14 +59,17 @@ def load_tokenizer(folder):
     files = {name: (folder / name).read_bytes() for name in sums}
   except OSError as error:
     raise DataError(error.filename, f"cannot be read: {error.strerror}", "it belongs to the run's tokenizer: restore it") from None
-  except (ValueError, KeyError, TypeError):
+  except (ValueError, KeyError, TypeError, RecursionError):
     raise DataError(folder / _INDEX, "is not a tokenizer's list of files", "restore it") from None
   for name, content in files.items():
     if hashlib.sha256(content).hexdigest() != sums[name]:
       raise DataError(folder / name, "has changed since the tokenizer was made", "restore it")
-  if kind not in _KINDS:
+  if not isinstance(kind, str) or kind not in _KINDS:
     raise DataError(folder / _INDEX, f"names the unknown kind {kind!r}")
-  return _KINDS[kind].from_files(files)
+  try:
+    return _KINDS[kind].from_files(files)
+  except KeyError as error:
+    raise DataError(folder / _INDEX, f"does not list {error.args[0]}", "restore it") from None
 
 
 def has_tokenizer(folder):

@@ -51,19 +51,19 @@ class Treebank:
     for path in _tree_files(root):
       match = _WSJ_NAME.match(path.name)
       if match and int(match[1]) in wanted:
-        found.setdefault(path.name, path)  # some editions hold a file twice, in two folders
+        found.setdefault(match[0], path)  # some editions hold a file twice: in two folders, or zipped too
     missing = wanted - {int(_WSJ_NAME.match(name)[1]) for name in found}
     if missing:
       raise DataError(f"--{split}_sections={sections}", f"{root} has no wsj_{min(missing):02d}NN.mrg", "check --treebank (relative to --data_root)")
     return [found[name] for name in sorted(found)]
 
   def _named(self, name, flag):
-    folder = self._data_root / name
-    if not folder.is_dir():
-      return expand_files(name, self._data_root, flag)
-    files = _tree_files(folder)
-    if not files:
-      raise DataError(f"--{flag}", f"{folder} holds no file that ends in {', '.join(_ENDINGS)}", "name files")
+    files = []
+    for path in [self._data_root / name] if (self._data_root / name).is_dir() else expand_files(name, self._data_root, flag):
+      found = _tree_files(path) if path.is_dir() else [path]
+      if not found:
+        raise DataError(f"--{flag}", f"{path} holds no file that ends in {', '.join(_ENDINGS)}", "name files")
+      files += found
     return files
 
 

@@ -61,7 +61,7 @@ def read_trees(lines):
   "(LABEL WORD)" is a leaf. A word among the children of a constituent, as in "(NP the (NN dog))", is a leaf tagged XX.
 
   Raises:
-    TreeError: brackets do not balance, or text stands outside of them.
+    TreeError: brackets do not balance or hold no word, or text stands outside of them.
   """
   pending, depth, begin = [], 0, 0
   for number, line in enumerate(lines, 1):
@@ -70,10 +70,18 @@ def read_trees(lines):
     depth += line.count("(") - line.count(")")
     pending.append(line)
     if depth <= 0:
-      yield from ((begin, tree) for tree in _split(*_parse("\n".join(pending), begin)))
+      yield from _complete("\n".join(pending), begin)
       pending, depth = [], 0
   if pending:
-    raise TreeError("a bracket that opens here is never closed", begin)
+    yield from _complete("\n".join(pending), begin)
+
+
+def _complete(text, begin):
+  """Yields (line, Tree) of a text that begins on line `begin`."""
+  for line, tree in _split(*_parse(text, begin)):
+    if any(start == end for _, start, end in tree.constituents):
+      raise TreeError("a bracket holds no word", line)
+    yield line, tree
 
 
 def parse_tree(text):
@@ -85,34 +93,43 @@ def parse_tree(text):
   return _parse(text, 1)[0]
 
 
+def leaves_of(text):
+  """The leaves in a text whose brackets need not balance, a tuple."""
+  return tuple(Leaf(piece["tag"], piece["word"]) for piece in _PIECE.finditer(text) if piece["word"])
+
+
 def _parse(text, line):
-  """(Tree of all roots, [(leaves, constituents) up to the end of each root])."""
+  """(Tree of all roots, [(its line, leaves, constituents up to its end) of each root])."""
   leaves, constituents, is_open, ends = [], [], [], []
+  line_of_root, place = line, 0
   for piece in _PIECE.finditer(text):
+    line, place = line + text.count("\n", place, piece.start()), piece.start()
+    if not is_open:
+      line_of_root = line
     if piece["word"]:
       leaves.append(Leaf(piece["tag"], piece["word"]))
     elif piece["open"]:
-      is_open.append(len(constituents))
+      is_open.append((len(constituents), line))
       constituents.append(Constituent(piece["label"] or "", len(leaves), None))
     elif not is_open:
       raise TreeError(f"'{piece[0][:40]}' stands outside of brackets", line)
     elif piece["close"]:
-      place = is_open.pop()
-      constituents[place] = constituents[place]._replace(end=len(leaves))
+      number, _ = is_open.pop()
+      constituents[number] = constituents[number]._replace(end=len(leaves))
     else:
       leaves.append(Leaf(UNKNOWN_TAG, piece[0]))
     if not is_open:
-      ends.append((len(leaves), len(constituents)))
+      ends.append((line_of_root, len(leaves), len(constituents)))
   if is_open:
-    raise TreeError("a bracket is never closed", line)
+    raise TreeError("a bracket that opens here is never closed", is_open[0][1])
   return Tree(tuple(leaves), tuple(constituents)), ends
 
 
 def _split(forest, ends):
-  """Yields a Tree for each root."""
+  """Yields (line, Tree) for each root."""
   first_leaf = first_constituent = 0
-  for leaf, constituent in ends:
-    yield Tree(forest.leaves[first_leaf:leaf], tuple(Constituent(label, start - first_leaf, end - first_leaf)
+  for line, leaf, constituent in ends:
+    yield line, Tree(forest.leaves[first_leaf:leaf], tuple(Constituent(label, start - first_leaf, end - first_leaf)
                                                      for label, start, end in forest.constituents[first_constituent:constituent]))
     first_leaf, first_constituent = leaf, constituent
 

@@ -88,7 +88,7 @@ def _is_allowed(rules, state, remaining_B1, num_words_B1):
   innermost_BM = jnp.where(depth_BM > 0, jnp.take_along_axis(state.open_BMD, innermost, axis=-1)[..., 0], -1)
   is_root_needed_BM = (depth_BM == 0) & (state.words_BM == 0)
   # An opening costs itself and its closing, beside the words, the closings that are due, and EOS.
-  may_open_BM = (words_left_BM > 0) & ((depth_BM > 0) | is_root_needed_BM) & (words_left_BM + depth_BM + 3 <= remaining_B1)
+  may_open_BM = (rules.kinds_C == _OPEN).any() & (words_left_BM > 0) & ((depth_BM > 0) | is_root_needed_BM) & (words_left_BM + depth_BM + 3 <= remaining_B1)
   may_leaf_BM = (words_left_BM > 0) & ((depth_BM > 0) | ~may_open_BM)
   may_close_BM = (depth_BM > 0) & ~state.has_just_opened_BM & ((depth_BM > 1) | (words_left_BM <= 0))
   may_end_BM = (depth_BM == 0) & (words_left_BM <= 0)

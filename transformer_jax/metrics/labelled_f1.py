@@ -112,22 +112,22 @@ class _Kept:
 
   def __init__(self, tree, parameters):
     self._tree, self._parameters = tree, parameters
-    self.is_kept = [leaf[0] not in parameters.delete_labels for leaf in tree.leaves]
+    self.times = [int(leaf[0] not in parameters.delete_labels) for leaf in tree.leaves]  # that each leaf counts
 
   @property
   def count(self):
     """Words that count."""
-    return sum(self.is_kept)
+    return sum(self.times)
 
   def leaves(self):
     """The leaves that count."""
-    return [leaf for leaf, is_kept in zip(self._tree.leaves, self.is_kept, strict=True) if is_kept]
+    return [leaf for leaf, times in zip(self._tree.leaves, self.times, strict=True) for _ in range(times)]
 
   def brackets(self):
     """(label, start, end) over the words that count; none is empty, none is of a deleted label."""
     before = [0]
-    for is_kept in self.is_kept:
-      before.append(before[-1] + is_kept)
+    for times in self.times:
+      before.append(before[-1] + times)
     spans = ((_stem(label), before[start], before[end]) for label, start, end in self._tree.constituents)
     deleted, equal = self._parameters.delete_labels, self._parameters.equal_labels
     return [span for span in spans if span[1] < span[2] and not any(_equal(span[0], label, equal) for label in deleted)]
@@ -135,10 +135,10 @@ class _Kept:
   def quotes(self):
     """[index among the words that count, place among all leaves] of every quotation mark, deleted ones included."""
     found, index = [], 0
-    for place, ((tag, word), is_kept) in enumerate(zip(self._tree.leaves, self.is_kept, strict=True)):
+    for place, ((tag, word), times) in enumerate(zip(self._tree.leaves, self.times, strict=True)):
       if tag in self._parameters.quote_labels and word in _QUOTES:
         found.append([index, place])
-      index += is_kept
+      index += times
     return found
 
   def tag(self, place):
@@ -151,14 +151,14 @@ class _Kept:
 
 
 def _restore_quotes(gold, predicted):
-  """Keeps a quotation mark that only one side calls punctuation, on that side too."""
+  """Keeps a quotation mark that only one side calls punctuation, on that side too; EVALB may put one back twice, and so does this."""
   gold_quotes, predicted_quotes = gold.quotes(), predicted.quotes()
   for number, (index, place) in enumerate(predicted_quotes):
     for gold_number, (gold_index, gold_place) in enumerate(gold_quotes):
       if gold_index != index or gold.is_deleted(gold_place) == predicted.is_deleted(place):
         continue
       side, marks, first = ((gold, gold_quotes, gold_number) if gold.is_deleted(gold_place) else (predicted, predicted_quotes, number))
-      side.is_kept[marks[first][1]] = True
+      side.times[marks[first][1]] += 1
       for mark in marks[first:]:
         mark[0] += 1
 

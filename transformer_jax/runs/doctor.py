@@ -9,7 +9,7 @@ from transformer_jax.config import Config
 from transformer_jax.data.sources import open_source
 from transformer_jax.data.tokenizer_folder import load_tokenizer
 from transformer_jax.errors import CheckpointError, TransformerJaxError
-from transformer_jax.runs.prepare import data_fingerprint
+from transformer_jax.runs.prepare import data_fingerprint, splits_to_read
 from transformer_jax.runs.workdir import Workdir, versions
 
 
@@ -143,7 +143,10 @@ def _data(config, folder, data_root, found, meta):
     found.blame("tokenizer", error)
     return
   try:
-    fingerprint = data_fingerprint(open_source(config.data, data_root), tokenizer)
+    source = open_source(config.data, data_root)
+    fingerprint = data_fingerprint(source, tokenizer)
+    for split in splits_to_read(config.data):
+      source.fingerprint(split)
   except TransformerJaxError as error:
     found.blame("data", error)
     return

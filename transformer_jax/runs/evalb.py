@@ -3,7 +3,7 @@
 import sys
 
 from transformer_jax.data.text import read_lines, read_parallel
-from transformer_jax.data.trees import Tree, TreeError, parse_tree
+from transformer_jax.data.trees import Tree, TreeError, leaves_of, parse_tree
 from transformer_jax.errors import ConfigError
 from transformer_jax.metrics.labelled_f1 import ERROR, PARAMETERS, by_label, read_parameters, score_sentence, summarize
 
@@ -70,11 +70,11 @@ def _line(number, score):
 
 
 def _read(text):
-  """(Tree, what is wrong with the text)."""
+  """(Tree, what is wrong with the text); of one whose brackets are wrong the leaves alone."""
   try:
     return parse_tree(text), ""
   except TreeError as error:
-    return Tree((), ()), str(error)
+    return Tree(leaves_of(text), ()), str(error)
 
 
 def _read_rules(path):

@@ -29,7 +29,7 @@ def evaluate(workdir, *, split="test", overrides, source=None, reference=None, d
     JSON for each sentence, with the log-probability of its reference and the reference's tokens (.sentences.jsonl).
   """
   translator = Translator.load(workdir, step=step, **overrides)
-  sources, references, is_preprocessed, name = _test_set(translator.config.data, split, source, reference, data_root)
+  sources, references, is_preprocessed, name = _test_set(translator.task, split, source, reference, data_root)
   start = time.perf_counter()
   outputs = translator.outputs(sources, is_preprocessed)
   seconds = time.perf_counter() - start
@@ -50,15 +50,22 @@ def evaluate(workdir, *, split="test", overrides, source=None, reference=None, d
   return result
 
 
-def _test_set(data, split, source, reference, data_root):
+def _test_set(task, split, source, reference, data_root):
   """(sources, references, whether they are preprocessed already, the set's name)."""
   if bool(source) != bool(reference):
     raise ConfigError("--source" if reference else "--reference", "is missing", "give both files, or neither")
   if source:
-    return *read_parallel(source, reference), False, "files"
+    sources, references = read_parallel(source, reference)
+    if not sources:
+      raise DataError(source, "has no lines")
+    for number, pair in enumerate(zip(sources, references, strict=True), 1):
+      if problem := task.problem_of(*pair):
+        raise DataError(f"{reference}:{number}", problem)
+    return sources, references, False, "files"
+  data = task.config
   pairs = list(open_source(data, data_root).pairs(split))
   if not pairs:
-    raise DataError(f"--split={split}", "has no sentences", f"set --{split}_source and --{split}_target when training")
+    raise DataError(f"--split={split}", "has no sentences", f"the run had no {split} data")
   return [s for s, _ in pairs], [t for _, t in pairs], split in split_list(data.preprocessed_splits), split
 
 

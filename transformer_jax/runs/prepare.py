@@ -71,8 +71,8 @@ def prepare(config, data_root, tokenizer_folder=None):
     DataError: text or tokenizer that cannot be used, or nothing to train or validate on.
   """
   source = open_source(config.data, data_root)
-  if config.data.test_source or config.data.test_trees or config.data.test_sections:
-    source.fingerprint("test")  # a missing file is told now, not after the training
+  for split in splits_to_read(config.data):  # a missing file is told now, not after the training
+    source.fingerprint(split)
   text_fingerprint = source.fingerprint("train")
   if tokenizer_folder is None:
     tokenizer = _tokenizer(config.data, source, text_fingerprint, data_root)
@@ -87,6 +87,11 @@ def prepare(config, data_root, tokenizer_folder=None):
     if not len(prepared.encoded[split]):
       raise DataError(f"{split} data", "no pairs are left", "give more text, or raise --max_length")
   return prepared
+
+
+def splits_to_read(data):
+  """The splits whose text must be there to train, test among them where it is named."""
+  return ("valid", "test") if data.test_source or data.test_trees or data.test_sections else ("valid",)
 
 
 def data_fingerprint(source, tokenizer):

@@ -39,7 +39,7 @@ class Workdir:
         self.path / name for name in ("tokenizer", "checkpoints", "evaluations", "tensorboard"))
     self._config, self._metrics, self._log = (self.path / name for name in ("config.json", "metrics.jsonl", "log.txt"))
     if primary:
-      with _as_workdir_error(self.path):
+      with as_workdir_error(self.path):
         for folder in (self.tokenizer, self.checkpoints, self.evaluations, self.tensorboard):
           folder.mkdir(parents=True, exist_ok=True)
 
@@ -134,7 +134,7 @@ class Workdir:
     """
     if not self._primary:
       return
-    with _as_workdir_error(self._metrics):
+    with as_workdir_error(self._metrics):
       for litter in self.path.glob(".*.tmp"):
         litter.unlink()
       content = self._metrics.read_bytes() if self._metrics.exists() else b""
@@ -145,7 +145,10 @@ class Workdir:
 
   def _step_of(self, line, number):
     try:
-      return int(json.loads(line)["step"])
+      step = json.loads(line)["step"]
+      if type(step) is not int:
+        raise TypeError
+      return step
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
       raise WorkdirError(f"{self._metrics}:{number}", "is not a line of metrics", "restore or remove it") from None
 
@@ -173,7 +176,7 @@ class TensorBoard:
     values = [summary_pb2.Summary.Value(tag=f"{metrics['split']}/{name}", simple_value=value)
               for name, value in metrics.items() if name != "step" and type(value) in (int, float)]
     step, now = metrics["step"], time.time()
-    with _as_workdir_error(self._folder):
+    with as_workdir_error(self._folder):
       if self._writer is None:
         self._writer = self._open()
         start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
@@ -190,7 +193,7 @@ class TensorBoard:
   def close(self):
     """Closes the file of events."""
     if self._writer is not None:
-      with _as_workdir_error(self._folder):
+      with as_workdir_error(self._folder):
         self._writer.close()
       self._writer = None
 
@@ -201,7 +204,7 @@ def atomic_write(path, content):
   Raises:
     WorkdirError: the disk is full, or the folder not writable.
   """
-  with _replacing(path) as file, _as_workdir_error(path):
+  with _replacing(path) as file, as_workdir_error(path):
     file.write(content.encode("utf-8", errors="replace") if isinstance(content, str) else content)
 
 
@@ -220,7 +223,7 @@ def output_file(path=None):
       raise WorkdirError("standard output", "is closed", "give --output")
     name, opened = "standard output", contextlib.nullcontext(getattr(sys.stdout, "buffer", sys.stdout))
   elif os.path.exists(path) and not os.path.isfile(path):
-    with _as_workdir_error(path):
+    with as_workdir_error(path):
       name, opened = path, _closing(open(path, "wb"))
   else:
     name, opened = path, _replacing(path)
@@ -238,12 +241,12 @@ class _Output:
 
   def write(self, text):
     """Writes text as it is; lone surrogates become question marks."""
-    with _as_workdir_error(self._name):
+    with as_workdir_error(self._name):
       self._file.write(text if isinstance(self._file, io.TextIOBase) else text.encode("utf-8", errors="replace"))
 
   def flush(self):
     """Hands on what was written."""
-    with _as_workdir_error(self._name):
+    with as_workdir_error(self._name):
       self._file.flush()
 
 
@@ -282,14 +285,14 @@ def _replacing(path):
 
 def _written_beside(path, temporary):
   try:
-    with _as_workdir_error(path):
+    with as_workdir_error(path):
       file = open(temporary, "wb")
     with _closing(file):
       yield file  # what fails in the block is not known to be this file's fault
-      with _as_workdir_error(path):
+      with as_workdir_error(path):
         file.flush()
         os.fsync(file.fileno())
-    with _as_workdir_error(path):
+    with as_workdir_error(path):
       if path.exists():
         shutil.copymode(path, temporary)
       os.replace(temporary, path)
@@ -311,15 +314,15 @@ def _closing(file):
 
 def _append(path, text):
   """Appends to a file and has the disk take it in."""
-  with _as_workdir_error(path), open(path, "ab") as file:
+  with as_workdir_error(path), open(path, "ab") as file:
     file.write(text.encode("utf-8", errors="replace"))
     file.flush()
     os.fsync(file.fileno())
 
 
 @contextlib.contextmanager
-def _as_workdir_error(path):
-  """Turns a failed write inside the block into a WorkdirError."""
+def as_workdir_error(path):
+  """A context that turns a failed write inside it into a WorkdirError."""
   try:
     yield
   except BrokenPipeError:

@@ -1,6 +1,7 @@
 """Constituency parsing (Section 6.3): words to brackets and back, and labelled F1."""
 
 import dataclasses
+import functools
 import re
 
 from transformer_jax.config import EOS_ID, DataConfig
@@ -44,6 +45,16 @@ class ParsingTask:
     """Words that the tree stands on."""
     return len(words_of(text))
 
+  def problem_of(self, source, target):
+    """Why a sentence and a tree are no pair to score, or an empty string."""
+    try:
+      tree = parse_tree(target)
+    except TreeError as error:
+      return str(error)
+    if tree.constituents[:1] != ((ROOT, 0, len(tree.leaves)),):
+      return "is not a tree in brackets, (TOP ...)"
+    return "" if list(tree.words) == words_of(source) else "stands on other words than its sentence"
+
   def encode_source(self, text, is_preprocessed=False):
     """Tokens of a sentence, EOS at the end."""
     return [*self.tokenizer.encode_words(words_of(text)), EOS_ID]
@@ -67,7 +78,7 @@ class ParsingTask:
     words = words_of(source)
     if not words:
       return Output("")
-    tree, is_repaired = to_tree(self.target_pieces(tokens), words, self.config.linearization)
+    tree, is_repaired = to_tree(self.target_pieces(tokens), words, self.config.linearization, self._labels)
     return Output(str(tree), is_repaired)
 
   def source_pieces(self, tokens):
@@ -77,6 +88,11 @@ class ParsingTask:
   def target_pieces(self, tokens):
     """The symbols of target tokens."""
     return self.tokenizer.symbols.pieces(tokens)
+
+  @functools.cached_property
+  def _labels(self):
+    """What the symbols of this vocabulary close."""
+    return {item[1] for item in self.brackets() if item and item[0] == "close"}
 
   def brackets(self):
     """What each target token does: [(kind, label) or None], as `linearization.kinds_of` has it. PAD, EOS and UNK do nothing."""
@@ -98,7 +114,7 @@ class ParsingTask:
     return dict(
         f1=whole["f1"], f1_malformed_match_nothing=_all_count(unrepaired, gold)["f1"], **{name: whole[name] for name in ("precision", "recall")},
         complete_match=100 * sum(s.is_complete and not s.status for s in scores) / len(scores),
-        repair_rate=100 * sum(is_repaired) / len(is_repaired), failed_sentences=[n for n, tree in enumerate(trees, 1) if len(tree.constituents) < 2],
+        repair_rate=100 * sum(is_repaired) / len(is_repaired), failed_sentences=[n for n, (tree, g) in enumerate(zip(trees, gold, strict=True), 1) if len(tree.constituents) < min(2, len(g.constituents))],
         repaired_sentences=[n for n, bad in enumerate(is_repaired, 1) if bad],
         evalb=dict(f1=summarize(unrepaired)["f1"], left_out=sum(s.status != 0 for s in unrepaired)))
 

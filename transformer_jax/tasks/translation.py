@@ -44,6 +44,10 @@ class TranslationTask:
     """Words that the output must cover: none, for translations are free."""
     return 0
 
+  def problem_of(self, source, target):
+    """Why a pair is none to score: any pair is one."""
+    return ""
+
   def encode_source(self, text, is_preprocessed=False):
     """Tokens of a source sentence, EOS at the end."""
     return self._encode(text, self.source_preprocessor, is_preprocessed)
