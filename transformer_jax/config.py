@@ -82,7 +82,7 @@ class DataConfig:
   test_trees: str = _field("", "the same for test", is_younger=True)
   linearization: str = _field("vinyals", "trees as symbols: (NP XX )NP with words as XX (Vinyals et al. 2015), or NP NN /NP with tags "
                               "kept, as the authors' code", choices=("vinyals", "t2t"), is_younger=True)
-  grammar_train_size: int = _field(12_000, "training trees of the built-in grammar", low=1, high=1_000_000, is_younger=True)
+  grammar_train_size: int = _field(40_000, "training trees of the built-in grammar", low=1, high=1_000_000, is_younger=True)
   numbers_limit: int = _field(1_000_000, "the numbers source draws from 0 to this, exclusive", low=100, high=1_000_000)
   numbers_train_size: int = _field(40_000, "training pairs of the numbers source", low=1, high=1_000_000)
   preprocessing: str = _field("none", "what is done to text before segmentation: nothing, Moses punctuation normalisation and "
