@@ -31,10 +31,10 @@ quickstart: $(VENV)/installed
 	echo "  transformer_jax/attention/dot_product.py      the equation it all rests on"
 
 test: $(VENV)/installed
-	$(BIN)/python -m pytest -q -m "not slow"
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow"
 
 test-slow: $(VENV)/installed
-	$(BIN)/python -m pytest -q -m slow
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m slow
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .hypothesis

@@ -71,9 +71,9 @@ def prepare(config, data_root, tokenizer_folder=None):
     DataError: text or tokenizer that cannot be used, or nothing to train or validate on.
   """
   source = open_source(config.data, data_root)
+  text_fingerprint = source.fingerprint("train")
   for split in splits_to_read(config.data):  # a missing file is told now, not after the training
     source.fingerprint(split)
-  text_fingerprint = source.fingerprint("train")
   if tokenizer_folder is None:
     tokenizer = _tokenizer(config.data, source, text_fingerprint, data_root)
   else:
