@@ -1,4 +1,4 @@
-"""Checkpoints come back bit for bit, or are refused by name; a kill loses nothing; one process holds a workdir."""
+"""Checkpoints come back bit for bit, or are refused by name; a kill loses nothing."""
 
 import collections
 import json
@@ -6,7 +6,6 @@ import os
 import pathlib
 import re
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -19,7 +18,7 @@ import numpy as np
 import pytest
 
 import transformer_jax
-from transformer_jax.checkpoints import Checkpoints, WorkdirLock, average_params
+from transformer_jax.checkpoints import Checkpoints, average_params
 from transformer_jax.errors import CheckpointError, WorkdirError
 
 Moments = collections.namedtuple("Moments", "count mean")
@@ -442,36 +441,6 @@ def free_port():
   with socket.socket() as probe:
     probe.bind(("localhost", 0))
     return probe.getsockname()[1]
-
-
-_HOLDER = """
-  import sys, time
-  from transformer_jax.checkpoints import WorkdirLock
-  with WorkdirLock(sys.argv[1]):
-    print("held", flush=True)
-    time.sleep(100)
-"""
-
-
-def test_a_second_process_is_refused_until_the_first_is_dead(tmp_path):
-  holder = python(_HOLDER, tmp_path / "run")
-  try:
-    assert holder.stdout.readline() == "held\n"
-    with pytest.raises(WorkdirError, match=f"run/lock: process {holder.pid} on .* is training here"):
-      with WorkdirLock(tmp_path / "run"):
-        pass
-    with WorkdirLock(tmp_path / "run", primary=False):
-      pass
-  finally:
-    os.kill(holder.pid, signal.SIGKILL)
-    holder.wait()
-  with WorkdirLock(tmp_path / "run"):
-    assert f"process {os.getpid()} on" in (tmp_path / "run" / "lock").read_text()
-    with pytest.raises(WorkdirError, match=f"process {os.getpid()} on"):
-      with WorkdirLock(tmp_path / "run"):
-        pass
-  with WorkdirLock(tmp_path / "run"):
-    pass
 
 
 def test_sums_are_what_sha256sum_reads(folder, opened):

@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or absent, checked before they are trusted; and the lock of a workdir (floor 2).
+"""Checkpoints that are whole or absent, checked before they are trusted (floor 2).
 
 Orbax writes the arrays; this file decides when they count. A step is written to `writing-<step>/`, listed with the
 SHA-256 of every file in it, flushed to disk, and only then renamed to `<step>/`; older steps go after that, by a rename
@@ -12,16 +12,12 @@ with the list before it is read.
 """
 
 import concurrent.futures
-import contextlib
-import fcntl
 import hashlib
 import json
 import math
 import os
 import pathlib
 import shutil
-import socket
-import time
 
 import jax
 import numpy as np
@@ -252,43 +248,6 @@ class Checkpoints:
     rubbish = self._folder / f"{_DELETING}{step}"
     (self._folder / str(step)).rename(rubbish)
     shutil.rmtree(rubbish)
-
-
-class WorkdirLock:
-  """While entered, no other process can enter it for the same workdir. The kernel drops it when the process dies."""
-
-  def __init__(self, workdir, *, primary=True):
-    self._path, self._primary, self._file = pathlib.Path(workdir) / "lock", primary, None
-
-  def __enter__(self):
-    if self._primary:
-      try:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = open(self._path, "a+", encoding="utf-8")  # not "w": it would wipe out the holder's name
-        self._claim()
-        self._file.truncate(0)
-        self._file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-        self._file.flush()
-      except BlockingIOError:
-        holder = self._path.read_text(encoding="utf-8", errors="replace").strip() or "another process"
-        self._file.close()
-        raise WorkdirError(self._path, f"{holder} is training here",
-                           "wait for it, stop it, or use another --workdir") from None
-      except OSError as error:
-        raise _not_written(self._path, error) from None
-    return self
-
-  def _claim(self):
-    """Takes the lock, or raises BlockingIOError; whoever only looks at it (`doctor`) has it for a moment."""
-    for _ in range(3):
-      with contextlib.suppress(BlockingIOError):
-        return fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-      time.sleep(0.1)
-    return fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-  def __exit__(self, *_):
-    if self._file is not None:
-      self._file.close()
 
 
 def average_params(checkpoints, like_params, steps):

@@ -11,7 +11,7 @@ import tiny_run
 
 import transformer_jax
 from transformer_jax.analysis import attention_page
-from transformer_jax.analysis.attention_maps import ATTENTIONS, START, sentence_attention
+from transformer_jax.analysis.attention_maps import ATTENTIONS, START, sentence_attention, to_json
 from transformer_jax.cli.main import run as command_line
 from transformer_jax.reference import attention as reference_attention
 from transformer_jax.reference.transformer import transformer as reference_transformer
@@ -50,6 +50,7 @@ def test_weights_are_those_of_numpy_loops(translator, monkeypatch):
     assert found.shape[:2] == (2, 2)
     np.testing.assert_allclose(found.reshape(4, *found.shape[2:]), np.stack(of_heads), atol=1e-5)
     np.testing.assert_allclose(found.sum(-1), 1, atol=1e-5)
+    np.testing.assert_allclose(np.reshape(to_json(one)[name]["weights"], (4, *found.shape[2:])), np.stack(of_heads), atol=1e-5)
   assert one.maps["decoder"].keys[0] == START and len(one.maps["decoder"].keys) == len(one.maps["decoder"].queries)
   assert np.triu(one.maps["decoder"].weights_NHTS[0, 0], 1).max() == 0
 

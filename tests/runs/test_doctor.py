@@ -5,9 +5,9 @@ import json
 
 import pytest
 
-from transformer_jax.checkpoints import WorkdirLock
 from transformer_jax.cli.main import run as command_line
 from transformer_jax.runs.doctor import examine
+from transformer_jax.runs.lock import WorkdirLock
 
 
 def contents(workdir):

@@ -8,7 +8,8 @@ from tiny_run import tiny_config
 
 from transformer_jax.errors import ConfigError, WorkdirError
 from transformer_jax.runs import workdir as workdir_module
-from transformer_jax.runs.workdir import TensorBoard, Workdir, atomic_write, output_file
+from transformer_jax.runs.tensorboard import TensorBoard
+from transformer_jax.runs.workdir import Workdir, atomic_write, output_file
 
 
 @pytest.fixture

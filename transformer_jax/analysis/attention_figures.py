@@ -3,10 +3,10 @@
 import numpy as np
 
 from transformer_jax.analysis import plots
+from transformer_jax.analysis.attention_maps import ATTENTIONS
 from transformer_jax.reference.positions import positional_encoding
 from transformer_jax.training.schedule import noam_schedule
 
-_TITLES = dict(encoder="encoder", decoder="decoder", cross="decoder to encoder")
 _SMALLEST = 0.02  # weights below are not drawn
 
 
@@ -25,11 +25,11 @@ def draw(attention, config, folder, layer=None, head=None, word=None):
   paths = []
   for name, one in attention.maps.items():
     heads = range(config.model.num_heads)
-    paths += _lines(one, layer, heads, None, f"{_TITLES[name]}, layer {layer + 1}, all heads", f"{folder}/{name}_all_heads")
-    paths += _lines(one, layer, [head], None, f"{_TITLES[name]}, layer {layer + 1}, head {head + 1}", f"{folder}/{name}_one_head")
+    paths += _lines(one, layer, heads, None, f"{ATTENTIONS[name]}, layer {layer + 1}, all heads", f"{folder}/{name}_all_heads")
+    paths += _lines(one, layer, [head], None, f"{ATTENTIONS[name]}, layer {layer + 1}, head {head + 1}", f"{folder}/{name}_one_head")
     place = min(word or 0, len(one.queries) - 1)
-    paths += _lines(one, layer, heads, place, f"{_TITLES[name]}, layer {layer + 1}, one word", f"{folder}/{name}_one_word")
-    paths += _maps(one, _TITLES[name], f"{folder}/{name}_maps")
+    paths += _lines(one, layer, heads, place, f"{ATTENTIONS[name]}, layer {layer + 1}, one word", f"{folder}/{name}_one_word")
+    paths += _maps(one, ATTENTIONS[name], f"{folder}/{name}_maps")
   return [*paths, *_positions(config.model.d_model, folder), *_learning_rate(config, folder)]
 
 

@@ -4,13 +4,8 @@ import dataclasses
 
 import numpy as np
 
-from transformer_jax.runs.build import longest_source
-
-ATTENTIONS = ("encoder", "decoder", "cross")
+ATTENTIONS = dict(encoder="encoder", decoder="decoder", cross="decoder to encoder")  # the three, and their titles
 START = "<start>"  # what stands before the first word of the output
-
-_MODULES = dict(encoder=("encoder", "self_attention"), decoder=("decoder", "self_attention"), cross=("decoder", "cross_attention"))
-
 
 @dataclasses.dataclass(frozen=True)
 class AttentionMap:
@@ -48,30 +43,12 @@ def sentence_attention(translator, source, target=None, is_preprocessed=False):
   Raises:
     ValueError: there is nothing to look at, or too much.
   """
-  task = translator.task
-  text = translator.translate([source], is_preprocessed)[0] if target is None else target
-  limit = longest_source(translator.config)
-  source_S = task.encode_source(source, is_preprocessed)
-  target_T = task.encode_target(text, is_preprocessed or target is None) if text else []
-  if not text or len(source_S) == 1:
-    raise ValueError("there is nothing to look at: the sentence or its output is empty")
-  for name, tokens in (("sentence", source_S), ("output", target_T)):
-    if len(tokens) > limit:
-      raise ValueError(f"the {name} has {len(tokens)} tokens, and the model takes {limit} (--max_source_length)")
-  weights, state = translator.model.apply(
-      {"params": translator.params}, np.array([source_S], np.int32), np.array([target_T], np.int32), method="attention_weights",
-      capture_intermediates=lambda module, _: module.name in ("query", "key", "value"), mutable=["intermediates"])
-  source_pieces, target_pieces = task.source_pieces(source_S), task.target_pieces(target_T)
-  words = dict(encoder=(source_pieces, source_pieces), decoder=(target_pieces, [START, *target_pieces[:-1]]), cross=(target_pieces, source_pieces))
-  maps = {name: AttentionMap(*words[name], np.asarray(weights[name][:, 0], np.float32), *_vectors(state["intermediates"], name)) for name in ATTENTIONS}
-  return SentenceAttention(source, text, maps)
-
-
-def _vectors(intermediates, name):
-  """(queries, keys, values) of an attention, [N, H, positions, width]."""
-  stack, module = _MODULES[name]
-  layers = [intermediates[stack][f"layer_{number}"][module] for number in range(len(intermediates[stack]))]
-  return tuple(np.stack([np.asarray(layer[kind]["__call__"][0][0], np.float32).swapaxes(0, 1) for layer in layers]) for kind in ("query", "key", "value"))
+  found = translator.attention(source, target, is_preprocessed)
+  words = dict(encoder=(found["source"], found["source"]), decoder=(found["target"], [START, *found["target"][:-1]]),
+               cross=(found["target"], found["source"]))
+  maps = {name: AttentionMap(*words[name], found[name], *(found["vectors"][name][kind] for kind in ("query", "key", "value")))
+          for name in ATTENTIONS}
+  return SentenceAttention(source, found["target_text"], maps)
 
 
 def to_json(attention):

@@ -11,14 +11,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from transformer_jax import parallel
-from transformer_jax.config import EOS_ID, PAD_ID
+from transformer_jax.analysis.attention_maps import ATTENTIONS
+from transformer_jax.config import PAD_ID
 from transformer_jax.decoding.generate import Source, generate
 from transformer_jax.model.head_gates import HeadGates
 from transformer_jax.runs.build import cut, longest_source, make_decode_batch
 from transformer_jax.runs.validation import perplexity_of
 from transformer_jax.training.label_smoothing import smoothed_cross_entropy
 
-ATTENTIONS = ("encoder", "decoder", "cross")
 POSITIONAL_SHARE = 0.9  # of a head's maxima at one offset (Voita et al. 2019)
 EOS_SHARE = 0.5  # of its maxima on the end of the sentence
 ALIGNMENT = 0.8  # correlation of where it looks with where it is

@@ -7,8 +7,9 @@ import pathlib
 import numpy as np
 
 from transformer_jax.analysis import plots
+from transformer_jax.analysis.attention_maps import ATTENTIONS
 from transformer_jax.analysis.cost_report import table
-from transformer_jax.analysis.head_importance import ATTENTIONS, HeadStudy, rank_correlation, within_layer
+from transformer_jax.analysis.head_importance import HeadStudy, rank_correlation, within_layer
 from transformer_jax.config import split_list
 from transformer_jax.data.sources import open_source
 from transformer_jax.errors import DataError
@@ -134,7 +135,7 @@ def _draw(result, model, output):
       grid = np.array([v for v, row in zip(values, result["heads"], strict=True) if row["attention"] == attention])
       image = panel.imshow(grid.reshape(model.num_layers, model.num_heads), cmap="viridis", vmin=min(0, min(values)), vmax=max(values), aspect="auto")
       panel.grid(visible=False)
-      panel.set_title(dict(encoder="encoder", decoder="decoder", cross="decoder to encoder")[attention])
+      panel.set_title(ATTENTIONS[attention])
       panel.set_xticks(range(model.num_heads), range(1, model.num_heads + 1))
       panel.set_yticks(range(model.num_layers), range(1, model.num_layers + 1))
       panel.set_xlabel("head")

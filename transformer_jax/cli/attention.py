@@ -15,7 +15,7 @@ def declare(command):
   command.declare("word", None, "word of the output that they show alone, from 1; default: the first", kind=int)
   command.declare("figures", True, "draw figures, PNG and PDF, beside the page and the JSON")
   command.declare("tokenized_input", False, "the text has been through the run's preprocessing already")
-  command.declare("step", None, "the checkpoint to use; default: the latest, or the average of the last --average_last", kind=int)
+  command.declare_step()
 
 
 def run(command):

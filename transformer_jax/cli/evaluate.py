@@ -12,7 +12,7 @@ def declare(command):
   command.declare("split", "test", "which of the run's splits", ["valid", "test"])
   command.declare("source", "", "a text file to translate instead of a split")
   command.declare("reference", "", "its reference translations")
-  command.declare("step", None, "the checkpoint to use; default: the latest, or the average of the last --average_last", kind=int)
+  command.declare_step()
 
 
 def run(command):

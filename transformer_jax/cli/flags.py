@@ -48,6 +48,10 @@ class Command:
     """Declares --workdir."""
     self.declare("workdir", "", "folder of the run")
 
+  def declare_step(self):
+    """Declares --step."""
+    self.declare("step", None, "the checkpoint to use; default: the latest, or the average of the last --average_last", kind=int)
+
   def parse(self, arguments):
     """Reads the command line and its flag files.
 

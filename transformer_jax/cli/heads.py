@@ -14,7 +14,7 @@ def declare(command):
   command.declare("sentences", 1000, "sentences for importance, roles and perplexity")
   command.declare("bleu_sentences", 200, "how many of them are translated, again for each head")
   command.declare("random_orders", 3, "random orders of pruning beside the one by importance")
-  command.declare("step", None, "the checkpoint to use; default: the latest, or the average of the last --average_last", kind=int)
+  command.declare_step()
 
 
 def run(command):

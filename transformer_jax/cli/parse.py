@@ -11,7 +11,7 @@ def declare(command):
   command.declare("with_scores", False, "write LOG-PROB, SCORE and TREE, tabs between them")
   command.declare("pretty", False, "write each tree indented over several lines, an empty line after it")
   command.declare("tokenized_input", False, "the sentences are words between spaces; else they are cut as the Penn Treebank does")
-  command.declare("step", None, "the checkpoint to use; default: the latest, or the average of the last --average_last", kind=int)
+  command.declare_step()
 
 
 def run(command):

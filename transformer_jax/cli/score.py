@@ -12,7 +12,7 @@ def declare(command):
   command.declare("target", "", "its translations")
   command.declare("output", "", "file for the log-probabilities; default: standard output")
   command.declare("tokenized_input", False, "the text has been through the run's preprocessing already")
-  command.declare("step", None, "the checkpoint to use; default: the latest, or the average of the last --average_last", kind=int)
+  command.declare_step()
 
 
 def run(command):

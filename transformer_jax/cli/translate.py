@@ -12,7 +12,7 @@ def declare(command):
   command.declare("with_scores", False, "write LOG-PROB, SCORE and TEXT, tabs between them")
   command.declare("tokenized_input", False, "the text has been through the run's preprocessing already")
   command.declare("tokenized_output", False, "leave the output as the run's preprocessing leaves text")
-  command.declare("step", None, "the checkpoint to use; default: the latest, or the average of the last --average_last", kind=int)
+  command.declare_step()
 
 
 def run(command):

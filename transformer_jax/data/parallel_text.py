@@ -3,7 +3,7 @@
 import hashlib
 import itertools
 
-from transformer_jax.data.text import expand_files, read_lines
+from transformer_jax.data.text import expand_files, hash_file, read_lines
 from transformer_jax.errors import DataError
 
 _END = object()
@@ -34,11 +34,7 @@ class ParallelText:
     total = hashlib.sha256()
     for side in self._files(split):
       for path in side:
-        try:
-          with open(path, "rb") as file:
-            total.update(hashlib.file_digest(file, "sha256").digest())
-        except OSError as error:
-          raise DataError(path, f"cannot be read: {error.strerror}") from None
+        total.update(hash_file(path))
       total.update(b"|")
     return total.hexdigest()
 

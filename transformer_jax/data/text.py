@@ -2,6 +2,7 @@
 
 import glob
 import gzip
+import hashlib
 import pathlib
 import zlib
 
@@ -44,6 +45,19 @@ def read_parallel(path, other_path):
 def decode_line(raw, number=0):
   """A line of any bytes as text; what is not UTF-8 becomes U+FFFD. `number` counts from 1; only line 1 may have a BOM."""
   return _strip(raw.decode("utf-8", errors="replace"), number)
+
+
+def hash_file(path):
+  """SHA-256 of a file's bytes, as bytes.
+
+  Raises:
+    DataError: it cannot be read.
+  """
+  try:
+    with open(path, "rb") as file:
+      return hashlib.file_digest(file, "sha256").digest()
+  except OSError as error:
+    raise DataError(path, f"cannot be read: {error.strerror}") from None
 
 
 def expand_files(names, data_root, flag):

@@ -5,7 +5,7 @@ import pathlib
 import re
 
 from transformer_jax.config import parse_sections, split_list
-from transformer_jax.data.text import expand_files, read_lines
+from transformer_jax.data.text import expand_files, hash_file, read_lines
 from transformer_jax.data.trees import TreeError, clean, read_trees
 from transformer_jax.errors import DataError
 
@@ -30,11 +30,7 @@ class Treebank:
     """SHA-256 over the bytes of the split's files."""
     total = hashlib.sha256()
     for path in self._files(split):
-      try:
-        with open(path, "rb") as file:
-          total.update(hashlib.file_digest(file, "sha256").digest())
-      except OSError as error:
-        raise DataError(path, f"cannot be read: {error.strerror}") from None
+      total.update(hash_file(path))
     return total.hexdigest()
 
   def _files(self, split):

@@ -203,14 +203,14 @@ def summarize(scores, cutoff_length=None):
   scores = [score for score in scores if cutoff_length is None or score.length <= cutoff_length]
   valid = [score for score in scores if score.status == VALID]
   totals = {name: sum(getattr(score, name) for score in valid) for name in ("matched", "gold", "predicted", "crossing", "words", "correct_tags")}
-  recall, precision = (_percent(totals["matched"], totals[name]) for name in ("gold", "predicted"))
+  recall, precision = (percent(totals["matched"], totals[name]) for name in ("gold", "predicted"))
   return dict(
       sentences=len(scores), error_sentences=sum(score.status == ERROR for score in scores),
       skipped_sentences=sum(score.status == SKIPPED for score in scores), valid_sentences=len(valid),
-      recall=recall, precision=precision, f1=f1_of(precision, recall), complete_match=_percent(sum(s.is_complete for s in valid), len(valid)),
-      average_crossing=totals["crossing"] / len(valid) if valid else 0.0, no_crossing=_percent(sum(s.crossing == 0 for s in valid), len(valid)),
-      two_or_less_crossing=_percent(sum(s.crossing <= 2 for s in valid), len(valid)),
-      tagging_accuracy=_percent(totals["correct_tags"], totals["words"]), **totals)
+      recall=recall, precision=precision, f1=f1_of(precision, recall), complete_match=percent(sum(s.is_complete for s in valid), len(valid)),
+      average_crossing=totals["crossing"] / len(valid) if valid else 0.0, no_crossing=percent(sum(s.crossing == 0 for s in valid), len(valid)),
+      two_or_less_crossing=percent(sum(s.crossing <= 2 for s in valid), len(valid)),
+      tagging_accuracy=percent(totals["correct_tags"], totals["words"]), **totals)
 
 
 def f1_of(precision, recall):
@@ -225,10 +225,11 @@ def by_label(scores):
   for label in {label for label, _ in counts}:
     matched = counts[label, "matched"]
     gold, predicted = matched + counts[label, "gold"], matched + counts[label, "predicted"]
-    recall, precision = _percent(matched, gold), _percent(matched, predicted)
+    recall, precision = percent(matched, gold), percent(matched, predicted)
     table[label] = dict(gold=gold, predicted=predicted, matched=matched, recall=recall, precision=precision, f1=f1_of(precision, recall))
   return dict(sorted(table.items(), key=lambda item: (-item[1]["gold"], item[0])))
 
 
-def _percent(part, whole):
+def percent(part, whole):
+  """Of 100; 0 of nothing."""
   return 100 * part / whole if whole else 0.0

@@ -1,7 +1,6 @@
 """`doctor`: what state a run is in, and whether a resume would be exact. It changes nothing."""
 
 import dataclasses
-import fcntl
 
 from transformer_jax import parallel
 from transformer_jax.checkpoints import Checkpoints
@@ -9,7 +8,8 @@ from transformer_jax.config import Config
 from transformer_jax.data.sources import open_source
 from transformer_jax.data.tokenizer_folder import load_tokenizer
 from transformer_jax.errors import CheckpointError, TransformerJaxError
-from transformer_jax.runs.prepare import data_fingerprint, splits_to_read
+from transformer_jax.runs.lock import lock_holder
+from transformer_jax.runs.prepare import data_fingerprint, text_fingerprints
 from transformer_jax.runs.workdir import Workdir, versions
 
 
@@ -47,7 +47,7 @@ def examine(workdir, data_root="."):
   folder, found = Workdir(workdir, primary=False), Findings()
   config = Config.from_flat(folder.read_config())
   found.note("run", f"{config.data.task}, {config.train.train_steps:,} updates wanted, seed {config.train.seed}")
-  holder = _lock_holder(folder.path / "lock")
+  holder = lock_holder(folder.path)
   found.note("lock", f"held: {holder}" if holder else "free")
   step, damaged, meta = _checkpoints(folder, found)
   _metrics(folder, found, step)
@@ -71,19 +71,6 @@ def _verdict(step, is_done, is_exact, errors):
   start = "from the beginning" if step is None else f"from step {step:,}"
   done = "the run is done; with a larger --train_steps it would go on " if is_done else ""
   return f"{done}{start}, {'to the bit' if is_exact else 'but the last bits may differ, as versions have changed'}"
-
-
-def _lock_holder(path):
-  """Who holds the lock, or an empty string."""
-  try:
-    with open(path, encoding="utf-8", errors="replace") as file:
-      try:
-        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-      except BlockingIOError:
-        return file.read().strip() or "another process"
-  except OSError:
-    pass
-  return ""
 
 
 def _checkpoints(folder, found):
@@ -143,10 +130,7 @@ def _data(config, folder, data_root, found, meta):
     found.blame("tokenizer", error)
     return
   try:
-    source = open_source(config.data, data_root)
-    fingerprint = data_fingerprint(source, tokenizer)
-    for split in splits_to_read(config.data):
-      source.fingerprint(split)
+    fingerprint = data_fingerprint(text_fingerprints(open_source(config.data, data_root), config.data), tokenizer)
   except TransformerJaxError as error:
     found.blame("data", error)
     return

@@ -5,7 +5,7 @@ import sys
 from transformer_jax.data.text import read_lines, read_parallel
 from transformer_jax.data.trees import Tree, TreeError, leaves_of, parse_tree
 from transformer_jax.errors import ConfigError
-from transformer_jax.metrics.labelled_f1 import ERROR, PARAMETERS, by_label, read_parameters, score_sentence, summarize
+from transformer_jax.metrics.labelled_f1 import ERROR, PARAMETERS, by_label, percent, read_parameters, score_sentence, summarize
 
 _FIGURES = (("Number of sentence", "sentences"), ("Number of Error sentence", "error_sentences"), ("Number of Skip  sentence", "skipped_sentences"),
             ("Number of Valid sentence", "valid_sentences"), ("Bracketing Recall", "recall"), ("Bracketing Precision", "precision"),
@@ -63,10 +63,9 @@ def page(result, per_sentence=False):
 
 
 def _line(number, score):
-  ratio = lambda part, whole: 100 * part / whole if whole else 0.0
-  return (f"{number:4d}  {score.length:3d}    {score.status}  {ratio(score.matched, score.gold):6.2f} {ratio(score.matched, score.predicted):6.2f}"
+  return (f"{number:4d}  {score.length:3d}    {score.status}  {percent(score.matched, score.gold):6.2f} {percent(score.matched, score.predicted):6.2f}"
           f"   {score.matched:3d}    {score.gold:3d}  {score.predicted:3d}    {score.crossing:3d}   {score.words:4d}  {score.correct_tags:4d}"
-          f"   {ratio(score.correct_tags, score.words):6.2f}")
+          f"   {percent(score.correct_tags, score.words):6.2f}")
 
 
 def _read(text):

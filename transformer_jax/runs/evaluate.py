@@ -33,8 +33,7 @@ def evaluate(workdir, *, split="test", overrides, source=None, reference=None, d
   start = time.perf_counter()
   outputs = translator.outputs(sources, is_preprocessed)
   seconds = time.perf_counter() - start
-  scores = translator.task.score(outputs, references, is_preprocessed)
-  scores.update(translator.task.report(outputs, references, is_preprocessed))
+  scores = translator.task.report(outputs, references, is_preprocessed)
   of_references = list(translator.log_probs(zip(sources, references, strict=True), is_preprocessed))
   log_prob, tokens = map(sum, zip(*of_references))
   decode = translator.config.decode

@@ -71,32 +71,31 @@ def prepare(config, data_root, tokenizer_folder=None):
     DataError: text or tokenizer that cannot be used, or nothing to train or validate on.
   """
   source = open_source(config.data, data_root)
-  text_fingerprint = source.fingerprint("train")
-  for split in splits_to_read(config.data):  # a missing file is told now, not after the training
-    source.fingerprint(split)
+  fingerprints = text_fingerprints(source, config.data)  # a missing file is told now, not after the training
   if tokenizer_folder is None:
-    tokenizer = _tokenizer(config.data, source, text_fingerprint, data_root)
+    tokenizer = _tokenizer(config.data, source, fingerprints["train"], data_root)
   else:
     tokenizer = load_tokenizer(tokenizer_folder)
   task = build_task(config.data, tokenizer)
-  prepared = Prepared(config, task, source, {}, data_fingerprint(source, tokenizer))
+  prepared = Prepared(config, task, source, {}, data_fingerprint(fingerprints, tokenizer))
   # Perplexity is of all validation pairs, but for those that a learned table of positions has no room for.
   longest = dict(train=config.data.max_length, valid=config.model.max_positions if config.model.positions == "learned" else None)
   for split, max_length in longest.items():
-    prepared.encoded[split] = _encode(prepared, split, max_length)
+    prepared.encoded[split] = _encode(prepared, split, fingerprints[split], max_length)
     if not len(prepared.encoded[split]):
       raise DataError(f"{split} data", "no pairs are left", "give more text, or raise --max_length")
   return prepared
 
 
-def splits_to_read(data):
-  """The splits whose text must be there to train, test among them where it is named."""
-  return ("valid", "test") if data.test_source or data.test_trees or data.test_sections else ("valid",)
+def text_fingerprints(source, data):
+  """split -> fingerprint of the text that must be there to train, test's among them where it is named."""
+  has_test = data.test_source or data.test_trees or data.test_sections
+  return {split: source.fingerprint(split) for split in ("train", "valid", *(("test",) if has_test else ()))}
 
 
-def data_fingerprint(source, tokenizer):
+def data_fingerprint(fingerprints, tokenizer):
   """What a checkpoint knows its data by: SHA-256 of training text and tokenizer."""
-  return _hash(source.fingerprint("train"), fingerprint(tokenizer))
+  return _hash(fingerprints["train"], fingerprint(tokenizer))
 
 
 def _tokenizer(data, source, text_fingerprint, data_root):
@@ -130,9 +129,9 @@ def _training_texts(data, source):
       yield text if is_preprocessed else preprocess(text)
 
 
-def _encode(prepared, split, max_length):
+def _encode(prepared, split, text_fingerprint, max_length):
   task, data, is_preprocessed = prepared.task, prepared.config.data, prepared.is_preprocessed(split)
-  key = _hash(prepared.source.fingerprint(split), fingerprint(task.tokenizer), data.preprocessing, str(is_preprocessed),
+  key = _hash(text_fingerprint, fingerprint(task.tokenizer), data.preprocessing, str(is_preprocessed),
               data.source_language, data.target_language, data.task, data.linearization)
   return encode_pairs(lambda: prepared.source.pairs(split), lambda text: task.encode_source(text, is_preprocessed),
                       lambda text: task.encode_target(text, is_preprocessed), cache_folder() / "encoded", key, max_length)

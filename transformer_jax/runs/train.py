@@ -10,15 +10,17 @@ import numpy as np
 from tqdm import tqdm
 
 from transformer_jax import parallel
-from transformer_jax.checkpoints import Checkpoints, WorkdirLock
+from transformer_jax.checkpoints import Checkpoints
 from transformer_jax.data.tokenizer_folder import save_tokenizer
 from transformer_jax.errors import CheckpointError, ConfigError, Interrupted
 from transformer_jax.runs.build import build_model, resolve_kernel
+from transformer_jax.runs.lock import WorkdirLock
 from transformer_jax.runs.overview import overview
 from transformer_jax.runs.prepare import prepare
 from transformer_jax.runs.signals import StopSignals
+from transformer_jax.runs.tensorboard import TensorBoard
 from transformer_jax.runs.validation import Validation, perplexity_of
-from transformer_jax.runs.workdir import TensorBoard, Workdir, atomic_write
+from transformer_jax.runs.workdir import Workdir, atomic_write
 from transformer_jax.training.loop import Hooks, run_updates
 from transformer_jax.training.schedule import noam_schedule
 from transformer_jax.training.state import initial_state

@@ -19,6 +19,10 @@ from transformer_jax.tasks.output import Output
 from transformer_jax.training.label_smoothing import smoothed_cross_entropy
 
 
+_VECTORS = ("query", "key", "value")  # the projections' names in the model
+_MODULES = dict(encoder=("encoder", "self_attention"), decoder=("decoder", "self_attention"), cross=("decoder", "cross_attention"))
+
+
 @dataclasses.dataclass(frozen=True)
 class Translation:
   """One hypothesis: its text, log-probability in nats (EOS included), length-penalised score, and whether a tree was repaired."""
@@ -99,18 +103,30 @@ class Translator:
       yield []
 
   def attention(self, source, target=None, is_preprocessed=False):
-    """All attention weights for a sentence and its translation, or a given target.
+    """All attention for a sentence and its translation, or a given target.
 
     Returns:
-      dict: "source" and "target", the sub-words S and T (EOS included), and float32 arrays "encoder" [N, H, S, S],
-      "decoder" [N, H, T, T], "cross" [N, H, T, S]; row t belongs to the position that predicts target t.
+      dict: "source" and "target", the sub-words S and T (EOS included); "target_text"; the weights, float32 arrays "encoder"
+      [N, H, S, S], "decoder" [N, H, T, T], "cross" [N, H, T, S], where row t belongs to the position that predicts target t; and
+      "vectors", what they come from: for each of the three a dict of "query" [N, H, ., K], "key" [N, H, ., K], "value" [N, H, ., V].
+
+    Raises:
+      ValueError: the sentence or its output is empty, or longer than the model takes.
     """
-    source_S = self.task.encode_source(source, is_preprocessed)
-    target_T = self.task.encode_target(self.translate([source], is_preprocessed)[0] if target is None else target,
-                                       is_preprocessed or target is None)
-    weights = self.model.apply({"params": self.params}, np.array([source_S], np.int32), np.array([target_T], np.int32),
-                               method="attention_weights")
-    return dict(source=self.task.source_pieces(source_S), target=self.task.target_pieces(target_T),
+    task, limit = self.task, longest_source(self.config)
+    text = self.translate([source], is_preprocessed)[0] if target is None else target
+    source_S = task.encode_source(source, is_preprocessed)
+    target_T = task.encode_target(text, is_preprocessed or target is None) if text else []
+    if not text or len(source_S) == 1:
+      raise ValueError("there is nothing to look at: the sentence or its output is empty")
+    for name, tokens in (("sentence", source_S), ("output", target_T)):
+      if len(tokens) > limit:
+        raise ValueError(f"the {name} has {len(tokens)} tokens, and the model takes {limit} (--max_source_length)")
+    weights, state = self.model.apply(
+        {"params": self.params}, np.array([source_S], np.int32), np.array([target_T], np.int32), method="attention_weights",
+        capture_intermediates=lambda module, _: module.name in _VECTORS, mutable=["intermediates"])
+    return dict(source=task.source_pieces(source_S), target=task.target_pieces(target_T), target_text=text,
+                vectors={name: _vectors(state["intermediates"], name) for name in weights},
                 **{name: np.asarray(array)[:, 0] for name, array in weights.items()})
 
   def log_probs(self, pairs, is_preprocessed=False):
@@ -134,6 +150,13 @@ class Translator:
     model = self.config.model
     if model.positions == "learned" and length > model.max_positions:
       raise DataError(f"target {number}", f"has {length} tokens, and the model's table has --max_positions={model.max_positions}", "leave it out")
+
+
+def _vectors(intermediates, name):
+  """query, key, value -> what an attention's projections gave, float32 [N, H, positions, width]."""
+  stack, module = _MODULES[name]
+  layers = [intermediates[stack][f"layer_{number}"][module] for number in range(len(intermediates[stack]))]
+  return {kind: np.stack([np.asarray(layer[kind]["__call__"][0][0], np.float32).swapaxes(0, 1) for layer in layers]) for kind in _VECTORS}
 
 
 def _log_probs(model, params, source_BS, target_BT):

@@ -8,12 +8,13 @@ from transformer_jax.config import EOS_ID, DataConfig
 from transformer_jax.data.linearization import kinds_of, linearize, to_tree
 from transformer_jax.data.trees import ROOT, Constituent, Tree, TreeError, parse_tree, with_tags
 from transformer_jax.errors import DataError
-from transformer_jax.metrics.labelled_f1 import PARAMETERS, by_label, f1_of, score_sentence, summarize
+from transformer_jax.metrics.labelled_f1 import PARAMETERS, VALID, by_label, f1_of, percent, score_sentence, summarize
 from transformer_jax.tasks.output import Output
 
 _SPACES = re.compile("[ \t\r\n\f\v]+")  # what separates words in a tree; other white space is text
 _BRACKETS = {"(": "-LRB-", ")": "-RRB-"}  # how treebanks write a bracket that is a word, or in one
 NO_TREE = Tree((), ())
+_NOT_ONE = "is not a tree in brackets, (TOP ...)"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,12 +48,9 @@ class ParsingTask:
 
   def problem_of(self, source, target):
     """Why a sentence and a tree are no pair to score, or an empty string."""
-    try:
-      tree = parse_tree(target)
-    except TreeError as error:
-      return str(error)
-    if tree.constituents[:1] != ((ROOT, 0, len(tree.leaves)),):
-      return "is not a tree in brackets, (TOP ...)"
+    tree, problem = _whole_tree(target)
+    if problem:
+      return problem
     return "" if list(tree.words) == words_of(source) else "stands on other words than its sentence"
 
   def encode_source(self, text, is_preprocessed=False):
@@ -65,12 +63,9 @@ class ParsingTask:
     Raises:
       DataError: the text is no tree.
     """
-    try:
-      tree = parse_tree(text)
-    except TreeError:
-      tree = NO_TREE
-    if tree.constituents[:1] != ((ROOT, 0, len(tree.leaves)),):
-      raise DataError(f"'{text[:60]}'", "is not a tree in brackets, (TOP ...)")
+    tree, problem = _whole_tree(text)
+    if problem:
+      raise DataError(f"'{text[:60]}'", _NOT_ONE)
     return [*self.tokenizer.symbols.encode(" ".join(linearize(tree, self.config.linearization))), EOS_ID]
 
   def decode_target(self, tokens, source, detokenize=False):
@@ -105,29 +100,42 @@ class ParsingTask:
     An empty or a wrong tree matches nothing, where EVALB would leave it out: its figure stands beside, with malformed outputs
     unrepaired ("evalb").
     """
-    gold = [parse_tree(text) for text in references]
-    trees = [_with_gold_tags(output.text, tree) for output, tree in zip(outputs, gold, strict=True)]
-    scores = [score_sentence(g, t) for g, t in zip(gold, trees, strict=True)]
-    is_repaired = [output.is_repaired for output in outputs]
-    unrepaired = [score_sentence(g, NO_TREE if bad else t) for g, t, bad in zip(gold, trees, is_repaired, strict=True)]
-    whole = _all_count(scores, gold)
-    return dict(
-        f1=whole["f1"], f1_malformed_match_nothing=_all_count(unrepaired, gold)["f1"], **{name: whole[name] for name in ("precision", "recall")},
-        complete_match=100 * sum(s.is_complete and not s.status for s in scores) / len(scores),
-        repair_rate=100 * sum(is_repaired) / len(is_repaired), failed_sentences=[n for n, (tree, g) in enumerate(zip(trees, gold, strict=True), 1) if len(tree.constituents) < min(2, len(g.constituents))],
-        repaired_sentences=[n for n, bad in enumerate(is_repaired, 1) if bad],
-        evalb=dict(f1=summarize(unrepaired)["f1"], left_out=sum(s.status != 0 for s in unrepaired)))
+    return _figures(outputs, *_compare(outputs, references))
 
   def report(self, outputs, references, references_are_preprocessed=False):
-    """More of the same for a test set: EVALB's whole summary, that of up to 40 words, a table of labels, and what no model is needed for:
+    """`score`, and more for a test set: EVALB's whole summary, that of up to 40 words, a table of labels, and what no model is needed for:
     the F1 of right-branching trees, with every constituent an S and without labels."""
-    gold = [parse_tree(text) for text in references]
-    scores = [score_sentence(g, _with_gold_tags(output.text, g)) for output, g in zip(outputs, gold, strict=True)]
-    cutoff = PARAMETERS["collins"].cutoff_length
-    baseline = {name: summarize([score_sentence(tree, right_branching(tree), rules) for tree in gold])["f1"]
-                for name, rules in (("labelled", PARAMETERS["collins"]), ("unlabelled", dataclasses.replace(PARAMETERS["collins"], is_labelled=False)))}
-    return dict(summary=summarize(scores), **{f"summary_up_to_{cutoff}_words": summarize(scores, cutoff)}, labels=by_label(scores),
+    gold, trees, scores = _compare(outputs, references)
+    rules = PARAMETERS["collins"]
+    baseline = {name: summarize([score_sentence(tree, right_branching(tree), one) for tree in gold])["f1"]
+                for name, one in (("labelled", rules), ("unlabelled", dataclasses.replace(rules, is_labelled=False)))}
+    return dict(**_figures(outputs, gold, trees, scores), summary=summarize(scores),
+                **{f"summary_up_to_{rules.cutoff_length}_words": summarize(scores, rules.cutoff_length)}, labels=by_label(scores),
                 right_branching_f1=baseline)
+
+
+def _compare(outputs, references):
+  """(gold trees, the outputs' trees with the gold tags, SentenceScores)."""
+  gold = [parse_tree(text) for text in references]
+  trees = [_with_gold_tags(output.text, tree) for output, tree in zip(outputs, gold, strict=True)]
+  return gold, trees, [score_sentence(g, t) for g, t in zip(gold, trees, strict=True)]
+
+
+def _figures(outputs, gold, trees, scores):
+  """What `score` gives."""
+  is_repaired = [output.is_repaired for output in outputs]
+  unrepaired = [score_sentence(g, NO_TREE) if bad else score for g, score, bad in zip(gold, scores, is_repaired, strict=True)]
+  has_failed = [len(tree.constituents) < min(2, len(g.constituents)) for tree, g in zip(trees, gold, strict=True)]
+  return dict(
+      **_all_count(scores, gold), f1_malformed_match_nothing=_all_count(unrepaired, gold)["f1"],
+      complete_match=percent(sum(s.is_complete and s.status == VALID for s in scores), len(scores)),
+      repair_rate=percent(sum(is_repaired), len(scores)), failed_sentences=_numbers(has_failed), repaired_sentences=_numbers(is_repaired),
+      evalb=dict(f1=summarize(unrepaired)["f1"], left_out=sum(s.status != VALID for s in unrepaired)))
+
+
+def _numbers(are):
+  """The places, counted from 1, that hold something true."""
+  return [number for number, is_one in enumerate(are, 1) if is_one]
 
 
 def right_branching(tree):
@@ -143,6 +151,15 @@ def words_of(text):
   return [word for word in _SPACES.split(text) if word]
 
 
+def _whole_tree(text):
+  """(the clean tree of a text, why it is none)."""
+  try:
+    tree = parse_tree(text)
+  except TreeError as error:
+    return NO_TREE, str(error)
+  return tree, "" if tree.constituents[:1] == ((ROOT, 0, len(tree.leaves)),) else _NOT_ONE
+
+
 def _with_gold_tags(text, gold):
   """The tree of a text with the tags of the gold one, which EVALB's deletions go by; no tree, if it stands on other words."""
   tree = parse_tree(text)
@@ -150,8 +167,8 @@ def _with_gold_tags(text, gold):
 
 
 def _all_count(scores, gold):
-  """Precision, recall and F1 over all sentences: one that EVALB leaves out has its gold brackets and none that match."""
+  """F1, precision and recall over all sentences: one that EVALB leaves out has its gold brackets and none that match."""
   matched, predicted = (sum(getattr(score, name) for score in scores) for name in ("matched", "predicted"))
-  wanted = sum(score.gold if score.status == 0 else score_sentence(tree, tree).gold for score, tree in zip(scores, gold, strict=True))
-  precision, recall = 100 * matched / predicted if predicted else 0.0, 100 * matched / wanted if wanted else 0.0
-  return dict(precision=precision, recall=recall, f1=f1_of(precision, recall))
+  wanted = sum(score.gold if score.status == VALID else score_sentence(tree, tree).gold for score, tree in zip(scores, gold, strict=True))
+  precision, recall = percent(matched, predicted), percent(matched, wanted)
+  return dict(f1=f1_of(precision, recall), precision=precision, recall=recall)

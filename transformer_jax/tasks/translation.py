@@ -89,9 +89,9 @@ class TranslationTask:
     return dict(bleu=result.pop("score"), exact_match=exact_match, **result)
 
   def report(self, outputs, references, references_are_preprocessed=False):
-    """More for a test set: which one it may be, and, of plain text, the paper's BLEU (Moses-tokenised, in-word hyphens split) with its
+    """`score`, and more for a test set: which one it may be, and, of plain text, the paper's BLEU (Moses-tokenised, in-word hyphens split) with its
     signature, or why there is none."""
-    result = dict(test_set=test_set_note(len(references)))
+    result = dict(self.score(outputs, references, references_are_preprocessed), test_set=test_set_note(len(references)))
     if self.config.preprocessing == "none":
       result["paper_bleu"] = paper_bleu_or_why_not([output.text for output in outputs], references, self.config.target_language)
     return result
