@@ -5,7 +5,7 @@ WORKDIR ?= runs/quickstart
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: quickstart test test-slow clean
+.PHONY: quickstart test test-slow faults clean
 
 # The stamp is newer than setup.py, or the environment is made again.
 $(VENV)/installed: setup.py
@@ -35,6 +35,13 @@ test: $(VENV)/installed
 
 test-slow: $(VENV)/installed
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m slow
+
+# Everything that may interrupt a run, 350 times, from a seed: half an hour.
+SEED ?= 1
+faults: $(VENV)/installed
+	$(BIN)/python tests/faults/campaign.py --seed=$(SEED) --kills=200 --stops=100
+	$(BIN)/python tests/faults/campaign.py --seed=$(SEED) --kills=17 --stops=8 --devices=4
+	$(BIN)/python tests/faults/campaign.py --seed=$(SEED) --kills=17 --stops=8 --processes=2
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .hypothesis

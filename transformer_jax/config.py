@@ -47,7 +47,7 @@ class ModelConfig:
   embedding_sharing: str = _field("all", "which of source embedding, target embedding and output projection are one matrix: "
                                   "all three (Section 3.4), the target's two, or none", choices=("all", "target", "none"))
   attention_kernel: str = _field("auto", "how attention is computed; auto picks from a committed table",
-                                 choices=("auto", "reference", "xla", "cudnn"))
+                                 choices=("auto", "reference", "blocked", "xla", "cudnn"))
   dtype: str = _field("float32", "dtype of activations; parameters, softmax, LayerNorm and loss stay float32",
                       choices=("float32", "bfloat16"))
 

@@ -10,6 +10,8 @@ import os
 import signal
 import sys
 
+has_others = False  # whether this process is one of several of a run
+
 _temporary_files = set()
 
 
@@ -29,6 +31,15 @@ def leave(number):
     os.write(2, f"transformer-jax: {'interrupted' if number == signal.SIGINT else f'signal {number}'}\n".encode())
     sys.stdout.flush()
   os._exit(128 + number)
+
+
+def end(code):
+  """Ends the process as `sys.exit` does; after an error, one of several does not wait for the others, as jax does on its way out."""
+  if has_others and code not in (0, *(128 + number for number in (signal.SIGINT, signal.SIGTERM))):
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+  sys.exit(code)
 
 
 @contextlib.contextmanager

@@ -11,10 +11,12 @@ import jax
 import numpy as np
 from flax import jax_utils
 
+from transformer_jax import interrupt
 from transformer_jax.config import cache_folder
 from transformer_jax.errors import ConfigError
 
 _AXIS = "devices"
+_HEARTBEAT_TIMEOUT = 60  # seconds, before jax ends a process that waits for one that is gone; `runs.roll_call` is mostly sooner
 
 # glibc's names for what `mallopt` sets.
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -2, -4, -8
@@ -47,7 +49,8 @@ def _join(coordinator, num_processes, process_id):
   """
   where = {} if coordinator == "auto" else dict(coordinator_address=coordinator, num_processes=num_processes, process_id=process_id)
   try:
-    jax.distributed.initialize(**where)
+    jax.distributed.initialize(**where, heartbeat_timeout_seconds=_HEARTBEAT_TIMEOUT)
+    interrupt.has_others = jax.process_count() > 1
   except (ValueError, RuntimeError) as error:
     raise ConfigError(f"--coordinator={coordinator}", f"the hosts of the run were not found: {error}",
                       "name the first process's host:port; auto is for Slurm and TPU pods") from None
@@ -80,6 +83,11 @@ def num_devices():
 def num_processes():
   """Hosts of the run, or processes on one host."""
   return jax.process_count()
+
+
+def process_number():
+  """Which of them this is, from 0."""
+  return jax.process_index()
 
 
 def is_primary():

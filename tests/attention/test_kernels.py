@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from transformer_jax.attention import blocked
 from transformer_jax.attention import KERNELS, Mask, Use, cached_attention, choose_kernel, reference_weights
 
 ON_CPU = [name for name in KERNELS if KERNELS[name].why_not(Use("cpu", "float32", 8, 8)) is None]
@@ -82,6 +83,41 @@ def test_gradients_are_those_of_finite_differences_of_the_loop(name, mask_name):
       plus[which], minus[which] = args[which] + step, args[which] - step
       slope = np.sum((attention_by_loop(*plus, allowed) - attention_by_loop(*minus, allowed)) * direction) / 2e-5
       np.testing.assert_allclose(gradient[index], slope, atol=2e-5)
+
+
+@pytest.mark.parametrize("mask_name", [*MASKS, "dense", "dense_for_all"])
+@pytest.mark.parametrize("block, queries", [(1, 2), (60, 3), (400, 100)], ids=["blocks_of_queries", "uneven_blocks", "blocks_of_examples"])
+@pytest.mark.parametrize("dtype, tolerance", [("float32", 2e-6), ("bfloat16", 0.06)])
+def test_blocks_change_nothing(mask_name, block, queries, dtype, tolerance, monkeypatch):
+  """Values and gradients of the blocked kernel, cut into blocks of queries and of examples, are the reference's."""
+  monkeypatch.setattr(blocked, "_BLOCK", block)
+  monkeypatch.setattr(blocked, "_FEWEST_QUERIES", queries)
+  allowed = np.random.default_rng(3).random((4, 7, 9)) < 0.5
+  dense = dict(dense=Mask(allowed_BTS=jnp.asarray(allowed)), dense_for_all=Mask(causal=True, allowed_BTS=jnp.asarray(allowed[:1])))
+  mask = dense[mask_name] if mask_name in dense else MASKS[mask_name](4, 9, 9)
+  query, key, value = (jnp.asarray(x, dtype) for x in draw(4, 7 if mask_name in dense else 9, 9, 2, 6, 5))
+  slope = jnp.asarray(np.random.default_rng(1).standard_normal((*query.shape[:3], 5)), dtype)
+
+  def values_and_gradients(name):
+    values, pull = jax.vjp(lambda *x: KERNELS[name].attend(*x, mask), query, key, value)
+    return values, *pull(slope)
+
+  for ours, theirs in zip(values_and_gradients("blocked"), values_and_gradients("reference"), strict=True):
+    assert ours.dtype == theirs.dtype
+    np.testing.assert_allclose(np.asarray(ours, np.float32), np.asarray(theirs, np.float32), atol=tolerance)
+
+
+def test_memory_of_the_blocked_kernel_is_linear_in_length():
+  """Forward and backward at T = 2048 and 4096: twice the memory, where the reference takes four times as much."""
+
+  def temporary_bytes(name, length):
+    shape = jax.ShapeDtypeStruct((1, length, 8, 16), jnp.float32)
+    loss = lambda q, k, v: KERNELS[name].attend(q, k, v, Mask(causal=True, key_lengths_B=jnp.full(1, length - 3))).sum()
+    return jax.jit(jax.grad(loss, argnums=(0, 1, 2))).lower(shape, shape, shape).compile().memory_analysis().temp_size_in_bytes
+
+  assert temporary_bytes("reference", 4096) > 3.5 * temporary_bytes("reference", 2048)
+  assert temporary_bytes("blocked", 4096) < 2.2 * temporary_bytes("blocked", 2048)
+  assert temporary_bytes("blocked", 4096) < temporary_bytes("reference", 4096) / 4
 
 
 def test_weights_sum_to_one_and_padding_gets_none():

@@ -11,6 +11,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from transformer_jax.attention.blocked import blocked_attention
 from transformer_jax.attention.dot_product import reference_attention
 
 
@@ -83,6 +84,7 @@ def _why_not_cudnn(use):
 
 KERNELS = {
     "reference": Kernel(reference_attention, lambda use: None),
+    "blocked": Kernel(blocked_attention, _no_dropout),
     "xla": Kernel(_xla_attention, _no_dropout),
     "cudnn": Kernel(_cudnn_attention, _why_not_cudnn),
 }

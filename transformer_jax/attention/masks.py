@@ -29,11 +29,15 @@ class Mask:
   key_segments_BS: jax.Array | None = None
   allowed_BTS: jax.Array | None = None
 
-  def dense(self, num_queries, num_keys):
-    """The mask as bool [B or 1, T, S], True = may attend."""
+  def allows_everything(self):
+    """Whether no condition is given."""
+    return not self.causal and not jax.tree.leaves(self)
+
+  def dense(self, num_queries, num_keys, first_query=0):
+    """The mask as bool [B or 1, T, S], True = may attend; query t counts as the (first_query + t)-th in `causal`."""
     allowed_BTS = jnp.ones((1, num_queries, num_keys), bool)
     if self.causal:
-      allowed_BTS &= jnp.tril(jnp.ones((num_queries, num_keys), bool))
+      allowed_BTS &= jnp.arange(num_keys) <= first_query + jnp.arange(num_queries)[:, None]
     if self.key_lengths_B is not None:
       allowed_BTS &= jnp.arange(num_keys) < self.key_lengths_B[:, None, None]
     if self.query_segments_BT is not None:

@@ -34,7 +34,7 @@ COMMANDS = {
 def main():
   """Entry point; ends the process with the exit code of the design: 0, 1 to 6, 130 or 143."""
   interrupt.install()
-  sys.exit(run(sys.argv[1:]))
+  interrupt.end(run(sys.argv[1:]))
 
 
 def run(arguments):

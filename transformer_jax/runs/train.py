@@ -12,11 +12,12 @@ from tqdm import tqdm
 from transformer_jax import parallel
 from transformer_jax.checkpoints import Checkpoints
 from transformer_jax.data.tokenizer_folder import save_tokenizer
-from transformer_jax.errors import CheckpointError, ConfigError, Interrupted
+from transformer_jax.errors import CheckpointError, ConfigError, Interrupted, WorkdirError
 from transformer_jax.runs.build import build_model, resolve_kernel
 from transformer_jax.runs.lock import WorkdirLock
 from transformer_jax.runs.overview import overview
 from transformer_jax.runs.prepare import prepare
+from transformer_jax.runs.roll_call import RollCall
 from transformer_jax.runs.signals import StopSignals
 from transformer_jax.runs.tensorboard import TensorBoard
 from transformer_jax.runs.validation import Validation, perplexity_of
@@ -50,7 +51,8 @@ def train(config, workdir, data_root, *, on_corrupt="refuse", allow_device_chang
   """
   parallel.start_up(*(hosts or ()), deterministic=config.train.deterministic)
   folder = Workdir(workdir, primary=parallel.is_primary())
-  with WorkdirLock(workdir, primary=parallel.is_primary()), StopSignals() as signals:
+  roll_call = RollCall(workdir, parallel.process_number(), parallel.num_processes())
+  with roll_call, _naming_lost_processes(folder.path), WorkdirLock(workdir, primary=parallel.is_primary()), StopSignals() as signals:
     config = _agree_with_stored(config, folder)
     prepared = prepare(config, data_root, folder.tokenizer if folder.has_config() else None)
     if not folder.has_config() and parallel.is_primary():
@@ -181,6 +183,19 @@ class _Run:
       path = self._folder.path / f"nonfinite_after_step_{step}.json"
       atomic_write(path, json.dumps([dict(source=b.source_BS.tolist(), target=b.target_BT.tolist()) for b in batches]))
       self._folder.log(f"the batches of the update after step {step} stand in {path}")
+
+
+@contextlib.contextmanager
+def _naming_lost_processes(workdir):
+  """Says why a sum over several processes failed: one of them has ended."""
+  try:
+    yield
+  except (jax.errors.JaxRuntimeError, ValueError) as error:
+    is_ours = isinstance(error, ValueError) and "Gloo" not in str(error)  # as a ValueError jax reports the sums of CPUs alone
+    if parallel.num_processes() == 1 or is_ours:
+      raise
+    raise WorkdirError(workdir, f"another process of the run has ended, or cannot be reached: {error}",
+                       "log.txt names it; start all processes again, and the run resumes") from None
 
 
 @contextlib.contextmanager

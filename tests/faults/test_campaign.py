@@ -1,0 +1,13 @@
+"""A few interruptions of each campaign; `make faults` runs them in full."""
+
+import pytest
+from campaign import campaign
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kills, stops, devices, processes", [(8, 2, 1, 1), (4, 2, 4, 1), (4, 2, 1, 2)])
+def test_interruptions_change_no_bit(tmp_path, kills, stops, devices, processes):
+  tally = campaign(tmp_path, kills, stops, 1, devices, processes)
+  assert (tally.kills, tally.stops) == (kills, stops)
+  assert tally.in_a_write >= 1, "no interruption fell into the writing of a checkpoint"
+  assert not tally.faults(), tally

@@ -1,0 +1,21 @@
+"""One of two processes of a run is killed: it is named in log.txt, the other ends, and the next start goes on."""
+
+import signal
+import time
+
+import pytest
+from campaign import Run, last_logged
+
+
+@pytest.mark.parametrize("which", [pytest.param(0, marks=pytest.mark.slow), 1])
+def test_a_killed_process_is_named_and_the_other_ends(which, tmp_path):
+  run = Run(tmp_path / "run", 10**6, 1, 2)
+  run.start()
+  run.wait_until(lambda: last_logged(run.workdir) >= 10)
+  run.send(signal.SIGKILL, which)
+  start = time.monotonic()
+  codes = run.codes()
+  assert time.monotonic() - start < 120
+  assert codes[which] == -signal.SIGKILL and codes[1 - which] not in (0, -signal.SIGKILL), run.errors()
+  time.sleep(2)  # the witness of the killed one writes on its own
+  assert f"process {which} of 2 (" in (said := (run.workdir / "log.txt").read_text()) and "ended without a word" in said

@@ -1,0 +1,139 @@
+"""Attention whose cost hardly grows with the number of heads on a CPU, and whose memory grows with T, not T^2.
+
+Two things slow the plain forms down as heads are added at the same h d_k. Keys that lie [B, S, H, K] make each head's matrix
+products thin and strided, so here a head's rows lie together. And the weights, h T S numbers an example, are kept for the backward
+pass and go through memory several times; here they are computed again, a block at a time. The backward pass is that of
+FlashAttention (Dao et al. 2022, Section 3.1 and Appendix B).
+"""
+
+import dataclasses
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+
+_BLOCK = 1 << 23  # scores computed at once, 32 MB. Blocks that fit a cache were not faster: cutting and joining them costs as much
+_FEWEST_QUERIES = 64  # of a block: matrix products of fewer rows are slow
+
+
+def blocked_attention(query_BTHK, key_BSHK, value_BSHV, mask, multiplier_BHTS=None):
+  """Attention of every head of every example, [B, T, H, V], in memory linear in T and S (a dense part of the mask apart)."""
+  if multiplier_BHTS is not None:
+    raise ValueError("the blocked kernel has no dropout on attention weights")
+  scale = 1 / math.sqrt(query_BTHK.shape[-1])
+  query_BHTK, key_BHSK, value_BHSV = (x.swapaxes(1, 2) for x in (query_BTHK * scale, key_BSHK, value_BSHV))
+  return _attend(query_BHTK, key_BHSK, value_BHSV, mask).swapaxes(1, 2)
+
+
+@jax.custom_vjp
+def _attend(query_BHTK, key_BHSK, value_BHSV, mask):
+  return _forward(query_BHTK, key_BHSK, value_BHSV, mask)[0]
+
+
+def _forward(query_BHTK, key_BHSK, value_BHSV, mask):
+  """The heads' outputs, and what the backward pass needs."""
+  heads_BHTV, top_BHT, inverse_BHT = _each_block_of_examples(_forward_examples, query_BHTK, key_BHSK, value_BHSV, mask)
+  return heads_BHTV, (query_BHTK, key_BHSK, value_BHSV, mask, heads_BHTV, top_BHT, inverse_BHT)
+
+
+def _backward(kept, slope_BHTV):
+  query_BHTK, key_BHSK, value_BHSV, mask, heads_BHTV, top_BHT, inverse_BHT = kept
+  # The mean of a row's slopes under its weights, which softmax's derivative takes off each of them.
+  mean_BHT = jnp.sum(heads_BHTV.astype(jnp.float32) * slope_BHTV, axis=-1)
+  return *_each_block_of_examples(_backward_examples, query_BHTK, key_BHSK, value_BHSV, mask, slope_BHTV, top_BHT, inverse_BHT, mean_BHT), None
+
+
+_attend.defvjp(_forward, _backward)
+
+
+def _forward_examples(query_BHTK, key_BHSK, value_BHSV, mask):
+  """(heads, each row's largest score, one by the sum of its exponentials) of a few examples."""
+
+  def block(_, part):
+    query, mask_of_block, first = part
+    scores, _ = _scores(query, key_BHSK, mask_of_block, first)
+    top = scores.max(-1, keepdims=True)
+    exponentials = jnp.exp(scores - top)
+    inverse = 1 / exponentials.sum(-1, keepdims=True)
+    sums = _product("bhts,bhsv->bhtv", exponentials.astype(value_BHSV.dtype), value_BHSV)
+    return None, ((sums * inverse).astype(value_BHSV.dtype), top[..., 0], inverse[..., 0])
+
+  return _each_block_of_queries(block, None, key_BHSK.shape[2], mask, query_BHTK)[1]
+
+
+def _backward_examples(query_BHTK, key_BHSK, value_BHSV, mask, slope_BHTV, top_BHT, inverse_BHT, mean_BHT):
+  """The gradients of a few examples."""
+
+  def block(sums, part):
+    query, slope, top, inverse, mean, mask_of_block, first = part
+    scores, allowed = _scores(query, key_BHSK, mask_of_block, first)
+    weights = jnp.exp(scores - top[..., None]) * inverse[..., None]  # 0 in rows that only fill up a block
+    slope_of_weights = _product("bhtv,bhsv->bhts", slope, value_BHSV)
+    slope_of_scores = weights * (slope_of_weights - mean[..., None])
+    if allowed is not None:
+      slope_of_scores = jnp.where(allowed, slope_of_scores, 0.0)
+    weights, slope_of_scores = weights.astype(query.dtype), slope_of_scores.astype(query.dtype)
+    of_key = sums[0] + _product("bhts,bhtk->bhsk", slope_of_scores, query)
+    of_value = sums[1] + _product("bhts,bhtv->bhsv", weights, slope)
+    return (of_key, of_value), _product("bhts,bhsk->bhtk", slope_of_scores, key_BHSK).astype(query.dtype)
+
+  zeros = tuple(jnp.zeros(x.shape, jnp.float32) for x in (key_BHSK, value_BHSV))
+  (of_key, of_value), of_query = _each_block_of_queries(block, zeros, key_BHSK.shape[2], mask, query_BHTK, slope_BHTV, top_BHT, inverse_BHT, mean_BHT)
+  return of_query, of_key.astype(key_BHSK.dtype), of_value.astype(value_BHSV.dtype)
+
+
+def _scores(query_BHTK, key_BHSK, mask, first_query):
+  """(scores in float32 with those that are masked at the least number, what is allowed or None for everything)."""
+  scores = _product("bhtk,bhsk->bhts", query_BHTK, key_BHSK)
+  if mask.allows_everything():
+    return scores, None
+  allowed = mask.dense(query_BHTK.shape[2], key_BHSK.shape[2], first_query)[:, None]
+  return jnp.where(allowed, scores, jnp.finfo(jnp.float32).min), allowed
+
+
+_product = functools.partial(jnp.einsum, preferred_element_type=jnp.float32)
+
+
+def _each_block_of_examples(function, query_BHTK, key_BHSK, value_BHSV, mask, *others):
+  """`function` over all examples, as many at once as make a block."""
+  batch, heads, num_queries, _ = query_BHTK.shape
+  size = _largest_divisor(batch, _BLOCK // (heads * num_queries * key_BHSK.shape[2]))
+  if mask.allowed_BTS is not None:
+    mask = dataclasses.replace(mask, allowed_BTS=jnp.broadcast_to(mask.allowed_BTS, (batch, *mask.allowed_BTS.shape[1:])))
+  args = query_BHTK, key_BHSK, value_BHSV, mask, *others
+  if size == batch:
+    return function(*args)
+  blocks = jax.tree.map(lambda x: x.reshape(batch // size, size, *x.shape[1:]), args)
+  results = jax.lax.map(lambda block: function(*block), blocks)
+  return jax.tree.map(lambda x: x.reshape(batch, *x.shape[2:]), results)
+
+
+def _each_block_of_queries(function, start, num_keys, mask, *rows):
+  """`function(carry, (block of each of `rows`, mask, first query)) -> (carry, results)` over all queries.
+
+  `rows` are [B, H, T, ...]; so are the results that come back.
+  """
+  batch, heads, length = rows[0].shape[:3]
+  size = max(_FEWEST_QUERIES, _BLOCK // (batch * heads * num_keys))
+  if size >= length:
+    return function(start, (*rows, mask, 0))
+  count = -(-length // size)
+  cut = lambda axis: lambda x: jnp.moveaxis(_lengthen(x, count * size, axis).reshape(*x.shape[:axis], count, size, *x.shape[axis + 1:]), axis, 0)
+
+  def step(carry, part):
+    rows, (segments, allowed), first_query = part
+    return function(carry, (*rows, dataclasses.replace(mask, query_segments_BT=segments, allowed_BTS=allowed), first_query))
+
+  of_queries = jax.tree.map(cut(1), (mask.query_segments_BT, mask.allowed_BTS))
+  end, results = jax.lax.scan(step, start, (jax.tree.map(cut(2), rows), of_queries, jnp.arange(count) * size))
+  joined = lambda x: jnp.moveaxis(x, 0, 2).reshape(batch, heads, count * size, *x.shape[4:])[:, :, :length]
+  return end, jax.tree.map(joined, results)
+
+
+def _lengthen(x, length, axis):
+  return jnp.pad(x, [(0, length - x.shape[axis]) if a == axis else (0, 0) for a in range(x.ndim)])
+
+
+def _largest_divisor(number, limit):
+  return next(d for d in range(max(1, min(number, limit)), 0, -1) if number % d == 0)
