@@ -28,9 +28,9 @@ def config():
 def training_round(cfg, model):
   """One update for each of the work's batches; returns the number of target tokens."""
   from transformer_jax.training.state import initial_state
-  from transformer_jax.training.step import make_train_step
+  from transformer_jax.training.step import TrainStep
 
-  train_step = make_train_step(cfg, model)
+  train_step = TrainStep(cfg, model)
   batches = [(parallel.shard_rows(source), parallel.shard_rows(target)) for source, target in work.train_batches(ARGS.work)]
   tokens = work.ntok(work.train_batches(ARGS.work))
   state = parallel.replicate(jax.jit(lambda: initial_state(cfg, model))())

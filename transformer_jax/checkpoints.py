@@ -109,6 +109,10 @@ class Checkpoints:
     info = json.dumps(dict(step=int(step), score=score, temporary=temporary, meta=meta))
     self._writing = self._pool.submit(self._write, int(step), jax.tree.map(np.asarray, state), info)
 
+  def is_saving(self):
+    """Whether a save is under way."""
+    return self._writing is not None and not self._writing.done()
+
   def wait(self):
     """Returns once the last save is on disk; raises what went wrong with it."""
     writing, self._writing = self._writing, None

@@ -3,8 +3,10 @@
 Everything above says what happens on one device and which values are summed over all of them.
 """
 
+import contextlib
 import ctypes
 import os
+import pathlib
 import sys
 
 import jax
@@ -73,6 +75,32 @@ def _keep_freed_memory():
 def backend():
   """cpu, gpu or tpu."""
   return jax.default_backend()
+
+
+def free_memory():
+  """Bytes that one of this process's devices has left, None where that is not known; CPU devices share the machine's."""
+  devices = jax.local_devices()
+  stats = devices[0].memory_stats()
+  if stats and "bytes_limit" in stats:
+    return stats["bytes_limit"] - stats["bytes_in_use"]
+  free = [n for n in (_available(), _left_in_container()) if n is not None]
+  return min(free) // len(devices) if backend() == "cpu" and free else None
+
+
+def _available():
+  with contextlib.suppress(OSError, ValueError):
+    for line in pathlib.Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
+      if line.startswith("MemAvailable:"):
+        return 1024 * int(line.split()[1])
+  return None
+
+
+def _left_in_container(folder=pathlib.Path("/sys/fs/cgroup")):
+  with contextlib.suppress(OSError, ValueError):  # there is no such limit, or it is "max"
+    limit = int((folder / "memory.max").read_text(encoding="ascii"))
+    cached = dict(line.split() for line in (folder / "memory.stat").read_text(encoding="ascii").splitlines())
+    return limit - int((folder / "memory.current").read_text(encoding="ascii")) + int(cached["inactive_file"])
+  return None
 
 
 def num_devices():

@@ -9,6 +9,7 @@ import pytest
 from tiny_run import metrics_of, tiny_config
 
 import transformer_jax
+from transformer_jax import parallel
 from transformer_jax.analysis import cost_study
 from transformer_jax.analysis.cost import update_flops
 from transformer_jax.checkpoints import Checkpoints
@@ -180,6 +181,19 @@ def _longest_pairs():
 def test_one_process_trains_in_a_workdir(run_copy):
   with train_module.WorkdirLock(run_copy), pytest.raises(WorkdirError, match="is training here"):
     train(tiny_config(), run_copy, ".")
+
+
+@pytest.mark.parametrize("accumulation_steps", [1, 2])
+def test_batches_that_cannot_fit_are_refused_before_the_first_update(accumulation_steps, tmp_path, monkeypatch):
+  config = tiny_config(accumulation_steps=accumulation_steps)
+  monkeypatch.setattr(train_module.parallel, "free_memory", lambda: 100_000)
+  with pytest.raises(ConfigError, match=r"--batch_tokens=512: a batch of 32 x \(16 \+ 16\) positions needs 0\.\d GB .*--accumulation_steps"):
+    train(config, tmp_path / "w", ".")
+  assert not (tmp_path / "w" / "metrics.jsonl").exists()
+  free = parallel.free_memory
+  monkeypatch.undo()
+  assert free() == 100_000 and 1e6 < parallel.free_memory() < 1e15
+  train(config.replace(train_steps=2), tmp_path / "w", ".")
 
 
 def test_too_small_a_memory_names_the_flag():

@@ -33,13 +33,13 @@ def main():
   from transformer_jax.config import Config
   from transformer_jax.model.transformer import Transformer
   from transformer_jax.training.state import initial_state
-  from transformer_jax.training.step import make_reset, make_train_step
+  from transformer_jax.training.step import TrainStep, make_reset
 
   config = Config().replace(num_layers=1, d_model=32, d_ff=48, num_heads=2, d_k=16, d_v=16, attention_kernel="xla",
                             dropout_rate=0.0, warmup_steps=400)
   model = Transformer(config.model, 40, 40)
   state = parallel.replicate(initial_state(config, model))
-  train_step, reset = make_train_step(config, model), make_reset()
+  train_step, reset = TrainStep(config, model), make_reset()
   for step in range(steps):
     state, _ = train_step(state, [tuple(map(parallel.shard_rows, batch(step)))])
     sums = parallel.to_host(state.sums)

@@ -11,7 +11,7 @@ from transformer_jax.model.transformer import Transformer
 from transformer_jax.training.label_smoothing import smoothed_cross_entropy
 from transformer_jax.training.schedule import noam_schedule
 from transformer_jax.training.state import initial_state
-from transformer_jax.training.step import make_reset, make_train_step
+from transformer_jax.training.step import TrainStep, make_reset
 
 
 def test_schedule_peaks_where_the_paper_says():
@@ -47,7 +47,7 @@ def setup():
 
 def updated(config, model, batches, updates=1, state=None):
   state = parallel.replicate(initial_state(config, model) if state is None else state)
-  train_step = make_train_step(config, model)
+  train_step = TrainStep(config, model)
   for _ in range(updates):
     state, _ = train_step(state, [(parallel.shard_rows(s), parallel.shard_rows(t)) for s, t in batches])
   return parallel.to_host(state)

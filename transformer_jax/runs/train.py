@@ -25,12 +25,14 @@ from transformer_jax.runs.workdir import Workdir, atomic_write
 from transformer_jax.training.loop import Hooks, run_updates
 from transformer_jax.training.schedule import noam_schedule
 from transformer_jax.training.state import initial_state
-from transformer_jax.training.step import make_reset, make_train_step
+from transformer_jax.training.step import TrainStep, make_reset
 
 # Settings that may change when a run is resumed: they decide what is reported and kept, not what is computed.
 CHANGEABLE = {"train_steps", "log_every", "evaluate_every", "bleu_sentences", "evaluation_beam_size", "checkpoint_every", "keep_checkpoints",
               "keep_best", "max_nonfinite_updates", "beam_size", "length_penalty", "length_penalty_form", "max_extra_length", "constrained",
               "decode_batch_tokens", "max_source_length", "average_last", "tfds_data_dir"}
+
+_SMALLER_BATCHES = "lower it, and raise --accumulation_steps by as much, or lower --max_length, or make the model smaller"
 
 
 def train(config, workdir, data_root, *, on_corrupt="refuse", allow_device_change=False, hosts=None, inject_nonfinite=()):
@@ -106,9 +108,12 @@ class _Run:
     with tqdm(total=config.train.train_steps, initial=int(state.step), unit="update", disable=None, mininterval=1) as self._bar:
       hooks = Hooks(report=self._report, evaluate=self._evaluate, save=self._save, should_stop=signals.should_stop,
                     give_up=self._write_batches)
+      train_step = TrainStep(config, self._model)
       with _naming_batch_tokens(config.data.batch_tokens):
+        state = parallel.replicate(state)
+        self._check_memory(train_step, state, stream)
         state, step, position, is_stopped = run_updates(
-            config, parallel.replicate(state), stream, self._train_step(inject_nonfinite), make_reset(), hooks)
+            config, state, stream, self._injecting(train_step, inject_nonfinite), make_reset(), hooks)
     if is_stopped:
       self._save(step, state, position, None)
     self._checkpoints.wait()
@@ -118,12 +123,20 @@ class _Run:
       raise Interrupted(signals.number, step)
     self._folder.log(f"done: step {step}")
 
-  def _train_step(self, inject_nonfinite):
-    step = make_train_step(self._config, self._model)
+  def _check_memory(self, train_step, state, stream):
+    """Refuses batches that cannot fit, before the first update; the largest shape is the one that tells."""
+    rows, *widths = largest = max(stream.shapes(), key=lambda shape: sum(shape[1:]))
+    batch = tuple(parallel.shard_rows(np.zeros((rows, width), np.int32)) for width in widths)
+    needed, free = train_step.compile_ahead(state, batch, self._config.data.accumulation_steps == 1), parallel.free_memory()
+    if needed is not None and free is not None and needed > free:
+      raise ConfigError(f"--batch_tokens={self._config.data.batch_tokens}", f"a batch of {_shown(largest)} positions needs {needed / 1e9:.1f} GB of a "
+                        f"device, and {free / 1e9:.1f} GB are free", _SMALLER_BATCHES)
+
+  def _injecting(self, train_step, inject_nonfinite):
     if not inject_nonfinite:
-      return step
-    poisoned, numbers = make_train_step(self._config, self._model, is_poisoned=True), itertools.count(1)
-    return lambda state, batches: (poisoned if next(numbers) in inject_nonfinite else step)(state, batches)
+      return train_step
+    poisoned, numbers = TrainStep(self._config, self._model, is_poisoned=True), itertools.count(1)
+    return lambda state, batches: (poisoned if next(numbers) in inject_nonfinite else train_step)(state, batches)
 
   def _start(self, on_corrupt, allow_device_change):
     """(state, stream) of step 0, or of the latest checkpoint."""
@@ -185,6 +198,10 @@ class _Run:
       self._folder.log(f"the batches of the update after step {step} stand in {path}")
 
 
+def _shown(shape):
+  return f"{shape[0]} x ({shape[1]} + {shape[2]})"
+
+
 @contextlib.contextmanager
 def _naming_lost_processes(workdir):
   """Says why a sum over several processes failed: one of them has ended."""
@@ -207,4 +224,4 @@ def _naming_batch_tokens(batch_tokens):
     if "RESOURCE_EXHAUSTED" not in str(error) and not isinstance(error, MemoryError):
       raise
     raise ConfigError(f"--batch_tokens={batch_tokens}", "a device has not enough memory",
-                      "lower it, and raise --accumulation_steps by as much, or make the model smaller") from None
+                      _SMALLER_BATCHES) from None

@@ -63,42 +63,68 @@ def apply_gradients(config, state, gradients, sums):
       skipped_in_a_row=jnp.where(is_finite, 0, state.skipped_in_a_row + 1))
 
 
-def make_train_step(config, model, is_poisoned=False):
+class TrainStep:
   """A function (replicated state, [(source, target), ...] sharded) -> (replicated state, Progress), for one update.
 
   Batches of one update may have different shapes. The state that is passed in is donated: it must not be used again.
   `is_poisoned`: the first device's gradients are NaN, to see that such an update changes nothing on any.
   """
 
-  def finish(state, total):
-    if is_poisoned:
-      gradients, sums = total
-      total = jax.tree.map(lambda g: g * jnp.where(device_index() == 0, jnp.nan, 1.0), gradients), sums
-    state = apply_gradients(config, state, *sum_over_devices(total))
-    return state, Progress(state.step + 0, state.skipped_in_a_row + 0)
+  def __init__(self, config, model, is_poisoned=False):
 
-  def whole_update(state, source_BS, target_BT):
-    return finish(state, gradient_sums(config, model, state.params, state.step, 0, source_BS, target_BT))
+    def finish(state, total):
+      if is_poisoned:
+        gradients, sums = total
+        total = jax.tree.map(lambda g: g * jnp.where(device_index() == 0, jnp.nan, 1.0), gradients), sums
+      state = apply_gradients(config, state, *sum_over_devices(total))
+      return state, Progress(state.step + 0, state.skipped_in_a_row + 0)
 
-  def add_batch(total, state, batch_in_update, source_BS, target_BT):
-    part = gradient_sums(config, model, state.params, state.step, batch_in_update, source_BS, target_BT)
-    return jax.tree.map(jnp.add, total, part)
+    def whole_update(state, source_BS, target_BT):
+      return finish(state, gradient_sums(config, model, state.params, state.step, 0, source_BS, target_BT))
 
-  def start(state):
-    return jax.tree.map(jnp.zeros_like, state.params), Sums.zero()
+    def add_batch(total, state, batch_in_update, source_BS, target_BT):
+      part = gradient_sums(config, model, state.params, state.step, batch_in_update, source_BS, target_BT)
+      return jax.tree.map(jnp.add, total, part)
 
-  whole_update, finish_on_devices = on_devices(whole_update, donate=(0,)), on_devices(finish, donate=(0,))
-  add_batch, start = on_devices(add_batch, donate=(0,)), on_devices(start)
+    def start(state):
+      return jax.tree.map(jnp.zeros_like, state.params), Sums.zero()
 
-  def train_step(state, batches):
+    self._whole_update, self._finish = on_devices(whole_update, donate=(0,)), on_devices(finish, donate=(0,))
+    self._add_batch, self._start = on_devices(add_batch, donate=(0,)), on_devices(start)
+    self._ahead = {}  # shapes of a batch -> program that was compiled ahead
+
+  def __call__(self, state, batches):
     if len(batches) == 1:
-      return whole_update(state, *batches[0])
-    total = start(state)
+      return self._program(self._whole_update, batches[0])(state, *batches[0])
+    total = self._start(state)
     for number, batch in enumerate(batches):
-      total = add_batch(total, state, np.full(batch[0].shape[0], number, np.int32), *batch)
-    return finish_on_devices(state, total)
+      total = self._program(self._add_batch, batch)(total, state, _on_each_device(number, batch), *batch)
+    return self._finish(state, total)
 
-  return train_step
+  def compile_ahead(self, state, batch, is_whole_update):
+    """Compiles what is done with one batch of this shape, so that it can be refused before it runs.
+
+    Returns:
+      bytes of a device's memory that it needs besides state and batch, None where the backend does not say.
+    """
+    if is_whole_update:
+      lowered = self._whole_update.lower(state, *batch)
+    else:
+      lowered = self._add_batch.lower(self._start(state), state, _on_each_device(0, batch), *batch)
+    program = self._ahead[_shapes(batch)] = lowered.compile()
+    memory = program.memory_analysis()
+    return None if memory is None else memory.temp_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
+
+  def _program(self, function, batch):
+    return self._ahead.get(_shapes(batch), function)
+
+
+def _shapes(batch):
+  return batch[0].shape, batch[1].shape
+
+
+def _on_each_device(number, batch):
+  return np.full(batch[0].shape[0], number, np.int32)
 
 
 class Progress(NamedTuple):
