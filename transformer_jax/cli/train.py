@@ -15,6 +15,7 @@ def declare(command):
   command.declare("coordinator", "", "several hosts: address of the first, host:port, or auto where the platform knows (TPU pods, Slurm)")
   command.declare("num_processes", 1, "several hosts: how many processes")
   command.declare("process_id", 0, "several hosts: this process's number")
+  command.declare("profile_steps", "", "write a trace of these updates of this start, such as 10:20, and say where their time went")
   command.declare("inject_nonfinite", "", "for tests: updates of this start, counted from 1, whose gradients are made NaN", is_hidden=True)
 
 
@@ -26,9 +27,10 @@ def run(command):
   poisoned = split_list(command["inject_nonfinite"])
   if not all(item.isdecimal() for item in poisoned):
     raise ConfigError(f"--inject_nonfinite={command['inject_nonfinite']}", "is not a list of positive whole numbers")
+  profile_steps = _steps(command["profile_steps"])
   from transformer_jax.runs.train import train  # pylint: disable=import-outside-toplevel
   train(config, workdir, command["data_root"], on_corrupt=command["on_corrupt"], allow_device_change=command["allow_device_change"], hosts=hosts,
-        inject_nonfinite=frozenset(map(int, poisoned)))
+        inject_nonfinite=frozenset(map(int, poisoned)), profile_steps=profile_steps)
 
 
 def _hosts(command):
@@ -44,3 +46,11 @@ def _hosts(command):
   if number >= count:
     raise ConfigError(f"--process_id={number}", f"is not below --num_processes={count}", "processes count from 0")
   return coordinator, count, number
+
+
+def _steps(text):
+  """(first, last) of "10:20", None where nothing is given."""
+  first, _, last = text.partition(":")
+  if text and not (first.isdecimal() and last.isdecimal() and 1 <= int(first) <= int(last)):
+    raise ConfigError(f"--profile_steps={text}", "is no range of updates", "such as 10:20; they count from this start's first update")
+  return (int(first), int(last)) if text else None

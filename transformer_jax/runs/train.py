@@ -17,6 +17,7 @@ from transformer_jax.runs.build import build_model, resolve_kernel
 from transformer_jax.runs.lock import WorkdirLock
 from transformer_jax.runs.overview import overview
 from transformer_jax.runs.prepare import prepare
+from transformer_jax.runs.profile import ProfiledSteps
 from transformer_jax.runs.roll_call import RollCall
 from transformer_jax.runs.signals import StopSignals
 from transformer_jax.runs.tensorboard import TensorBoard
@@ -35,7 +36,7 @@ CHANGEABLE = {"train_steps", "log_every", "evaluate_every", "bleu_sentences", "e
 _SMALLER_BATCHES = "lower it, and raise --accumulation_steps by as much, or lower --max_length, or make the model smaller"
 
 
-def train(config, workdir, data_root, *, on_corrupt="refuse", allow_device_change=False, hosts=None, inject_nonfinite=()):
+def train(config, workdir, data_root, *, on_corrupt="refuse", allow_device_change=False, hosts=None, inject_nonfinite=(), profile_steps=None):
   """Trains until `train_steps`, resuming from the workdir's latest checkpoint if there is one.
 
   Args:
@@ -45,6 +46,7 @@ def train(config, workdir, data_root, *, on_corrupt="refuse", allow_device_chang
     on_corrupt: what to do with a damaged checkpoint: "refuse", or go back to the "previous".
     allow_device_change: resume on another number of devices (dropout then differs from an uninterrupted run).
     hosts: of several processes: (coordinator's address, their number, this one's), as `parallel.start_up` takes them.
+    profile_steps: (first, last) of the updates of this start, counted from 1, that a trace is written of.
     inject_nonfinite: for tests: updates of this start, counted from 1, skipped ones included, whose gradients are made NaN.
 
   Raises:
@@ -63,7 +65,7 @@ def train(config, workdir, data_root, *, on_corrupt="refuse", allow_device_chang
     checkpoints = Checkpoints(folder.checkpoints, config.train.keep_checkpoints, config.train.keep_best, primary=parallel.is_primary())
     try:
       run = _Run(config, folder, prepared, model, checkpoints)
-      run.train(signals, on_corrupt, allow_device_change, inject_nonfinite)
+      run.train(signals, on_corrupt, allow_device_change, inject_nonfinite, profile_steps)
     finally:
       checkpoints.close()
 
@@ -96,7 +98,7 @@ class _Run:
     self._learning_rate = noam_schedule(config.model.d_model, config.train.warmup_steps, config.train.learning_rate_scale)
     self._last_score = None
 
-  def train(self, signals, on_corrupt, allow_device_change, inject_nonfinite):
+  def train(self, signals, on_corrupt, allow_device_change, inject_nonfinite, profile_steps):
     """Initialises or restores, trains, and saves on an early stop."""
     config = self._config
     with _naming_batch_tokens(config.data.batch_tokens):
@@ -113,7 +115,7 @@ class _Run:
         state = parallel.replicate(state)
         self._check_memory(train_step, state, stream)
         state, step, position, is_stopped = run_updates(
-            config, state, stream, self._injecting(train_step, inject_nonfinite), make_reset(), hooks)
+            config, state, stream, self._observed(train_step, inject_nonfinite, profile_steps), make_reset(), hooks)
     if is_stopped:
       self._save(step, state, position, None)
     self._checkpoints.wait()
@@ -132,7 +134,10 @@ class _Run:
       raise ConfigError(f"--batch_tokens={self._config.data.batch_tokens}", f"a batch of {_shown(largest)} positions needs {needed / 1e9:.1f} GB of a "
                         f"device, and {free / 1e9:.1f} GB are free", _SMALLER_BATCHES)
 
-  def _injecting(self, train_step, inject_nonfinite):
+  def _observed(self, train_step, inject_nonfinite, profile_steps):
+    """The step as this start takes it."""
+    if profile_steps:
+      return ProfiledSteps(train_step, *profile_steps, self._folder.path / "profile", self._folder.log)
     if not inject_nonfinite:
       return train_step
     poisoned, numbers = TrainStep(self._config, self._model, is_poisoned=True), itertools.count(1)

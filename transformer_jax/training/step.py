@@ -29,7 +29,8 @@ def loss_sums(model, params, source_BS, target_BT, smoothing, dropout_rng=None):
   """(sum of the loss over target tokens, Sums); without an rng, without dropout."""
   rngs = None if dropout_rng is None else {"dropout": dropout_rng}
   logits_BTC = model.apply({"params": params}, source_BS, target_BT, deterministic=dropout_rng is None, rngs=rngs)
-  loss_BT, nll_BT = smoothed_cross_entropy(logits_BTC, target_BT, smoothing)
+  with jax.named_scope("loss"):
+    loss_BT, nll_BT = smoothed_cross_entropy(logits_BTC, target_BT, smoothing)
   is_token_BT = target_BT != PAD_ID
   loss = jnp.sum(jnp.where(is_token_BT, loss_BT, 0.0))
   return loss, Sums(loss=loss, nll=jnp.sum(jnp.where(is_token_BT, nll_BT, 0.0)),
@@ -54,7 +55,8 @@ def apply_gradients(config, state, gradients, sums):
   gradients = jax.tree.map(lambda g: g / tokens, gradients)
   grad_norm = optax.tree.norm(gradients)
   is_finite = jnp.isfinite(grad_norm) & jnp.isfinite(sums.loss)
-  updates, opt_state = optimizer(config).update(gradients, state.opt_state, state.params)
+  with jax.named_scope("optimizer"):
+    updates, opt_state = optimizer(config).update(gradients, state.opt_state, state.params)
   keep = lambda new, old: jax.tree.map(lambda n, o: jnp.where(is_finite, n, o), new, old)
   return state.replace(
       step=state.step + is_finite, params=keep(optax.apply_updates(state.params, updates), state.params),
@@ -95,10 +97,10 @@ class TrainStep:
 
   def __call__(self, state, batches):
     if len(batches) == 1:
-      return self._program(self._whole_update, batches[0])(state, *batches[0])
+      return (self.program(batches[0]) or self._whole_update)(state, *batches[0])
     total = self._start(state)
     for number, batch in enumerate(batches):
-      total = self._program(self._add_batch, batch)(total, state, _on_each_device(number, batch), *batch)
+      total = (self.program(batch) or self._add_batch)(total, state, _on_each_device(number, batch), *batch)
     return self._finish(state, total)
 
   def compile_ahead(self, state, batch, is_whole_update):
@@ -115,8 +117,13 @@ class TrainStep:
     memory = program.memory_analysis()
     return None if memory is None else memory.temp_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
 
-  def _program(self, function, batch):
-    return self._ahead.get(_shapes(batch), function)
+  def program(self, batch):
+    """What was compiled ahead for such a batch, or None."""
+    return self._ahead.get(_shapes(batch))
+
+  def programs(self):
+    """All that was compiled ahead."""
+    return list(self._ahead.values())
 
 
 def _shapes(batch):
