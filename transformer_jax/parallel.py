@@ -18,6 +18,7 @@ from transformer_jax.config import cache_folder
 from transformer_jax.errors import ConfigError
 
 _AXIS = "devices"
+_PATIENCE_AT_START = 100  # seconds for all processes of a run to be there
 _HEARTBEAT_TIMEOUT = 60  # seconds, before jax ends a process that waits for one that is gone; `runs.roll_call` is mostly sooner
 
 # glibc's names for what `mallopt` sets.
@@ -51,7 +52,7 @@ def _join(coordinator, num_processes, process_id):
   """
   where = {} if coordinator == "auto" else dict(coordinator_address=coordinator, num_processes=num_processes, process_id=process_id)
   try:
-    jax.distributed.initialize(**where, heartbeat_timeout_seconds=_HEARTBEAT_TIMEOUT)
+    jax.distributed.initialize(**where, initialization_timeout=_PATIENCE_AT_START, heartbeat_timeout_seconds=_HEARTBEAT_TIMEOUT)
     interrupt.has_others = jax.process_count() > 1
   except (ValueError, RuntimeError) as error:
     raise ConfigError(f"--coordinator={coordinator}", f"the hosts of the run were not found: {error}",
