@@ -9,7 +9,7 @@ import optax
 
 from transformer_jax.attention import lengths_of
 from transformer_jax.config import PAD_ID
-from transformer_jax.parallel import device_index, on_devices, sum_over_devices
+from transformer_jax.parallel import device_index, num_processes, on_devices, sum_over_devices
 from transformer_jax.training.label_smoothing import smoothed_cross_entropy
 from transformer_jax.training.state import Sums, optimizer
 
@@ -97,10 +97,10 @@ class TrainStep:
 
   def __call__(self, state, batches):
     if len(batches) == 1:
-      return (self.program(batches[0]) or self._whole_update)(state, *batches[0])
+      return self._best(self._whole_update, batches[0])(state, *batches[0])
     total = self._start(state)
     for number, batch in enumerate(batches):
-      total = (self.program(batch) or self._add_batch)(total, state, _on_each_device(number, batch), *batch)
+      total = self._best(self._add_batch, batch)(total, state, _on_each_device(number, batch), *batch)
     return self._finish(state, total)
 
   def compile_ahead(self, state, batch, is_whole_update):
@@ -116,6 +116,10 @@ class TrainStep:
     program = self._ahead[_shapes(batch)] = lowered.compile()
     memory = program.memory_analysis()
     return None if memory is None else memory.temp_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
+
+  def _best(self, function, batch):
+    """What was compiled ahead, but on several hosts: there it wants arrays of all of them, not this one's part."""
+    return (self.program(batch) if num_processes() == 1 else None) or function
 
   def program(self, batch):
     """What was compiled ahead for such a batch, or None."""
