@@ -36,7 +36,7 @@ test: $(VENV)/installed
 test-slow: $(VENV)/installed
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m slow
 
-# Everything that may interrupt a run, 350 times, from a seed: half an hour.
+# Everything that may interrupt a run, 350 times, from a seed: about an hour.
 SEED ?= 1
 faults: $(VENV)/installed
 	$(BIN)/python tests/faults/campaign.py --seed=$(SEED) --kills=200 --stops=100

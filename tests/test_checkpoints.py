@@ -343,7 +343,7 @@ def test_a_step_deleted_while_it_is_read_is_said_so(folder, opened, monkeypatch)
 _KILLED = """
   import os, random, signal, sys, time
   import numpy as np
-  from transformer_jax import checkpoints as module
+  from transformer_jax import checkpoints as module, integrity
 
   def state(step):
     return {"params": {"w": np.full((100, 100), step, np.float32)}, "step": np.int32(step)}
@@ -364,7 +364,7 @@ _KILLED = """
       for name in ("mkdir", "write_text", "rename"):
         setattr(module.pathlib.Path, name, counted(getattr(module.pathlib.Path, name)))
       module.shutil.rmtree = counted(module.shutil.rmtree)
-      module._flush_one = counted(module._flush_one)
+      integrity.flush_one = counted(integrity.flush_one)
     for step in range(start, 1000):
       checkpoints.save(step, state(step), {"step": step})
       checkpoints.wait()
@@ -384,7 +384,7 @@ _KILLED = """
     os.write(1, b"latest %d\\n" % (latest or 0))
     for name in os.listdir(sys.argv[1]):
       if name.isdecimal():
-        module._verify(module.pathlib.Path(sys.argv[1], name))
+        integrity.verify(module.pathlib.Path(sys.argv[1], name))
 """
 
 

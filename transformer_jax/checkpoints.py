@@ -12,7 +12,6 @@ with the list before it is read.
 """
 
 import concurrent.futures
-import hashlib
 import json
 import math
 import os
@@ -23,9 +22,9 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from transformer_jax import integrity
 from transformer_jax.errors import CheckpointError, WorkdirError
 
-_LIST = "SHA256SUMS"
 _WRITING, _DELETING = "writing-", "deleting-"
 
 
@@ -147,7 +146,7 @@ class Checkpoints:
     for number, candidate in enumerate(candidates):
       try:
         arrays, meta, _ = self.read(candidate)
-      except _Damaged as error:
+      except integrity.Damaged as error:
         self.passed_over.append(error)
         if on_corrupt == "previous":
           continue
@@ -184,14 +183,14 @@ class Checkpoints:
     step = self._existing(step)
     path = self._folder / str(step)
     try:
-      _verify(path)
+      integrity.verify(path)
       info = json.loads((path / "meta.json").read_bytes())
       if info["step"] != step:
-        raise _Damaged(path / "meta.json", f"belongs to step {info['step']}, not {step}")
+        raise integrity.Damaged(path / "meta.json", f"belongs to step {info['step']}, not {step}")
       return _read_arrays(path / "state", part), info["meta"], step
     except Exception:
       if not path.is_dir():  # a run that is training deletes its older steps
-        raise _Damaged(path, "was deleted while it was read") from None
+        raise integrity.Damaged(path, "was deleted while it was read") from None
       raise
 
   def _existing(self, step):
@@ -223,10 +222,10 @@ class Checkpoints:
       with _orbax() as writer:
         writer.save(path / "state", args=ocp.args.PyTreeSave(state))
       (path / "meta.json").write_text(info, encoding="utf-8")
-      (path / _LIST).write_text(_as_list(_sums(path)), encoding="utf-8")
-      _flush(path)
+      integrity.write_list(path)
+      integrity.flush(path)
       path.rename(self._folder / str(step))
-      _flush_one(self._folder)
+      integrity.flush_one(self._folder)
       self._delete_old(step)
     except (OSError, ValueError) as error:
       shutil.rmtree(path, ignore_errors=True)
@@ -266,13 +265,6 @@ def average_params(checkpoints, like_params, steps):
   for step in steps:
     total = jax.tree.map(np.add, total, checkpoints.restore_params(like_params, step))
   return jax.tree.map(lambda leaf, like: np.asarray(leaf / len(steps)).astype(like.dtype), total, like_params)
-
-
-class _Damaged(CheckpointError):
-  """Files that are not as they were written, unlike files that hold another model."""
-
-  def __init__(self, where, problem):
-    super().__init__(where, problem, "restore the file, or use the checkpoint of another step")
 
 
 def _orbax():
@@ -330,56 +322,6 @@ def _remedy(is_oldest):
 
 def _best_first(scores):
   return sorted(scores, key=lambda step: (-scores[step], step))
-
-
-def _sums(path):
-  """File name -> SHA-256, of all files under a step's folder but the list."""
-  names = sorted(p.relative_to(path).as_posix() for p in path.rglob("*") if not p.is_dir())
-  sums = {}
-  for name in names:
-    if name != _LIST:
-      with open(path / name, "rb") as file:
-        sums[name] = hashlib.file_digest(file, "sha256").hexdigest()
-  return sums
-
-
-def _as_list(sums):
-  return "".join(f"{digest}  {name}\n" for name, digest in sums.items())
-
-
-def _verify(path):
-  """Compares a step's files with its list, byte for byte; raises _Damaged, naming a file."""
-  try:
-    sums, listed = _sums(path), (path / _LIST).read_bytes().decode(errors="replace")
-  except FileNotFoundError as error:
-    raise _Damaged(error.filename, "is missing") from None
-  except OSError as error:
-    raise _Damaged(error.filename, f"cannot be read: {error.strerror}") from None
-  if listed == _as_list(sums):
-    return
-  lines = dict(line.split("  ", 1)[::-1] for line in listed.splitlines() if "  " in line)
-  for name in [*lines, *sums]:
-    if name not in sums:
-      raise _Damaged(path / name, f"is missing, and {_LIST} lists it")
-    if name not in lines:
-      raise _Damaged(path / name, f"is not in {_LIST}, which lists all files of the step")
-    if lines[name] != sums[name]:
-      raise _Damaged(path / name, f"has changed since it was written: its SHA-256 is not the one in {_LIST}")
-  raise _Damaged(path / _LIST, "has changed since it was written")
-
-
-def _flush(path):
-  """Has the disk take in all files and folders under `path`."""
-  for child in [*path.rglob("*"), path]:
-    _flush_one(child)
-
-
-def _flush_one(path):
-  descriptor = os.open(path, os.O_RDONLY)
-  try:
-    os.fsync(descriptor)
-  finally:
-    os.close(descriptor)
 
 
 def _not_written(path, error):

@@ -33,7 +33,7 @@ SETTINGS = dict(numbers_limit=100_000, num_buckets=6, dropout_rate=0.1, d_model=
                 checkpoint_every=10, keep_checkpoints=2)
 STEPS_PER_INTERRUPTION = 12
 PATIENCE = 180  # seconds that a process may take for anything
-KILLS = ("start", "step", "write", "write", "cleanup")  # "write" is half of what may be: that is where most can go wrong
+KILLS = ("start", "step", "write", "write", "cleanup")  # "write" twice: that is where most can go wrong
 
 
 @dataclasses.dataclass
@@ -80,7 +80,7 @@ class Run:
     return any(process.poll() is not None for process in self._processes)
 
   def send(self, number, which):
-    """Sends a signal to one process, and kills the others too if it is KILL only when they do not end by themselves."""
+    """Sends a signal to one process; the others learn of it by themselves."""
     self._processes[which].send_signal(number)
 
   def codes(self):

@@ -42,8 +42,6 @@ def test_a_thousand_damaged_checkpoints(run_copy):
   reader = Checkpoints(folder, read_only=True)
   steps = reader.steps()
   whole = {step: reader.read(step)[0] for step in steps}
-  like = {step: json.loads((folder / str(step) / "meta.json").read_text())["step"] for step in steps}
-  assert list(like.values()) == steps
   for number, step in enumerate(steps[1:], 1):
     others = files_of(folder / str(steps[number - 1]))
     for round_ in range(1 + 1000 // (DAMAGES * len(files_of(folder / str(step))) * (len(steps) - 1))):

@@ -127,11 +127,11 @@ class _Run:
 
   def _check_memory(self, train_step, state, stream):
     """Refuses batches that cannot fit, before the first update; the largest shape is the one that tells."""
-    rows, *widths = largest = max(stream.shapes(), key=lambda shape: sum(shape[1:]))
+    rows, *widths = max(stream.shapes(), key=lambda shape: sum(shape[1:]))
     batch = tuple(parallel.shard_rows(np.zeros((rows, width), np.int32)) for width in widths)
     needed, free = train_step.compile_ahead(state, batch, self._config.data.accumulation_steps == 1), parallel.free_memory()
     if needed is not None and free is not None and needed > free:
-      raise ConfigError(f"--batch_tokens={self._config.data.batch_tokens}", f"a batch of {_shown(largest)} positions needs {needed / 1e9:.1f} GB of a "
+      raise ConfigError(f"--batch_tokens={self._config.data.batch_tokens}", f"a batch of {rows} x ({widths[0]} + {widths[1]}) positions needs {needed / 1e9:.1f} GB of a "
                         f"device, and {free / 1e9:.1f} GB are free", _SMALLER_BATCHES)
 
   def _observed(self, train_step, inject_nonfinite, profile_steps):
@@ -201,10 +201,6 @@ class _Run:
       path = self._folder.path / f"nonfinite_after_step_{step}.json"
       atomic_write(path, json.dumps([dict(source=b.source_BS.tolist(), target=b.target_BT.tolist()) for b in batches]))
       self._folder.log(f"the batches of the update after step {step} stand in {path}")
-
-
-def _shown(shape):
-  return f"{shape[0]} x ({shape[1]} + {shape[2]})"
 
 
 @contextlib.contextmanager
