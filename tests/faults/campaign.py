@@ -127,6 +127,8 @@ def last_logged(workdir):
 def interrupt(run, how, rng):
   """One interruption of a started run. Returns (the process that got it, exit codes)."""
   before, which = last_logged(run.workdir), rng.randrange(len(run._processes))
+  if how in ("write", "cleanup"):
+    which = 0  # the one that writes checkpoints
   if how == "start":
     time.sleep(rng.uniform(0.05, 2.5))
   elif how in ("write", "cleanup"):
