@@ -1,80 +1,110 @@
-"""This project's side of a side-by-side benchmark: one round of the work for each line "go" on stdin.
+"""This project's side of a side-by-side benchmark; see `work.py`.
 
-The harness gives the work (module `work` on PYTHONPATH: sizes, batches, sources) and times it in turn with other systems.
-    python benchmarks/worker.py --work T1|T2|D0|D1|D1b1 [--variant reference|xla] [--rounds 5]
-Weights are random; dropout is where the paper has it; float32.
+    python benchmarks/worker.py --work=T1 [--variant=KERNEL] [--rounds=5]          training and search: the attention kernel, else auto
+    python benchmarks/worker.py --work=A1 --variant=KERNEL@HEADS [--rounds=5]      attention alone (A) or a sub-layer (S), forward + backward
+Weights are random; dropout is where the paper has it.
 """
 
-import work  # isort: skip  (sets thread counts before jax is imported)
+import work
 
-ARGS = work.args()
+OPTIONS = work.arguments()
 
-import jax
-import numpy as np
+import functools  # noqa: E402
 
-from transformer_jax import parallel
-from transformer_jax.config import Config
+import jax  # noqa: E402
+import jax.numpy as jnp  # noqa: E402
+import numpy as np  # noqa: E402
 
-SIZES = work.CFG[ARGS.work]
+from transformer_jax import parallel  # noqa: E402
+from transformer_jax.attention import KERNELS, Mask  # noqa: E402
+from transformer_jax.config import Config  # noqa: E402
+from transformer_jax.model.multi_head_attention import MultiHeadAttention  # noqa: E402
+from transformer_jax.model.transformer import Transformer  # noqa: E402
+from transformer_jax.runs.build import make_search, resolve_kernel  # noqa: E402
+from transformer_jax.training.state import initial_state  # noqa: E402
+from transformer_jax.training.step import TrainStep  # noqa: E402
+
+SIZE = work.SIZES[OPTIONS.work]
 
 
 def config():
-  """The work's model; T1 and T2 train it, D0, D1 and D1b1 search with it."""
-  width = SIZES["d"] // SIZES["h"]
-  return Config().replace(num_layers=SIZES["enc"], d_model=SIZES["d"], d_ff=SIZES["ff"], num_heads=SIZES["h"], d_k=width, d_v=width,
-                          attention_kernel=ARGS.variant or "xla")
+  """The model that T and G works train or search with."""
+  width = SIZE["d"] // SIZE["h"]
+  return resolve_kernel(Config().replace(num_layers=SIZE["layers"], d_model=SIZE["d"], d_ff=SIZE["ff"], num_heads=SIZE["h"], d_k=width, d_v=width,
+                                         dtype=SIZE.get("dtype", "float32"), attention_kernel=OPTIONS.variant or "auto"))
 
 
-def training_round(cfg, model):
-  """One update for each of the work's batches; returns the number of target tokens."""
-  from transformer_jax.training.state import initial_state
-  from transformer_jax.training.step import TrainStep
-
-  train_step = TrainStep(cfg, model)
-  batches = [(parallel.shard_rows(source), parallel.shard_rows(target)) for source, target in work.train_batches(ARGS.work)]
-  tokens = work.ntok(work.train_batches(ARGS.work))
+def training():
+  """(one update for each batch -> number of target tokens, the round's FLOP)."""
+  cfg = config()
+  model = Transformer(cfg.model, SIZE["vocab"], SIZE["vocab"])
+  train_step, batches = TrainStep(cfg, model), work.training_batches(OPTIONS.work)
+  on_devices = [tuple(map(parallel.shard_rows, batch)) for batch in batches]
   state = parallel.replicate(jax.jit(lambda: initial_state(cfg, model))())
 
-  def run():
+  def run_round():
     nonlocal state
-    for batch in batches:
+    for batch in on_devices:
       state, progress = train_step(state, [batch])
     jax.block_until_ready(progress)
-    return tokens
+    return work.target_tokens(batches)
 
-  return run
+  return run_round, work.training_flops(OPTIONS.work, batches)
 
 
-def search_round(cfg, model):
-  """Beam search over the work's sources with the output length forced; returns the number of output tokens."""
-  from transformer_jax.runs.build import make_search
-
-  sources = work.decode_sources(ARGS.work)
-  repeats = SIZES.get("reps", 1)
-  source_BS = work.pad(sources)
-  limits_B = np.full(len(sources), SIZES["out"], np.int32)
-  search = make_search(model, cfg.replace(beam_size=SIZES["beam"]).decode, SIZES["out"])
+def search():
+  """(beam search over the sources with the output's length forced -> number of output tokens, None)."""
+  cfg, length = config().replace(beam_size=SIZE["beam"]), SIZE["out"]
+  model = Transformer(cfg.model, SIZE["vocab"], SIZE["vocab"])
+  source_BS = work.pad(work.search_sources(OPTIONS.work))
+  limits_B = np.full(len(source_BS), length, np.int32)
   params = jax.jit(lambda: model.init(jax.random.key(0), source_BS[:1], source_BS[:1])["params"])()
-  search = jax.jit(search)
+  find = jax.jit(make_search(model, cfg.decode, length))
 
-  def run():
-    for _ in range(repeats):
-      result = jax.block_until_ready(search(params, source_BS, limits_B, limits_B))
-      assert (np.asarray(result.lengths_BM[:, 0]) == SIZES["out"]).all(), result.lengths_BM[:, 0]
-    return repeats * len(sources) * SIZES["out"]
+  def run_round():
+    for _ in range(SIZE["repeats"]):
+      lengths = np.asarray(find(params, source_BS, limits_B, limits_B).lengths_BM[:, 0])
+      assert (lengths == length).all(), lengths
+    return SIZE["repeats"] * len(source_BS) * length
 
-  return run
+  return run_round, None
+
+
+def attention(is_sublayer):
+  """(attention, or a sub-layer with its projections, forward + backward -> number of positions, FLOP of the matrix products)."""
+  kernel, _, heads = (OPTIONS.variant or "blocked@8").partition("@")
+  batch, length, width, heads = SIZE["batch"], SIZE["length"], SIZE["width"], int(heads or 8)
+  d_k = width // heads
+  draw = lambda seed, *shape: jnp.asarray(np.random.default_rng(seed).standard_normal(shape), jnp.float32)
+  if is_sublayer:
+    sizes = dict(d_model=width, num_heads=heads, d_k=d_k, d_v=d_k, attention_kernel=kernel)
+    module = MultiHeadAttention(Config().replace(**sizes).model, jnp.dtype("float32"))
+    inputs = draw(0, batch, length, width)
+    arrays, slope = (jax.jit(module.init)(jax.random.key(0), inputs, inputs, Mask()), inputs), draw(1, batch, length, width)
+    function = lambda params, x: module.apply(params, x, x, Mask())[0]
+  else:
+    arrays, slope = [draw(seed, batch, length, heads, d_k) for seed in range(3)], draw(3, batch, length, heads, d_k)
+    function = functools.partial(KERNELS[kernel].attend, mask=Mask())
+
+  @jax.jit
+  def both(arrays, slope):
+    values, pull = jax.vjp(function, *arrays)
+    return values, pull(slope)
+
+  def run_round():
+    jax.block_until_ready(both(arrays, slope))
+    return batch * length
+
+  return run_round, 12.0 * batch * length**2 * width + (24.0 * batch * length * width**2 if is_sublayer else 0.0)
 
 
 def main():
   """Builds the work and serves it."""
-  from transformer_jax.model.transformer import Transformer
-
   parallel.start_up()
-  cfg = config()
-  model = Transformer(cfg.model, SIZES["vocab"], SIZES["vocab"])
-  run = (training_round if ARGS.work.startswith("T") else search_round)(cfg, model)
-  work.serve(ARGS, "transformer_jax", jax.__version__, run)
+  kinds = {"A": functools.partial(attention, False), "S": functools.partial(attention, True)}
+  kind = kinds.get(OPTIONS.work[0], training if "budget" in SIZE else search)
+  run_round, flop = kind()
+  work.serve(OPTIONS, "transformer_jax", jax.__version__, run_round, flop=flop)
 
 
 main()

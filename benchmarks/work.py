@@ -1,0 +1,159 @@
+"""The work that is timed, and how a worker is driven. numpy alone: the environment of any system can import it.
+
+A worker builds its system for `SIZES[work]`, gives `serve` a function that does one round of the work, and from then on does one
+for each line "go" on stdin: a harness takes rounds of several workers in turn, so that a noisy machine disturbs all alike.
+"""
+
+import argparse
+import json
+import os
+import resource
+import sys
+import time
+
+import numpy as np
+
+_STARTED = time.perf_counter()  # the worker has only begun to import
+
+PAD, BOS, EOS, FIRST_WORD = 0, 1, 2, 4  # ids; a worker whose system starts from PAD needs no BOS
+
+_SMALL = dict(d=256, layers=3, ff=1024, h=4, vocab=8_000)
+_BASE = dict(d=512, layers=6, ff=2048, h=8, vocab=37_000)
+_BIG = dict(d=1024, layers=6, ff=4096, h=16, vocab=37_000)
+_TINY = dict(d=32, layers=1, ff=64, h=2, vocab=100)
+
+# `budget`: padded positions of a batch's side; `batches`: of a round; `mean`: length in tokens. T: training, D: beam search, A: attention alone,
+# S: a whole sub-layer with its projections. tiny works are there to try a script.
+SIZES = {
+    "T1": dict(_SMALL, mean=15, budget=2048, batches=4),
+    "T2": dict(_BASE, mean=28, budget=2048, batches=1),
+    "D1": dict(_BASE, mean=28, batch=32, out=28, beam=4, repeats=1),
+    "D1b1": dict(_BASE, mean=28, batch=1, out=28, beam=4, repeats=4),
+    "A1S": dict(batch=64, length=32, width=512),
+    "A1": dict(batch=32, length=128, width=512),
+    "A1L": dict(batch=32, length=1024, width=512),
+    "S1S": dict(batch=64, length=32, width=512),
+    "S1": dict(batch=32, length=128, width=512),
+    "G-base": dict(_BASE, mean=28, budget=25_000, batches=4, dtype="bfloat16"),
+    "G-big": dict(_BIG, mean=28, budget=25_000, batches=4, dtype="bfloat16"),
+    "G-decode": dict(_BASE, mean=28, batch=1024, out=28, beam=4, repeats=1, dtype="bfloat16"),
+    "T-tiny": dict(_TINY, mean=9, budget=256, batches=2),
+    "D-tiny": dict(_TINY, mean=9, batch=4, out=6, beam=4, repeats=1),
+    "A-tiny": dict(batch=2, length=16, width=32),
+    "S-tiny": dict(batch=2, length=16, width=32),
+}
+
+
+def _pairs(size, count, seed):
+  """Sentence pairs as ids that end in EOS: log-normal lengths whose deviation is 0.45 of the mean and which correlate to 0.9, Zipf's words."""
+  rng = np.random.default_rng(seed)
+  sigma = np.sqrt(np.log(1 + 0.45**2))
+  z = rng.standard_normal((count, 2))
+  z[:, 1] = 0.9 * z[:, 0] + np.sqrt(1 - 0.81) * z[:, 1]
+  lengths = np.clip(np.rint(np.exp(np.log(size["mean"]) - sigma**2 / 2 + sigma * z)), 3, 100).astype(int)
+
+  def words(number):
+    ranks = np.exp(rng.random(number) * np.log(size["vocab"] - FIRST_WORD)).astype(int)
+    return np.append(np.clip(ranks, 1, size["vocab"] - FIRST_WORD) - 1 + FIRST_WORD, EOS)
+
+  return [(words(source - 1), words(target - 1)) for source, target in lengths]
+
+
+def pad(rows):
+  """int32 [rows, longest], filled up with PAD."""
+  array = np.full((len(rows), max(map(len, rows))), PAD, np.int32)
+  for row, ids in zip(array, rows, strict=True):
+    row[:len(ids)] = ids
+  return array
+
+
+def training_batches(work, seed=0):
+  """[(source, target)] of a round: pairs of like length, spread evenly over the lengths of forty batches."""
+  size = SIZES[work]
+  pairs = _pairs(size, 40 * size["budget"] // size["mean"], seed)
+  pairs.sort(key=lambda pair: (max(map(len, pair)), len(pair[1])))
+  batches, batch, longest = [], [], 0
+  for pair in pairs:
+    if batch and max(longest, *map(len, pair)) * (len(batch) + 1) > size["budget"]:
+      batches.append(batch)
+      batch, longest = [], 0
+    batch.append(pair)
+    longest = max(longest, *map(len, pair))
+  chosen = np.linspace(0, len(batches) - 1, size["batches"] + 2).round().astype(int)[1:-1]
+  return [tuple(pad(side) for side in zip(*batches[index], strict=True)) for index in chosen]
+
+
+def target_tokens(batches):
+  """Real target tokens, EOS among them."""
+  return int(sum((target != PAD).sum() for _, target in batches))
+
+
+def search_sources(work, seed=1):
+  """The sources to search with, as ids; a single one has the mean length."""
+  size = SIZES[work]
+  if size["batch"] > 1:
+    return [source for source, _ in _pairs(size, size["batch"], seed)]
+  return [next(source for source, _ in _pairs(size, 1000, seed) if len(source) == size["mean"])]
+
+
+def training_flops(work, batches):
+  """Operations that a round's real tokens need, forward and backward: 6 for each parameter that a token meets, logits, attention."""
+  size = SIZES[work]
+  d, ff, layers = size["d"], size["ff"], size["layers"]
+  of_source, of_target = layers * (4 * d * d + 2 * d * ff + 2 * d * d), layers * (6 * d * d + 2 * d * ff) + d * size["vocab"]
+  flops = 0
+  for batch in batches:
+    source, target = ((side != PAD).sum(1, dtype=np.int64) for side in batch)
+    flops += 6 * (of_source * source.sum() + of_target * target.sum())
+    flops += 12 * d * layers * ((source**2).sum() + (target**2).sum() + (source * target).sum())
+  return float(flops)
+
+
+def arguments():
+  """A worker's command line. It sets thread counts, so it must be read before the system is imported."""
+  parser = argparse.ArgumentParser()
+  parser.add_argument("--work", default="T1", choices=SIZES)
+  parser.add_argument("--variant", default="")
+  parser.add_argument("--rounds", type=int, default=5, help="alone: rounds that are timed")
+  parser.add_argument("--warmup", type=int, default=2, help="rounds before")
+  parser.add_argument("--threads", type=int, default=os.cpu_count())
+  parser.add_argument("--serve", action="store_true", help="a round for each line on stdin")
+  options = parser.parse_args()
+  for name in ("OMP", "OPENBLAS", "MKL"):
+    os.environ.setdefault(f"{name}_NUM_THREADS", str(options.threads))
+  return options
+
+
+def serve(options, system, version, run_round, **facts):
+  """Warms up, then serves or, alone, times rounds and prints one JSON line.
+
+  `run_round()` does a round to its end and returns how many tokens it was. What is served of a round: tokens, s (seconds), cpu_s (of all
+  threads), rss_mb (peak memory until now).
+  """
+  start = time.perf_counter()
+  run_round()
+  facts = dict(system=system, work=options.work, variant=options.variant, version=version, first_round_s=time.perf_counter() - start,
+               start_to_first_round_s=time.perf_counter() - _STARTED, **facts)
+  for _ in range(options.warmup - 1):
+    run_round()
+  if not options.serve:
+    rounds = [_timed(run_round) for _ in range(options.rounds)]
+    print(json.dumps(dict(facts, **summary(rounds))))
+    return
+  print("READY " + json.dumps(facts), flush=True)
+  for _ in sys.stdin:
+    print(json.dumps(_timed(run_round)), flush=True)
+
+
+def summary(rounds):
+  """What rounds that were served come to: medians, and the fastest and the slowest."""
+  speeds = [r["tokens"] / r["s"] for r in rounds]
+  return dict(rounds=len(rounds), tokens_per_second=np.median(speeds), slowest=min(speeds), fastest=max(speeds), s=np.median([r["s"] for r in rounds]),
+              cpu_s=np.median([r["cpu_s"] for r in rounds]), rss_mb=rounds[-1]["rss_mb"])
+
+
+def _timed(run_round):
+  cpu, start = time.process_time(), time.perf_counter()
+  tokens = run_round()
+  return dict(tokens=tokens, s=time.perf_counter() - start, cpu_s=time.process_time() - cpu,
+              rss_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
