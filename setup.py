@@ -16,7 +16,7 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=find_packages(include=["transformer_jax", "transformer_jax.*"]),
-    package_data={"transformer_jax.analysis": ["explorer/*"]},
+    package_data={"transformer_jax.analysis": ["explorer/*"], "transformer_jax.attention": ["fastest.json"]},
     python_requires=">=3.11",
     install_requires=[
         "absl-py>=2.3",

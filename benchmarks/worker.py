@@ -20,7 +20,7 @@ from transformer_jax.attention import KERNELS, Mask  # noqa: E402
 from transformer_jax.config import Config  # noqa: E402
 from transformer_jax.model.multi_head_attention import MultiHeadAttention  # noqa: E402
 from transformer_jax.model.transformer import Transformer  # noqa: E402
-from transformer_jax.runs.build import make_search, resolve_kernel  # noqa: E402
+from transformer_jax.runs.build import make_search  # noqa: E402
 from transformer_jax.training.state import initial_state  # noqa: E402
 from transformer_jax.training.step import TrainStep  # noqa: E402
 
@@ -30,8 +30,8 @@ SIZE = work.SIZES[OPTIONS.work]
 def config():
   """The model that T and G works train or search with."""
   width = SIZE["d"] // SIZE["h"]
-  return resolve_kernel(Config().replace(num_layers=SIZE["layers"], d_model=SIZE["d"], d_ff=SIZE["ff"], num_heads=SIZE["h"], d_k=width, d_v=width,
-                                         dtype=SIZE.get("dtype", "float32"), attention_kernel=OPTIONS.variant or "auto"))
+  return Config().replace(num_layers=SIZE["layers"], d_model=SIZE["d"], d_ff=SIZE["ff"], num_heads=SIZE["h"], d_k=width, d_v=width,
+                          dtype=SIZE.get("dtype", "float32"), attention_kernel=OPTIONS.variant or "auto")
 
 
 def training():

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from transformer_jax.attention import blocked
-from transformer_jax.attention import KERNELS, Mask, Use, cached_attention, choose_kernel, reference_weights
+from transformer_jax.attention import blocked, kernels
+from transformer_jax.attention import KERNELS, Mask, Use, cached_attention, fastest_kernel, reference_weights
 
 ON_CPU = [name for name in KERNELS if KERNELS[name].why_not(Use("cpu", "float32", 8, 8)) is None]
 
@@ -142,11 +142,26 @@ def test_dropout_multiplies_the_weights():
   np.testing.assert_allclose(out[0, :, 0], weights @ value[0, :, 0], atol=1e-6)
 
 
-def test_auto_takes_a_kernel_that_serves_and_names_are_refused_with_a_reason():
+@pytest.mark.parametrize("backend", ["cpu", "gpu", "tpu", "other"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_the_fastest_kernel_can_serve(backend, dtype):
   for dropout in (False, True):
-    name = choose_kernel("auto", Use("cpu", "float32", 16, 64, attention_dropout=dropout))
-    assert KERNELS[name].why_not(Use("cpu", "float32", 16, 64, attention_dropout=dropout)) is None
-  with pytest.raises(ValueError, match="NVIDIA"):
-    choose_kernel("cudnn", Use("cpu", "bfloat16", 64, 64))
-  with pytest.raises(ValueError, match="bfloat16"):
-    choose_kernel("cudnn", Use("gpu", "float32", 64, 64))
+    use = Use(backend, dtype, 16, 64, attention_dropout=dropout)
+    for heads, queries, keys in ((1, 1, 1), (8, 17, 40), (32, 5000, 3000)):
+      assert KERNELS[fastest_kernel(use, heads, queries, keys)].why_not(use) is None
+
+
+def test_the_fastest_kernel_is_that_of_the_nearest_shape(monkeypatch):
+  rows = [dict(num_heads=1, length=32, kernel="xla"), dict(num_heads=8, length=32, kernel="reference"), dict(num_heads=8, length=512, kernel="blocked")]
+  monkeypatch.setattr(kernels, "_measured", lambda: {"cpu float32": dict(fastest=rows)})
+  use = Use("cpu", "float32", 64, 64)
+  assert [fastest_kernel(use, *shape) for shape in ((1, 20, 20), (2, 32, 32), (4, 32, 32), (16, 16, 100), (8, 100, 4000))] == [
+      "xla", "xla", "reference", "reference", "blocked"]
+  assert fastest_kernel(Use("cpu", "float32", 64, 64, attention_dropout=True), 1, 20, 20) == "reference"
+  unmeasured = Use("tpu", "float32", 64, 64)
+  assert (fastest_kernel(unmeasured, 8, 2047, 2047), fastest_kernel(unmeasured, 8, 4096, 4096)) == ("xla", "blocked")
+
+
+def test_kernels_are_refused_with_a_reason():
+  for use, reason in ((Use("cpu", "bfloat16", 64, 64), "NVIDIA"), (Use("gpu", "float32", 64, 64), "bfloat16")):
+    assert reason in KERNELS["cudnn"].why_not(use)

@@ -13,7 +13,7 @@ import numpy as np
 
 from transformer_jax.analysis.cost import attention_flops, attention_parameters
 from transformer_jax.analysis.stopwatch import compiled, interleaved_timings
-from transformer_jax.attention import KERNELS, Mask, Use, choose_kernel
+from transformer_jax.attention import KERNELS, Mask, Use
 from transformer_jax.config import ModelConfig
 from transformer_jax.model.multi_head_attention import MultiHeadAttention
 
@@ -81,8 +81,7 @@ def measure(d_model, all_cases, lengths, kernels, *, batch_tokens, rounds, dtype
 def _wanted(d_model, all_cases, kernels, dtype):
   """(case, subject's name, kernel, pass) of all that is measured at a length."""
   for case in all_cases:
-    auto = choose_kernel("auto", Use(jax.default_backend(), dtype, case.d_k, case.d_v))
-    for kernel in kernels if case.column == NARROW else [auto]:
+    for kernel in kernels if case.column == NARROW else ["auto"]:
       for name in (SUBLAYER, CORE) if case.column == NARROW else (SUBLAYER,):
         for which in PASSES:
           yield case, name, kernel, which

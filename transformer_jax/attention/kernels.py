@@ -1,11 +1,14 @@
-"""The table of attention kernels, what each cannot do, and which one `auto` takes.
+"""The table of attention kernels, what each cannot do, and which one is the fastest for a shape.
 
 A kernel is a function (query_BTHK, key_BSHK, value_BSHV, mask, multiplier_BHTS) -> [B, T, H, V]. To add one: write the
 function, give it a row in KERNELS, and the tests over the table hold it to the reference.
 """
 
 import dataclasses
+import functools
+import json
 import math
+import pathlib
 from collections.abc import Callable
 
 import jax
@@ -82,26 +85,42 @@ def _why_not_cudnn(use):
   return _no_dropout(use)
 
 
+def _auto_attention(query_BTHK, key_BSHK, value_BSHV, mask, multiplier_BHTS=None):
+  """Attention by the fastest kernel for these shapes; they are known when the program is traced."""
+  _, num_queries, num_heads, d_k = query_BTHK.shape
+  use = Use(jax.default_backend(), str(query_BTHK.dtype), d_k, value_BSHV.shape[-1], attention_dropout=multiplier_BHTS is not None)
+  name = fastest_kernel(use, num_heads, num_queries, key_BSHK.shape[1])
+  return KERNELS[name].attend(query_BTHK, key_BSHK, value_BSHV, mask, multiplier_BHTS)
+
+
 KERNELS = {
+    "auto": Kernel(_auto_attention, lambda use: None),
     "reference": Kernel(reference_attention, lambda use: None),
     "blocked": Kernel(blocked_attention, _no_dropout),
     "xla": Kernel(_xla_attention, _no_dropout),
     "cudnn": Kernel(_cudnn_attention, _why_not_cudnn),
 }
 
-# What `auto` takes, first choice first.
-_AUTO = {"cpu": ("xla", "reference"), "gpu": ("xla", "reference"), "tpu": ("xla", "reference")}
+# Where nothing was measured: the library's kernel, but not for scores that would fill the memory.
+_UNMEASURED, _UNMEASURED_LONG = "xla", "blocked"
+_LONG = 2048
+
+FASTEST = pathlib.Path(__file__).with_name("fastest.json")  # what `benchmarks/kernels.py --write` measured
 
 
-def choose_kernel(name, use):
-  """The name of the kernel to use: `name` itself, or for "auto" the backend's first that can serve.
+def fastest_kernel(use, num_heads, num_queries, num_keys):
+  """The name of the kernel that was the fastest, forward and backward, for the measured shape nearest to this one.
 
-  Raises:
-    ValueError: the named kernel cannot serve this use; the message is the reason.
+  Nearest is by factors of length (the geometric mean of queries and keys) and of heads. A kernel that cannot serve the use is left out.
   """
-  if name == "auto":
-    return next(n for n in _AUTO.get(use.backend, ("reference",)) if KERNELS[n].why_not(use) is None)
-  reason = KERNELS[name].why_not(use)
-  if reason:
-    raise ValueError(reason)
-  return name
+  length = math.sqrt(num_queries * num_keys)
+  distance = lambda row: abs(math.log2(row["length"] / length)) + abs(math.log2(row["num_heads"] / num_heads))
+  measured = _measured().get(f"{use.backend} {use.dtype}", {}).get("fastest", [])
+  names = [row["kernel"] for row in sorted(measured, key=distance)] or [_UNMEASURED_LONG if length >= _LONG else _UNMEASURED]
+  return next((name for name in names if KERNELS[name].why_not(use) is None), "reference")
+
+
+@functools.cache
+def _measured():
+  """"backend dtype" -> what was measured there."""
+  return json.loads(FASTEST.read_text(encoding="utf-8"))

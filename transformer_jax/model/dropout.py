@@ -1,7 +1,10 @@
 """Dropout (Section 5.4) with few random bits."""
 
+import math
+
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 _LEVELS = 1 << 16
 
@@ -19,5 +22,12 @@ def dropout(module, x, rate, deterministic):
 def keep_multiplier(key, shape, rate):
   """0 with probability `rate`, else 1 / (1 - rate), float32."""
   dropped_levels = round(rate * _LEVELS)
-  keep = jax.random.bits(key, shape, jnp.uint16) >= dropped_levels
+  keep = _sixteen_bits(key, shape) >= dropped_levels
   return jnp.where(keep, jnp.float32(_LEVELS / (_LEVELS - dropped_levels)), 0.0)
+
+
+def _sixteen_bits(key, shape):
+  """Random uint16, two of each random uint32: asked for uint16, jax draws as many uint32 and throws half of their bits away."""
+  count = math.prod(shape)
+  words = jax.random.bits(key, (-(-count // 2),), jnp.uint32)
+  return lax.bitcast_convert_type(words, jnp.uint16).reshape(-1)[:count].reshape(shape)

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 
 from transformer_jax.config import ModelConfig
 from transformer_jax.model.dropout import dropout
+from transformer_jax.model.products import dot_general
 
 
 class FeedForward(nn.Module):
@@ -15,7 +16,7 @@ class FeedForward(nn.Module):
   dtype: jnp.dtype
 
   def setup(self):
-    dense = lambda width: nn.Dense(width, dtype=self.dtype, kernel_init=nn.initializers.xavier_uniform())
+    dense = lambda width: nn.Dense(width, dtype=self.dtype, dot_general=dot_general, kernel_init=nn.initializers.xavier_uniform())
     self.inner = dense(self.config.d_ff)
     self.outer = dense(self.config.d_model)
 

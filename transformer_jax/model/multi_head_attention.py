@@ -6,12 +6,13 @@ import jax.numpy as jnp
 from transformer_jax.attention import KERNELS, Mask, cached_attention, reference_weights
 from transformer_jax.config import ModelConfig
 from transformer_jax.model.dropout import keep_multiplier
+from transformer_jax.model.products import dot_general
 
 
 class MultiHeadAttention(nn.Module):
   """Projects to H heads, attends in each, joins them with W^O: Concat(head_1 .. head_h) W^O.
 
-  `config.attention_kernel` names a row of KERNELS; "auto" is resolved before the model is built.
+  `config.attention_kernel` names a row of KERNELS.
   """
 
   config: ModelConfig
@@ -19,7 +20,7 @@ class MultiHeadAttention(nn.Module):
 
   def setup(self):
     # Xavier's fans are those of the whole D x (H K) matrix, so the initial scale does not change with H.
-    dense = lambda features, axis: nn.DenseGeneral(features, axis=axis, use_bias=False, dtype=self.dtype,
+    dense = lambda features, axis: nn.DenseGeneral(features, axis=axis, use_bias=False, dtype=self.dtype, dot_general=dot_general,
                                                    kernel_init=nn.initializers.xavier_uniform())
     cfg = self.config
     self.query = dense((cfg.num_heads, cfg.d_k), -1)

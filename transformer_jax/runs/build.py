@@ -4,7 +4,7 @@ import jax
 import numpy as np
 
 from transformer_jax import parallel
-from transformer_jax.attention import Use, choose_kernel
+from transformer_jax.attention import KERNELS, Use
 from transformer_jax.config import EOS_ID, Config
 from transformer_jax.data.preprocessing import Preprocessor
 from transformer_jax.decoding.beam_search import beam_search
@@ -29,29 +29,27 @@ def build_preprocessors(data):
   return tuple(Preprocessor(data.preprocessing, language) for language in (data.source_language, data.target_language))
 
 
-def resolve_kernel(config):
-  """`config` with `attention_kernel=auto` replaced by the kernel it stands for here.
+def why_not_kernel(model):
+  """Why the kernel that a ModelConfig names cannot serve it on this machine; None if it can."""
+  use = Use(parallel.backend(), model.dtype, model.d_k, model.d_v, attention_dropout=model.attention_dropout_rate > 0)
+  return KERNELS[model.attention_kernel].why_not(use)
+
+
+def check_kernel(config):
+  """Refuses a kernel that cannot serve this model on this machine.
 
   Raises:
-    ConfigError: the named kernel cannot serve this model on this machine.
+    ConfigError: the reason.
   """
-  try:
-    return config.replace(attention_kernel=choose_kernel(config.model.attention_kernel, _use(config.model)))
-  except ValueError as error:
-    raise ConfigError(f"--attention_kernel={config.model.attention_kernel}", str(error), "or use auto") from None
+  if reason := why_not_kernel(config.model):
+    raise ConfigError(f"--attention_kernel={config.model.attention_kernel}", reason, "or use auto")
 
 
 def build_model(config, task):
   """The Linen module. A kernel that this machine lacks is replaced: a run trained elsewhere can be read here."""
-  try:
-    config = resolve_kernel(config)
-  except ConfigError:
-    config = resolve_kernel(config.replace(attention_kernel="auto"))
+  if why_not_kernel(config.model):
+    config = config.replace(attention_kernel="auto")
   return Transformer(config.model, task.source_vocab_size, task.target_vocab_size)
-
-
-def _use(model):
-  return Use(parallel.backend(), model.dtype, model.d_k, model.d_v, attention_dropout=model.attention_dropout_rate > 0)
 
 
 def parameter_shapes(model):

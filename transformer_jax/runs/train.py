@@ -13,7 +13,7 @@ from transformer_jax import parallel
 from transformer_jax.checkpoints import Checkpoints
 from transformer_jax.data.tokenizer_folder import save_tokenizer
 from transformer_jax.errors import CheckpointError, ConfigError, Interrupted, WorkdirError
-from transformer_jax.runs.build import build_model, resolve_kernel
+from transformer_jax.runs.build import build_model, check_kernel
 from transformer_jax.runs.lock import WorkdirLock
 from transformer_jax.runs.overview import overview
 from transformer_jax.runs.prepare import prepare
@@ -71,13 +71,14 @@ def train(config, workdir, data_root, *, on_corrupt="refuse", allow_device_chang
 
 
 def _agree_with_stored(config, folder):
-  """The configuration to train with: the given one, with the kernel that was chosen when the run began.
+  """The configuration to train with: the given one, with the run's kernel where none is asked for: another would give other bits.
 
   Raises:
     ConfigError: a setting differs from the run's in a way that would make it another run.
   """
   if not folder.has_config():
-    return resolve_kernel(config)
+    check_kernel(config)
+    return config
   stored = folder.read_config()
   if config.model.attention_kernel == "auto":
     config = config.replace(attention_kernel=stored["attention_kernel"])
@@ -85,7 +86,8 @@ def _agree_with_stored(config, folder):
     if value != stored[name] and name not in CHANGEABLE:
       raise ConfigError(f"--{name}={value}", f"the run in {folder.path} was started with {stored[name]}",
                         "use that value, or another --workdir")
-  return resolve_kernel(config)  # another kernel than the run's would give other bits
+  check_kernel(config)
+  return config
 
 
 class _Run:
