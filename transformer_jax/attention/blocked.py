@@ -1,9 +1,9 @@
-"""Attention whose cost hardly grows with the number of heads on a CPU, and whose memory grows with T, not T^2.
+"""Attention whose cost grows little with the number of heads on a CPU, and whose memory grows with T, not T^2.
 
 Two things slow the plain forms down as heads are added at the same h d_k. Keys that lie [B, S, H, K] make each head's matrix
-products thin and strided, so here a head's rows lie together. And the weights, h T S numbers an example, are kept for the backward
-pass and go through memory several times; here they are computed again, a block at a time. The backward pass is that of
-FlashAttention (Dao et al. 2022, Section 3.1 and Appendix B).
+products thin and strided, so here a head's rows lie together, and thin products are computed the fast way round. And the weights,
+h T S numbers an example, are kept for the backward pass: here only where they are few; else they are computed again, a block at
+a time. The backward pass is that of FlashAttention (Dao et al. 2022, Section 3.1 and Appendix B).
 """
 
 import dataclasses
@@ -12,6 +12,8 @@ import math
 
 import jax
 import jax.numpy as jnp
+
+from transformer_jax.attention.products import sum_of_outer_products
 
 _BLOCK = 1 << 23  # scores computed at once, 32 MB. Blocks that fit a cache were not faster: cutting and joining them costs as much
 _FEWEST_QUERIES = 64  # of a block: matrix products of fewer rows are slow
@@ -32,19 +34,41 @@ def _attend(query_BHTK, key_BHSK, value_BHSV, mask):
 
 
 def _forward(query_BHTK, key_BHSK, value_BHSV, mask):
-  """The heads' outputs, and what the backward pass needs."""
-  heads_BHTV, top_BHT, inverse_BHT = _each_block_of_examples(_forward_examples, query_BHTK, key_BHSK, value_BHSV, mask)
-  return heads_BHTV, (query_BHTK, key_BHSK, value_BHSV, mask, heads_BHTV, top_BHT, inverse_BHT)
+  """The heads' outputs, and what the backward pass needs: of the weights, all of them or how to compute them again."""
+  arrays = query_BHTK, key_BHSK, value_BHSV, mask
+  if math.prod(query_BHTK.shape[:3]) * key_BHSK.shape[2] <= _BLOCK:
+    weights_BHTS = _weights(query_BHTK, key_BHSK, mask)
+    heads_BHTV = _product("bhts,bhsv->bhtv", weights_BHTS.astype(value_BHSV.dtype), value_BHSV).astype(value_BHSV.dtype)
+    return heads_BHTV, (*arrays, heads_BHTV, weights_BHTS)
+  heads_BHTV, *tops_and_inverses = _each_block_of_examples(_forward_examples, *arrays)
+  return heads_BHTV, (*arrays, heads_BHTV, *tops_and_inverses)
 
 
 def _backward(kept, slope_BHTV):
-  query_BHTK, key_BHSK, value_BHSV, mask, heads_BHTV, top_BHT, inverse_BHT = kept
+  query_BHTK, key_BHSK, value_BHSV, mask, heads_BHTV, *weights = kept
   # The mean of a row's slopes under its weights, which softmax's derivative takes off each of them.
   mean_BHT = jnp.sum(heads_BHTV.astype(jnp.float32) * slope_BHTV, axis=-1)
-  return *_each_block_of_examples(_backward_examples, query_BHTK, key_BHSK, value_BHSV, mask, slope_BHTV, top_BHT, inverse_BHT, mean_BHT), None
+  if len(weights) == 1:
+    gradients = _gradients(query_BHTK, key_BHSK, value_BHSV, mask, 0, slope_BHTV, *weights, mean_BHT)
+  else:
+    gradients = _each_block_of_examples(_backward_examples, query_BHTK, key_BHSK, value_BHSV, mask, slope_BHTV, *weights, mean_BHT)
+  return *(g.astype(x.dtype) for g, x in zip(gradients, kept)), None
 
 
 _attend.defvjp(_forward, _backward)
+
+
+def _gradients(query_BHTK, key_BHSK, value_BHSV, mask, first_query, slope_BHTV, weights_BHTS, mean_BHT):
+  """Gradients of queries, keys and values, the last two in float32."""
+  slope_of_weights = _product("bhtv,bhsv->bhts", slope_BHTV, value_BHSV)
+  slope_of_scores = weights_BHTS * (slope_of_weights - mean_BHT[..., None])
+  if not mask.allows_everything():
+    # Masked scores have weight 0, but in rows that are all masked: there the scores stand for nothing.
+    has_key = mask.dense(query_BHTK.shape[2], key_BHSK.shape[2], first_query).any(-1)[:, None, :, None]
+    slope_of_scores = jnp.where(has_key, slope_of_scores, 0.0)
+  weights, slope_of_scores = weights_BHTS.astype(query_BHTK.dtype), slope_of_scores.astype(query_BHTK.dtype)
+  return (_product("bhts,bhsk->bhtk", slope_of_scores, key_BHSK).astype(query_BHTK.dtype),
+          sum_of_outer_products(slope_of_scores, query_BHTK, jnp.float32), sum_of_outer_products(weights, slope_BHTV, jnp.float32))
 
 
 def _forward_examples(query_BHTK, key_BHSK, value_BHSV, mask):
@@ -52,7 +76,7 @@ def _forward_examples(query_BHTK, key_BHSK, value_BHSV, mask):
 
   def block(_, part):
     query, mask_of_block, first = part
-    scores, _ = _scores(query, key_BHSK, mask_of_block, first)
+    scores = _scores(query, key_BHSK, mask_of_block, first)
     top = scores.max(-1, keepdims=True)
     exponentials = jnp.exp(scores - top)
     inverse = 1 / exponentials.sum(-1, keepdims=True)
@@ -67,29 +91,28 @@ def _backward_examples(query_BHTK, key_BHSK, value_BHSV, mask, slope_BHTV, top_B
 
   def block(sums, part):
     query, slope, top, inverse, mean, mask_of_block, first = part
-    scores, allowed = _scores(query, key_BHSK, mask_of_block, first)
+    scores = _scores(query, key_BHSK, mask_of_block, first)
     weights = jnp.exp(scores - top[..., None]) * inverse[..., None]  # 0 in rows that only fill up a block
-    slope_of_weights = _product("bhtv,bhsv->bhts", slope, value_BHSV)
-    slope_of_scores = weights * (slope_of_weights - mean[..., None])
-    if allowed is not None:
-      slope_of_scores = jnp.where(allowed, slope_of_scores, 0.0)
-    weights, slope_of_scores = weights.astype(query.dtype), slope_of_scores.astype(query.dtype)
-    of_key = sums[0] + _product("bhts,bhtk->bhsk", slope_of_scores, query)
-    of_value = sums[1] + _product("bhts,bhtv->bhsv", weights, slope)
-    return (of_key, of_value), _product("bhts,bhsk->bhtk", slope_of_scores, key_BHSK).astype(query.dtype)
+    of_query, *more = _gradients(query, key_BHSK, value_BHSV, mask_of_block, first, slope, weights, mean)
+    return jax.tree.map(jnp.add, sums, more), of_query
 
-  zeros = tuple(jnp.zeros(x.shape, jnp.float32) for x in (key_BHSK, value_BHSV))
+  zeros = [jnp.zeros(x.shape, jnp.float32) for x in (key_BHSK, value_BHSV)]
   (of_key, of_value), of_query = _each_block_of_queries(block, zeros, key_BHSK.shape[2], mask, query_BHTK, slope_BHTV, top_BHT, inverse_BHT, mean_BHT)
-  return of_query, of_key.astype(key_BHSK.dtype), of_value.astype(value_BHSV.dtype)
+  return of_query, of_key, of_value
+
+
+def _weights(query_BHTK, key_BHSK, mask):
+  """All attention weights, float32."""
+  return jax.nn.softmax(_scores(query_BHTK, key_BHSK, mask, 0), axis=-1)
 
 
 def _scores(query_BHTK, key_BHSK, mask, first_query):
-  """(scores in float32 with those that are masked at the least number, what is allowed or None for everything)."""
+  """Scores in float32; those that are masked are the least number."""
   scores = _product("bhtk,bhsk->bhts", query_BHTK, key_BHSK)
   if mask.allows_everything():
-    return scores, None
+    return scores
   allowed = mask.dense(query_BHTK.shape[2], key_BHSK.shape[2], first_query)[:, None]
-  return jnp.where(allowed, scores, jnp.finfo(jnp.float32).min), allowed
+  return jnp.where(allowed, scores, jnp.finfo(jnp.float32).min)
 
 
 _product = functools.partial(jnp.einsum, preferred_element_type=jnp.float32)

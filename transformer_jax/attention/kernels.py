@@ -101,9 +101,8 @@ KERNELS = {
     "cudnn": Kernel(_cudnn_attention, _why_not_cudnn),
 }
 
-# Where nothing was measured: the library's kernel, but not for scores that would fill the memory.
-_UNMEASURED, _UNMEASURED_LONG = "xla", "blocked"
-_LONG = 2048
+_UNMEASURED = "xla"
+_LONG, _FOR_LONG = 2048, "blocked"  # positions from which scores would fill the memory, and the kernel that does not keep them
 
 FASTEST = pathlib.Path(__file__).with_name("fastest.json")  # what `benchmarks/kernels.py --write` measured
 
@@ -111,12 +110,13 @@ FASTEST = pathlib.Path(__file__).with_name("fastest.json")  # what `benchmarks/k
 def fastest_kernel(use, num_heads, num_queries, num_keys):
   """The name of the kernel that was the fastest, forward and backward, for the measured shape nearest to this one.
 
-  Nearest is by factors of length (the geometric mean of queries and keys) and of heads. A kernel that cannot serve the use is left out.
+  Nearest is by factors of length (the geometric mean of queries and keys) and of heads. Kernels that cannot serve the use are left out.
+  Where nothing was measured it is the library's; long sequences have the one whose memory is linear in length.
   """
   length = math.sqrt(num_queries * num_keys)
   distance = lambda row: abs(math.log2(row["length"] / length)) + abs(math.log2(row["num_heads"] / num_heads))
   measured = _measured().get(f"{use.backend} {use.dtype}", {}).get("fastest", [])
-  names = [row["kernel"] for row in sorted(measured, key=distance)] or [_UNMEASURED_LONG if length >= _LONG else _UNMEASURED]
+  names = [_FOR_LONG] if length >= _LONG else [row["kernel"] for row in sorted(measured, key=distance)] or [_UNMEASURED]
   return next((name for name in names if KERNELS[name].why_not(use) is None), "reference")
 
 
