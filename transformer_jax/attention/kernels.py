@@ -104,7 +104,7 @@ KERNELS = {
 _UNMEASURED = "xla"
 _LONG, _FOR_LONG = 2048, "blocked"  # positions from which scores would fill the memory, and the kernel that does not keep them
 
-FASTEST = pathlib.Path(__file__).with_name("fastest.json")  # what `benchmarks/kernels.py --write` measured
+FASTEST = pathlib.Path(__file__).with_name("fastest.json")  # what `benchmarks/attention_kernels.py --write` measured
 
 
 def fastest_kernel(use, num_heads, num_queries, num_keys):

@@ -1,6 +1,6 @@
 """Times the attention kernels, forward and backward, over lengths and head counts, and says which of them `auto` shall take.
 
-    python benchmarks/kernels.py [--dtype=float32] [--kernels=...] [--write]
+    python benchmarks/attention_kernels.py [--dtype=float32] [--kernels=...] [--write]
 
 h d_k is 512; examples have padding, as in an encoder. Prints a JSON line for each shape and a Markdown table; --write puts the
 choices into transformer_jax/attention/fastest.json, under this backend and dtype. Run it on a quiet machine.
