@@ -8,7 +8,8 @@ import pytest
 from transformer_jax import parallel
 from transformer_jax.config import Config
 from transformer_jax.model.transformer import Transformer
-from transformer_jax.training.label_smoothing import smoothed_cross_entropy
+from transformer_jax.training import label_smoothing
+from transformer_jax.training.label_smoothing import smoothed_cross_entropy, summed_cross_entropy
 from transformer_jax.training.schedule import noam_schedule
 from transformer_jax.training.state import initial_state
 from transformer_jax.training.step import TrainStep, make_reset
@@ -33,6 +34,38 @@ def test_smoothing_in_gather_form_is_the_sum_over_the_distribution(smoothing):
     labels[target[index]] = 1 - smoothing
     assert float(loss[index]) == pytest.approx(-(labels * log_probs[index]).sum(), abs=1e-5)
     assert float(nll[index]) == pytest.approx(-log_probs[index][target[index]], abs=1e-5)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("chunk", [10**9, 40, 7], ids=["whole", "uneven_chunks", "single_rows"])
+@pytest.mark.parametrize("dtype, tolerance", [("float32", 1e-6), ("bfloat16", 3e-2)])
+def test_sums_and_gradients_in_chunks_are_those_of_the_logits(smoothing, chunk, dtype, tolerance, monkeypatch):
+  monkeypatch.setattr(label_smoothing, "_CHUNK", chunk)
+  rng = np.random.default_rng(0)
+  target_BT = jnp.array([[3, 6, 1, 0], [2, 1, 0, 0], [4, 5, 2, 1]])
+  outputs_BTD, matrix_CD = jnp.asarray(rng.standard_normal((3, 4, 5)), dtype), jnp.asarray(rng.standard_normal((7, 5)), jnp.float32)
+
+  def of_logits(outputs, matrix):
+    logits = jnp.einsum("btd,cd->btc", outputs.astype(jnp.float32), matrix.astype(dtype).astype(jnp.float32))
+    loss_BT, nll_BT = smoothed_cross_entropy(logits, target_BT, smoothing)
+    return jnp.sum(loss_BT * (target_BT != 0)), jnp.sum(nll_BT * (target_BT != 0))
+
+  ours, theirs = (jax.value_and_grad(f, (0, 1), has_aux=True)(outputs_BTD, matrix_CD)
+                  for f in (lambda o, m: summed_cross_entropy(o, m, target_BT, smoothing), of_logits))
+  for mine, other in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
+    assert mine.dtype == other.dtype
+    np.testing.assert_allclose(np.asarray(mine, np.float32), np.asarray(other, np.float32), atol=tolerance, rtol=tolerance)
+  np.testing.assert_allclose(summed_cross_entropy(outputs_BTD, matrix_CD, target_BT, smoothing), theirs[0], rtol=2e-5)
+
+
+def test_products_of_a_bfloat16_loss_are_of_bfloat16():
+  """In the backward pass too, where they would be float32 products by themselves: a GPU takes many times as long for those."""
+  shapes = [jax.ShapeDtypeStruct(s, d) for s, d in (((2, 3, 5), jnp.bfloat16), ((7, 5), jnp.float32), ((2, 3), jnp.int32))]
+  gradient = jax.grad(lambda o, m, t: summed_cross_entropy(o, m, t, 0.1)[0], (0, 1))
+  products = [line for line in jax.jit(gradient).lower(*shapes).as_text().splitlines() if "dot_general" in line]
+  assert len(products) == 3
+  for line in products:
+    assert line.split(" : ")[1].split(" -> ")[0].count("bf16") == 2, line
 
 
 @pytest.fixture(scope="module")

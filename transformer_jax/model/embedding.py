@@ -38,11 +38,16 @@ class OutputProjection(nn.Module):
   d_model: int
   dtype: jnp.dtype
 
-  @nn.compact
+  def setup(self):
+    self.kernel = self.param("kernel", nn.initializers.xavier_uniform(), (self.d_model, self.vocab_size), jnp.float32)
+
   def logits(self, outputs):
     """Scores before the softmax, float32 [..., C]."""
-    kernel = self.param("kernel", nn.initializers.xavier_uniform(), (self.d_model, self.vocab_size), jnp.float32)
-    return project(outputs, kernel.astype(self.dtype), contract_axis=0)
+    return project(outputs, self.kernel.astype(self.dtype), contract_axis=0)
+
+  def matrix(self):
+    """[C, D], float32, as an embedding has it."""
+    return self.kernel.T
 
 
 def project(outputs, matrix, contract_axis):

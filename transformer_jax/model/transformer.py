@@ -51,6 +51,13 @@ class Transformer(nn.Module):
     memory_BSD = self.encode(source_BS, deterministic, gates)
     return self.logits(self.decode(source_BS, memory_BSD, target_BT, deterministic, gates))
 
+  def before_logits(self, source_BS, target_BT, deterministic=True):
+    """What the logits of `__call__` are products of: (the decoder's output [B, T, D], the pre-softmax matrix float32 [C, D])."""
+    memory_BSD = self.encode(source_BS, deterministic)
+    shared = self.config.embedding_sharing != "none"
+    matrix_CD = self._target_embedding.embedding if shared else self.output_projection.matrix()
+    return self.decode(source_BS, memory_BSD, target_BT, deterministic), matrix_CD
+
   def encode(self, source_BS, deterministic=True, gates=None):
     """The encoder's output, [B, S, D]."""
     return self._encode(source_BS, deterministic, False, gates)[0]

@@ -10,7 +10,7 @@ import optax
 from transformer_jax.attention import lengths_of
 from transformer_jax.config import PAD_ID
 from transformer_jax.parallel import backend, device_index, num_processes, on_devices, sum_over_devices
-from transformer_jax.training.label_smoothing import smoothed_cross_entropy
+from transformer_jax.training.label_smoothing import summed_cross_entropy
 from transformer_jax.training.state import Sums, optimizer
 
 
@@ -28,12 +28,11 @@ def dropout_key(seed, step, batch_in_update, device):
 def loss_sums(model, params, source_BS, target_BT, smoothing, dropout_rng=None):
   """(sum of the loss over target tokens, Sums); without an rng, without dropout."""
   rngs = None if dropout_rng is None else {"dropout": dropout_rng}
-  logits_BTC = model.apply({"params": params}, source_BS, target_BT, deterministic=dropout_rng is None, rngs=rngs)
+  outputs_BTD, matrix_CD = model.apply({"params": params}, source_BS, target_BT, deterministic=dropout_rng is None, rngs=rngs,
+                                       method="before_logits")
   with jax.named_scope("loss"):
-    loss_BT, nll_BT = smoothed_cross_entropy(logits_BTC, target_BT, smoothing)
-  is_token_BT = target_BT != PAD_ID
-  loss = jnp.sum(jnp.where(is_token_BT, loss_BT, 0.0))
-  return loss, Sums(loss=loss, nll=jnp.sum(jnp.where(is_token_BT, nll_BT, 0.0)),
+    loss, nll = summed_cross_entropy(outputs_BTD, matrix_CD, target_BT, smoothing)
+  return loss, Sums(loss=loss, nll=nll,
                     source_tokens=jnp.sum(lengths_of(source_BS, PAD_ID)),
                     target_tokens=jnp.sum(lengths_of(target_BT, PAD_ID)))
 
