@@ -12,7 +12,7 @@ from transformer_jax.training import label_smoothing
 from transformer_jax.training.label_smoothing import smoothed_cross_entropy, summed_cross_entropy
 from transformer_jax.training.schedule import noam_schedule
 from transformer_jax.training.state import initial_state
-from transformer_jax.training.step import TrainStep, make_reset
+from transformer_jax.training.step import TrainStep, loss_sums, make_reset
 
 
 def test_schedule_peaks_where_the_paper_says():
@@ -76,6 +76,31 @@ def setup():
   source = np.array([[5, 6, 7, 1], [8, 1, 0, 0], [9, 4, 1, 0], [3, 1, 0, 0]], np.int32)
   target = np.array([[4, 1, 0], [5, 6, 1], [1, 0, 0], [7, 1, 0]], np.int32)
   return config, model, source, target
+
+
+def test_rematerialization_changes_memory_alone(setup):
+  """The same parameters, decoding and update with dropout; and for a deep model much less memory."""
+  config, _, source, target = setup
+
+  def outcome(**settings):
+    cfg = config.replace(dropout_rate=0.2, num_layers=2, **settings)
+    model = Transformer(cfg.model, 20, 20)
+    state = updated(cfg, model, [(source, target)])
+    memory, cache = model.apply({"params": state.params}, source, 1, 4, method="start")
+    logits, _ = model.apply({"params": state.params}, source[:, :1], 0, cache, memory, method="step")
+    return state.params, logits
+
+  for ours, theirs in zip(*(jax.tree.leaves(outcome(rematerialize=on)) for on in (True, False)), strict=True):
+    np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+  def temporary_bytes(on):
+    cfg = config.replace(num_layers=6, rematerialize=on)
+    model = Transformer(cfg.model, 20, 20)
+    state, tokens = jax.eval_shape(lambda: initial_state(cfg, model)), jax.ShapeDtypeStruct((64, 32), np.int32)
+    loss = lambda params, s, t: loss_sums(model, params, s, t, 0.1)[0]
+    return jax.jit(jax.grad(loss)).lower(state.params, tokens, tokens).compile().memory_analysis().temp_size_in_bytes
+
+  assert temporary_bytes(True) < temporary_bytes(False) / 2
 
 
 def updated(config, model, batches, updates=1, state=None):

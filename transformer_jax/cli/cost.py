@@ -14,7 +14,7 @@ def declare(command):
   command.declare("d_k", "16,32,64", "widths of queries and keys, at --fixed_heads heads")
   command.declare("fixed_heads", 8, "heads while d_k varies")
   command.declare("lengths", "32,128,512", "sentence lengths n")
-  command.declare("kernels", "reference,xla,cudnn", "attention kernels; those that cannot run here are left out, with the reason")
+  command.declare("kernels", "reference,xla,blocked,cudnn", "attention kernels; those that cannot run here are left out, with the reason")
   command.declare("dtype", "float32", "dtype of activations", ["float32", "bfloat16"])
   command.declare("batch_tokens", 2048, "positions at once: a batch has batch_tokens / n sentences")
   command.declare("rounds", 7, "timed rounds")

@@ -8,7 +8,7 @@ from transformer_jax.model.cache import Memory, write
 from transformer_jax.model.feed_forward import FeedForward
 from transformer_jax.model.head_gates import layers_of
 from transformer_jax.model.multi_head_attention import MultiHeadAttention
-from transformer_jax.model.sublayer import AddAndNorm, final_norm
+from transformer_jax.model.sublayer import AddAndNorm, final_norm, layer_class
 
 
 class DecoderLayer(nn.Module):
@@ -60,7 +60,8 @@ class Decoder(nn.Module):
   dtype: jnp.dtype
 
   def setup(self):
-    self.layer = [DecoderLayer(self.config, self.dtype) for _ in range(self.config.num_layers)]
+    layer = layer_class(DecoderLayer, self.config, static_argnums=(5, 6))
+    self.layer = [layer(self.config, self.dtype) for _ in range(self.config.num_layers)]
     self.final_norm = final_norm(self.config, self.dtype)
 
   def __call__(self, x_BTD, memory_BSD, self_mask, memory_mask, deterministic=True, return_weights=False, gates=None):

@@ -7,7 +7,7 @@ from transformer_jax.config import ModelConfig
 from transformer_jax.model.feed_forward import FeedForward
 from transformer_jax.model.head_gates import layers_of
 from transformer_jax.model.multi_head_attention import MultiHeadAttention
-from transformer_jax.model.sublayer import AddAndNorm, final_norm
+from transformer_jax.model.sublayer import AddAndNorm, final_norm, layer_class
 
 
 class EncoderLayer(nn.Module):
@@ -37,7 +37,8 @@ class Encoder(nn.Module):
   dtype: jnp.dtype
 
   def setup(self):
-    self.layer = [EncoderLayer(self.config, self.dtype) for _ in range(self.config.num_layers)]
+    layer = layer_class(EncoderLayer, self.config, static_argnums=(3, 4))
+    self.layer = [layer(self.config, self.dtype) for _ in range(self.config.num_layers)]
     self.final_norm = final_norm(self.config, self.dtype)
 
   def __call__(self, x_BSD, mask, deterministic=True, return_weights=False, gates_NH=None):

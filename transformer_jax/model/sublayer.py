@@ -43,6 +43,14 @@ class AddAndNorm(LayerNorm):
     return super().__call__(inputs + dropout(self, outputs, cfg.dropout_rate, deterministic)), extra
 
 
+def layer_class(cls, config, static_argnums):
+  """A layer's class, with `config.rematerialize` one that keeps its inputs alone for the backward pass (Chen et al. 2016).
+
+  `static_argnums` are the places of Python values among `__call__`'s arguments, self being 0.
+  """
+  return nn.remat(cls, static_argnums=static_argnums) if config.rematerialize else cls
+
+
 def final_norm(config, dtype):
   """The LayerNorm that a pre-norm stack needs on its output; None for post-norm."""
   return LayerNorm(dtype) if config.norm == "pre" else None
