@@ -48,8 +48,8 @@ class ModelConfig:
                                   "all three (Section 3.4), the target's two, or none", choices=("all", "target", "none"))
   attention_kernel: str = _field("auto", "how attention is computed; auto picks from a committed table",
                                  choices=("auto", "reference", "blocked", "xla", "cudnn"))
-  rematerialize: bool = _field(False, "compute a layer's activations again in the backward pass instead of keeping them: for models and batches "
-                               "that do not fit; about a quarter slower", is_younger=True)
+  rematerialize: bool = _field(False, "compute a layer's activations again in the backward pass instead of keeping them: slower, for what "
+                               "does not fit an accelerator otherwise; on a CPU XLA undoes it", is_younger=True)
   dtype: str = _field("float32", "dtype of activations; parameters, softmax, LayerNorm and loss stay float32",
                       choices=("float32", "bfloat16"))
 

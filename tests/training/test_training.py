@@ -79,7 +79,7 @@ def setup():
 
 
 def test_rematerialization_changes_memory_alone(setup):
-  """The same parameters, decoding and update with dropout; and for a deep model much less memory."""
+  """The same parameters, decoding and update with dropout; and much less is kept for the backward pass."""
   config, _, source, target = setup
 
   def outcome(**settings):
@@ -93,14 +93,16 @@ def test_rematerialization_changes_memory_alone(setup):
   for ours, theirs in zip(*(jax.tree.leaves(outcome(rematerialize=on)) for on in (True, False)), strict=True):
     np.testing.assert_allclose(ours, theirs, atol=1e-5)
 
-  def temporary_bytes(on):
+  def kept_bytes(on):
+    """What the forward pass leaves for the backward pass; on a CPU XLA joins the two and undoes it, so its own plan does not tell."""
     cfg = config.replace(num_layers=6, rematerialize=on)
     model = Transformer(cfg.model, 20, 20)
-    state, tokens = jax.eval_shape(lambda: initial_state(cfg, model)), jax.ShapeDtypeStruct((64, 32), np.int32)
-    loss = lambda params, s, t: loss_sums(model, params, s, t, 0.1)[0]
-    return jax.jit(jax.grad(loss)).lower(state.params, tokens, tokens).compile().memory_analysis().temp_size_in_bytes
+    params = jax.eval_shape(lambda: initial_state(cfg, model)).params
+    tokens = np.ones((64, 32), np.int32)
+    pull = jax.eval_shape(lambda p: jax.vjp(lambda p: loss_sums(model, p, tokens, tokens, 0.1)[0], p)[1], params)
+    return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(pull))
 
-  assert temporary_bytes(True) < temporary_bytes(False) / 2
+  assert kept_bytes(True) < kept_bytes(False) / 4
 
 
 def updated(config, model, batches, updates=1, state=None):
