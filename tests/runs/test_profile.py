@@ -15,8 +15,8 @@ from transformer_jax.runs.train import train
     ("jit(f)/jvp(Transformer)/decoder/layer_0/feed_forward_norm/rng_bit_generator", "dropout masks"),
     ("jit(f)/jvp(Transformer)/decoder/layer_0/feed_forward_norm/feed_forward/inner/dot_general", "feed-forward"),
     ("jit(f)/jvp(Transformer)/decoder/layer_0/feed_forward_norm/reduce_sum", "norms and residuals"),
-    ("jit(f)/transpose(jvp(Transformer))/Transformer.logits/shared_embedding.logits/dot_general", "logits"),
-    ("jit(f)/jvp(loss)/log_softmax/sub", "loss"), ("jit(f)/optimizer/mul", "optimizer"), ("reduce_sum", REST), ("", REST)])
+    ("jit(f)/transpose(jvp(Transformer))/Transformer.logits/shared_embedding.logits/dot_general", "logits and loss"),
+    ("jit(f)/jvp(loss)/log_softmax/sub", "logits and loss"), ("jit(f)/optimizer/mul", "optimizer"), ("reduce_sum", REST), ("", REST)])
 def test_an_instruction_belongs_to_a_part_of_the_model(path, part):
   assert part_of(path) == part
 
@@ -25,7 +25,7 @@ def test_what_is_inside_another_counts_once():
   event = lambda name, start, duration, thread=1: dict(ts=start, dur=duration, pid=1, tid=thread, args=dict(hlo_op=name))
   events = [event("call", 0, 100), event("dot", 10, 60), event("dot", 20, 30, thread=2), event("dot", 150, 10), dict(ts=0, dur=999, name="host")]
   split, busy = split_of(events, dict(call="optimizer/while", dot="logits/dot_general"))
-  assert split["optimizer"] == pytest.approx(40e-6) and split["logits"] == pytest.approx(100e-6)
+  assert split["optimizer"] == pytest.approx(40e-6) and split["logits and loss"] == pytest.approx(100e-6)
   assert busy == pytest.approx(110e-6)
 
 
@@ -38,7 +38,7 @@ def test_a_profiled_run_is_the_same_run(accumulation_steps, tmp_path):
   assert list((tmp_path / "profiled" / "profile").glob("plugins/profile/*/*.trace.json.gz"))
   log = (tmp_path / "profiled" / "log.txt").read_text()
   assert "updates 3 to 6: " in log and "% had a device computing" in log
-  assert all(f"  {part} " in log for part in ("attention", "feed-forward", "norms and residuals", "logits"))
+  assert all(f"  {part} " in log for part in ("attention", "feed-forward", "norms and residuals", "logits and loss"))
 
 
 @pytest.mark.parametrize("text", ["10", "0:3", "5:2", "a:b", "1:2:3"])

@@ -15,8 +15,7 @@ _INSTRUCTION = re.compile(r'^\s*(?:ROOT )?%?([\w.-]+) = .*?op_name="([^"]*)"', r
 _PARTS = (  # of an instruction's path (module, scope, primitive), from its end: the first that fits says what it belongs to
     ("dropout masks", re.compile(r"rng_bit_generator|random_\w+|dropout")),
     ("optimizer", re.compile(r"optimizer")),
-    ("loss", re.compile(r"loss")),
-    ("logits", re.compile(r".*logits")),
+    ("logits and loss", re.compile(r"loss|.*logits")),
     ("attention's projections", re.compile(r"query|key|value|out")),
     ("attention", re.compile(r".*attention")),
     ("feed-forward", re.compile(r"feed_forward|inner|outer")),
