@@ -42,7 +42,8 @@ def xla_lines(records):
   return [*table(["what", "kernel", "n", "column", "h", "d_k", "formula, MFLOP", "XLA, MFLOP", "XLA without softmax, to formula",
                   "softmax, to formula"], rows), "",
           "MFLOP are of a whole batch. XLA counts the softmax's additions and divisions too, which the formula leaves out. `xla` and "
-          "`cudnn` want d_k = d_v: where they differ the narrower is filled up with zeros, and XLA counts the wider."]
+          "`cudnn` want d_k = d_v: where they differ the narrower is filled up with zeros, and XLA counts the wider. Where there are more "
+          "scores than `blocked` (which `auto` may take) computes at once, it loops, and XLA counts a loop's body once."]
 
 
 def time_lines(records, column):
