@@ -150,6 +150,9 @@ def main():
   parser.add_argument("--least", type=float, default=0.95)
   parser.add_argument("--json", help="a file to which the lines are appended")
   options = parser.parse_args()
+  for flag, names, known in (("work", options.work, work.SIZES), ("peers", options.peers, PEERS)):
+    if unknown := set(filter(None, names.split(","))) - set(known):
+      parser.error(f"--{flag}: {', '.join(sorted(unknown))} not known; choose from {', '.join(known)}")
   is_slower = False
   for name in options.work.split(","):
     with contextlib.ExitStack() as stack:
