@@ -21,6 +21,9 @@ import tempfile
 
 import work
 
+from transformer_jax.analysis.hardware import processor
+from transformer_jax.runs.workdir import git_revision
+
 HERE = pathlib.Path(__file__).resolve().parent
 OURS = "transformer_jax"
 
@@ -118,13 +121,8 @@ def worktree(revision):
 
 
 def where():
-  """On what this was measured; without importing a system, so that none runs beside the workers."""
-  revision = subprocess.run(["git", "-C", str(HERE.parent), "describe", "--always", "--dirty"], capture_output=True, text=True, check=False).stdout.strip()
-  with contextlib.suppress(OSError):
-    for line in pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-      if line.startswith("model name"):
-        return dict(processor=line.partition(": ")[2], cores=os.cpu_count(), python=platform.python_version(), revision=revision)
-  return dict(processor=platform.machine(), cores=os.cpu_count(), python=platform.python_version(), revision=revision)
+  """On what this was measured; jax is not started, so that it does not run beside the workers."""
+  return dict(processor=processor(), cores=os.cpu_count(), python=platform.python_version(), revision=git_revision())
 
 
 def table(records):

@@ -10,10 +10,10 @@ from transformer_jax import parallel
 
 def hardware():
   """Devices, processor and cores, a dict for JSON."""
-  return dict(device=f"{parallel.num_devices()} x {jax.devices()[0].device_kind}", processor=_processor(), cores=os.cpu_count())
+  return dict(device=f"{parallel.num_devices()} x {jax.devices()[0].device_kind}", processor=processor(), cores=os.cpu_count())
 
 
-def _processor():
+def processor():
   """The processor's name."""
   try:
     with open("/proc/cpuinfo", encoding="utf-8") as file:

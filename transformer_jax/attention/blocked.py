@@ -52,7 +52,7 @@ def _backward(kept, slope_BHTV):
     gradients = _gradients(query_BHTK, key_BHSK, value_BHSV, mask, 0, slope_BHTV, *weights, mean_BHT)
   else:
     gradients = _each_block_of_examples(_backward_examples, query_BHTK, key_BHSK, value_BHSV, mask, slope_BHTV, *weights, mean_BHT)
-  return *(g.astype(x.dtype) for g, x in zip(gradients, kept)), None
+  return *(g.astype(x.dtype) for g, x in zip(gradients, kept[:3], strict=True)), None
 
 
 _attend.defvjp(_forward, _backward)

@@ -30,6 +30,10 @@ class Embedding(nn.Module):
     """Scores before the softmax, float32 [..., C]: no bias, no scaling."""
     return project(outputs, self.embedding.astype(self.dtype), contract_axis=1)
 
+  def matrix(self):
+    """What `logits` multiplies with, [C, D], float32."""
+    return self.embedding
+
 
 class OutputProjection(nn.Module):
   """The pre-softmax projection when it is a matrix of its own."""
@@ -46,7 +50,7 @@ class OutputProjection(nn.Module):
     return project(outputs, self.kernel.astype(self.dtype), contract_axis=0)
 
   def matrix(self):
-    """[C, D], float32, as an embedding has it."""
+    """What `logits` multiplies with, [C, D] as of an embedding, float32."""
     return self.kernel.T
 
 

@@ -54,9 +54,7 @@ class Transformer(nn.Module):
   def before_logits(self, source_BS, target_BT, deterministic=True):
     """What the logits of `__call__` are products of: (the decoder's output [B, T, D], the pre-softmax matrix float32 [C, D])."""
     memory_BSD = self.encode(source_BS, deterministic)
-    shared = self.config.embedding_sharing != "none"
-    matrix_CD = self._target_embedding.embedding if shared else self.output_projection.matrix()
-    return self.decode(source_BS, memory_BSD, target_BT, deterministic), matrix_CD
+    return self.decode(source_BS, memory_BSD, target_BT, deterministic), self._output_projection.matrix()
 
   def encode(self, source_BS, deterministic=True, gates=None):
     """The encoder's output, [B, S, D]."""
@@ -96,9 +94,11 @@ class Transformer(nn.Module):
 
   def logits(self, outputs):
     """Scores before the softmax, float32 [..., C]."""
-    if self.config.embedding_sharing == "none":
-      return self.output_projection.logits(outputs)
-    return self._target_embedding.logits(outputs)
+    return self._output_projection.logits(outputs)
+
+  @property
+  def _output_projection(self):
+    return self.output_projection if self.config.embedding_sharing == "none" else self._target_embedding
 
   @property
   def _source_embedding(self):

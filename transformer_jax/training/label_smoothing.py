@@ -9,6 +9,7 @@ from jax.nn import logsumexp
 
 from transformer_jax.attention.products import sum_of_outer_products
 from transformer_jax.config import PAD_ID
+from transformer_jax.model.embedding import project
 
 _CHUNK = 1 << 26  # logits that are in memory at once, 256 MB
 
@@ -88,7 +89,7 @@ _summed.defvjp(_forward, _backward)
 
 def _losses(outputs_RD, target_R, matrix_CD, smoothing):
   """(logits, (loss, negative log-likelihood, log of the denominator)) of a chunk, the first two 0 for PAD."""
-  logits_RC = jnp.einsum("rd,cd->rc", outputs_RD, matrix_CD.astype(outputs_RD.dtype), preferred_element_type=jnp.float32)
+  logits_RC = project(outputs_RD, matrix_CD.astype(outputs_RD.dtype), contract_axis=1)
   loss_R, nll_R, normalizer_R = _cross_entropy(logits_RC, target_R, smoothing)
   is_token = target_R != PAD_ID
   return logits_RC, (jnp.where(is_token, loss_R, 0.0), jnp.where(is_token, nll_R, 0.0), normalizer_R)
