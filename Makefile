@@ -5,7 +5,7 @@ WORKDIR ?= runs/quickstart
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: quickstart test test-slow faults clean
+.PHONY: quickstart test test-slow test-portability faults clean
 
 # The stamp is newer than setup.py, or the environment is made again.
 $(VENV)/installed: setup.py
@@ -35,6 +35,10 @@ test: $(VENV)/installed
 
 test-slow: $(VENV)/installed
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m slow
+
+# The tests with other instruction sets, thread counts and seeds: about an hour.
+test-portability: $(VENV)/installed
+	$(BIN)/python tests/portability.py
 
 # Everything that may interrupt a run, 350 times, from a seed: about an hour.
 SEED ?= 1

@@ -1,9 +1,13 @@
-"""Shared by all tests: where real data lies, sizes of a tiny model, and a cache that lasts as long as the test run."""
+"""Shared by all tests: where real data lies, a tiny trained run, and what keeps a test process small."""
 
 import atexit
+import contextlib
+import ctypes
+import gc
 import os
 import pathlib
 import shutil
+import sys
 import tempfile
 
 import pytest
@@ -13,6 +17,51 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 if "TRANSFORMER_JAX_CACHE" not in os.environ:  # so that tests neither use nor fill a user's own
   os.environ["TRANSFORMER_JAX_CACHE"] = tempfile.mkdtemp(prefix="transformer_jax-tests-")
   atexit.register(shutil.rmtree, os.environ["TRANSFORMER_JAX_CACHE"], ignore_errors=True)
+
+# What one test has compiled another finds on disk, whatever either leaves in memory.
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", f"{os.environ['TRANSFORMER_JAX_CACHE']}/compiled")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.05")
+
+_ENOUGH_MEMORY = 1e9  # bytes that a test process may have before it drops its compiled programs
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _as_many_small_runs():
+  """Small programs are worth keeping on disk; freed memory is not worth keeping."""
+  from transformer_jax import parallel  # pylint: disable=import-outside-toplevel
+  parallel.MIN_SECONDS_TO_CACHE = 0.05
+  parallel.keep_freed_memory = lambda: None
+
+
+@pytest.fixture(autouse=True)
+def _drop_programs():
+  """The compiled programs of the whole suite would take gigabytes."""
+  yield
+  if _resident_bytes() > _ENOUGH_MEMORY:
+    _drop()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _drop_programs_of_a_file():
+  yield
+  _drop()
+
+
+def _drop():
+  if "jax" in sys.modules:
+    sys.modules["jax"].clear_caches()
+  gc.collect()
+  with contextlib.suppress(OSError, AttributeError):  # glibc's, to give freed memory back
+    ctypes.CDLL(None).malloc_trim(0)
+
+
+def _resident_bytes():
+  """0 where /proc does not say."""
+  with contextlib.suppress(OSError):
+    pages = int(pathlib.Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+  return 0
 
 
 @pytest.fixture(scope="session")

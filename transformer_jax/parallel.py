@@ -17,6 +17,8 @@ from transformer_jax import interrupt
 from transformer_jax.config import cache_folder
 from transformer_jax.errors import ConfigError
 
+MIN_SECONDS_TO_CACHE = 0.5  # programs that compile sooner are not kept on disk
+
 _AXIS = "devices"
 _PATIENCE_AT_START = 100  # seconds for all processes of a run to be there
 _HEARTBEAT_TIMEOUT = 60  # seconds, before jax ends a process that waits for one that is gone; `runs.roll_call` is mostly sooner
@@ -34,13 +36,13 @@ def start_up(coordinator=None, num_processes=None, process_id=None, *, determini
     deterministic: GPUs use only kernels that give the same bits each time; to be said before the first computation.
   """
   if sys.platform == "linux":
-    _keep_freed_memory()
+    keep_freed_memory()
   if deterministic:
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_gpu_deterministic_ops=true"
   if coordinator is not None:
     _join(coordinator, num_processes, process_id)
   jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "compiled"))
-  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+  jax.config.update("jax_persistent_cache_min_compile_time_secs", MIN_SECONDS_TO_CACHE)
   jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
@@ -59,7 +61,7 @@ def _join(coordinator, num_processes, process_id):
                       "name the first process's host:port; auto is for Slurm and TPU pods") from None
 
 
-def _keep_freed_memory():
+def keep_freed_memory():
   """Has glibc keep what is freed for the next update's arrays, instead of giving it back and taking zeroed pages anew.
 
   A fifth of the processor time of an update on two cores went into that. It must come before the backend starts its threads: a

@@ -16,6 +16,7 @@ from transformer_jax.cli.main import run as command_line
 from transformer_jax.reference import attention as reference_attention
 from transformer_jax.reference.transformer import transformer as reference_transformer
 from transformer_jax.runs.train import train
+from transformer_jax.runs.translator import Translator
 
 AWKWARD = "<script>alert(1)</script> \"forty\" 'two' & </style> שלום \N{GRINNING FACE} /*DATA*/ \\u003c"
 
@@ -56,7 +57,7 @@ def test_weights_are_those_of_numpy_loops(translator, monkeypatch):
 
 
 def test_vectors_give_the_weights(translator):
-  for one in sentence_attention(translator, "forty two").maps.values():
+  for one in sentence_attention(translator, "forty two", "zweiundvierzig").maps.values():
     scores = np.einsum("nhtk,nhsk->nhts", one.query_NHTK.astype(np.float64), one.key_NHSK) / np.sqrt(one.query_NHTK.shape[-1])
     scores[one.weights_NHTS == 0] = -np.inf  # masked
     powers = np.exp(scores - scores.max(-1, keepdims=True))
@@ -77,7 +78,7 @@ def unpack(html):
 
 
 def test_the_pages_numbers_are_the_models(translator):
-  attention = sentence_attention(translator, "six hundred seven")
+  attention = sentence_attention(translator, "six hundred seven", "sechshundertsieben")
   data, buffer = unpack(attention_page.page(attention))
   for name, one in attention.maps.items():
     packed, shape = data["attentions"][name], one.weights_NHTS.shape
@@ -100,7 +101,7 @@ def test_text_stays_text(translator):
 
 
 def test_a_page_that_would_be_too_large_leaves_out_vectors(translator, monkeypatch):
-  attention = sentence_attention(translator, "forty two")
+  attention = sentence_attention(translator, "forty two", "zweiundvierzig")
   whole = len(attention_page.page(attention))
   monkeypatch.setattr(attention_page, "MAX_PACKED_BYTES", 100)
   small = attention_page.page(attention)
@@ -112,7 +113,7 @@ def test_the_command_writes_page_data_and_figures(workdir, tmp_path, capsys):
   importance = dict(steps=[20], perplexity=2.0, heads=[dict(attention=a, layer=n, head=h, importance=0.1, masked_perplexity=2.1)
                                                        for a in ATTENTIONS for n in range(2) for h in range(2)])
   (workdir / "heads" / "heads.json").write_text(json.dumps(importance))
-  assert command_line(["attention", f"--workdir={workdir}", "--source=forty two $5", f"--output={tmp_path}", "--layer=1", "--head=2", "--word=2"]) == 0
+  assert command_line(["attention", f"--workdir={workdir}", "--source=forty two $5", "--target=zweiundvierzig", f"--output={tmp_path}", "--layer=1", "--head=2", "--word=2"]) == 0
   assert capsys.readouterr().out == f"{tmp_path}/attention.html\n"
   data = json.loads((tmp_path / "attention.json").read_text())
   assert data["source"] == "forty two $5" and np.shape(data["cross"]["weights"]) == (2, 2, len(data["cross"]["queries"]), len(data["cross"]["keys"]))
@@ -121,7 +122,9 @@ def test_the_command_writes_page_data_and_figures(workdir, tmp_path, capsys):
   assert data_of((tmp_path / "attention.html").read_text())["importance"]["perplexity"] == 2.0
 
 
-def test_a_file_of_sentences(workdir, tmp_path, capsys):
+def test_a_file_of_sentences(workdir, tmp_path, monkeypatch):
+  """Each with the model's own output, which is made up here: a model that has learned little may say nothing."""
+  monkeypatch.setattr(Translator, "translate", lambda self, sentences, *_: ["zwei" for _ in sentences])
   (tmp_path / "in").write_text("forty two\n\nseven\n")
   assert command_line(["attention", f"--workdir={workdir}", f"--input={tmp_path / 'in'}", f"--output={tmp_path / 'out'}", "--nofigures"]) == 0
   assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["1", "3"]

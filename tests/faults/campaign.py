@@ -60,7 +60,8 @@ class Run:
   def __init__(self, workdir, steps, devices, num_processes, **settings):
     self.workdir, self._num_processes, self._processes = workdir, num_processes, []
     self._flags = flags(**{**SETTINGS, **settings, "train_steps": steps})
-    self._env = dict(os.environ, JAX_PLATFORMS="cpu", PYTHONPATH=str(ROOT), XLA_FLAGS=f"--xla_force_host_platform_device_count={devices}")
+    xla_flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}"
+    self._env = dict(os.environ, JAX_PLATFORMS="cpu", PYTHONPATH=str(ROOT), XLA_FLAGS=xla_flags)
 
   def start(self):
     """Starts the command."""

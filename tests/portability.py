@@ -1,0 +1,65 @@
+"""Runs the tests as other machines would, and says what each way took.
+
+    python tests/portability.py [--ways=avx2,sse4_2,seed,one_thread,four_threads] [pytest's arguments]
+
+A way changes how numbers are rounded, or what barely trained models say: a test that fails in one of them asks for something that
+another processor need not give. Other versions of Python are other environments:
+`make test VENV=.venv-3.13 PYTHON=python3.13`.
+"""
+
+import argparse
+import os
+import pathlib
+import re
+import resource
+import subprocess
+import sys
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+WAYS = dict(
+    avx2=dict(XLA_FLAGS="--xla_cpu_max_isa=AVX2"),
+    sse4_2=dict(XLA_FLAGS="--xla_cpu_max_isa=SSE4_2"),
+    seed=dict(TRANSFORMER_JAX_TEST_SEED="7"),
+    one_thread=dict(NPROC="1"),
+    four_threads=dict(NPROC="4"),
+)
+
+
+def run_way(way: str, arguments: list[str]) -> tuple[bool, str]:
+  """Runs pytest in a way of `WAYS`; returns whether all passed, and a line with what it took."""
+  before, start = _processor_seconds(), time.monotonic()
+  command = [sys.executable, "-m", "pytest", "-q", *arguments]
+  done = subprocess.run(command, cwd=ROOT, env={**os.environ, **WAYS[way]}, check=False,
+                        stdout=subprocess.PIPE, text=True)
+  if done.returncode:
+    print(done.stdout)
+  last = re.sub(r" in [\d.:() ]*s.*", "", done.stdout.strip().splitlines()[-1])
+  seconds, wall = _processor_seconds() - before, time.monotonic() - start
+  # Of children the system keeps the largest alone, so this is the most of any way until here.
+  peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e6
+  line = f"{way:12} {last}; {seconds:.0f} s of processor, {wall:.0f} s, largest process {peak:.2f} GB"
+  return done.returncode == 0, line
+
+
+def _processor_seconds() -> float:
+  used = resource.getrusage(resource.RUSAGE_CHILDREN)
+  return used.ru_utime + used.ru_stime
+
+
+def main() -> int:
+  """Runs the ways one after another; 1 if a test failed in one."""
+  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  parser.add_argument("--ways", default=",".join(WAYS))
+  chosen, arguments = parser.parse_known_args()
+  arguments = arguments or ["-n", "2", "--dist", "loadfile", "-m", "not slow"]
+  failed = False
+  for way in chosen.ways.split(","):
+    passed, line = run_way(way, arguments)
+    print(line, flush=True)
+    failed |= not passed
+  return int(failed)
+
+
+if __name__ == "__main__":
+  sys.exit(main())
