@@ -58,7 +58,7 @@ def load_tokenizer(folder):
     kind, sums = index["kind"], dict(index["sha256"])
     files = {name: (folder / name).read_bytes() for name in sums}
   except OSError as error:
-    raise DataError(error.filename, f"cannot be read: {error.strerror}", "it belongs to the run's tokenizer: restore it") from None
+    raise DataError(error.filename, f"cannot be read: {error.strerror or error}", "it belongs to the run's tokenizer: restore it") from None
   except (ValueError, KeyError, TypeError, RecursionError):
     raise DataError(folder / _INDEX, "is not a tokenizer's list of files", "restore it") from None
   for name, content in files.items():
@@ -74,7 +74,7 @@ def load_tokenizer(folder):
 
 def has_tokenizer(folder):
   """Whether a tokenizer was saved there."""
-  return (pathlib.Path(folder) / _INDEX).exists()
+  return os.path.exists(pathlib.Path(folder) / _INDEX)  # pathlib's raises where a folder is closed to us
 
 
 def fingerprint(tokenizer):

@@ -110,7 +110,7 @@ def _tokenizer(data, source, text_fingerprint, data_root):
   try:
     save_tokenizer(tokenizer, folder)
   except OSError as error:
-    raise WorkdirError(folder, f"cannot be written: {error.strerror}", "set TRANSFORMER_JAX_CACHE to a writable folder") from None
+    raise WorkdirError(folder, f"cannot be written: {error.strerror or error}", "set TRANSFORMER_JAX_CACHE to a writable folder") from None
   return tokenizer
 
 
