@@ -17,6 +17,7 @@ from transformer_jax.data.tokenizer_folder import (
 from transformer_jax.errors import DataError, WorkdirError
 from transformer_jax.runs.build import build_preprocessors, build_task
 
+_TOKENIZER_FORMAT = "2"  # another where the same text and settings give another tokenizer than before
 # What a learned tokenizer depends on, besides the text.
 _TOKENIZER_SETTINGS = ("tokenizer", "vocab_size", "bpe_merges", "preprocessing", "preprocessed_splits", "source_language", "target_language",
                        "task", "linearization")
@@ -102,7 +103,7 @@ def _tokenizer(data, source, text_fingerprint, data_root):
   """The learned tokenizer, from the cache if it is there. Files that a setting names may change under their name: not cached."""
   if data.bpe_codes or data.vocabulary_file:
     return _train_tokenizer(data, source, data_root)
-  folder = cache_folder() / "tokenizers" / _hash(text_fingerprint, *(f"{name}={getattr(data, name)}" for name in _TOKENIZER_SETTINGS))
+  folder = cache_folder() / "tokenizers" / _hash(_TOKENIZER_FORMAT, text_fingerprint, *(f"{name}={getattr(data, name)}" for name in _TOKENIZER_SETTINGS))
   if has_tokenizer(folder):
     with contextlib.suppress(DataError):  # a damaged one is made again: it is no run's own
       return load_tokenizer(folder)
