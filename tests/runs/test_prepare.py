@@ -117,6 +117,13 @@ def test_the_cache_may_be_shared(data):
     assert path.stat().st_mode & 0o777 == (0o755 if path.is_dir() else 0o644), path
 
 
+def test_a_cache_of_another_user_is_told_before_the_learning(data, monkeypatch):
+  monkeypatch.setattr(prepare_module, "train_tokenizer", lambda *_: pytest.fail("it was learned"))
+  monkeypatch.setattr(prepare_module.os, "access", lambda *_: False)
+  with pytest.raises(WorkdirError, match="another user; set TRANSFORMER_JAX_CACHE"):
+    prepare(config_of(), data)
+
+
 def test_the_files_without_text_are_named(data):
   for side in ("en", "de"):
     (data / f"train.{side}").write_text("\n  \n")

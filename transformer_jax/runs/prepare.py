@@ -7,6 +7,7 @@ data begins at once, and changed text is never taken for the old.
 import contextlib
 import dataclasses
 import hashlib
+import os
 
 from transformer_jax.config import Config, cache_folder, split_list
 from transformer_jax.data.encoded import encode_pairs
@@ -107,12 +108,23 @@ def _tokenizer(data, source, text_fingerprint, data_root):
   if has_tokenizer(folder):
     with contextlib.suppress(DataError):  # a damaged one is made again: it is no run's own
       return load_tokenizer(folder)
+  with _as_cache_error(folder):  # told before the learning
+    folder.mkdir(parents=True, exist_ok=True)
+    if not os.access(folder, os.W_OK | os.X_OK):
+      raise PermissionError("it belongs to another user")
   tokenizer = _train_tokenizer(data, source, data_root)
-  try:
+  with _as_cache_error(folder):
     save_tokenizer(tokenizer, folder)
+  return tokenizer
+
+
+@contextlib.contextmanager
+def _as_cache_error(folder):
+  """A context that turns a failed write inside it into a WorkdirError."""
+  try:
+    yield
   except OSError as error:
     raise WorkdirError(folder, f"cannot be written: {error.strerror or error}", "set TRANSFORMER_JAX_CACHE to a writable folder") from None
-  return tokenizer
 
 
 def _train_tokenizer(data, source, data_root):
