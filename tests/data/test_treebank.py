@@ -78,6 +78,12 @@ def test_what_is_wrong_is_named_by_file_and_line(folder, text, line, problem):
   assert caught.value.where.endswith(f"train.trees:{line}")
 
 
+def test_a_treebank_may_end_its_lines_with_carriage_returns(folder):
+  """To a tree they are white space."""
+  (folder / "train.trees").write_bytes(b"(S (NN one)\r)\r(S (NN two))\r")
+  assert words(source_of(folder)) == ["one", "two"]
+
+
 def test_a_file_with_brackets_in_its_name(folder):
   (folder / "train.trees").rename(folder / "train[1].trees")
   assert words(source_of(folder, train_trees="train[1].trees")) == ["dog"]

@@ -65,16 +65,17 @@ def _refuse_long(raw, where):
   raise DataError(where, f"is longer than {_LONGEST_LINE:,} bytes", "cut it into lines")
 
 
-def read_lines(path):
+def read_lines(path, lines_matter=True):
   """Yields the lines of a UTF-8 file (.gz by its name) without "\\n", one "\\r" before it, and a leading BOM.
+
+  `lines_matter`: a file whose only line ends are carriage returns is refused, for it would be one line.
 
   Raises:
     DataError: what `raw_lines` refuses, or not UTF-8; names file and line.
   """
-  number = 0
   for number, raw in enumerate(raw_lines(path), 1):
-    if number == 1 and b"\r" in raw[:-1] and not raw.endswith(b"\n"):
-      raise DataError(path, *_ONLY_CARRIAGE_RETURNS)
+    if lines_matter and number == 1 and b"\r" in raw[:-1] and not raw.endswith(b"\n"):
+      raise DataError(f"{path}:1", *_ONLY_CARRIAGE_RETURNS)
     try:
       yield _strip(raw.decode("utf-8"), number)
     except UnicodeDecodeError as error:

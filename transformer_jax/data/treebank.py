@@ -72,7 +72,7 @@ def trees_of(path):
     DataError: it cannot be read, or is no sequence of trees; names file and line.
   """
   try:
-    for _, tree in read_trees(read_lines(path)):
+    for _, tree in read_trees(read_lines(path, lines_matter=False)):
       yield tree
   except TreeError as error:
     raise DataError(f"{path}:{error.line}", str(error), "repair or remove the tree") from None
