@@ -46,7 +46,7 @@ def verify(path):
   except FileNotFoundError as error:
     raise Damaged(error.filename, "is missing") from None
   except OSError as error:
-    raise Damaged(error.filename, f"cannot be read: {error.strerror}") from None
+    raise Damaged(error.filename, f"cannot be read: {error.strerror or error}") from None
   if listed == _as_text(sums):
     return
   lines = dict(line.split("  ", 1)[::-1] for line in listed.splitlines() if "  " in line)

@@ -1,14 +1,17 @@
 """Encoded pairs: what is kept and dropped, what comes back from the cache, and what a damaged cache says."""
 
+import io
+import itertools
 import json
 import os
+import tracemalloc
 
 import numpy as np
 import pytest
 
 from transformer_jax.config import EOS_ID
 from transformer_jax.data import encoded as encoded_module
-from transformer_jax.data.encoded import encode_pairs
+from transformer_jax.data.encoded import Counts, encode_pairs
 from transformer_jax.errors import DataError, WorkdirError
 
 PAIRS = [("3 4 5", "6"), ("7", "8 9"), ("", "3"), ("3", ""), ("3 4 5 6 7", "3"), ("10", "11")]
@@ -104,23 +107,101 @@ def test_two_processes_may_encode_the_same(tmp_path, monkeypatch):
   assert len(list(tmp_path.iterdir())) == 1
 
 
-@pytest.mark.parametrize("name", ["source.npy", "target_offsets.npy", "counts.json"])
-def test_a_damaged_cache_is_named(tmp_path, name):
+def flip_a_bit(content):
+  place = len(content) * 3 // 4
+  return content[:place] + bytes([content[place] ^ 1]) + content[place + 1:]
+
+
+def unpickled(_):
+  file = io.BytesIO()
+  np.save(file, np.array([{"a": 1}], dtype=object), allow_pickle=True)
+  return file.getvalue()
+
+
+@pytest.mark.parametrize("damage", [flip_a_bit, lambda content: content[:-3], lambda content: b"", lambda content: b"[" * 99_999, unpickled])
+@pytest.mark.parametrize("name", ["source.npy", "source_offsets.npy", "target.npy", "target_offsets.npy", "counts.json"])
+def test_what_is_damaged_is_made_again_and_said(tmp_path, capsys, name, damage):
   encoded(tmp_path)
   (path,) = tmp_path.glob(f"*/{name}")
-  path.write_bytes(path.read_bytes()[:-3])
-  with pytest.raises(DataError) as caught:
-    encoded(tmp_path)
-  assert caught.value.where == str(path.parent)
-  assert "delete" in caught.value.remedy
-
-
-def test_nothing_unpickles(tmp_path):
+  whole = path.read_bytes()
+  path.write_bytes(damage(whole))
+  assert texts(encoded(tmp_path)) == PAIRS and path.read_bytes() == whole
+  assert f"transformer-jax: {path.parent}: " in capsys.readouterr().err
+  assert len(list(tmp_path.iterdir())) == 1
   encoded(tmp_path)
-  (path,) = tmp_path.glob("*/source.npy")
-  np.save(path, np.array([{"a": 1}], dtype=object), allow_pickle=True)
-  with pytest.raises(DataError):
+  assert not capsys.readouterr().err
+
+
+@pytest.mark.parametrize("values", [dict(kept=5), dict(dropped={"longer": 3}), dict(unknown={}), dict(sha256={}), dict(sha256=None)])
+def test_counts_that_were_changed_are_not_believed(tmp_path, capsys, values):
+  encoded(tmp_path)
+  (path,) = tmp_path.glob("*/counts.json")
+  path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+  assert encoded(tmp_path).counts == Counts(6, {}, dict(source=0, target=0))
+  assert "made again" in capsys.readouterr().err
+
+
+def test_a_cache_may_be_shared(tmp_path):
+  """Its folders and files are as open as the umask lets them be."""
+  before = os.umask(0o002)
+  try:
+    encoded(tmp_path / "cache")
+  finally:
+    os.umask(before)
+  for path in (tmp_path / "cache").rglob("*"):
+    assert path.stat().st_mode & 0o777 == (0o775 if path.is_dir() else 0o664), path
+
+
+def test_a_cache_that_another_user_closed_is_named(tmp_path, monkeypatch):
+  encoded(tmp_path)
+
+  def refused(path, *_, **__):
+    raise PermissionError(13, "Permission denied", str(path))
+
+  monkeypatch.setattr(encoded_module.pathlib.Path, "read_bytes", refused)
+  with pytest.raises(WorkdirError, match="counts.json: .*TRANSFORMER_JAX_CACHE"):
     encoded(tmp_path)
+
+
+def test_blocks_leave_no_trace(tmp_path, monkeypatch):
+  """Whatever the number of tokens in memory, the files are the same bytes, and those that numpy writes of the whole arrays."""
+  pairs = [(" ".join(map(str, range(3, 3 + n))), "7 " * n) for n in range(9)]
+  encoded(tmp_path / "one", pairs)
+  monkeypatch.setattr(encoded_module, "_BLOCK", 5)
+  encoded(tmp_path / "many", pairs)
+  (one,), (many,) = ((tmp_path / name).iterdir() for name in ("one", "many"))
+  for path in one.iterdir():
+    assert path.read_bytes() == (many / path.name).read_bytes()
+  flat = np.array([token for source, _ in pairs for token in encode(source)], np.uint16)
+  np.save(tmp_path / "numpy.npy", flat)
+  assert (many / "source.npy").read_bytes() == (tmp_path / "numpy.npy").read_bytes()
+
+
+def test_memory_does_not_grow_with_the_tokens(tmp_path, monkeypatch):
+  monkeypatch.setattr(encoded_module, "_BLOCK", 1000)
+  tracemalloc.start()
+  try:
+    encode_pairs(lambda: itertools.repeat(("", ""), 2000), lambda _: [5] * 500, lambda _: [6] * 500, tmp_path, "key")
+    peak = tracemalloc.get_traced_memory()[1]
+  finally:
+    tracemalloc.stop()
+  assert peak < 1_500_000  # the tokens are 4 MB in two bytes each
+
+
+def test_unknown_tokens_are_counted(tmp_path):
+  pairs = encoded(tmp_path, [("2 3 2", "5"), ("4", "2")])
+  assert pairs.counts.unknown == dict(source=2, target=1)
+  assert pairs.unknown_shares() == dict(source=2 / 6, target=1 / 4)
+
+
+def test_a_full_disk_is_said(tmp_path, monkeypatch):
+  def full(*_, **__):
+    raise OSError("12 requested and 0 written")  # numpy's, without a reason of the system's
+
+  monkeypatch.setattr(encoded_module.np, "save", full)
+  with pytest.raises(WorkdirError, match="12 requested and 0 written"):
+    encoded(tmp_path)
+  assert not list(tmp_path.iterdir())
 
 
 def test_a_cache_that_cannot_be_written(tmp_path):

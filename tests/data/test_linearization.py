@@ -29,11 +29,27 @@ def round_trip(tree, style):
 @pytest.mark.parametrize("style", STYLES)
 @pytest.mark.parametrize("text", [
     "(TOP (X x))", "(TOP (A (X x)) (B (X y)))", "(TOP (NP (NP (NP x))))", "(TOP (NP (NP a) (NP (NP b) (NP c))))", "(TOP (A (/A x) (= y) (=B z)))",
-    "(TOP (A (A x)) (B (A x) (B y)))", "(TOP (T (NP (T word))))", "(TOP (T (NP (DT a) (T word)) (NN b)))", "(TOP (A (A (A x)) (A y)))"])
+    "(TOP (A (A x)) (B (A x) (B y)))", "(TOP (T (NP (T word))))", "(TOP (T (NP (DT a) (T word)) (NN b)))", "(TOP (A (A (A x)) (A y)))",
+    "(TOP (/X (NN a)) (NP (NN b)))", "(TOP (/ (NN a) (/X (/Y (/X b)))))", "(TOP (=X (X (X a) (=X b))))", "(TOP (\\/X (/X (\\/X a) (\\ b) (= c))))",
+    "(TOP (A (/A (A a) (/A b)) (/A c)))", "(TOP (\\ (\\\\ (\\ a) (\\\\ b))))"])
 def test_awkward_trees_survive(text, style):
   """Tags that are labels too, tags that look like brackets, several roots."""
   tree = clean(parse_tree(text))
   assert round_trip(tree, style) == tree
+
+
+def test_random_labels_and_tags_survive():
+  """Whatever labels and tags are made of what the style itself uses."""
+  rng = random.Random(4)
+  names = ["A", "/A", "=A", "\\A", "/=A", "=/A", "\\/A", "\\=A", "/", "=", "\\", "//A", "==A", "\\\\A"]
+
+  def some(depth):
+    inner = " ".join(some(depth - 1) if depth and rng.random() < 0.6 else f"({rng.choice(names)} w)" for _ in range(rng.randrange(1, 4)))
+    return f"({rng.choice(names)} {inner})"
+
+  for _ in range(500):
+    tree = parse_tree(f"(TOP {some(3)} {some(1)})")
+    assert round_trip(tree, "t2t") == tree
 
 
 @pytest.mark.parametrize("style", STYLES)

@@ -1,11 +1,13 @@
 """Moses' scripts through sacremoses, against text that the real scripts made."""
 
+import re
 import sys
+import unicodedata
 
 import pytest
 
 from transformer_jax.data import preprocessing
-from transformer_jax.data.preprocessing import Preprocessor
+from transformer_jax.data.preprocessing import Preprocessor, penn_tokenize
 from transformer_jax.data.text import read_lines
 from transformer_jax.errors import DataError
 
@@ -55,3 +57,52 @@ def test_a_missing_package_is_named(monkeypatch):
   with pytest.raises(DataError, match="pip install sacremoses"):
     Preprocessor("moses", "en")("text")
   assert Preprocessor("none", "en")("text") == "text"
+
+
+def test_a_letter_and_its_accent_stay_together():
+  """As macOS writes file names and the text of some programs."""
+  pytest.importorskip("sacremoses")
+  for kind in ("moses", "moses_lowercase"):
+    preprocess = Preprocessor(kind, "de")
+    for text in ("Schön, daß Ñandús übel riechen.", "tiếng Việt", "a\u0315b"):
+      assert preprocess(unicodedata.normalize("NFD", text)) == preprocess(text)
+
+
+@pytest.mark.parametrize("text", ["\u2126", "\u212b", "\u0958", "\uf900"])
+def test_other_text_is_not_composed(text):
+  """Characters that Unicode holds to be others': runs learned from them as they are."""
+  pytest.importorskip("sacremoses")
+  assert text in Preprocessor("moses", "en")(text)
+
+
+@pytest.mark.parametrize("language, like, said", [
+    ("de_DE", "de", "'de_DE'.*'de'"), ("en-US", "en", "'en-US'.*'en'"), ("ZH", "zh", "'ZH'"), ("xx", "xx", "'xx'.*English"), ("", "", "''.*English"),
+    ("de", "de", ""), ("ja", "ja", "")])
+def test_a_language_that_moses_does_not_know_is_told(language, like, said, capsys):
+  pytest.importorskip("sacremoses")
+  preprocessing._moses.cache_clear()
+  made = [Preprocessor("moses", language)("It's z.B. Mr. Ok."), Preprocessor("moses", language)("again")]
+  lines = capsys.readouterr().err.splitlines()
+  assert len(lines) == bool(said) and all(re.search(said, line) for line in lines)
+  assert made[0] == Preprocessor("moses", like)("It's z.B. Mr. Ok.")
+
+
+STRAIGHT = str.maketrans("“”‘’", "\"\"''")
+
+
+@pytest.mark.parametrize("text, words", [
+    ("“Stop,” she said.", "`` Stop , '' she said ."), ("It’s Anna’s; they don’t care.", "It 's Anna 's ; they do n't care ."),
+    ("(“Yes.”)", "-LRB- `` Yes . '' -RRB-"), ("He—“the man”—left…", "He -- `` the man '' -- left ..."), ("“Why?”", "`` Why ? ''"),
+    ("“a” “b”", "`` a '' `` b ''"), ("„a” «b»", "`` a '' `` b ''"), ("He said, “She’s ‘here.’”", "He said , `` She 's 'here . ' ''"),
+    ("Ｏk，（yes）！", "Ｏk , -LRB- yes -RRB- !")])
+def test_typographic_marks_are_cut_and_written_as_a_treebank_does(text, words):
+  pytest.importorskip("nltk")
+  assert penn_tokenize(text) == words
+  assert len(penn_tokenize(text.translate(STRAIGHT)).split()) == len(words.split())
+
+
+@pytest.mark.parametrize("text, words", [
+    ("He owns 1/2 of it.", "He owns 1\\/2 of it ."), ("1\\/2 and/or", "1\\/2 and\\/or"), ("2 * 3", "2 \\* 3"), ("a * \\*", "a \\* \\*"), ("／", "\\/")])
+def test_slashes_and_stars_are_written_as_the_treebank_does(text, words):
+  pytest.importorskip("nltk")
+  assert penn_tokenize(text) == words

@@ -1,6 +1,8 @@
 """Sub-words: subword-nmt's own known answers, SentencePiece's settings, and tokenizers that survive a folder."""
 
+import io
 import json
+import random
 import sys
 
 import pytest
@@ -96,6 +98,29 @@ def test_a_changed_or_missing_file_is_named(tokenizer, tmp_path):
   load_tokenizer(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["/dev/zero", "../vocabulary.txt", "sub/vocabulary.txt", ".", "..", "", "device", "vocabulary.txt/"])
+def test_an_index_names_only_files_beside_it(tmp_path, name):
+  folder = tmp_path / "tokenizer"
+  save_tokenizer(trained("segmented"), folder)
+  (tmp_path / "vocabulary.txt").write_bytes((folder / "vocabulary.txt").read_bytes())
+  (folder / "device").symlink_to("/dev/zero")
+  index = json.loads((folder / "tokenizer.json").read_text())
+  index["sha256"][name] = index["sha256"]["vocabulary.txt"]
+  (folder / "tokenizer.json").write_text(json.dumps(index))
+  with pytest.raises(DataError, match="tokenizer.json: names"):
+    load_tokenizer(folder)
+
+
+def test_a_cached_tokenizer_that_is_closed_to_us_is_absent(tmp_path, monkeypatch):
+  save_tokenizer(trained("segmented"), tmp_path)
+
+  def refused(*_, **__):
+    raise PermissionError(13, "Permission denied")
+
+  monkeypatch.setattr("os.stat", refused)
+  assert not has_tokenizer(tmp_path)
+
+
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"kind": "segmented"}', '{"kind": "no such", "sha256": {}}'])
 def test_a_damaged_index_is_named(tmp_path, content):
   save_tokenizer(trained("segmented"), tmp_path)
@@ -128,10 +153,31 @@ def test_sentencepiece_covers_every_character_and_normalises():
   assert learned.encode("ｔｈｅ\u00a0 cat") == learned.encode("the cat")  # full-width letters, a no-break space
 
 
-def test_sentencepiece_needs_text():
-  for texts in ([], ["", "  "]):
-    with pytest.raises(DataError):
-      trained("sentencepiece", texts)
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("texts", [[], [""], ["", "  ", "\t"], ["\N{NO-BREAK SPACE}"]])
+def test_files_without_text_are_named(kind, texts):
+  with pytest.raises(DataError, match="nothing but empty lines") as caught:
+    trained(kind, texts)
+  assert caught.value.where == "--train_source=a --train_target=b"
+
+
+@pytest.mark.parametrize("texts", [["\N{ZERO WIDTH SPACE}"], ["\ufffd"], ["x" * (1 << 21)]])
+def test_sentencepiece_names_its_files_and_not_its_own_source(texts):
+  with pytest.raises(DataError) as caught:
+    trained("sentencepiece", texts)
+  assert caught.value.where == "--train_source=a --train_target=b" and ".cc" not in str(caught.value)
+
+
+def test_a_vocabulary_smaller_than_the_characters_says_how_large():
+  texts = [*TEXTS, "".join(chr(0x4E00 + i) for i in range(100))]
+  with pytest.raises(DataError) as caught:
+    trained("sentencepiece", texts, vocab_size=60)
+  assert caught.value.where == "--vocab_size=60"
+  assert "coverage" not in str(caught.value) and "lower" not in caught.value.remedy
+  needed = int(caught.value.remedy.split()[-1])
+  assert trained("sentencepiece", texts, vocab_size=needed).vocab_size == needed
+  with pytest.raises(DataError):
+    trained("sentencepiece", texts, vocab_size=needed - 1)
 
 
 def test_a_bad_line_is_blamed_on_its_file(tmp_path):
@@ -192,14 +238,103 @@ def test_subword_nmt_takes_given_codes(tmp_path):
 
 
 def test_subword_nmt_vocabulary_is_what_occurs_most_frequent_first():
-  learned = trained("subword_nmt", vocab_size=10)
-  assert learned.vocab_size == 10
+  learned = trained("subword_nmt")
   counts = {}
   for text in TEXTS:
     for piece in learned.segment(text):
       counts[piece] = counts.get(piece, 0) + 1
-  kept = learned.pieces(range(3, 10))
-  assert kept == sorted(counts, key=lambda piece: (-counts[piece], piece))[:7]
+  assert learned.pieces(range(3, learned.vocab_size)) == sorted(counts, key=lambda piece: (-counts[piece], piece))
+
+
+def many_words():
+  """Texts whose merges make some hundred sub-words of six letters."""
+  rng = random.Random(3)
+  words = ["".join(rng.choice("abcdef") for _ in range(rng.randrange(2, 9))) for _ in range(150)]
+  return [" ".join(words[number:number + 5]) for number in range(0, 150, 5)] * 2
+
+
+@pytest.mark.parametrize("vocab_size", [15, 16, 40, 100])
+def test_a_vocabulary_smaller_than_the_merges_spells_every_word(vocab_size):
+  """What has no room is split, and the text comes back."""
+  texts = many_words()
+  full, learned = (trained("subword_nmt", texts, bpe_merges=200, vocab_size=size) for size in (1000, vocab_size))
+  assert full.vocab_size > 120 and vocab_size - 4 <= learned.vocab_size <= vocab_size
+  for text in texts:
+    tokens = learned.encode(text)
+    assert UNK_ID not in tokens and learned.decode(tokens) == text
+  assert any(learned.segment(text) != full.segment(text) for text in texts)
+  assert learned.encode("xa") == [UNK_ID, learned.encode("a")[0]]
+
+
+def test_fewer_than_the_characters_keep_the_most_frequent():
+  learned = trained("subword_nmt", ["a a a b b c c d", "aa bb", "aa ab"], vocab_size=8, bpe_merges=1)
+  assert learned.vocab_size == 8 and UNK_ID not in learned.encode("aa a b") and UNK_ID in learned.encode("d")
+
+
+def test_what_was_saved_before_goes_on_unsplit(tmp_path):
+  """A folder without the mark is of a run that learned with these unknowns."""
+  learned = trained("subword_nmt", many_words(), bpe_merges=200, vocab_size=60)
+  vocabulary = learned.pieces(range(3, learned.vocab_size))
+  old = SubwordNmtTokenizer(learned.files()["codes.txt"].decode(), vocabulary)
+  assert set(old.files()) == {"codes.txt", "vocabulary.txt"}
+  assert any(UNK_ID in old.encode(text) for text in many_words())
+  for tokenizer in (old, learned):
+    folder = tmp_path / str(len(tokenizer.files()))
+    save_tokenizer(tokenizer, folder)
+    assert [load_tokenizer(folder).encode(text) for text in many_words()] == [tokenizer.encode(text) for text in many_words()]
+
+
+@pytest.mark.parametrize("character", ["\r", "\u2028", "\x0b", "\x0c", "\x1c", "\x85", "\t"])
+def test_line_ends_within_a_line_break_no_merges(character):
+  texts = [f"ab{character}cd ab{character}cd"] * 5
+  learned = trained("subword_nmt", texts)
+  assert learned.decode(learned.encode(texts[0])) == texts[0]
+  assert UNK_ID not in learned.encode(texts[0])
+
+
+def random_codes(rng, alphabet):
+  """Merges in no order that learning would give, so that a later pair may have a lower rank."""
+  symbols, codes = [*alphabet, *(f"{letter}</w>" for letter in alphabet)], []
+  for _ in range(rng.randrange(1, 30)):
+    pair = rng.choice([symbol for symbol in symbols if not symbol.endswith("</w>")]), rng.choice(symbols)
+    codes.append(pair)
+    symbols.append("".join(pair))
+  rng.shuffle(codes)
+  return "".join(f"{left} {right}\n" for left, right in codes), symbols
+
+
+@pytest.mark.parametrize("header", ["#version: 0.2\n", ""])
+def test_our_merging_is_subword_nmts(header):
+  library = pytest.importorskip("subword_nmt.apply_bpe")
+  rng = random.Random(5)
+  for _ in range(60):
+    alphabet = "abcx@</w>"[:rng.choice([2, 3, 9])]
+    codes, symbols = random_codes(rng, alphabet)
+    vocabulary = [rng.choice(symbols).removesuffix("</w>") + rng.choice(["", "@@"]) for _ in range(10)]
+    plain, filtered = (SubwordNmtTokenizer(header + codes, vocabulary, splits) for splits in (False, True))
+    known = set(filtered.pieces(range(3, filtered.vocab_size)))
+    for _ in range(20):
+      line = " ".join("".join(rng.choice(alphabet) for _ in range(rng.randrange(1, 30))) for _ in range(3))
+      line = rng.choice(["", "\r", " \r"]) + line + rng.choice(["", "\r "])
+      expected = library.BPE(io.StringIO(header + codes)).process_line(line)
+      assert plain.segment(line) == [piece for piece in expected.split(" ") if piece]
+      if header:  # without it, the library's filter leaves empty pieces
+        expected = library.BPE(io.StringIO(header + codes), vocab=known).process_line(line)
+        assert filtered.segment(line) == [piece for piece in expected.split(" ") if piece]
+
+
+def test_one_long_word_takes_no_squared_time():
+  """A megabyte of letters, which subword-nmt takes minutes for."""
+  learned = trained("subword_nmt")
+  pieces = learned.segment("theca" * 40_000)
+  assert "".join(piece.removesuffix("@@") for piece in pieces) == "theca" * 40_000
+
+
+def test_words_that_end_in_the_mark_are_told(capsys):
+  trained("subword_nmt", [*TEXTS, "the sun is @@ warm", "x@@ y", "a mail@@b.c"])
+  assert "2 lines of the training text have words that end in @@" in capsys.readouterr().err
+  trained("subword_nmt")
+  assert not capsys.readouterr().err
 
 
 @pytest.mark.parametrize("content", ["no such codes here\n", "lonely\n", ""])
@@ -209,7 +344,7 @@ def test_a_file_that_holds_no_codes(tmp_path, content):
     trained("subword_nmt", data_root=tmp_path, bpe_codes="codes.txt")
 
 
-@pytest.mark.parametrize("texts", [[], [""], ["a b c"]])
+@pytest.mark.parametrize("texts", [["a b c"], ["a"]])
 def test_text_too_small_to_learn_merges(texts):
   with pytest.raises(DataError, match="--bpe_merges"):
     trained("subword_nmt", texts)

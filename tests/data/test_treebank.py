@@ -69,12 +69,24 @@ def test_a_folder_without_trees(folder):
 
 
 @pytest.mark.parametrize("text, line, problem", [
-    (b"(S (X a))\n(S (X b)\n\n", 2, "never closed"), (b"(S (X a)))\n", 1, "outside"), (b"(S (X a))\n(S (X \xff))\n", 2, "UTF-8"), (b"\n\nword\n", 3, "outside")])
+    (b"(S (X a))\n(S (X b)\n\n", 2, "never closed"), (b"(S (X a)))\n", 1, "outside"), (b"(S (X a))\n(S (X \xff))\n", 2, "UTF-8"), (b"\n\nword\n", 3, "outside"),
+    (b"(S (X a))\n(S (NNP New York))\n", 2, "several words")])
 def test_what_is_wrong_is_named_by_file_and_line(folder, text, line, problem):
   (folder / "train.trees").write_bytes(text)
   with pytest.raises(DataError, match=problem) as caught:
     words(source_of(folder))
   assert caught.value.where.endswith(f"train.trees:{line}")
+
+
+def test_a_treebank_may_end_its_lines_with_carriage_returns(folder):
+  """To a tree they are white space."""
+  (folder / "train.trees").write_bytes(b"(S (NN one)\r)\r(S (NN two))\r")
+  assert words(source_of(folder)) == ["one", "two"]
+
+
+def test_a_file_with_brackets_in_its_name(folder):
+  (folder / "train.trees").rename(folder / "train[1].trees")
+  assert words(source_of(folder, train_trees="train[1].trees")) == ["dog"]
 
 
 def test_fingerprint_is_of_the_bytes(folder):

@@ -46,6 +46,20 @@ def test_words_without_tags_are_leaves():
   assert str(parse_tree("(NP the (NN dog) runs)")) == "(NP (XX the) (NN dog) (XX runs))"
 
 
+@pytest.mark.parametrize("lines, line, words", [
+    (["( (S (NP (NNP New York)) (VP (VBZ sleeps))))"], 1, "(NNP New York)"), (["(A (X a))", "(A", " (X a)", " (NNP New", "York City))"], 4, "(NNP New York City)"),
+    (["(A b c)"], 1, "(A b c)")])
+def test_several_words_in_one_bracket_are_refused(lines, line, words):
+  with pytest.raises(TreeError, match="several words") as caught:
+    list(read_trees(lines))
+  assert caught.value.line == line and words in str(caught.value)
+
+
+def test_a_word_beside_brackets_is_a_leaf_of_a_treebank():
+  (_, tree), = read_trees(["(NP the (NN dog) (-LRB- -LRB-) runs)"])
+  assert str(tree) == "(NP (XX the) (NN dog) (-LRB- -LRB-) (XX runs))"
+
+
 def test_white_space_that_is_not_ascii_is_text():
   assert parse_tree("(X a\N{NO-BREAK SPACE}b)").words == ("a\N{NO-BREAK SPACE}b",)
 

@@ -1,5 +1,7 @@
 """The cache of tokenizers and encoded text, what is counted, and what has no pairs."""
 
+import os
+
 import numpy as np
 import pytest
 from tiny_run import tiny_config
@@ -85,6 +87,48 @@ def test_counts_and_tokens(data):
   assert prepared.tokens_per_update(stream)[0] == pytest.approx(source / stream.batches_in_epoch * 2)
   lines = "\n".join(data_lines(prepared.config, prepared, stream))
   assert "train 60 pairs (dropped: 1 longer than 40 tokens, 1 with an empty side), valid 5 pairs" in lines
+
+
+def lines_of(prepared):
+  return "\n".join(data_lines(prepared.config, prepared, prepared.stream_from()))
+
+
+def test_the_share_of_unknown_tokens_is_told(data):
+  """Of characters that training had not, and of a vocabulary that lacks what the text has."""
+  assert "<unk>" not in lines_of(prepare(config_of(), data))
+  (data / "valid.de").write_text("漢字 A\n" * 5)
+  lines = lines_of(prepare(config_of(), data))
+  assert "unknown to the vocabulary (<unk>): valid " in lines and "of target tokens" in lines and "warning: much" not in lines
+  (data / "vocabulary").write_text("the\ncat\n")
+  lines = lines_of(prepare(config_of(tokenizer="segmented", vocabulary_file="vocabulary"), data))
+  assert "train " in lines.partition("<unk>): ")[2] and "warning: much of the training text is <unk>" in lines
+
+
+def test_the_cache_may_be_shared(data):
+  """Tokenizers and encoded text alike are as open as the umask lets them be."""
+  before = os.umask(0o022)
+  try:
+    prepare(config_of(), data)
+  finally:
+    os.umask(before)
+  found = list((data / "cache").rglob("*"))
+  assert len(found) > 9
+  for path in found:
+    assert path.stat().st_mode & 0o777 == (0o755 if path.is_dir() else 0o644), path
+
+
+def test_a_cache_of_another_user_is_told_before_the_learning(data, monkeypatch):
+  monkeypatch.setattr(prepare_module, "train_tokenizer", lambda *_: pytest.fail("it was learned"))
+  monkeypatch.setattr(prepare_module.os, "access", lambda *_: False)
+  with pytest.raises(WorkdirError, match="another user; set TRANSFORMER_JAX_CACHE"):
+    prepare(config_of(), data)
+
+
+def test_the_files_without_text_are_named(data):
+  for side in ("en", "de"):
+    (data / f"train.{side}").write_text("\n  \n")
+  with pytest.raises(DataError, match="--train_source=train.en --train_target=train.de: "):
+    prepare(config_of(), data)
 
 
 def test_valid_keeps_long_pairs_but_for_those_without_a_position(data):

@@ -53,7 +53,7 @@ def run(arguments):
     # Files are written through `runs.workdir`, whose errors are expected ones: what comes here without a name is a print.
     if error.filename is not None or error.errno not in (errno.ENOSPC, errno.EIO, errno.EBADF):
       raise
-    return _failed(WorkdirError("standard output", f"cannot be written: {error.strerror}"))
+    return _failed(WorkdirError("standard output", f"cannot be written: {error.strerror or error}"))
 
 
 def _failed(error):

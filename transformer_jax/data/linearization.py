@@ -12,6 +12,7 @@ OPEN, LEAF, CLOSE = "open", "leaf", "close"
 
 _WRAPPER = "S"  # put around the roots of a repaired sequence that has several
 _ESCAPE = "="  # before a tag that `t2t` could not tell from a bracket, such as one that is the label of an open constituent too
+_LABEL_ESCAPE = "\\"  # before a label of `t2t` that begins as no label of a treebank does
 
 
 def linearize(tree, style):
@@ -19,6 +20,8 @@ def linearize(tree, style):
   is_vinyals = style == "vinyals"
   symbols, open_labels, counts = [], [], collections.Counter()
   for kind, value in bracket_events(Tree(tree.leaves, tree.constituents[1:])):
+    if kind != LEAF and not is_vinyals:
+      value = _label_symbol(value)
     if kind == OPEN:
       symbols.append(f"({value}" if is_vinyals else value)
       open_labels.append(value)
@@ -29,6 +32,16 @@ def linearize(tree, style):
     else:
       symbols.append(UNKNOWN_TAG if is_vinyals else _escaped(value.tag, counts))
   return symbols
+
+
+def _label_symbol(label):
+  """The symbol of a label: itself, unless it would be read as a closing bracket or an escaped tag."""
+  return _LABEL_ESCAPE * label.startswith(("/", _ESCAPE, _LABEL_ESCAPE)) + label
+
+
+def _label_of(symbol):
+  """What `_label_symbol` made the symbol of."""
+  return symbol[1:] if symbol.startswith(_LABEL_ESCAPE) and len(symbol) > 1 else symbol
 
 
 def _escaped(tag, open_counts):
@@ -63,7 +76,8 @@ def to_tree(symbols, words, style, labels=()):
   """
   builder = _Builder(words)
   for kind, label in _kinds_in_place(symbols, style, labels):
-    builder.take(kind, label)
+    is_label = style == "t2t" and kind != LEAF
+    builder.take(kind, _label_of(label) if is_label else label)
   return builder.tree()
 
 

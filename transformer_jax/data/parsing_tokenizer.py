@@ -1,5 +1,7 @@
 """Two vocabularies in one tokenizer: sub-words of the sentence, and the symbols of its tree."""
 
+import re
+
 from transformer_jax.config import UNK_ID
 from transformer_jax.data.tokenizer import SentencePieceTokenizer, SubwordNmtTokenizer, WordListTokenizer
 
@@ -14,6 +16,7 @@ class ParsingTokenizer:
   def __init__(self, words, symbols):
     self.words, self.symbols = words, symbols
     self._pieces_of = {}
+    self._has_escapes = any("\\" in piece for piece in words.pieces(range(words.vocab_size)))
 
   @classmethod
   def from_files(cls, files):
@@ -32,9 +35,13 @@ class ParsingTokenizer:
       if word not in self._pieces_of:
         if len(self._pieces_of) > _REMEMBERED:
           self._pieces_of.clear()
-        self._pieces_of[word] = self.words.encode(word) or [UNK_ID]
+        self._pieces_of[word] = self.words.encode(self._as_learned(word)) or [UNK_ID]
       tokens += self._pieces_of[word]
     return tokens
+
+  def _as_learned(self, word):
+    """The word as its treebank writes it: the Penn Treebank has \\/ and \\*, others the plain characters."""
+    return word if self._has_escapes else re.sub(r"\\([/*])", r"\1", word)
 
 
 _REMEMBERED = 1 << 18  # words whose sub-words are kept

@@ -1,6 +1,9 @@
 """What is done to text before it is cut into sub-words, and how it is undone: Moses' scripts, through sacremoses; Penn words, through NLTK."""
 
 import functools
+import re
+import sys
+import unicodedata
 
 from transformer_jax.errors import DataError
 
@@ -9,7 +12,7 @@ class Preprocessor:
   """A function text -> text for one language.
 
   Kind "moses" normalises punctuation and tokenises as the Moses scripts do, HTML escapes included (&apos;);
-  "moses_lowercase" also lower-cases; "none" leaves text alone.
+  "moses_lowercase" also lower-cases; "none" leaves text alone. A letter and its accent become one character first, or Moses would part them.
   """
 
   def __init__(self, kind, language):
@@ -19,6 +22,7 @@ class Preprocessor:
     if self.kind == "none":
       return text
     normalizer, tokenizer, _ = _moses(self.language)
+    text = _COMPOSABLE.sub(lambda match: unicodedata.normalize("NFC", match[0]), text)
     if self.kind == "moses_lowercase":
       text = text.lower()
     return tokenizer.tokenize(normalizer.normalize(text), return_str=True)
@@ -28,22 +32,47 @@ class Preprocessor:
     return text if self.kind == "none" else _moses(self.language)[2].detokenize(text.split(" "))
 
 
+_COMPOSABLE = re.compile("[^\u0300-\u036f][\u0300-\u036f]+")
+
+
 @functools.cache
 def _moses(language):
   try:
     import sacremoses  # pylint: disable=import-outside-toplevel
   except ImportError:
     raise DataError("--preprocessing", "needs the package sacremoses", "pip install sacremoses") from None
-  return (sacremoses.MosesPunctNormalizer(lang=language), sacremoses.MosesTokenizer(lang=language),
-          sacremoses.MosesDetokenizer(lang=language))
+  code = _moses_code(language, sacremoses.corpus.NonbreakingPrefixes().available_langs)
+  return sacremoses.MosesPunctNormalizer(lang=code), sacremoses.MosesTokenizer(lang=code), sacremoses.MosesDetokenizer(lang=code)
+
+
+def _moses_code(language, prefixes):
+  """The code that Moses has rules for, or the language as it is; says where they differ, or where there are none.
+
+  `prefixes` is a dict of the languages whose abbreviations are known, by name or code, to their codes.
+  """
+  codes = {**prefixes, "ja": "ja", "ko": "ko"}  # these have rules for their letters alone
+  code = codes.get(re.split("[-_]", language)[0].lower())
+  if code is None:
+    print(f"transformer-jax: language '{language}' is not one that Moses has rules for: abbreviations are those of English", file=sys.stderr)
+    return language
+  if code != language:
+    print(f"transformer-jax: language '{language}': Moses' rules for '{code}' are taken", file=sys.stderr)
+  return code
+
+
+# Typographic marks as a treebank writes them. A closing double quote is straight, for NLTK to tell it from an opening one.
+_AS_TREEBANKS = {**dict.fromkeys("“„‟«", "``"), **dict.fromkeys("”»", '"'), **dict.fromkeys("‘’‚‛ʼ", "'"), **dict.fromkeys("‒–—―", "--"), "…": "...",
+                 **{chr(0xFF01 + place): mark for place, mark in enumerate(map(chr, range(0x21, 0x7F))) if not mark.isalnum()}}
 
 
 def penn_tokenize(text):
-  """A sentence as words between spaces, cut as the Penn Treebank does: "can't (yet)." -> "ca n't -LRB- yet -RRB- ."."""
+  """A sentence as words between spaces, cut as the Penn Treebank does and written as there: "can't (yet) 1/2." -> "ca n't -LRB- yet -RRB- 1\\/2 ."."""
+  text = text.translate(str.maketrans(_AS_TREEBANKS))
   try:
-    return " ".join(_penn().tokenize(text, convert_parentheses=True))
+    text = " ".join(_penn().tokenize(text, convert_parentheses=True))
   except TimeoutError:  # NLTK gives a pattern five seconds; a line of millions of characters is cut at its spaces alone
-    return text
+    pass
+  return re.sub(r"(?<!\\)[/*]", r"\\\g<0>", text)
 
 
 @functools.cache

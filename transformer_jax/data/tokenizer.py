@@ -1,9 +1,13 @@
 """Sub-words (Section 5.1): sentences to token ids and back. Ids 0, 1, 2 are PAD, EOS, UNK in every vocabulary."""
 
+import collections
 import contextlib
 import io
+import re
+import sys
 
 from transformer_jax.config import EOS_ID, PAD_ID, UNK_ID
+from transformer_jax.data.bpe import Merges, characters_of
 from transformer_jax.data.text import expand_files, read_lines
 from transformer_jax.errors import DataError
 
@@ -33,8 +37,7 @@ class SentencePieceTokenizer:
     except (RuntimeError, OSError) as error:
       if failed:  # the library wraps what the reader of the text had to say
         raise failed[0] from None
-      raise DataError(f"--vocab_size={data.vocab_size}", f"SentencePiece cannot learn it: {str(error).strip()}",
-                      "lower --vocab_size or give more text") from None
+      raise _cannot_learn(data, str(error)) from None
     return cls(model.getvalue())
 
   @classmethod
@@ -111,35 +114,73 @@ class SubwordNmtTokenizer(WordListTokenizer):
 
   kind = "subword_nmt"
 
-  def __init__(self, codes, vocabulary):
+  def __init__(self, codes, vocabulary, splits_unknown=False):
     super().__init__(vocabulary)
-    self._codes = codes
-    self._bpe = _bpe(codes, "codes.txt")
+    self._codes, self._splits_unknown = codes, splits_unknown
+    self._merges = _read_merges(codes, "codes.txt", self._ids if splits_unknown else None)
 
   @classmethod
   def train(cls, data, texts, data_root):
-    """Reads or learns the merges; the vocabulary is the sub-words of the texts."""
+    """Reads or learns the merges; the vocabulary is the sub-words of the texts, or those that `vocab_size` has room for."""
     texts = list(texts)
     if data.bpe_codes:
       path = _one_file(data.bpe_codes, data_root, "bpe_codes")
       codes = "".join(f"{line}\n" for line in read_lines(path))
     else:
       codes = learn_bpe(texts, data.bpe_merges)
-    bpe = _bpe(codes, data.bpe_codes or "the learned codes")
-    return cls(codes, most_frequent((_words(bpe.process_line(text)) for text in texts), data.vocab_size))
+    _warn_of_joins(texts)
+    merges = _read_merges(codes, data.bpe_codes or "the learned codes")
+    return cls(codes, _subwords(_count(_segment(merges, text) for text in texts), data.vocab_size), splits_unknown=True)
 
   @classmethod
   def from_files(cls, files):
     """The tokenizer of a saved folder's files."""
-    return cls(files["codes.txt"].decode("utf-8"), files["vocabulary.txt"].decode("utf-8").split("\n")[:-1])
+    return cls(files["codes.txt"].decode("utf-8"), files["vocabulary.txt"].decode("utf-8").split("\n")[:-1], _SPLITS_UNKNOWN in files)
 
   def files(self):
     """File name -> bytes."""
-    return {"codes.txt": self._codes.encode(), **super().files()}
+    mark = {_SPLITS_UNKNOWN: b"Sub-words that are not in the vocabulary are split further.\n"} if self._splits_unknown else {}
+    return {"codes.txt": self._codes.encode(), **mark, **super().files()}
 
   def segment(self, text):
     """The sub-words of a text."""
-    return _words(self._bpe.process_line(text))
+    return _segment(self._merges, text)
+
+
+_SPLITS_UNKNOWN = "splits_unknown.txt"  # tokenizers from before there was such a file go on as they did
+
+
+def _segment(merges, text):
+  """The sub-words of a text, as subword-nmt's `process_line`: carriage returns at its ends belong to the word beside them, uncut."""
+  core = text.strip("\r\n ")
+  start = text.index(core)
+  pieces = " ".join(piece for word in _words(core) for piece in merges.pieces(word))
+  return _words(text[:start] + pieces + text[start + len(core):])
+
+
+def _subwords(counts, vocab_size):
+  """The most frequent sub-words, and the characters that the others are made of: as many as there is room for if every sub-word is to be spelled.
+
+  Where even that has no room, the most frequent ones alone.
+  """
+  room, ordered = vocab_size - len(_SPECIAL), _most_frequent(counts)
+  if len(ordered) <= room:
+    return ordered
+  place = {piece: number for number, piece in enumerate(ordered)}
+  missing = set()  # characters that sub-words from `kept` on need, and that are not kept
+  for kept in range(len(ordered) - 1, -1, -1):
+    missing.update(character for character in characters_of(ordered[kept]) if place.get(character, kept) >= kept)
+    if kept + len(missing) <= room:
+      return ordered[:kept] + sorted(missing)
+  return ordered[:room]
+
+
+def _warn_of_joins(texts):
+  """Says if text has words that end in subword-nmt's own mark."""
+  lines = sum("@@ " in f"{text} " for text in texts)
+  if lines:
+    print(f"transformer-jax: {lines:,} lines of the training text have words that end in @@, which joins a word to the next: they will come back "
+          "joined; text that is segmented already takes --tokenizer=segmented", file=sys.stderr)
 
 
 def learn_bpe(texts, num_merges):
@@ -156,7 +197,7 @@ def learn_bpe(texts, num_merges):
   except ValueError:  # it takes the most frequent of no pairs
     raise DataError(f"--bpe_merges={num_merges}", "the training text is too small to learn merges from", "give more text") from None
   # The library reads its own codes without the carriage returns in them.
-  return "".join(line for line in codes.getvalue().splitlines(keepends=True) if "\r" not in line)
+  return "".join(f"{line}\n" for line in codes.getvalue().split("\n")[:-1] if "\r" not in line)
 
 
 def _one_file(name, data_root, flag):
@@ -181,16 +222,35 @@ def _remembering(failed, texts):
     raise
 
 
-def _bpe(codes, name):
-  """subword-nmt's segmenter."""
+def _cannot_learn(data, message):
+  """The DataError for what SentencePiece says."""
+  needed = re.search(r"required_chars\. (\d+) vs (\d+)", message)
+  if needed:
+    return DataError(f"--vocab_size={data.vocab_size}", "is less than the different characters of the training text, each of which is a piece",
+                     f"raise --vocab_size to at least {needed[2]}")
+  if "sentences_.empty()" in message or "all_chars_count" in message:
+    return no_text(data)
+  return DataError(f"--vocab_size={data.vocab_size}", f"SentencePiece cannot learn it: {message.strip()}", "try another size, or other text")
+
+
+def no_text(data):
+  """The DataError for training text in which there is nothing to learn from; names its files."""
+  names = dict(text=("train_source", "train_target"), treebank=("treebank", "train_sections", "train_trees"), tfds=("tfds_name", "tfds_splits"))
+  named = [f"--{name}={value}" for name in names.get(data.data_source, ("data_source",)) if (value := getattr(data, name))]
+  return DataError(" ".join(named), "the training text holds nothing but empty lines, white space, or lines beyond 1 MiB", "give other files")
+
+
+def _read_merges(codes, name, known=None):
+  """The Merges of a file of codes."""
   library = _subword_nmt("apply_bpe")
   try:
     if not codes.strip():
       raise ValueError("it is empty")
     with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
-      return library.BPE(io.StringIO(codes))
+      bpe = library.BPE(io.StringIO(codes))
   except (SystemExit, ValueError, IndexError):  # the library prints and exits
     raise DataError(name, "does not hold merge operations of subword-nmt", "name a file that subword-nmt learn-bpe wrote") from None
+  return Merges(bpe.bpe_codes, bpe.version, known)
 
 
 def _content(tokens):
@@ -201,13 +261,21 @@ def _content(tokens):
 
 def most_frequent(segmented, vocab_size):
   """The most frequent pieces, at most `vocab_size` with the special ones; equal counts in the pieces' order."""
-  counts = {}
+  return _most_frequent(_count(segmented))[:vocab_size - len(_SPECIAL)]
+
+
+def _count(segmented):
+  """Piece -> how often it occurs, of texts in pieces."""
+  counts = collections.Counter()
   for pieces in segmented:
-    for piece in pieces:
-      counts[piece] = counts.get(piece, 0) + 1
+    counts.update(pieces)
   for piece in _SPECIAL:
     counts.pop(piece, None)
-  return sorted(counts, key=lambda piece: (-counts[piece], piece))[:vocab_size - len(_SPECIAL)]
+  return counts
+
+
+def _most_frequent(counts):
+  return sorted(counts, key=lambda piece: (-counts[piece], piece))
 
 
 def _sentencepiece():

@@ -1,6 +1,7 @@
 """Tokenizers as the settings ask for them, and as folders: their files, and tokenizer.json, which names the kind and each file's SHA-256."""
 
 import hashlib
+import itertools
 import json
 import os
 import pathlib
@@ -8,7 +9,7 @@ import secrets
 
 from transformer_jax.data.linearization import linearize
 from transformer_jax.data.parsing_tokenizer import ParsingTokenizer
-from transformer_jax.data.tokenizer import SentencePieceTokenizer, SubwordNmtTokenizer, WordListTokenizer, most_frequent
+from transformer_jax.data.tokenizer import SentencePieceTokenizer, SubwordNmtTokenizer, WordListTokenizer, most_frequent, no_text
 from transformer_jax.data.trees import parse_tree
 from transformer_jax.errors import DataError
 
@@ -18,8 +19,16 @@ _KINDS = {cls.kind: cls for cls in (SentencePieceTokenizer, SubwordNmtTokenizer,
 
 
 def train_tokenizer(data, texts, data_root="."):
-  """The tokenizer that a DataConfig asks for, learned from an iterator of training texts of both languages."""
-  return _KINDS[data.tokenizer].train(data, texts, data_root)
+  """The tokenizer that a DataConfig asks for, learned from an iterator of training texts of both languages.
+
+  Raises:
+    DataError: there is no text, or too little for these settings.
+  """
+  texts = iter(texts)
+  first = next((text for text in texts if text.strip()), None)
+  if first is None:
+    raise no_text(data)
+  return _KINDS[data.tokenizer].train(data, itertools.chain([first], texts), data_root)
 
 
 def train_parsing_tokenizer(data, pairs, data_root="."):
@@ -56,9 +65,9 @@ def load_tokenizer(folder):
   try:
     index = json.loads((folder / _INDEX).read_bytes())
     kind, sums = index["kind"], dict(index["sha256"])
-    files = {name: (folder / name).read_bytes() for name in sums}
+    files = {name: _read(folder, name) for name in sums}
   except OSError as error:
-    raise DataError(error.filename, f"cannot be read: {error.strerror}", "it belongs to the run's tokenizer: restore it") from None
+    raise DataError(error.filename, f"cannot be read: {error.strerror or error}", "it belongs to the run's tokenizer: restore it") from None
   except (ValueError, KeyError, TypeError, RecursionError):
     raise DataError(folder / _INDEX, "is not a tokenizer's list of files", "restore it") from None
   for name, content in files.items():
@@ -72,9 +81,17 @@ def load_tokenizer(folder):
     raise DataError(folder / _INDEX, f"does not list {error.args[0]}", "restore it") from None
 
 
+def _read(folder, name):
+  """The bytes of a file that the index names."""
+  path = folder / name
+  if path.name != name or os.path.exists(path) and not os.path.isfile(path):
+    raise DataError(folder / _INDEX, f"names {name!r}, which is no file beside it", "restore it")
+  return path.read_bytes()
+
+
 def has_tokenizer(folder):
   """Whether a tokenizer was saved there."""
-  return (pathlib.Path(folder) / _INDEX).exists()
+  return os.path.exists(pathlib.Path(folder) / _INDEX)  # pathlib's raises where a folder is closed to us
 
 
 def fingerprint(tokenizer):

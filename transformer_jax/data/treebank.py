@@ -1,6 +1,7 @@
 """Sentences and their trees from bracketed files: the Penn Treebank by sections, others by lists of files."""
 
 import hashlib
+import os
 import pathlib
 import re
 
@@ -55,7 +56,8 @@ class Treebank:
 
   def _named(self, name, flag):
     files = []
-    for path in [self._data_root / name] if (self._data_root / name).is_dir() else expand_files(name, self._data_root, flag):
+    folder = self._data_root / name
+    for path in [folder] if os.path.isdir(folder) else expand_files(name.replace(",", "\\,"), self._data_root, flag):
       found = _tree_files(path) if path.is_dir() else [path]
       if not found:
         raise DataError(f"--{flag}", f"{path} holds no file that ends in {', '.join(_ENDINGS)}", "name files")
@@ -70,7 +72,7 @@ def trees_of(path):
     DataError: it cannot be read, or is no sequence of trees; names file and line.
   """
   try:
-    for _, tree in read_trees(read_lines(path)):
+    for _, tree in read_trees(read_lines(path, lines_matter=False)):
       yield tree
   except TreeError as error:
     raise DataError(f"{path}:{error.line}", str(error), "repair or remove the tree") from None

@@ -11,6 +11,8 @@ _NOT_OF_THE_PAPER = {"data_source", "tfds_data_dir", "tfds_splits", "attention_k
                      "decode_batch_tokens", "num_buckets", "numbers_limit", "numbers_train_size", "grammar_train_size", "checkpoint_every", "treebank",
                      "preprocessed_splits", *(f"{split}_{side}" for split in ("train", "valid", "test") for side in ("source", "target", "trees", "sections"))}
 
+_MUCH_UNKNOWN = 0.01  # of a side's tokens
+
 
 def overview(config, prepared, stream, params):
   """The lines to print before training."""
@@ -18,8 +20,8 @@ def overview(config, prepared, stream, params):
 
 
 def data_lines(config, prepared, stream):
-  """Direction, pairs kept and dropped, and tokens per update beside the paper's."""
-  return [_data_line(config, prepared), *_batch_lines(config, prepared, stream)]
+  """Direction, pairs kept and dropped, unknown tokens if there are any, and tokens per update beside the paper's."""
+  return [_data_line(config, prepared), *_unknown_lines(prepared.encoded), *_batch_lines(config, prepared, stream)]
 
 
 def _data_line(config, prepared):
@@ -34,6 +36,16 @@ def _data_line(config, prepared):
 def _dropped(counts):
   reasons = ", ".join(f"{count:,} {reason}" for reason, count in sorted(counts.dropped.items()) if count)
   return f" (dropped: {reasons})" if reasons else ""
+
+
+def _unknown_lines(encoded_splits):
+  """The share of UNK on each side of each split that has any, and a warning where the training text itself has much."""
+  shares = {split: encoded.unknown_shares() for split, encoded in encoded_splits.items()}
+  parts = [f"{split} {share:.2%} of {side} tokens" for split, sides in shares.items() for side, share in sides.items() if share]
+  if parts:
+    yield f"unknown to the vocabulary (<unk>): {', '.join(parts)}"
+  if max(shares["train"].values()) > _MUCH_UNKNOWN:
+    yield "warning: much of the training text is <unk>; raise --vocab_size, or give a vocabulary of this text"
 
 
 def _batch_lines(config, prepared, stream):

@@ -7,6 +7,7 @@ data begins at once, and changed text is never taken for the old.
 import contextlib
 import dataclasses
 import hashlib
+import os
 
 from transformer_jax.config import Config, cache_folder, split_list
 from transformer_jax.data.encoded import encode_pairs
@@ -17,6 +18,7 @@ from transformer_jax.data.tokenizer_folder import (
 from transformer_jax.errors import DataError, WorkdirError
 from transformer_jax.runs.build import build_preprocessors, build_task
 
+_TOKENIZER_FORMAT = "2"  # another where the same text and settings give another tokenizer than before
 # What a learned tokenizer depends on, besides the text.
 _TOKENIZER_SETTINGS = ("tokenizer", "vocab_size", "bpe_merges", "preprocessing", "preprocessed_splits", "source_language", "target_language",
                        "task", "linearization")
@@ -102,16 +104,27 @@ def _tokenizer(data, source, text_fingerprint, data_root):
   """The learned tokenizer, from the cache if it is there. Files that a setting names may change under their name: not cached."""
   if data.bpe_codes or data.vocabulary_file:
     return _train_tokenizer(data, source, data_root)
-  folder = cache_folder() / "tokenizers" / _hash(text_fingerprint, *(f"{name}={getattr(data, name)}" for name in _TOKENIZER_SETTINGS))
+  folder = cache_folder() / "tokenizers" / _hash(_TOKENIZER_FORMAT, text_fingerprint, *(f"{name}={getattr(data, name)}" for name in _TOKENIZER_SETTINGS))
   if has_tokenizer(folder):
     with contextlib.suppress(DataError):  # a damaged one is made again: it is no run's own
       return load_tokenizer(folder)
+  with _as_cache_error(folder):  # told before the learning
+    folder.mkdir(parents=True, exist_ok=True)
+    if not os.access(folder, os.W_OK | os.X_OK):
+      raise PermissionError("it belongs to another user")
   tokenizer = _train_tokenizer(data, source, data_root)
-  try:
+  with _as_cache_error(folder):
     save_tokenizer(tokenizer, folder)
-  except OSError as error:
-    raise WorkdirError(folder, f"cannot be written: {error.strerror}", "set TRANSFORMER_JAX_CACHE to a writable folder") from None
   return tokenizer
+
+
+@contextlib.contextmanager
+def _as_cache_error(folder):
+  """A context that turns a failed write inside it into a WorkdirError."""
+  try:
+    yield
+  except OSError as error:
+    raise WorkdirError(folder, f"cannot be written: {error.strerror or error}", "set TRANSFORMER_JAX_CACHE to a writable folder") from None
 
 
 def _train_tokenizer(data, source, data_root):

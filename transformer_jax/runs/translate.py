@@ -64,7 +64,7 @@ def _open_input(path):
   try:
     return open(path, "rb")
   except OSError as error:
-    raise DataError("--input", f"{path} cannot be read: {error.strerror}") from None
+    raise DataError("--input", f"{path} cannot be read: {error.strerror or error}") from None
 
 
 def _format(number, n_best, num_best, with_scores):

@@ -91,7 +91,7 @@ class Workdir:
       raise WorkdirError(self.path, "there is no run here (no config.json)",
                          "train first, or name another --workdir") from None
     except OSError as error:
-      raise WorkdirError(self._config, f"cannot be read: {error.strerror}") from None
+      raise WorkdirError(self._config, f"cannot be read: {error.strerror or error}") from None
     except (ValueError, RecursionError) as error:
       raise ConfigError(self._config, f"is not JSON: {error}", "restore the file") from None
     if not isinstance(content, dict):
@@ -122,7 +122,7 @@ class Workdir:
     except FileNotFoundError:
       return []
     except OSError as error:
-      raise WorkdirError(self._metrics, f"cannot be read: {error.strerror}") from None
+      raise WorkdirError(self._metrics, f"cannot be read: {error.strerror or error}") from None
     return [json.loads(line) for number, line in enumerate(lines, 1) if self._step_of(line, number) >= 0]
 
   def cut_metrics(self, step):
