@@ -89,7 +89,7 @@ def run_all(rows, seeds, *, workdir, results, data_root, split, log, after_each)
     (row's name, seed) -> why it failed.
 
   Raises:
-    Interrupted: SIGTERM or Ctrl-C; the run under way is saved, and the same call goes on.
+    Interrupted: SIGTERM, SIGHUP or Ctrl-C; the run under way is saved, and the same call goes on.
   """
   failures = {}
   todo = missing_runs(rows, seeds, results)

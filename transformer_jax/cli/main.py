@@ -32,7 +32,7 @@ COMMANDS = {
 
 
 def main():
-  """Entry point; ends the process with the exit code of the design: 0, 1 to 6, 130 or 143."""
+  """Entry point; ends the process with the exit code of the design: 0, 1 to 6, 129, 130 or 143."""
   interrupt.install()
   interrupt.end(run(sys.argv[1:]))
 

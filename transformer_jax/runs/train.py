@@ -4,6 +4,7 @@ import contextlib
 import datetime
 import itertools
 import json
+import sys
 
 import jax
 import numpy as np
@@ -50,13 +51,13 @@ def train(config, workdir, data_root, *, on_corrupt="refuse", allow_device_chang
     inject_nonfinite: for tests: updates of this start, counted from 1, skipped ones included, whose gradients are made NaN.
 
   Raises:
-    Interrupted: SIGTERM or Ctrl-C; the state is saved.
+    Interrupted: SIGTERM, SIGHUP or Ctrl-C; the state is saved.
     TransformerJaxError: whatever else stands in the way, by name.
   """
   parallel.start_up(*(hosts or ()), deterministic=config.train.deterministic)
   folder = Workdir(workdir, primary=parallel.is_primary())
   roll_call = RollCall(workdir, parallel.process_number(), parallel.num_processes())
-  with roll_call, _naming_lost_processes(folder.path), WorkdirLock(workdir, primary=parallel.is_primary()), StopSignals() as signals:
+  with roll_call, _naming_lost_processes(folder.path), WorkdirLock(workdir, primary=parallel.is_primary()), StopSignals(_say) as signals:
     config = _agree_with_stored(config, folder)
     prepared = prepare(config, data_root, folder.tokenizer if folder.has_config() else None)
     if not folder.has_config() and parallel.is_primary():
@@ -116,6 +117,7 @@ class _Run:
       with _naming_batch_tokens(config.data.batch_tokens):
         state = parallel.replicate(state)
         self._check_memory(train_step, state, stream)
+        signals.begin()
         state, step, position, is_stopped = run_updates(
             config, state, stream, self._observed(train_step, inject_nonfinite, profile_steps), make_reset(), hooks)
     if is_stopped:
@@ -203,6 +205,12 @@ class _Run:
       path = self._folder.path / f"nonfinite_after_step_{step}.json"
       atomic_write(path, json.dumps([dict(source=b.source_BS.tolist(), target=b.target_BT.tolist()) for b in batches]))
       self._folder.log(f"the batches of the update after step {step} stand in {path}")
+
+
+def _say(message):
+  """On stderr alone, above the progress bar: a signal may come when no file can be written."""
+  with contextlib.suppress(OSError, ValueError):
+    tqdm.write(f"transformer-jax: {message}", file=sys.stderr)
 
 
 @contextlib.contextmanager
