@@ -1,6 +1,6 @@
 """`transformer-jax bleu`."""
 
-import json
+from transformer_jax.strict_json import json_text
 
 
 def declare(command):
@@ -16,4 +16,4 @@ def run(command):
   """Prints one JSON object."""
   hypothesis, reference = command.required("hypothesis", "reference")
   from transformer_jax.runs.bleu import bleu  # pylint: disable=import-outside-toplevel
-  print(json.dumps(bleu(hypothesis, reference, command["language"], command["tokenize"], command["lowercase"])))
+  print(json_text(bleu(hypothesis, reference, command["language"], command["tokenize"], command["lowercase"])))

@@ -1,6 +1,6 @@
 """`transformer-jax doctor`."""
 
-import json
+from transformer_jax.strict_json import json_text
 
 
 def declare(command):
@@ -15,5 +15,5 @@ def run(command):
   from transformer_jax.runs.doctor import examine  # pylint: disable=import-outside-toplevel
   lines, result, error = examine(workdir, command["data_root"])
   print("\n".join(lines))
-  print(json.dumps(result))
+  print(json_text(result))
   return error.exit_code if error else 0

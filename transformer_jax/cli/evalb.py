@@ -1,6 +1,6 @@
 """`transformer-jax evalb`."""
 
-import json
+from transformer_jax.strict_json import json_text
 
 
 def declare(command):
@@ -17,4 +17,4 @@ def run(command):
   from transformer_jax.runs.evalb import evalb, page  # pylint: disable=import-outside-toplevel
   result = evalb(gold, predicted, command["parameters"])
   print("\n".join(page(result, command["per_sentence"])))
-  print(json.dumps({name: value for name, value in result.items() if name != "per_sentence"}))
+  print(json_text({name: value for name, value in result.items() if name != "per_sentence"}))

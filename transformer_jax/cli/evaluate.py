@@ -1,6 +1,6 @@
 """`transformer-jax evaluate`."""
 
-import json
+from transformer_jax.strict_json import json_text
 
 SETTINGS = dict(groups=("decode",), overrides=True)
 
@@ -22,4 +22,4 @@ def run(command):
   result = evaluate(workdir, split=command["split"], overrides=command.settings(), source=command["source"], reference=command["reference"],
                     data_root=command["data_root"], step=command["step"])
   print(f"{result['set']}: {result['headline']}, perplexity {result['perplexity']:.3f}")
-  print(json.dumps(result))
+  print(json_text(result))

@@ -1,6 +1,6 @@
 """`transformer-jax score`."""
 
-import json
+from transformer_jax.strict_json import json_text
 
 SETTINGS = dict(groups=("decode",), overrides=True)
 
@@ -19,5 +19,5 @@ def run(command):
   """Writes a log-probability a line; the last line of standard output is one JSON object."""
   workdir, source, target = command.required("workdir", "source", "target")
   from transformer_jax.runs.score import score  # pylint: disable=import-outside-toplevel
-  print(json.dumps(score(workdir, source, target, overrides=command.settings(), output_path=command["output"],
-                         tokenized_input=command["tokenized_input"], step=command["step"])))
+  print(json_text(score(workdir, source, target, overrides=command.settings(), output_path=command["output"],
+                        tokenized_input=command["tokenized_input"], step=command["step"])))

@@ -11,6 +11,7 @@ import tempfile
 import numpy as np
 
 from transformer_jax.errors import DataError, WorkdirError
+from transformer_jax.strict_json import json_text
 
 _FORMAT = 1  # part of every key: a new format makes new folders
 _SIDES = ("source", "target")
@@ -108,7 +109,7 @@ def _write(folder, pairs, encode_source, encode_target, max_length):
     flat = np.concatenate(chunks[side]) if chunks[side] else np.empty(0, np.int32)
     np.save(folder / f"{side}.npy", flat.astype(np.uint16) if flat.size and flat.max() < 1 << 16 else flat)
     np.save(folder / f"{side}_offsets.npy", np.concatenate([[0], np.cumsum(lengths[side], dtype=np.int64)]).astype(np.int64))
-  (folder / "counts.json").write_text(json.dumps(dict(kept=len(lengths["source"]), dropped=dropped)))
+  (folder / "counts.json").write_text(json_text(dict(kept=len(lengths["source"]), dropped=dropped)))
 
 
 def _why_dropped(both, max_length):

@@ -3,7 +3,6 @@
 import contextlib
 import datetime
 import itertools
-import json
 import sys
 
 import jax
@@ -24,6 +23,7 @@ from transformer_jax.runs.signals import StopSignals
 from transformer_jax.runs.tensorboard import TensorBoard
 from transformer_jax.runs.validation import Validation, perplexity_of
 from transformer_jax.runs.workdir import Workdir, atomic_write
+from transformer_jax.strict_json import json_text
 from transformer_jax.training.loop import Hooks, run_updates
 from transformer_jax.training.schedule import noam_schedule
 from transformer_jax.training.state import initial_state
@@ -119,7 +119,8 @@ class _Run:
         self._check_memory(train_step, state, stream)
         signals.begin()
         state, step, position, is_stopped = run_updates(
-            config, state, stream, self._observed(train_step, inject_nonfinite, profile_steps), make_reset(), hooks)
+            config, state, stream, self._observed(train_step, inject_nonfinite, profile_steps), make_reset(), hooks,
+            self._folder.reported_step())
     if is_stopped:
       self._save(step, state, position, None)
     self._checkpoints.wait()
@@ -203,7 +204,7 @@ class _Run:
     """The batches of a non-finite update, for whoever looks into it."""
     if parallel.is_primary():
       path = self._folder.path / f"nonfinite_after_step_{step}.json"
-      atomic_write(path, json.dumps([dict(source=b.source_BS.tolist(), target=b.target_BT.tolist()) for b in batches]))
+      atomic_write(path, json_text([dict(source=b.source_BS.tolist(), target=b.target_BT.tolist()) for b in batches]))
       self._folder.log(f"the batches of the update after step {step} stand in {path}")
 
 
