@@ -118,9 +118,10 @@ class _Run:
         state = parallel.replicate(state)
         self._check_memory(train_step, state, stream)
         signals.begin()
-        state, step, position, is_stopped = run_updates(
-            config, state, stream, self._observed(train_step, inject_nonfinite, profile_steps), make_reset(), hooks,
-            self._folder.reported_step())
+        observed = self._observed(train_step, inject_nonfinite, profile_steps)
+        state, step, position, is_stopped = run_updates(config, state, stream, observed, make_reset(), hooks, self._folder.reported_step())
+        if isinstance(observed, ProfiledSteps):
+          observed.close(state)
     if is_stopped:
       self._save(step, state, position, None)
     self._checkpoints.wait()
