@@ -5,9 +5,9 @@ from transformer_jax.strict_json import json_text
 
 def declare(command):
   """The flags."""
-  command.declare("gold", "", "file of the right trees, one a line")
-  command.declare("predicted", "", "file of trees to score")
-  command.declare("parameters", "collins", "rules: collins (COLLINS.prm), new (new.prm), or a parameter file of EVALB's")
+  command.declare_path("gold", "file of the right trees, one a line")
+  command.declare_path("predicted", "file of trees to score")
+  command.declare_path("parameters", "rules: collins (COLLINS.prm), new (new.prm), or a parameter file of EVALB's", "collins")
   command.declare("per_sentence", False, "print EVALB's line for each sentence too")
 
 

@@ -10,14 +10,14 @@ def declare(command):
   command.declare_workdir()
   command.declare_data_root()
   command.declare("split", "test", "which of the run's splits", ["valid", "test"])
-  command.declare("source", "", "a text file to translate instead of a split")
-  command.declare("reference", "", "its reference translations")
+  command.declare_path("source", "a text file to translate instead of a split")
+  command.declare_path("reference", "its reference translations")
   command.declare_step()
 
 
 def run(command):
   """Prints the scores; the last line is one JSON object."""
-  workdir = command.required("workdir")
+  workdir = command.workdir_of_a_run()
   from transformer_jax.runs.evaluate import evaluate  # pylint: disable=import-outside-toplevel
   result = evaluate(workdir, split=command["split"], overrides=command.settings(), source=command["source"], reference=command["reference"],
                     data_root=command["data_root"], step=command["step"])
