@@ -38,26 +38,29 @@ class Heeding:
     self._act, self._before = act, {}
 
   def __enter__(self):
-    if threading.current_thread() is not threading.main_thread():
+    heeded = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    if not heeded or threading.current_thread() is not threading.main_thread():
       return self
     self._arrivals, self._entrance = socket.socketpair()  # a byte for each signal: whoever takes it acts on it
     self._arrivals.setblocking(False)
     self._entrance.setblocking(False)
-    for number in SIGNALS:
-      if signal.getsignal(number) is not signal.SIG_IGN:
-        self._before[number] = signal.signal(number, lambda *_: self._act_on_arrivals())
     self._entrance_before = signal.set_wakeup_fd(self._entrance.fileno(), warn_on_full_buffer=False)
+    for number in heeded:
+      self._before[number] = signal.signal(number, self._on_signal)
     threading.Thread(target=self._stand_by, name="signals", daemon=True).start()
     return self
 
   def __exit__(self, *_):
     if not self._before:
       return
+    signal.set_wakeup_fd(self._entrance_before)
     for number, handler in self._before.items():
       signal.signal(number, handler or signal.SIG_DFL)
-    signal.set_wakeup_fd(self._entrance_before)
     self._before = {}
     self._entrance.close()
+
+  def _on_signal(self, *_):
+    self._act_on_arrivals()
 
   def _stand_by(self):
     """In a thread: acts on what the main thread leaves lying; ends when the other end is closed."""
