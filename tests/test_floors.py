@@ -8,7 +8,7 @@ import pytest
 
 PACKAGE = pathlib.Path(__file__).resolve().parents[1] / "transformer_jax"
 FILES = sorted(PACKAGE.rglob("*.py"))
-FLOORS = [("errors", "interrupt", "reference"), ("config", "integrity"), ("attention", "data", "metrics", "checkpoints", "parallel"), ("model", "tasks"),
+FLOORS = [("errors", "interrupt", "reference", "strict_json"), ("config", "integrity"), ("attention", "data", "metrics", "checkpoints", "parallel"), ("model", "tasks"),
           ("training", "decoding"), ("runs",), ("analysis",), ("cli",), ("__init__", "__main__")]
 FLOOR_OF = {unit: number for number, units in enumerate(FLOORS) for unit in units}
 
@@ -87,6 +87,11 @@ def test_flags_are_read_in_cli_alone():
 
 def test_pmap_stands_in_parallel_alone():
   assert set(uses("pmap")) == {"parallel"}
+
+
+def test_json_is_written_in_one_place():
+  """Elsewhere a NaN would become a word that is no JSON."""
+  assert set(uses("dumps")) == {"strict_json"} and not set(uses("dump"))
 
 
 def test_nothing_imports_tensorflow():

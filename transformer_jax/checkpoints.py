@@ -24,6 +24,7 @@ import orbax.checkpoint as ocp
 
 from transformer_jax import integrity
 from transformer_jax.errors import CheckpointError, WorkdirError
+from transformer_jax.strict_json import json_text
 
 _WRITING, _DELETING = "writing-", "deleting-"
 
@@ -105,7 +106,7 @@ class Checkpoints:
     if not self._is_writer or step in self.steps():
       return
     score = float(score) if score is not None and math.isfinite(score) else None
-    info = json.dumps(dict(step=int(step), score=score, temporary=temporary, meta=meta))
+    info = json_text(dict(step=int(step), score=score, temporary=temporary, meta=meta))
     self._writing = self._pool.submit(self._write, int(step), jax.tree.map(np.asarray, state), info)
 
   def is_saving(self):

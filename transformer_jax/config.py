@@ -142,6 +142,10 @@ class DecodeConfig:
   average_last: int = _field(1, "checkpoints whose parameters are averaged (paper: base 5, big 20)", low=1)
 
 
+# Settings that name files or folders.
+PATHS = frozenset({"tfds_data_dir", "treebank", "bpe_codes", "vocabulary_file",
+                   *(f"{split}_{side}" for split in ("train", "valid", "test") for side in ("source", "target", "trees"))})
+
 _GROUPS = dict(model=ModelConfig, data=DataConfig, train=TrainConfig, decode=DecodeConfig)
 
 
@@ -265,6 +269,25 @@ def _check_task(config):
       parse_sections(sections, f"--{split}_sections")
       if sections and not data.treebank:
         raise ConfigError("--treebank", f"is empty, and --{split}_sections={sections} is read from it", "name the folder of the wsj_SSNN.mrg files")
+
+
+_MOST_TOKENS = 2**31 - 1  # what an int32 counts
+
+
+def check_sums(config: Config) -> None:
+  """Whether the tokens of a line of metrics can be counted. For training: a run with other settings stays readable.
+
+  Raises:
+    ConfigError: there may be too many.
+  """
+  log_every, data = config.train.log_every, config.data
+  tokens = data.batch_tokens * data.accumulation_steps
+  if tokens > _MOST_TOKENS:
+    raise ConfigError(f"--accumulation_steps={data.accumulation_steps}", f"batches of --batch_tokens={data.batch_tokens} make an update of more "
+                      f"than {_MOST_TOKENS:,} tokens", f"at most {_MOST_TOKENS // data.batch_tokens}")
+  if log_every * tokens > _MOST_TOKENS:
+    raise ConfigError(f"--log_every={log_every}", f"updates of up to {tokens:,} tokens (--batch_tokens x --accumulation_steps) are more tokens than "
+                      f"the {_MOST_TOKENS:,} that a line of metrics can count", f"at most {_MOST_TOKENS // tokens}")
 
 
 def parse_sections(text, flag):

@@ -48,7 +48,7 @@ class WorkdirError(TransformerJaxError):
 
 
 class Interrupted(TransformerJaxError):
-  """SIGINT (130) or SIGTERM (143): the state is saved and the same command resumes."""
+  """SIGINT (130), SIGTERM (143) or SIGHUP (129): the state is saved and the same command resumes."""
 
   def __init__(self, signal_number, step):
     self.exit_code = 128 + signal_number

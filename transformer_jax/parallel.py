@@ -8,6 +8,7 @@ import ctypes
 import os
 import pathlib
 import sys
+import warnings
 
 import jax
 import numpy as np
@@ -41,7 +42,22 @@ def start_up(coordinator=None, num_processes=None, process_id=None, *, determini
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_gpu_deterministic_ops=true"
   if coordinator is not None:
     _join(coordinator, num_processes, process_id)
-  jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "compiled"))
+  _keep_programs(cache_folder() / "compiled")
+
+
+def _keep_programs(folder: pathlib.Path) -> None:
+  """Turns the cache on. Where nothing can be written, one line says so, and what is there is read."""
+  try:
+    folder.mkdir(parents=True, exist_ok=True)
+    why = "" if os.access(folder, os.W_OK) else "Permission denied"
+  except OSError as error:
+    why = error.strerror or str(error)
+  if why:
+    print(f"transformer-jax: warning: compiled programs are not kept: {folder}: {why}; set TRANSFORMER_JAX_CACHE to a writable folder",
+          file=sys.stderr)
+  # What jax says, several lines for each program, is that or a disk that is full: the programs run all the same.
+  warnings.filterwarnings("ignore", message="Error (reading|writing) persistent compilation cache entry")
+  jax.config.update("jax_compilation_cache_dir", str(folder) if os.access(folder, os.R_OK | os.X_OK) and folder.is_dir() else None)
   jax.config.update("jax_persistent_cache_min_compile_time_secs", MIN_SECONDS_TO_CACHE)
   jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
@@ -52,6 +68,7 @@ def _join(coordinator, num_processes, process_id):
   Raises:
     ConfigError: they cannot be found.
   """
+  jax.config.update("jax_enable_preemption_service", False)  # its handler of SIGTERM would only take note
   where = {} if coordinator == "auto" else dict(coordinator_address=coordinator, num_processes=num_processes, process_id=process_id)
   try:
     jax.distributed.initialize(**where, initialization_timeout=_PATIENCE_AT_START, heartbeat_timeout_seconds=_HEARTBEAT_TIMEOUT)

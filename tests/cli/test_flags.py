@@ -1,13 +1,15 @@
 """Flags and flag files: what is right is read, what is wrong is one line that names flag, file and line."""
 
+import importlib
 import re
 
 import pytest
 
 from transformer_jax.cli import evaluate, train
 from transformer_jax.cli.flags import Command
-from transformer_jax.config import Config, fields
-from transformer_jax.errors import ConfigError
+from transformer_jax.cli.main import COMMANDS
+from transformer_jax.config import Config, cache_folder, fields
+from transformer_jax.errors import ConfigError, WorkdirError
 
 
 def parsed(*arguments, module=train):
@@ -52,12 +54,14 @@ def test_the_last_value_counts_and_files_nest_beside_each_other(tmp_path):
 
 @pytest.mark.parametrize("arguments, message", [
     (["--dk=3"], "--dk: train has no such flag; did you mean --d_k?"),
-    (["--d_k=three"], "--d_k=three: "),
+    (["--d_k=three"], "--d_k=three: is not a whole number"),
     (["--d_k"], "--d_k: has no value"),
     (["--d_k=0"], "--d_k: 0 is too small; at least 1"),
     (["--dropout_rate=nan"], "--dropout_rate: nan is not a finite number"),
     (["--norm=middle"], "--norm=middle: "),
-    (["--deterministic=maybe"], "--deterministic=maybe: "),
+    (["--deterministic=maybe"], "--deterministic=maybe: is neither true nor false; write true or false"),
+    (["--allow_device_change=2"], "--allow_device_change=2: is neither true nor false; write true or false"),
+    (["--dropout_rate=much"], "--dropout_rate=much: is not a number"),
     (["extra"], "'extra': is not a flag"),
     (["--"], "--: there are no arguments but flags"),
     (["--d_model=7"], "--d_model: 7 is odd"),
@@ -85,6 +89,13 @@ def test_wrong_arguments(arguments, message):
     ("--d_k\n", "top.flags:1 --d_k: has no value"),
     ("--flagfile=top.flags\n", "top.flags:1: "),
     ("--flagfile=nowhere.flags\n", "top.flags:1: nowhere.flags cannot be read"),
+    ("--target_language=de   # German\n", "top.flags:1: '--target_language=de   # German' has a comment behind the value; give the comment a line of its own"),
+    ("--d_k=16 # narrow\n", "top.flags:1: '--d_k=16 # narrow' has a comment behind the value"),
+    ("--d_k=16\t// narrow\n", "top.flags:1: '--d_k=16\t// narrow' has a comment behind the value"),
+    ("--deterministic # slow\n", "top.flags:1: '--deterministic # slow' has a comment behind the value"),
+    ("--flagfile=top.flags # again\n", "top.flags:1: '--flagfile=top.flags # again' has a comment behind the value"),
+    ('\n--workdir="runs/x"\n', 'top.flags:2: "runs/x" is in quotes, which no shell takes off here; write the value without them'),
+    ("--train_source='a b.en'\n", "top.flags:1: 'a b.en' is in quotes"),
 ])
 def test_wrong_lines(tmp_path, text, message):
   path = write(tmp_path, "top.flags", text)
@@ -104,3 +115,64 @@ def test_a_file_that_is_no_text(tmp_path):
   path.write_bytes(b"\xff\xfe--d_k=3\n")
   with pytest.raises(ConfigError, match="is not UTF-8"):
     parsed(f"--flagfile={path}")
+
+
+def test_what_only_looks_like_a_comment_or_quotes_is_a_value(tmp_path):
+  path = write(tmp_path, "top.flags", "--workdir=runs/c#1\n--data_root=gs://bucket/x\n--source_language='en\n")
+  command = parsed(f"--flagfile={path}")
+  assert (command["workdir"], command["data_root"], command["source_language"]) == ("runs/c#1", "gs://bucket/x", "'en")
+
+
+# Flags and settings that take any text and name no file.
+NO_PATHS = {"source_language", "target_language", "tfds_name", "tfds_splits", "preprocessed_splits", "train_sections", "valid_sections", "test_sections",
+            "coordinator", "profile_steps", "inject_nonfinite", "language", "rows", "kernels", "num_heads", "d_k", "lengths", "table_1_lengths"}
+SENTENCES = {("attention", "source"), ("attention", "target")}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_text_is_a_path_with_its_home_or_known_to_be_none(name, monkeypatch):
+  monkeypatch.setenv("HOME", "/home/me")
+  module = importlib.import_module(f"transformer_jax.cli.{name}")
+  command = Command(name, "", **getattr(module, "SETTINGS", {}))
+  module.declare(command)
+  for flag, kind in command._kinds.items():
+    if kind is not str or hasattr(command._values[flag].parser, "enum_values"):
+      continue
+    command.parse([f"--{flag}=~/x"])
+    is_path = flag not in NO_PATHS and (name, flag) not in SENTENCES
+    assert command[flag] == ("/home/me/x" if is_path else "~/x"), flag
+
+
+def test_homes_stand_at_beginnings(monkeypatch):
+  monkeypatch.setenv("HOME", "/home/me")
+  command = parsed("--train_source=~/a.en, ~/b.en,c~/d,~nobody-of-this-name/e", "--workdir=~")
+  assert command["train_source"] == "/home/me/a.en, /home/me/b.en,c~/d,~nobody-of-this-name/e"
+  assert command["workdir"] == "/home/me"
+
+
+def test_flag_files_and_folders_of_the_environment_have_homes(tmp_path, monkeypatch):
+  monkeypatch.setenv("HOME", str(tmp_path))
+  monkeypatch.setenv("TRANSFORMER_JAX_DATA", "~/data")
+  monkeypatch.setenv("TRANSFORMER_JAX_CACHE", "~/cache")
+  (tmp_path / "inner").mkdir()
+  write(tmp_path, "base.flags", "--d_k=3\n")
+  write(tmp_path, "inner/top.flags", "--flagfile=~/base.flags\n--workdir=~/run\n")
+  command = parsed("--flagfile=~/inner/top.flags")
+  assert (command["d_k"], command["workdir"], command["data_root"]) == (3, f"{tmp_path}/run", f"{tmp_path}/data")
+  assert cache_folder() == tmp_path / "cache"
+
+
+@pytest.mark.parametrize("flags, message", [
+    (["--log_every=10000", "--batch_tokens=402000"], "--log_every=10000: updates of up to 402,000 tokens (--batch_tokens x --accumulation_steps) are more tokens "
+     "than the 2,147,483,647 that a line of metrics can count; at most 5341"),
+    (["--log_every=1000", "--batch_tokens=25000", "--accumulation_steps=100"], "--log_every=1000: "),
+    (["--log_every=1", "--batch_tokens=100000000", "--accumulation_steps=100"], "--accumulation_steps=100: batches of --batch_tokens=100000000 make")])
+def test_more_tokens_than_the_sums_can_count(flags, message):
+  with pytest.raises(ConfigError, match=re.escape(message)):
+    parsed(*flags).config()
+  Config.from_flat(parsed(*flags).settings())  # a run that was trained so stays readable
+
+
+def test_a_run_that_is_not_there_is_told_by_its_config(tmp_path):
+  with pytest.raises(WorkdirError, match="there is no run here"):
+    parsed(f"--workdir={tmp_path}", module=evaluate).workdir_of_a_run()

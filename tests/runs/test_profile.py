@@ -41,6 +41,15 @@ def test_a_profiled_run_is_the_same_run(accumulation_steps, tmp_path):
   assert all(f"  {part} " in log for part in ("attention", "feed-forward", "norms and residuals", "logits and loss"))
 
 
+def test_fewer_updates_than_asked_for(tmp_path):
+  """A trace that has begun is written; one that has not is told."""
+  config = tiny_config(train_steps=3, bleu_sentences=0)
+  train(config, tmp_path / "run", ".", profile_steps=(2, 10))
+  assert "updates 2 to 3: " in (tmp_path / "run/log.txt").read_text()
+  train(config.replace(train_steps=5), tmp_path / "run", ".", profile_steps=(3, 4))
+  assert "warning: --profile_steps=3:4: this start made 2 updates, so there is no trace" in (tmp_path / "run/log.txt").read_text()
+
+
 @pytest.mark.parametrize("text", ["10", "0:3", "5:2", "a:b", "1:2:3"])
 def test_ranges_that_are_none(text, tmp_path, capsys):
   assert command_line(["train", f"--workdir={tmp_path / 'w'}", f"--profile_steps={text}"]) == 2

@@ -82,6 +82,20 @@ def test_a_signal_saves_and_the_next_start_goes_on(trained, tmp_path, monkeypatc
   assert Checkpoints(tmp_path / "run/checkpoints", read_only=True).steps() == [20, 30, 40]
 
 
+def test_signals_are_left_alone_while_data_is_prepared(tmp_path, monkeypatch):
+  """Nothing would be lost, and to finish an update that is hours away would be no answer."""
+  before, seen = signal.getsignal(signal.SIGTERM), []
+
+  def seeing(*_):
+    seen.append(signal.getsignal(signal.SIGTERM))
+    raise DataError("data", "is not of interest")
+
+  monkeypatch.setattr(train_module, "prepare", seeing)
+  with pytest.raises(DataError):
+    train(tiny_config(), tmp_path / "run", ".")
+  assert seen == [before]
+
+
 def test_a_finished_run_only_says_so(run_copy):
   before = digest_of(run_copy), metrics_of(run_copy)
   train(tiny_config(), run_copy, ".")

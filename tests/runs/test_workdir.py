@@ -60,9 +60,27 @@ def test_other_versions_are_told(folder, monkeypatch):
 
 
 def test_floats_of_metrics_read_back_exactly(folder):
-  values = [0.1 + 0.2, 1e-300, 1 / 3, float("inf")]
+  values = [0.1 + 0.2, 1e-300, 1 / 3]
   folder.write_metrics(dict(step=1, split="train", values=values))
   assert json.loads((folder.path / "metrics.jsonl").read_text())["values"] == values
+
+
+def test_metrics_are_json_and_what_older_versions_wrote_is_read(folder):
+  folder.write_metrics(dict(step=1, split="valid", loss=800.0, perplexity=float("inf")))
+  assert (folder.path / "metrics.jsonl").read_text() == '{"step": 1, "split": "valid", "loss": 800.0, "perplexity": null}\n'
+  with open(folder.path / "metrics.jsonl", "a", encoding="utf-8") as file:
+    file.write('{"step": 2, "split": "valid", "loss": NaN, "perplexity": Infinity}\n')
+  folder.cut_metrics(2)
+  assert [line["perplexity"] for line in folder.read_metrics()] == [None, float("inf")]
+
+
+def test_the_last_report_on_training(folder):
+  assert folder.reported_step() is None
+  folder.write_metrics(dict(step=5, split="valid"))
+  assert folder.reported_step() == 0
+  for step, split in ((10, "train"), (15, "train"), (15, "valid"), (20, "valid")):
+    folder.write_metrics(dict(step=step, split=split))
+  assert folder.reported_step() == 15
 
 
 def test_metrics_are_cut_back(folder):

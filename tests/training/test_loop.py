@@ -9,8 +9,8 @@ from transformer_jax.errors import NonFiniteError
 from transformer_jax.training import loop
 
 
-def run(monkeypatch, bad_tries, **settings):
-  """What the hooks heard, when these tries (counted from 1) are not finite."""
+def run(monkeypatch, bad_tries, start=0, reported=None, lines=None, **settings):
+  """What the hooks heard, when these tries (counted from 1) are not finite; `lines` gets the metrics."""
   monkeypatch.setattr(loop, "to_host", lambda tree: tree)
   monkeypatch.setattr(loop, "shard_rows", lambda rows: rows)
   tries, heard = 0, []
@@ -33,12 +33,12 @@ def run(monkeypatch, bad_tries, **settings):
       self.position += 1
       return SimpleNamespace(source_BS=0, target_BT=0)
 
-  hooks = loop.Hooks(report=lambda metrics: heard.append(("report", metrics["step"])),
+  hooks = loop.Hooks(report=lambda metrics: (heard.append(("report", metrics["step"])), lines is None or lines.append(metrics)),
                      evaluate=lambda step, state: heard.append(("evaluate", step)),
                      save=lambda step, state, position, score: heard.append(("save", step, position)), should_stop=lambda: False,
                      give_up=lambda step, batches: heard.append(("give up", step)))
   config = Config().replace(**{**dict(log_every=10, evaluate_every=11, checkpoint_every=10, train_steps=14), **settings})
-  state, step, position, _ = loop.run_updates(config, state_of(0), Stream(), train_step, lambda state: state, hooks)
+  state, step, position, _ = loop.run_updates(config, state_of(start), Stream(), train_step, lambda state: state, hooks, reported)
   assert state.step == step == config.train.train_steps and position == tries
   return heard
 
@@ -64,3 +64,12 @@ def test_a_skip_before_the_first_line_of_every_step(monkeypatch):
 def test_too_many_in_a_row_give_up(monkeypatch):
   with pytest.raises(NonFiniteError, match="step 4: 3 updates in a row"):
     run(monkeypatch, {5, 6, 7, 8}, max_nonfinite_updates=3)
+
+
+@pytest.mark.parametrize("start, reported, updates", [
+    (0, None, [10, 10, 10]), (15, None, [10, 10]), (15, 15, [5, 10]), (13, 10, [10, 10]), (20, 20, [10]), (17, 14, [6, 10]), (5, 0, [10, 10, 10])])
+def test_tokens_per_second_are_of_the_updates_since_the_last_report(start, reported, updates, monkeypatch):
+  """Whatever start made them: a run may have been continued after its end, or with another --log_every. One token was counted."""
+  lines = []
+  run(monkeypatch, set(), start, reported, lines, log_every=10, train_steps=30)
+  assert [line["updates_per_second"] / line["target_tokens_per_second"] for line in lines] == pytest.approx(updates)

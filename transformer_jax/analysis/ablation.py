@@ -23,6 +23,7 @@ from transformer_jax.runs.build import build_task
 from transformer_jax.runs.evaluate import evaluate, evaluation_stem
 from transformer_jax.runs.train import CHANGEABLE, train
 from transformer_jax.runs.workdir import Workdir, atomic_write, git_revision, versions
+from transformer_jax.strict_json import json_text
 
 # How a run is carried out and watched; a run with other values of these is the same run.
 _NOT_OF_THE_RESULT = (CHANGEABLE - {"train_steps", "beam_size", "length_penalty", "length_penalty_form", "max_extra_length",
@@ -59,7 +60,7 @@ def settings_hash(config):
   """
   default = Config().to_flat()
   settings = {name: value for name, value in config.to_flat().items() if name not in _NOT_OF_THE_RESULT and value != default[name]}
-  return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+  return hashlib.sha256(json_text(settings, sort_keys=True).encode()).hexdigest()
 
 
 def result_path(results, row, seed):
@@ -89,7 +90,7 @@ def run_all(rows, seeds, *, workdir, results, data_root, split, log, after_each)
     (row's name, seed) -> why it failed.
 
   Raises:
-    Interrupted: SIGTERM or Ctrl-C; the run under way is saved, and the same call goes on.
+    Interrupted: SIGTERM, SIGHUP or Ctrl-C; the run under way is saved, and the same call goes on.
   """
   failures = {}
   todo = missing_runs(rows, seeds, results)
@@ -127,7 +128,7 @@ def _run(row, seed, folder, results, data_root, split):
   packed = dict(bleu_statistics=_pack(statistics_SK.astype("<i2")), log_probs=_pack(np.array([s["log_prob"] for s in sentences], "<f4")),
                 tokens=_pack(np.array([s["tokens"] for s in sentences], "<i2")))
   pathlib.Path(results).mkdir(parents=True, exist_ok=True)
-  atomic_write(result_path(results, row, seed), json.dumps(dict(summary, **packed), indent=1) + "\n")
+  atomic_write(result_path(results, row, seed), json_text(dict(summary, **packed), indent=1) + "\n")
 
 
 def load_outcome(results, row, seed):
@@ -141,6 +142,8 @@ def load_outcome(results, row, seed):
     content = json.loads(path.read_bytes())
     if content["settings_sha256"] != settings_hash(row.config):
       return None
+    if content["perplexity"] is None:  # JSON has no infinity
+      content["perplexity"] = np.inf
     statistics_SK = _unpack(content.pop("bleu_statistics"), "<i2").reshape(content["sentences"], -1).astype(np.int64)
     return Outcome(summary=content, statistics_SK=statistics_SK, log_probs_S=_unpack(content.pop("log_probs"), "<f4").astype(np.float64),
                    tokens_S=_unpack(content.pop("tokens"), "<i2").astype(np.int64))

@@ -1,6 +1,5 @@
 """The table of an ablation: the paper beside ours, with the seeds' spread and what a bootstrap says of each difference."""
 
-import json
 import pathlib
 
 import numpy as np
@@ -11,6 +10,7 @@ from transformer_jax.analysis.cost_report import table
 from transformer_jax.analysis.table3 import ROWS
 from transformer_jax.metrics.bleu import bleu_of_statistics
 from transformer_jax.runs.workdir import atomic_write
+from transformer_jax.strict_json import json_text
 
 _RESAMPLES = 2000
 _PAPER = {row.file: row for row in ROWS}
@@ -91,7 +91,7 @@ def write(found, results, title, command):
   """Writes table.md, table.json and a figure to `results`; returns the page, a list of lines."""
   page = lines(found, title, command)
   pathlib.Path(results).mkdir(parents=True, exist_ok=True)
-  atomic_write(f"{results}/table.json", json.dumps(dict(title=title, command=command, rows=found), indent=1) + "\n")
+  atomic_write(f"{results}/table.json", json_text(dict(title=title, command=command, rows=found), indent=1) + "\n")
   atomic_write(f"{results}/table.md", "\n".join(page) + "\n")
   if any(entry["seeds"] for entry in found):
     _draw(found, f"{results}/table")

@@ -9,12 +9,13 @@ What the page's script reads (explorer/explorer.js) is a JSON object:
 """
 
 import base64
-import json
 import pathlib
 import re
 import zlib
 
 import numpy as np
+
+from transformer_jax.strict_json import json_text
 
 _FOLDER = pathlib.Path(__file__).parent / "explorer"
 MAX_PACKED_BYTES = 2_700_000  # of a page; vectors of the first layers are left out beyond it
@@ -37,7 +38,7 @@ def page(attention, importance=None):
   data = dict(source_text=attention.source_text, target_text=attention.target_text, layers=num_layers, heads=num_heads, attentions=attentions,
               packed=packed, importance=kept)
   # "<" would end the script element, whatever stands around it; in a JSON string it may be written as its number.
-  text = json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
+  text = json_text(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
   parts = dict(STYLE=_read("style.css"), DATA=text, SCRIPT=_read("explorer.js"))
   return re.sub(r"/\*(STYLE|DATA|SCRIPT)\*/", lambda place: parts[place[1]], _read("page.html"))
 

@@ -11,6 +11,7 @@ from transformer_jax.data.text import read_lines
 from transformer_jax.errors import ConfigError, DataError
 from transformer_jax.runs.translator import Translator
 from transformer_jax.runs.workdir import as_workdir_error, atomic_write
+from transformer_jax.strict_json import json_text
 
 
 def report(workdir, output, *, overrides, source=None, target=None, input_path=None, layer=None, head=None, word=None, with_figures=True,
@@ -58,7 +59,7 @@ def report(workdir, output, *, overrides, source=None, target=None, input_path=N
       continue
     with as_workdir_error(folder):
       folder.mkdir(parents=True, exist_ok=True)
-    atomic_write(folder / "attention.json", json.dumps(to_json(attention), ensure_ascii=False) + "\n")
+    atomic_write(folder / "attention.json", json_text(to_json(attention), ensure_ascii=False) + "\n")
     atomic_write(folder / "attention.html", page(attention, importance))
     if with_figures:
       with as_workdir_error(folder):

@@ -1,6 +1,5 @@
 """`cost`: counts, measures, and writes the answer to why h heads cost what one costs."""
 
-import json
 import pathlib
 
 from transformer_jax.analysis import cost, cost_report
@@ -14,6 +13,7 @@ from transformer_jax.data.tokenizer_folder import load_tokenizer
 from transformer_jax.errors import ConfigError
 from transformer_jax.runs.build import build_task
 from transformer_jax.runs.workdir import Workdir, atomic_write, git_revision, versions
+from transformer_jax.strict_json import json_text
 
 
 def study(output, *, d_model, num_heads, d_k, fixed_heads, lengths, kernels, batch_tokens, rounds, dtype, table_1_width, table_1_lengths,
@@ -55,7 +55,7 @@ def study(output, *, d_model, num_heads, d_k, fixed_heads, lengths, kernels, bat
   figures = cost_report.draw(records, layers, output, d_model)
   page = _page(where, records, layers, budgets, reasons, d_model, num_heads, lengths, batch_tokens, figures)
   atomic_write(f"{output}/cost.md", "\n".join(page) + "\n")
-  atomic_write(f"{output}/cost.json", json.dumps(dict(where=where, records=records, table_1=layers, training=budgets), indent=1) + "\n")
+  atomic_write(f"{output}/cost.json", json_text(dict(where=where, records=records, table_1=layers, training=budgets), indent=1) + "\n")
   return page
 
 

@@ -1,6 +1,5 @@
 """`heads`: measures every head of a run, prunes them one after another, and writes table, JSON and figures."""
 
-import json
 import math
 import pathlib
 
@@ -15,6 +14,7 @@ from transformer_jax.data.sources import open_source
 from transformer_jax.errors import DataError
 from transformer_jax.runs.translator import Translator
 from transformer_jax.runs.workdir import as_workdir_error, atomic_write, git_revision, versions
+from transformer_jax.strict_json import json_text
 
 _CURVE_POINTS = 10
 
@@ -53,7 +53,7 @@ def report(workdir, output, *, overrides, split="valid", sentences=1000, bleu_se
                 git_revision=git_revision())
   result.update(_measured(study, log))
   result["pruning"] = _pruning(study, result["heads"], random_orders, log)
-  atomic_write(f"{output}/heads.json", json.dumps(result, indent=1) + "\n")
+  atomic_write(f"{output}/heads.json", json_text(result, indent=1) + "\n")
   figures = _draw(result, translator.config.model, output)
   page = [*_lines(result), "", *(f"![{path.stem}]({path.name})" for path in figures if path.suffix == ".png")]
   atomic_write(f"{output}/heads.md", "\n".join(page) + "\n")

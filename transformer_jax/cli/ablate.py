@@ -13,9 +13,9 @@ from transformer_jax.errors import ConfigError
 
 def declare(command):
   """The flags."""
-  command.declare("table", "", "folder of flag files: base.flags, and one a row")
-  command.declare("workdir", "", "folder for the runs' workdirs")
-  command.declare("results", "", "folder for a small JSON a run and the table; default: results/ in the workdir")
+  command.declare_path("table", "folder of flag files: base.flags, and one a row")
+  command.declare_path("workdir", "folder for the runs' workdirs")
+  command.declare_path("results", "folder for a small JSON a run and the table; default: results/ in the workdir")
   command.declare_data_root()
   command.declare("seeds", 3, "seeds of each row: 1, 2, ...")
   command.declare("only_seed", 0, "one seed alone; 0: all")

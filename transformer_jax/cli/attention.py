@@ -8,8 +8,8 @@ def declare(command):
   command.declare_workdir()
   command.declare("source", "", "the sentence to look at")
   command.declare("target", "", "an output to look at instead of the model's own")
-  command.declare("input", "", "a file of sentences instead, one a line")
-  command.declare("output", "", "folder for page, JSON and figures; default: attention/ in the workdir")
+  command.declare_path("input", "a file of sentences instead, one a line")
+  command.declare_path("output", "folder for page, JSON and figures; default: attention/ in the workdir")
   command.declare("layer", None, "layer that the figures show, from 1; default: the last", kind=int)
   command.declare("head", None, "head that they show alone, from 1; default: the cross head that looks the sharpest", kind=int)
   command.declare("word", None, "word of the output that they show alone, from 1; default: the first", kind=int)
@@ -20,7 +20,7 @@ def declare(command):
 
 def run(command):
   """Prints where the pages are."""
-  workdir = command.required("workdir")
+  workdir = command.workdir_of_a_run()
   from transformer_jax.analysis.attention_report import report  # pylint: disable=import-outside-toplevel
   folders = report(workdir, command["output"] or f"{workdir}/attention", overrides=command.settings(), source=command["source"],
                    target=command["target"] or None, input_path=command["input"], layer=command["layer"], head=command["head"], word=command["word"],

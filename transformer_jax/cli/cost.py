@@ -8,7 +8,7 @@ from transformer_jax.errors import ConfigError
 
 def declare(command):
   """The flags; lists are comma-separated."""
-  command.declare("output", "cost", "folder for cost.json, cost.md and the figures")
+  command.declare_path("output", "folder for cost.json, cost.md and the figures", "cost")
   command.declare("d_model", 512, "width of the sub-layer")
   command.declare("num_heads", "1,2,4,8,16,32", "head counts h; each head is d_model / h wide, and once d_model wide")
   command.declare("d_k", "16,32,64", "widths of queries and keys, at --fixed_heads heads")
@@ -20,7 +20,7 @@ def declare(command):
   command.declare("rounds", 7, "timed rounds")
   command.declare("table_1_width", 256, "d of the layers of Table 1")
   command.declare("table_1_lengths", "32,64,128,256,512,1024", "lengths of the layers of Table 1")
-  command.declare("workdir", "", "a run whose training cost is counted too")
+  command.declare_path("workdir", "a run whose training cost is counted too")
   command.declare("sentence_length", 28, "mean tokens of a sentence, for attention's share of that cost")
 
 

@@ -1,6 +1,6 @@
 """`transformer-jax doctor`."""
 
-import json
+from transformer_jax.strict_json import json_text
 
 
 def declare(command):
@@ -11,9 +11,9 @@ def declare(command):
 
 def run(command):
   """Prints what was found, and one JSON object; the exit code is that of the first problem, or 0."""
-  workdir = command.required("workdir")
+  workdir = command.workdir_of_a_run()
   from transformer_jax.runs.doctor import examine  # pylint: disable=import-outside-toplevel
   lines, result, error = examine(workdir, command["data_root"])
   print("\n".join(lines))
-  print(json.dumps(result))
+  print(json_text(result))
   return error.exit_code if error else 0

@@ -1,13 +1,13 @@
 """`transformer-jax evalb`."""
 
-import json
+from transformer_jax.strict_json import json_text
 
 
 def declare(command):
   """The flags."""
-  command.declare("gold", "", "file of the right trees, one a line")
-  command.declare("predicted", "", "file of trees to score")
-  command.declare("parameters", "collins", "rules: collins (COLLINS.prm), new (new.prm), or a parameter file of EVALB's")
+  command.declare_path("gold", "file of the right trees, one a line")
+  command.declare_path("predicted", "file of trees to score")
+  command.declare_path("parameters", "rules: collins (COLLINS.prm), new (new.prm), or a parameter file of EVALB's", "collins")
   command.declare("per_sentence", False, "print EVALB's line for each sentence too")
 
 
@@ -17,4 +17,4 @@ def run(command):
   from transformer_jax.runs.evalb import evalb, page  # pylint: disable=import-outside-toplevel
   result = evalb(gold, predicted, command["parameters"])
   print("\n".join(page(result, command["per_sentence"])))
-  print(json.dumps({name: value for name, value in result.items() if name != "per_sentence"}))
+  print(json_text({name: value for name, value in result.items() if name != "per_sentence"}))

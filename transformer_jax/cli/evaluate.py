@@ -1,6 +1,6 @@
 """`transformer-jax evaluate`."""
 
-import json
+from transformer_jax.strict_json import json_text
 
 SETTINGS = dict(groups=("decode",), overrides=True)
 
@@ -10,16 +10,16 @@ def declare(command):
   command.declare_workdir()
   command.declare_data_root()
   command.declare("split", "test", "which of the run's splits", ["valid", "test"])
-  command.declare("source", "", "a text file to translate instead of a split")
-  command.declare("reference", "", "its reference translations")
+  command.declare_path("source", "a text file to translate instead of a split")
+  command.declare_path("reference", "its reference translations")
   command.declare_step()
 
 
 def run(command):
   """Prints the scores; the last line is one JSON object."""
-  workdir = command.required("workdir")
+  workdir = command.workdir_of_a_run()
   from transformer_jax.runs.evaluate import evaluate  # pylint: disable=import-outside-toplevel
   result = evaluate(workdir, split=command["split"], overrides=command.settings(), source=command["source"], reference=command["reference"],
                     data_root=command["data_root"], step=command["step"])
   print(f"{result['set']}: {result['headline']}, perplexity {result['perplexity']:.3f}")
-  print(json.dumps(result))
+  print(json_text(result))

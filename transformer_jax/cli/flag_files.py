@@ -1,14 +1,18 @@
-"""Flag files, read strictly: one `--name=value` a line, blank lines, and comments that begin with # or //.
+"""Flag files, read strictly: one `--name=value` a line, blank lines, and comments on lines of their own that begin with # or //.
 
-absl runs on where a line lacks its dashes or a file includes itself; here each is an error that names file and line.
+absl runs on where a line lacks its dashes or a file includes itself, and takes quotes and what stands behind a value for a part of
+it; here each is an error that names file and line. A value that must hold such characters can be given on the command line.
 """
 
 import os
 import pathlib
+import re
 
 from transformer_jax.errors import ConfigError
 
 _FLAG = "--flagfile"
+_COMMENT = re.compile(r"\s(#|//)")
+_IN_QUOTES = re.compile(r"""(["']).*\1""")
 
 
 def expand(arguments):
@@ -24,7 +28,7 @@ def expand(arguments):
     if argument in (_FLAG, "-flagfile"):
       argument = f"{_FLAG}={next(arguments, '')}"
     if argument.startswith((f"{_FLAG}=", "-flagfile=")):
-      yield from _lines(pathlib.Path(_value(argument)), _FLAG, ())
+      yield from _lines(_path(argument), _FLAG, ())
     else:
       yield argument, ""
 
@@ -37,9 +41,13 @@ def _lines(path, where, including):
       continue
     if not line.startswith("-"):
       raise ConfigError(here, f"'{line}' is not a flag", "write --name=value; comments begin with #")
+    if _COMMENT.search(line):
+      raise ConfigError(here, f"'{line}' has a comment behind the value", "give the comment a line of its own")
+    if _IN_QUOTES.fullmatch(_value(line)):
+      raise ConfigError(here, f"{_value(line)} is in quotes, which no shell takes off here", "write the value without them; it may hold blanks")
     if line.startswith((f"{_FLAG}=", "-flagfile=")):
-      beside = path.parent / _value(line)
-      yield from _lines(beside if os.path.exists(beside) else pathlib.Path(_value(line)), here, (*including, path.resolve()))
+      beside = path.parent / _path(line)
+      yield from _lines(beside if os.path.exists(beside) else _path(line), here, (*including, path.resolve()))
     else:
       yield line, here
 
@@ -59,6 +67,10 @@ def _read(path, where, including):
 
 def _value(argument):
   return argument.partition("=")[2]
+
+
+def _path(argument):
+  return pathlib.Path(os.path.expanduser(_value(argument)))
 
 
 def _printable(path):

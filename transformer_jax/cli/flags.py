@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import re
 import textwrap
 
 from absl import flags
@@ -11,6 +12,7 @@ from transformer_jax.cli.flag_files import expand
 from transformer_jax.errors import ConfigError, TransformerJaxError
 
 _DEFINE = {bool: flags.DEFINE_boolean, int: flags.DEFINE_integer, float: flags.DEFINE_float, str: flags.DEFINE_string}
+_WRONG = {bool: "is neither true nor false", int: "is not a whole number", float: "is not a number"}
 
 
 class Command:
@@ -26,7 +28,7 @@ class Command:
     self.name, self.summary = name, summary
     self._values = flags.FlagValues()
     self._sections = {name: []}
-    self._settings, self._origins = [], {}
+    self._settings, self._origins, self._kinds, self._paths = [], {}, {}, set()
     for group in groups:
       self._sections[group] = []
       for field in config.fields().values():
@@ -34,19 +36,26 @@ class Command:
           self._define(group, field.name, field.type, None if overrides else field.default, field.metadata["help"],
                        field.metadata["choices"])
           self._settings.append(field.name)
+          if field.name in config.PATHS:
+            self._paths.add(field.name)
 
   def declare(self, name, default, help_text, choices=None, kind=None, is_hidden=False):
     """Declares a flag of the command itself; `kind` is needed where the default is None. A hidden one is not in --help."""
     self._define(None if is_hidden else self.name, name, kind or type(default), default, help_text, choices)
 
+  def declare_path(self, name, help_text, default=""):
+    """Declares a flag that names a file or a folder: a ~ at its beginning is the home, as in a shell."""
+    self.declare(name, default, help_text)
+    self._paths.add(name)
+
   def declare_data_root(self):
     """Declares --data_root."""
-    self.declare("data_root", os.environ.get("TRANSFORMER_JAX_DATA", "."),
-              "folder that relative data paths start from (default: $TRANSFORMER_JAX_DATA, or this folder)")
+    self.declare_path("data_root", "folder that relative data paths start from (default: $TRANSFORMER_JAX_DATA, or this folder)",
+                      os.path.expanduser(os.environ.get("TRANSFORMER_JAX_DATA", ".")))
 
   def declare_workdir(self):
     """Declares --workdir."""
-    self.declare("workdir", "", "folder of the run")
+    self.declare_path("workdir", "folder of the run")
 
   def declare_step(self):
     """Declares --step."""
@@ -103,6 +112,18 @@ class Command:
     values = [self._values[name].value for name in names]
     return values if len(values) > 1 else values[0]
 
+  def workdir_of_a_run(self) -> str:
+    """--workdir, once the config.json there has been read: whatever is wrong with it is told before jax is loaded.
+
+    Raises:
+      ConfigError: the flag is missing, or the run's settings are damaged.
+      WorkdirError: there is no run.
+    """
+    workdir = self.required("workdir")
+    from transformer_jax.runs.workdir import Workdir  # pylint: disable=import-outside-toplevel
+    Workdir(workdir, primary=False).read_config()
+    return workdir
+
   def at_least(self, name, low):
     """The value of a number's flag.
 
@@ -121,7 +142,9 @@ class Command:
   def config(self):
     """The checked Config."""
     with self.naming_origins():
-      return config.Config.from_flat(self.settings())
+      result = config.Config.from_flat(self.settings())
+      config.check_sums(result)
+      return result
 
   def naming_origins(self):
     """A context in which an error about a flag also says in which line of a flag file it was set."""
@@ -144,6 +167,7 @@ class Command:
   def _define(self, section, name, kind, default, help_text, choices):
     if section is not None:
       self._sections[section].append(name)
+    self._kinds[name] = kind
     if choices:
       flags.DEFINE_enum(name, default, list(choices), help_text, flag_values=self._values)
     else:
@@ -157,16 +181,21 @@ class Command:
     if "\0" in value or not value.isprintable() and any(0xD800 <= ord(c) < 0xE000 for c in value):
       raise ConfigError(at, "has a NUL or bytes that are not UTF-8", "write the value as text")
     try:
-      self._values[name].parse(value)
+      self._values[name].parse(_from_home(value) if name in self._paths else value)
     except flags.IllegalFlagValueError as error:
-      reason = str(error).partition(": ")[2] or str(error)
-      raise ConfigError(f"{at}={value}", reason) from None
+      reason = _WRONG.get(self._kinds[name]) or str(error).partition(": ")[2] or str(error)
+      raise ConfigError(f"{at}={value}", reason, "write true or false" if self._is_boolean(name) else "") from None
     self._origins[name] = where
 
   def _unknown(self, name, where):
     near = difflib.get_close_matches(name, list(self._values), 1)
     remedy = f"did you mean --{near[0]}?" if near else f"see transformer-jax {self.name} --help"
     return ConfigError(f"{where} --{name}" if where else f"--{name}", f"{self.name} has no such flag", remedy)
+
+
+def _from_home(text):
+  """A path, or several with commas between, with each ~ and ~user at a beginning replaced by that home."""
+  return re.sub(r"(^|,\s*)(~[^,/]*)", lambda place: place[1] + os.path.expanduser(place[2]), text)
 
 
 class _NamingOrigins:

@@ -9,7 +9,7 @@ def declare(command):
   """The flags besides the decoding settings."""
   command.declare_workdir()
   command.declare_data_root()
-  command.declare("output", "", "folder for heads.json, heads.md and the figures; default: heads/ in the workdir")
+  command.declare_path("output", "folder for heads.json, heads.md and the figures; default: heads/ in the workdir")
   command.declare("split", "valid", "which of the run's splits everything is measured on", ["valid", "test"])
   command.declare("sentences", 1000, "sentences for importance, roles and perplexity")
   command.declare("bleu_sentences", 200, "how many of them are translated, again for each head")
@@ -19,7 +19,7 @@ def declare(command):
 
 def run(command):
   """Prints the page."""
-  workdir = command.required("workdir")
+  workdir = command.workdir_of_a_run()
   for name in ("sentences", "bleu_sentences"):
     command.at_least(name, 1)
   command.at_least("random_orders", 0)

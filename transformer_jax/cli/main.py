@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import importlib
+import io
 import os
 import sys
 import warnings
@@ -32,9 +33,17 @@ COMMANDS = {
 
 
 def main():
-  """Entry point; ends the process with the exit code of the design: 0, 1 to 6, 130 or 143."""
+  """Entry point; ends the process with the exit code of the design: 0, 1 to 6, 129, 130 or 143."""
   interrupt.install()
+  _write_whatever_comes()
   interrupt.end(run(sys.argv[1:]))
+
+
+def _write_whatever_comes():
+  """A letter that the terminal's encoding lacks is written as its number, instead of ending the command."""
+  for stream in (sys.stdout, sys.stderr):
+    if isinstance(stream, io.TextIOWrapper):
+      stream.reconfigure(errors="backslashreplace")
 
 
 def run(arguments):

@@ -6,8 +6,8 @@ SETTINGS = dict(groups=("decode",), overrides=True)
 def declare(command):
   """The flags besides the decoding settings."""
   command.declare_workdir()
-  command.declare("input", "", "text file, one sentence a line; default: standard input")
-  command.declare("output", "", "file for the trees, one a line; default: standard output")
+  command.declare_path("input", "text file, one sentence a line; default: standard input")
+  command.declare_path("output", "file for the trees, one a line; default: standard output")
   command.declare("with_scores", False, "write LOG-PROB, SCORE and TREE, tabs between them")
   command.declare("pretty", False, "write each tree indented over several lines, an empty line after it")
   command.declare("tokenized_input", False, "the sentences are words between spaces; else they are cut as the Penn Treebank does")
@@ -16,7 +16,7 @@ def declare(command):
 
 def run(command):
   """Writes one tree for each line read."""
-  workdir = command.required("workdir")
+  workdir = command.workdir_of_a_run()
   from transformer_jax.runs.parse import parse  # pylint: disable=import-outside-toplevel
   parse(workdir, command["input"], command["output"], overrides=command.settings(), with_scores=command["with_scores"],
         pretty=command["pretty"], tokenized_input=command["tokenized_input"], step=command["step"])

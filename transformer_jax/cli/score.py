@@ -1,6 +1,6 @@
 """`transformer-jax score`."""
 
-import json
+from transformer_jax.strict_json import json_text
 
 SETTINGS = dict(groups=("decode",), overrides=True)
 
@@ -8,16 +8,17 @@ SETTINGS = dict(groups=("decode",), overrides=True)
 def declare(command):
   """The flags besides the decoding settings."""
   command.declare_workdir()
-  command.declare("source", "", "text file, one sentence a line")
-  command.declare("target", "", "its translations")
-  command.declare("output", "", "file for the log-probabilities; default: standard output")
+  command.declare_path("source", "text file, one sentence a line")
+  command.declare_path("target", "its translations")
+  command.declare_path("output", "file for the log-probabilities; default: standard output")
   command.declare("tokenized_input", False, "the text has been through the run's preprocessing already")
   command.declare_step()
 
 
 def run(command):
   """Writes a log-probability a line; the last line of standard output is one JSON object."""
-  workdir, source, target = command.required("workdir", "source", "target")
+  _, source, target = command.required("workdir", "source", "target")
+  workdir = command.workdir_of_a_run()
   from transformer_jax.runs.score import score  # pylint: disable=import-outside-toplevel
-  print(json.dumps(score(workdir, source, target, overrides=command.settings(), output_path=command["output"],
-                         tokenized_input=command["tokenized_input"], step=command["step"])))
+  print(json_text(score(workdir, source, target, overrides=command.settings(), output_path=command["output"],
+                        tokenized_input=command["tokenized_input"], step=command["step"])))

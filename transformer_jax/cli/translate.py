@@ -6,8 +6,8 @@ SETTINGS = dict(groups=("decode",), overrides=True)
 def declare(command):
   """The flags besides the decoding settings."""
   command.declare_workdir()
-  command.declare("input", "", "text file, one sentence a line; default: standard input")
-  command.declare("output", "", "file for the translations; default: standard output")
+  command.declare_path("input", "text file, one sentence a line; default: standard input")
+  command.declare_path("output", "file for the translations; default: standard output")
   command.declare("num_best", 1, "translations of each sentence; with more than one a line is NUMBER ||| TEXT ||| LOG-PROB ||| SCORE")
   command.declare("with_scores", False, "write LOG-PROB, SCORE and TEXT, tabs between them")
   command.declare("tokenized_input", False, "the text has been through the run's preprocessing already")
@@ -17,7 +17,7 @@ def declare(command):
 
 def run(command):
   """Writes one line for each line read."""
-  workdir = command.required("workdir")
+  workdir = command.workdir_of_a_run()
   from transformer_jax.runs.translate import translate  # pylint: disable=import-outside-toplevel
   translate(workdir, command["input"], command["output"], overrides=command.settings(), num_best=command["num_best"],
             with_scores=command["with_scores"], tokenized_input=command["tokenized_input"], tokenized_output=command["tokenized_output"],

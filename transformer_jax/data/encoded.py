@@ -16,6 +16,7 @@ import numpy as np
 
 from transformer_jax.config import UNK_ID
 from transformer_jax.errors import DataError, TransformerJaxError, WorkdirError
+from transformer_jax.strict_json import json_text
 
 _FORMAT = 2  # part of every key: a new format makes new folders
 _SIDES = ("source", "target")
@@ -177,7 +178,7 @@ def _write(folder, pairs, encode_source, encode_target, max_length):
     for name, side in zip(_SIDES, sides, strict=True):
       side.save(folder / f"{name}.npy", folder / f"{name}_offsets.npy")
   counts = Counts(len(sides[0]), dropped, {name: side.unknown for name, side in zip(_SIDES, sides, strict=True)})
-  (folder / "counts.json").write_text(json.dumps(dict(dataclasses.asdict(counts), sha256=_sums(folder, counts)), indent=1))
+  (folder / "counts.json").write_text(json_text(dict(dataclasses.asdict(counts), sha256=_sums(folder, counts)), indent=1))
 
 
 class _SideWriter:

@@ -12,6 +12,7 @@ from transformer_jax.data.parsing_tokenizer import ParsingTokenizer
 from transformer_jax.data.tokenizer import SentencePieceTokenizer, SubwordNmtTokenizer, WordListTokenizer, most_frequent, no_text
 from transformer_jax.data.trees import parse_tree
 from transformer_jax.errors import DataError
+from transformer_jax.strict_json import json_text
 
 _INDEX = "tokenizer.json"
 _NO_LIMIT = 1 << 31  # every symbol that the training trees have
@@ -52,7 +53,7 @@ def save_tokenizer(tokenizer, folder):
   for name, content in tokenizer.files().items():
     _replace(folder / name, content)
     sums[name] = hashlib.sha256(content).hexdigest()
-  _replace(folder / _INDEX, json.dumps(dict(kind=tokenizer.kind, sha256=sums), indent=1).encode())
+  _replace(folder / _INDEX, json_text(dict(kind=tokenizer.kind, sha256=sums), indent=1).encode())
 
 
 def load_tokenizer(folder):

@@ -1,10 +1,10 @@
 """`digest`: one SHA-256 over a run's whole training state, to tell whether two runs are the same to the last bit."""
 
 import hashlib
-import json
 
 from transformer_jax.checkpoints import Checkpoints
 from transformer_jax.runs.workdir import Workdir
+from transformer_jax.strict_json import json_text
 
 
 def digest_of(workdir, step=None):
@@ -23,9 +23,9 @@ def digest_of(workdir, step=None):
 
 def state_digest(arrays, step, data_position):
   """SHA-256 in hex over names, dtypes, shapes and bytes of `arrays` (name -> numpy array), step and data position."""
-  total = hashlib.sha256(json.dumps([int(step), data_position], sort_keys=True).encode())
+  total = hashlib.sha256(json_text([int(step), data_position], sort_keys=True).encode())
   for name in sorted(arrays):
     array = arrays[name]
-    total.update(json.dumps([name, str(array.dtype), array.shape]).encode())
+    total.update(json_text([name, str(array.dtype), array.shape]).encode())
     total.update(array.tobytes())
   return total.hexdigest()

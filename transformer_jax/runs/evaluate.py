@@ -1,6 +1,5 @@
 """`evaluate`: decodes a test set, scores it, and keeps output and figures in the workdir."""
 
-import json
 import time
 
 from transformer_jax import parallel
@@ -11,6 +10,7 @@ from transformer_jax.errors import ConfigError, DataError
 from transformer_jax.runs.translator import Translator
 from transformer_jax.runs.validation import perplexity_of
 from transformer_jax.runs.workdir import Workdir, atomic_write
+from transformer_jax.strict_json import json_text
 
 
 def evaluate(workdir, *, split="test", overrides, source=None, reference=None, data_root=".", step=None):
@@ -79,5 +79,5 @@ def _keep(workdir, name, steps, sentences, result):
   Workdir(workdir, primary=True)  # makes the folder
   stem = evaluation_stem(workdir, name, steps)
   atomic_write(f"{stem}.hypotheses.txt", "".join(f"{sentence['hypothesis']}\n" for sentence in sentences))
-  atomic_write(f"{stem}.sentences.jsonl", "".join(f"{json.dumps(sentence)}\n" for sentence in sentences))
-  atomic_write(f"{stem}.json", json.dumps(result, indent=1) + "\n")
+  atomic_write(f"{stem}.sentences.jsonl", "".join(f"{json_text(sentence)}\n" for sentence in sentences))
+  atomic_write(f"{stem}.json", json_text(result, indent=1) + "\n")

@@ -1,25 +1,36 @@
 """One process trains in a workdir: the lock that says so. The kernel drops it when the process dies."""
 
 import contextlib
-import fcntl
 import os
 import pathlib
 import socket
+import sys
 import time
 
 from transformer_jax.errors import WorkdirError
 from transformer_jax.runs.workdir import as_workdir_error
 
+try:
+  import fcntl
+except ImportError:  # Windows has no such locks, nor can it have the disk take in a folder, which checkpoints need
+  fcntl = None
+
 _ATTEMPTS, _PAUSE = 4, 0.1  # seconds; whoever only looks at a lock (`lock_holder`) has it for a moment
 
 
 class WorkdirLock:
-  """While entered, no other process can enter it for the same workdir."""
+  """While entered, no other process can enter it for the same workdir.
+
+  Raises:
+    WorkdirError: another process has it, the folder cannot be written, or the system has no such locks.
+  """
 
   def __init__(self, workdir, *, primary=True):
     self._path, self._primary, self._file = _path(workdir), primary, None
 
   def __enter__(self):
+    if fcntl is None:
+      raise WorkdirError(self._path, f"{sys.platform} has no locks of files, which training needs", "use Linux, macOS or WSL")
     if self._primary:
       with as_workdir_error(self._path):
         self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -41,6 +52,8 @@ class WorkdirLock:
 def lock_holder(workdir):
   """Who trains in a workdir, or an empty string. Nothing is changed."""
   path = _path(workdir)
+  if fcntl is None:
+    return ""
   with contextlib.suppress(OSError), open(path, encoding="utf-8", errors="replace") as file:
     try:
       fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)

@@ -28,6 +28,8 @@ REST = "other"
 class ProfiledSteps:
   """A train step that writes a trace of the updates `first` to `last` of this start, counted from 1, and then says where time went.
 
+  `close` says so of fewer updates, where there were no more.
+
   Args:
     train_step: the TrainStep.
     first, last: updates.
@@ -52,11 +54,22 @@ class ProfiledSteps:
       self._begin = time.perf_counter()
     result = self._train_step(state, batches)
     if self._number == self._last:
-      jax.block_until_ready(result)
-      seconds = time.perf_counter() - self._begin
-      jax.profiler.stop_trace()
-      self._report(seconds)
+      self._stop(result)
     return result
+
+  def close(self, state):
+    """The last update is made: ends a trace that waits for more of them, or says that there is none. `state` is its result."""
+    if self._first <= self._number < self._last:
+      self._last = self._number
+      self._stop(state)
+    elif self._number < self._first:
+      self._say(f"warning: --profile_steps={self._first}:{self._last}: this start made {self._number} updates, so there is no trace")
+
+  def _stop(self, result):
+    jax.block_until_ready(result)
+    seconds = time.perf_counter() - self._begin
+    jax.profiler.stop_trace()
+    self._report(seconds)
 
   def _compile(self, state, batches):
     """The programs' texts tell which part of the model an instruction belongs to."""

@@ -19,6 +19,7 @@ import time
 
 from transformer_jax.errors import Interrupted
 from transformer_jax.runs.workdir import Workdir
+from transformer_jax.strict_json import json_text
 
 _BEAT = 1.0  # seconds between signs of life
 _PATIENCE = 60.0  # seconds without a sign; a shared file system may show a file late
@@ -84,7 +85,7 @@ class _Witness:
     """A sign of life. If the disk is full for a while, that is no death."""
     with contextlib.suppress(OSError):
       temporary = self._file.with_suffix(".tmp")
-      temporary.write_text(json.dumps(dict(name=self._name, beat=beat, state=state)))
+      temporary.write_text(json_text(dict(name=self._name, beat=beat, state=state)))
       temporary.replace(self._file)
 
   def _is_one_lost(self):

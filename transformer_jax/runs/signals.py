@@ -1,28 +1,39 @@
-"""SIGTERM and Ctrl-C during training: finish the update, save, then end with 143 or 130."""
+"""SIGTERM, SIGHUP and Ctrl-C during training: finish the update, save, then end with 143, 129 or 130."""
 
-import signal
+import threading
+import time
 
 from transformer_jax import parallel
-from transformer_jax.interrupt import leave
+from transformer_jax.interrupt import Heeding, leave
 
 # How often several hosts ask each other, in updates: all must stop after the same one.
 _AGREE_EVERY = 10
+_TWICE = 0.25  # seconds within which a signal counts once: `timeout` sends its own to the process and to the process's group
 
 
 class StopSignals:
-  """While entered, the first SIGTERM or SIGINT is remembered; a second one ends the process at once."""
+  """From `begin` on, while entered, the first signal is remembered; a second one ends the process at once.
 
-  def __init__(self):
-    self.number = 0  # of the signal that came, 0 for none
-    self._asked = 0
+  Before `begin` there is nothing to save, and a signal does what it does elsewhere.
+
+  Args:
+    say: function that takes a line, for when the first one comes.
+  """
+
+  def __init__(self, say=lambda message: None):
+    self.number = 0  # of the signal that the run is stopped by, 0 for none
+    self._say, self._heeding = say, Heeding(self._remember)
+    self._came, self._when, self._asked = 0, 0.0, 0  # this process's own signal
 
   def __enter__(self):
-    self._before = {s: signal.signal(s, self._remember) for s in (signal.SIGTERM, signal.SIGINT)}
     return self
 
+  def begin(self):
+    """The first update is about to be made."""
+    self._heeding.__enter__()  # pylint: disable=unnecessary-dunder-call
+
   def __exit__(self, *_):
-    for signal_number, handler in self._before.items():
-      signal.signal(signal_number, handler)
+    self._heeding.__exit__()
 
   def should_stop(self):
     """Whether to stop before the next update; on several hosts, the same answer on all."""
@@ -30,10 +41,16 @@ class StopSignals:
       self._asked += 1
       if self._asked % _AGREE_EVERY:
         return False
-      self.number = parallel.agree_on(self.number)
+      agreed = parallel.agree_on(self._came)
+      self.number = agreed or self.number
+      return agreed != 0
     return self.number != 0
 
-  def _remember(self, signal_number, _):
-    if self.number:
-      leave(signal_number)
-    self.number = signal_number
+  def _remember(self, number):
+    now = time.monotonic()
+    if self._came and now - self._when > _TWICE:
+      leave(number)
+    if not self._came:
+      self.number, self._came, self._when = number, number, now
+      words = f"signal {number}: stopping after this update, and saving; a second signal ends it at once"
+      threading.Thread(target=self._say, args=(words,), daemon=True).start()  # whoever reads may be slow, or gone

@@ -3,7 +3,7 @@
 import contextlib
 import datetime
 import itertools
-import json
+import sys
 
 import jax
 import numpy as np
@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from transformer_jax import parallel
 from transformer_jax.checkpoints import Checkpoints
+from transformer_jax.config import check_sums
 from transformer_jax.data.tokenizer_folder import save_tokenizer
 from transformer_jax.errors import CheckpointError, ConfigError, Interrupted, WorkdirError
 from transformer_jax.runs.build import build_model, check_kernel
@@ -23,6 +24,7 @@ from transformer_jax.runs.signals import StopSignals
 from transformer_jax.runs.tensorboard import TensorBoard
 from transformer_jax.runs.validation import Validation, perplexity_of
 from transformer_jax.runs.workdir import Workdir, atomic_write
+from transformer_jax.strict_json import json_text
 from transformer_jax.training.loop import Hooks, run_updates
 from transformer_jax.training.schedule import noam_schedule
 from transformer_jax.training.state import initial_state
@@ -50,13 +52,14 @@ def train(config, workdir, data_root, *, on_corrupt="refuse", allow_device_chang
     inject_nonfinite: for tests: updates of this start, counted from 1, skipped ones included, whose gradients are made NaN.
 
   Raises:
-    Interrupted: SIGTERM or Ctrl-C; the state is saved.
+    Interrupted: SIGTERM, SIGHUP or Ctrl-C; the state is saved.
     TransformerJaxError: whatever else stands in the way, by name.
   """
+  check_sums(config)
   parallel.start_up(*(hosts or ()), deterministic=config.train.deterministic)
   folder = Workdir(workdir, primary=parallel.is_primary())
   roll_call = RollCall(workdir, parallel.process_number(), parallel.num_processes())
-  with roll_call, _naming_lost_processes(folder.path), WorkdirLock(workdir, primary=parallel.is_primary()), StopSignals() as signals:
+  with roll_call, _naming_lost_processes(folder.path), WorkdirLock(workdir, primary=parallel.is_primary()), StopSignals(_say) as signals:
     config = _agree_with_stored(config, folder)
     prepared = prepare(config, data_root, folder.tokenizer if folder.has_config() else None)
     if not folder.has_config() and parallel.is_primary():
@@ -116,8 +119,11 @@ class _Run:
       with _naming_batch_tokens(config.data.batch_tokens):
         state = parallel.replicate(state)
         self._check_memory(train_step, state, stream)
-        state, step, position, is_stopped = run_updates(
-            config, state, stream, self._observed(train_step, inject_nonfinite, profile_steps), make_reset(), hooks)
+        signals.begin()
+        observed = self._observed(train_step, inject_nonfinite, profile_steps)
+        state, step, position, is_stopped = run_updates(config, state, stream, observed, make_reset(), hooks, self._folder.reported_step())
+        if isinstance(observed, ProfiledSteps):
+          observed.close(state)
     if is_stopped:
       self._save(step, state, position, None)
     self._checkpoints.wait()
@@ -201,8 +207,14 @@ class _Run:
     """The batches of a non-finite update, for whoever looks into it."""
     if parallel.is_primary():
       path = self._folder.path / f"nonfinite_after_step_{step}.json"
-      atomic_write(path, json.dumps([dict(source=b.source_BS.tolist(), target=b.target_BT.tolist()) for b in batches]))
+      atomic_write(path, json_text([dict(source=b.source_BS.tolist(), target=b.target_BT.tolist()) for b in batches]))
       self._folder.log(f"the batches of the update after step {step} stand in {path}")
+
+
+def _say(message):
+  """On stderr alone, above the progress bar: a signal may come when no file can be written."""
+  with contextlib.suppress(OSError, ValueError):
+    tqdm.write(f"transformer-jax: {message}", file=sys.stderr)
 
 
 @contextlib.contextmanager

@@ -25,6 +25,7 @@ import transformer_jax
 from transformer_jax.config import Config, fields
 from transformer_jax.errors import ConfigError, WorkdirError
 from transformer_jax.interrupt import temporary_file
+from transformer_jax.strict_json import json_text
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
@@ -58,7 +59,7 @@ class Workdir:
     for name, version in content["versions"].items():
       if isinstance(before, dict) and before.get(name, version) != version:
         self.log(f"warning: {name} was {before[name]} and is {version}: results may differ in the last bits")
-    atomic_write(self._config, json.dumps(content, indent=1) + "\n")
+    atomic_write(self._config, json_text(content, indent=1) + "\n")
 
   def read_config(self):
     """The flat settings of the run, checked.
@@ -109,7 +110,7 @@ class Workdir:
     It is on disk before this returns, so a checkpoint is never ahead of the metrics.
     """
     if self._primary:
-      _append(self._metrics, json.dumps(metrics) + "\n")
+      _append(self._metrics, json_text(metrics) + "\n")
 
   def read_metrics(self):
     """The lines of metrics, as dicts; none where nothing was logged.
@@ -124,6 +125,11 @@ class Workdir:
     except OSError as error:
       raise WorkdirError(self._metrics, f"cannot be read: {error.strerror or error}") from None
     return [json.loads(line) for number, line in enumerate(lines, 1) if self._step_of(line, number) >= 0]
+
+  def reported_step(self):
+    """The step of the last line about training, 0 where there is none; None where there are no metrics at all."""
+    lines = self.read_metrics()
+    return max((line["step"] for line in lines if line.get("split") == "train"), default=0) if lines else None
 
   def cut_metrics(self, step):
     """Drops the lines after `step`, and a last line that a killed process left unfinished.

@@ -27,7 +27,7 @@ class Hooks:
   give_up: Callable  # (step, batches), before NonFiniteError is raised
 
 
-def run_updates(config, state, stream, train_step, reset_sums, hooks):
+def run_updates(config, state, stream, train_step, reset_sums, hooks, reported=None):
   """Trains until `train_steps` updates are done or `should_stop`.
 
   Args:
@@ -36,6 +36,7 @@ def run_updates(config, state, stream, train_step, reset_sums, hooks):
     stream: has `.next()` -> batch with source_BS, target_BT and the data position after it.
     train_step, reset_sums: from training.step.
     hooks: the Hooks.
+    reported: the step of the last report, since which `state.sums` are summed; by default the last multiple of `log_every`.
 
   Returns:
     (state, step, data position, whether it was stopped early).
@@ -45,7 +46,7 @@ def run_updates(config, state, stream, train_step, reset_sums, hooks):
   """
   train = config.train
   step, position, pending = int(to_host(state.step)), stream.position, collections.deque()
-  clock, handled = _Clock(step), step
+  clock, handled = _Clock(step, step - step % train.log_every if reported is None else reported), step
   while step < train.train_steps:
     if hooks.should_stop():
       return state, int(to_host(state.step)), position, True
@@ -97,7 +98,7 @@ def _at_marked_step(config, state, step, position, reset_sums, hooks, clock):
 
 def _train_metrics(train, step, values, clock):
   sums, grad_norm, skipped = values
-  tokens, updates = int(sums.target_tokens), (step - 1) % train.log_every + 1
+  tokens, updates = int(sums.target_tokens), step - clock.reported
   updates_per_second = clock.updates_per_second(step)
   return dict(step=step, split="train", loss=float(sums.loss) / max(tokens, 1), nll=float(sums.nll) / max(tokens, 1),
               grad_norm=float(grad_norm), skipped_updates=int(skipped), source_tokens=int(sums.source_tokens),
@@ -106,13 +107,14 @@ def _train_metrics(train, step, values, clock):
 
 
 class _Clock:
-  """Time spent on updates since a step."""
+  """Time spent on updates since a step: that of the last report, `reported`, or the later one that this start began with."""
 
-  def __init__(self, step):
+  def __init__(self, step, reported):
     self.restart(step)
+    self.reported = reported
 
   def restart(self, step):
-    self._step, self._start = step, time.perf_counter()
+    self._step, self._start, self.reported = step, time.perf_counter(), step
 
   @contextlib.contextmanager
   def paused(self):

@@ -68,6 +68,7 @@ function sized(canvas, width, height) {
   context.scale(ratio, ratio);
   return context;
 }
+function perplexity(number) { return number === null ? "∞" : number.toFixed(3); }  // JSON has no infinity
 function show(number) { return Math.abs(number) < 0.00005 ? "0" : number.toFixed(4); }
 function options(select, labels, value) {
   select.replaceChildren(...labels.map((label, i) => element("option", label, { value: i })));
@@ -215,9 +216,9 @@ function drawImportance() {
     const line = body.insertRow(), bar = element("span", "", { class: "bar" });
     bar.style.width = `${120 * row.importance / top}px`;
     const cell = element("td", `${show(row.importance)} `); cell.append(bar);
-    line.append(element("td", `${row.layer + 1}.${row.head + 1}`), cell, element("td", row.masked_perplexity.toFixed(3)));
+    line.append(element("td", `${row.layer + 1}.${row.head + 1}`), cell, element("td", perplexity(row.masked_perplexity)));
   }
-  byId("importance").replaceChildren(element("p", `perplexity ${data.importance.perplexity.toFixed(3)}`), table);
+  byId("importance").replaceChildren(element("p", `perplexity ${perplexity(data.importance.perplexity)}`), table);
 }
 function drawCost() {
   const d = 512, h = 2 ** byId("cost_h").value, n = +byId("cost_n").value, width = byId("cost_full").checked ? d : d / h;
