@@ -18,7 +18,8 @@ _GERMAN_TENS = ". . zwanzig dreißig vierzig fünfzig sechzig siebzig achtzig ne
 _SPLITS = ("valid", "test", "train")
 _HELD_OUT = dict(valid=500, test=1000)  # pairs, where the limit leaves as many
 _DRAWS = 50  # after which a split that is still short of numbers has nearly all there are
-_SMALL_SHARE = 20  # 1 training pair in so many is of the small numbers: met once or twice, each would not be learned
+_SMALL_SHARE = 10  # 1 training pair in so many is of the small numbers: met once or twice, each would not be learned
+_ZEROS = 10  # zero is a word that stands in no other number, so it is met so many times as often as the other small ones
 
 
 def english(number):
@@ -93,8 +94,11 @@ class NumbersSource:
 
   def _small(self) -> list[int]:
     """The numbers below `all_below`, as often as their share of the training pairs asks for."""
-    times = self._train_size // _SMALL_SHARE // max(1, self._all_below)
-    return [*range(self._all_below)] * max(1, times)
+    if not self._all_below:
+      return []
+    rows = [0] * (_ZEROS - 1) + [*range(self._all_below)]
+    times = self._train_size // _SMALL_SHARE // len(rows)
+    return rows * times or rows[_ZEROS - 1:]
 
   def _drawn(self, split, wanted):
     """Up to `wanted` of the split's other numbers, drawn with all lengths in digits equally likely, so that short ones are met too."""

@@ -3,7 +3,7 @@
 import dataclasses
 
 from transformer_jax.config import EOS_ID, DataConfig
-from transformer_jax.metrics.bleu import corpus_bleu, paper_bleu_or_why_not, test_set_note, tokenized_bleu
+from transformer_jax.metrics.bleu import corpus_bleu, paper_bleu_or_why_not, test_set_note, tokenized_bleu, tokenizer_of
 from transformer_jax.tasks.output import Output
 
 
@@ -35,10 +35,15 @@ class TranslationTask:
     """Which of `score`'s figures models are chosen by: a number is one word, too short for BLEU."""
     return "exact_match" if self.config.data_source == "numbers" else "bleu"
 
+  @property
+  def bleu_tokenizer(self):
+    """sacreBLEU's tokeniser for the text that is scored: the target language's, or none where preprocessing tokenises."""
+    return tokenizer_of(self.config.target_language) if self.config.preprocessing == "none" else "none"
+
   def headline(self, result):
     """The figures of an evaluation in a line."""
     score = f"exact match {result['exact_match']:.1%}" if self.main_score == "exact_match" else f"{result['name']} {result['bleu']:.2f}"
-    return f"{result['test_set']}, {score}"
+    return f"{result['test_set']}, {score}" + (f" ({result['warning']})" if "warning" in result else "")
 
   def count_words(self, text):
     """Words that the output must cover: none, for translations are free."""
@@ -80,7 +85,7 @@ class TranslationTask:
     """
     hypotheses, references = [output.text for output in outputs], list(references)
     if self.config.preprocessing == "none":
-      result = corpus_bleu(hypotheses, references)
+      result = corpus_bleu(hypotheses, references, self.bleu_tokenizer)
     else:
       if not references_are_preprocessed:
         references = [self.target_preprocessor(text) for text in references]
