@@ -194,7 +194,7 @@ def test_a_score_by_words_of_text_without_spaces_says_so(score):
 
 
 def test_tokenizers_that_are_not_here(monkeypatch):
-  with pytest.raises(ConfigError, match="--tokenize=x: .* choose one of .*13a.*zh"):
+  with pytest.raises(ConfigError, match="--tokenize=x: .* choose one of none, zh, 13a, "):
     bleu.corpus_bleu(["a"], ["a"], "x")
   monkeypatch.setattr(bleu, "_why_not_tokenizer", lambda name: "needs packages that are not installed")
   with pytest.raises(ConfigError, match=r"--tokenize=ja-mecab: needs packages .*sacrebleu\[ja\]"):

@@ -7,8 +7,10 @@ from tiny_run import tiny_config
 from transformer_jax.data.tokenizer_folder import save_tokenizer
 from transformer_jax.errors import ConfigError, DataError, WorkdirError
 from transformer_jax.runs import prepare as prepare_module
+from transformer_jax.runs import train as train_module
 from transformer_jax.runs.overview import data_lines
 from transformer_jax.runs.prepare import prepare
+from transformer_jax.runs.workdir import Workdir
 
 WORDS = "the cat sat, on a mat and looked at another cat.".split()
 
@@ -178,3 +180,20 @@ def test_a_setting_that_nothing_reads_is_refused_for_a_new_run_alone(data, tmp_p
   save_tokenizer(prepare(config_of(), data).task.tokenizer, tmp_path / "of_a_run")
   resumed = prepare(config, data, tmp_path / "of_a_run")
   assert any("--bpe_merges=20" in line for line in data_lines(config, resumed, resumed.stream_from()))
+
+
+def test_train_refuses_such_a_setting_before_there_is_a_folder_and_resumes_a_run_that_holds_one(tmp_path, monkeypatch):
+  class Reached(Exception):
+    """Raised in place of the data's preparation."""
+
+  def reached(*_):
+    raise Reached
+
+  monkeypatch.setattr(train_module, "prepare", reached)
+  config = tiny_config(train_source="mine.en")
+  with pytest.raises(ConfigError, match="--train_source=mine.en: is read with --data_source=text alone"):
+    train_module.train(config, tmp_path / "run", tmp_path)
+  assert not (tmp_path / "run").exists()
+  Workdir(tmp_path / "older").write_config(config.to_flat())
+  with pytest.raises(Reached):
+    train_module.train(config, tmp_path / "older", tmp_path)
