@@ -10,7 +10,7 @@ from transformer_jax.analysis.cost import parameter_counts
 from transformer_jax.analysis.table3 import ROWS
 from transformer_jax.cli import train
 from transformer_jax.cli.flags import Command
-from transformer_jax.config import Config
+from transformer_jax.config import Config, refuse_unread, unread_warnings
 from transformer_jax.model.transformer import Transformer
 from transformer_jax.runs.overview import difference_lines
 
@@ -28,6 +28,8 @@ def config_of(path):
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(EXPERIMENTS)))
 def test_its_model_can_be_built(path):
   config = config_of(path).replace(attention_kernel="reference")
+  refuse_unread(config)
+  assert not unread_warnings(config)
   vocab_size = config.data.vocab_size
   tokens = jax.ShapeDtypeStruct((1, 2), np.int32)
   params = jax.eval_shape(Transformer(config.model, vocab_size, vocab_size).init, jax.random.key(0), tokens, tokens)["params"]

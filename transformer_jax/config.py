@@ -20,12 +20,18 @@ PAD_ID, EOS_ID, UNK_ID = 0, 1, 2  # no BOS: the decoder starts from PAD, whose e
 PAPER_TOKENS_PER_UPDATE = 25_000  # source tokens, and as many target tokens (Section 5.1)
 
 
-def _field(default, help_text, low=None, high=None, choices=None, is_younger=False):
+def _field(default, help_text, low=None, high=None, choices=None, is_younger=False, only_for=None):
   """A hyper-parameter; `low` and `high` are inclusive bounds.
 
   `is_younger`: there were runs before it, which did as its default says; a config.json without it has the default.
+  `only_for`: other settings -> the values of theirs with which this one is read.
   """
-  return dataclasses.field(default=default, metadata=dict(help=help_text, low=low, high=high, choices=choices, is_younger=is_younger))
+  metadata = dict(help=help_text, low=low, high=high, choices=choices, is_younger=is_younger, only_for=only_for or {})
+  return dataclasses.field(default=default, metadata=metadata)
+
+
+_NUMBERS, _TEXT, _TFDS = dict(data_source=("numbers",)), dict(data_source=("text",)), dict(data_source=("tfds",))
+_TREEBANK, _LANGUAGES = dict(data_source=("treebank",)), dict(data_source=("text", "tfds"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +50,8 @@ class ModelConfig:
   positions: str = _field("sinusoidal", "positional encoding: the paper's interleaved sinusoids, the authors' code's layout "
                           "(all sines, then all cosines), a learned table (Table 3, row E), or none",
                           choices=("sinusoidal", "sinusoidal_concatenated", "learned", "none"))
-  max_positions: int = _field(1024, "rows of a learned position table", low=1, high=1 << 20)
+  max_positions: int = _field(1024, "rows of a learned position table", low=1, high=1 << 20,
+                              only_for=dict(positions=("learned",)))
   norm: str = _field("post", "LayerNorm after each residual sum, as the paper, or before each sub-layer", choices=("post", "pre"))
   embedding_sharing: str = _field("all", "which of source embedding, target embedding and output projection are one matrix: "
                                   "all three (Section 3.4), the target's two, or none", choices=("all", "target", "none"))
@@ -65,40 +72,60 @@ class DataConfig:
   data_source: str = _field("numbers", "for translation: built-in number words, parallel text files, or a TensorFlow dataset by name; "
                             "for parsing: bracketed trees from files, or a built-in grammar",
                             choices=("numbers", "text", "tfds", "treebank", "grammar"))
-  source_language: str = _field("en", "language translated from")
-  target_language: str = _field("de", "language translated into")
-  train_source: str = _field("", "text files of the training sources, comma-separated, .gz allowed; relative to --data_root")
-  train_target: str = _field("", "text files of the training targets, line by line beside train_source")
-  valid_source: str = _field("", "text files of the validation sources")
-  valid_target: str = _field("", "text files of the validation targets")
-  test_source: str = _field("", "text files of the test sources")
-  test_target: str = _field("", "text files of the test targets (references)")
-  tfds_name: str = _field("wmt14_translate/de-en", "TensorFlow dataset of translations, with its configuration")
-  tfds_data_dir: str = _field("", "folder of prepared TensorFlow datasets; empty: the library's default")
-  tfds_splits: str = _field("train,validation,test", "the dataset's splits for train, valid and test; slices such as train[:99%] allowed")
-  treebank: str = _field("", "folder of the Penn Treebank's wsj_SSNN.mrg files, which the sections below choose from", is_younger=True)
-  train_sections: str = _field("", "WSJ sections to train on, such as 2-21", is_younger=True)
-  valid_sections: str = _field("", "WSJ sections to validate on, such as 22", is_younger=True)
-  test_sections: str = _field("", "WSJ sections to test on, such as 23", is_younger=True)
+  source_language: str = _field("en", "language translated from", only_for=_LANGUAGES)
+  target_language: str = _field("de", "language translated into", only_for=_LANGUAGES)
+  train_source: str = _field("", "text files of the training sources, comma-separated, .gz allowed; relative to --data_root",
+                             only_for=_TEXT)
+  train_target: str = _field("", "text files of the training targets, line by line beside train_source",
+                             only_for=_TEXT)
+  valid_source: str = _field("", "text files of the validation sources", only_for=_TEXT)
+  valid_target: str = _field("", "text files of the validation targets", only_for=_TEXT)
+  test_source: str = _field("", "text files of the test sources", only_for=_TEXT)
+  test_target: str = _field("", "text files of the test targets (references)", only_for=_TEXT)
+  tfds_name: str = _field("wmt14_translate/de-en", "TensorFlow dataset of translations, with its configuration",
+                          only_for=_TFDS)
+  tfds_data_dir: str = _field("", "folder of prepared TensorFlow datasets; empty: the library's default",
+                              only_for=_TFDS)
+  tfds_splits: str = _field("train,validation,test", "the dataset's splits for train, valid and test; slices such as train[:99%] allowed",
+                            only_for=_TFDS)
+  treebank: str = _field("", "folder of the Penn Treebank's wsj_SSNN.mrg files, which the sections below choose from",
+                         is_younger=True, only_for=_TREEBANK)
+  train_sections: str = _field("", "WSJ sections to train on, such as 2-21",
+                               is_younger=True, only_for=_TREEBANK)
+  valid_sections: str = _field("", "WSJ sections to validate on, such as 22",
+                               is_younger=True, only_for=_TREEBANK)
+  test_sections: str = _field("", "WSJ sections to test on, such as 23",
+                              is_younger=True, only_for=_TREEBANK)
   train_trees: str = _field("", "files, folders or wildcards of bracketed trees to train on, comma-separated, .gz allowed; they follow the "
-                            "sections", is_younger=True)
-  valid_trees: str = _field("", "the same for validation", is_younger=True)
-  test_trees: str = _field("", "the same for test", is_younger=True)
+                            "sections", is_younger=True, only_for=_TREEBANK)
+  valid_trees: str = _field("", "the same for validation", is_younger=True, only_for=_TREEBANK)
+  test_trees: str = _field("", "the same for test", is_younger=True, only_for=_TREEBANK)
   linearization: str = _field("vinyals", "trees as symbols: (NP XX )NP with words as XX (Vinyals et al. 2015), or NP NN /NP with tags "
-                              "kept, as the authors' code", choices=("vinyals", "t2t"), is_younger=True)
-  grammar_train_size: int = _field(40_000, "training trees of the built-in grammar", low=1, high=1_000_000, is_younger=True)
-  numbers_limit: int = _field(1_000_000, "the numbers source draws from 0 to this, exclusive", low=100, high=1_000_000)
-  numbers_train_size: int = _field(40_000, "training pairs of the numbers source", low=1, high=1_000_000)
+                              "kept, as the authors' code", choices=("vinyals", "t2t"),
+                              is_younger=True, only_for=dict(task=("parsing",)))
+  grammar_train_size: int = _field(40_000, "training trees of the built-in grammar", low=1, high=1_000_000,
+                                   is_younger=True, only_for=dict(data_source=("grammar",)))
+  numbers_limit: int = _field(1_000_000, "the numbers source draws from 0 to this, exclusive", low=100, high=1_000_000,
+                              only_for=_NUMBERS)
+  numbers_train_size: int = _field(40_000, "training pairs of the numbers source", low=1, high=1_000_000,
+                                   only_for=_NUMBERS)
+  numbers_all_below: int = _field(0, "numbers below this are all in training, 1 pair in 10, and none is held out", low=0, high=10_000,
+                                  is_younger=True, only_for=_NUMBERS)
   preprocessing: str = _field("none", "what is done to text before segmentation: nothing, Moses punctuation normalisation and "
                               "tokenisation, or these and lower-casing", choices=("none", "moses", "moses_lowercase"))
-  preprocessed_splits: str = _field("", "splits whose files are preprocessed already, comma-separated")
+  preprocessed_splits: str = _field("", "splits whose files are preprocessed already, comma-separated",
+                                    only_for=dict(preprocessing=("moses", "moses_lowercase")))
   tokenizer: str = _field("sentencepiece", "sub-words: SentencePiece BPE, subword-nmt BPE, or text that is segmented already",
                           choices=("sentencepiece", "subword_nmt", "segmented"))
   vocab_size: int = _field(37_000, "size of the vocabulary shared by both languages (Section 5.1: about 37000); an upper bound "
-                           "for subword_nmt and segmented", low=8, high=1_000_000)
-  bpe_codes: str = _field("", "subword-nmt merge operations to use; empty: learn them")
-  bpe_merges: int = _field(10_000, "merge operations to learn where bpe_codes is empty", low=1, high=1_000_000)
-  vocabulary_file: str = _field("", "vocabulary of segmented text, one symbol a line (a count after it is ignored); empty: from the text")
+                           "for subword_nmt and segmented", low=8, high=1_000_000,
+                           only_for=dict(vocabulary_file=("",)))
+  bpe_codes: str = _field("", "subword-nmt merge operations to use; empty: learn them",
+                          only_for=dict(tokenizer=("subword_nmt",)))
+  bpe_merges: int = _field(10_000, "merge operations to learn where bpe_codes is empty", low=1, high=1_000_000,
+                           only_for=dict(tokenizer=("subword_nmt",), bpe_codes=("",)))
+  vocabulary_file: str = _field("", "vocabulary of segmented text, one symbol a line (a count after it is ignored); empty: from the text",
+                                only_for=dict(tokenizer=("segmented",)))
   max_length: int = _field(256, "training pairs with a longer side, in tokens with EOS, are dropped", low=4, high=100_000)
   num_buckets: int = _field(8, "(source, target) shapes that batches are padded to, at most; each is compiled once", low=1, high=64)
   batch_tokens: int = _field(25_000, "padded source positions, and padded target positions, of one batch over all devices", low=1, high=100_000_000)
@@ -241,9 +268,49 @@ def _check_together(config):
   wrong = set(split_list(data.preprocessed_splits)) - {"train", "valid", "test"}
   if wrong:
     raise ConfigError("--preprocessed_splits", f"'{sorted(wrong)[0]}' is not a split", "use train, valid, test")
+  if data.numbers_all_below > min(data.numbers_limit, data.numbers_train_size):
+    raise ConfigError("--numbers_all_below", f"{data.numbers_all_below} numbers are not there", "at most --numbers_limit and --numbers_train_size")
   if data.data_source in ("numbers", "tfds") and data.tokenizer == "segmented":
     raise ConfigError("--tokenizer", "segmented text comes from files", "use --data_source=text")
   _check_task(config)
+
+
+# Told, not refused: without them a run does what it would with them.
+_HARMLESS_UNREAD = ("source_language", "target_language", "numbers_limit", "numbers_train_size", "numbers_all_below", "vocab_size")
+
+
+def refuse_unread(config):
+  """Refuses what a user gives for nothing: a setting that another data source, task or tokenizer would read.
+
+  For new runs; one that holds such a setting stays readable and goes on.
+
+  Raises:
+    ConfigError: it names the first one.
+  """
+  for name, problem, remedy in _unread(config):
+    if name not in _HARMLESS_UNREAD:
+      raise ConfigError(f"--{name}={config.to_flat()[name]}", problem, remedy)
+
+
+def unread_warnings(config) -> list[str]:
+  """A line for each setting that nothing reads."""
+  return [f"warning: --{name}={config.to_flat()[name]}: {problem}" for name, problem, _ in _unread(config)]
+
+
+def _unread(config):
+  """Yields (name, problem, remedy) of each setting that differs from its default and that nothing reads."""
+  values = config.to_flat()
+  for name, field in fields().items():
+    if values[name] == field.default:
+      continue
+    for other, wanted in field.metadata["only_for"].items():
+      if values[other] not in wanted:
+        choices = " or ".join(f"--{other}={value}" for value in wanted)
+        yield (name, f"is read with {choices} alone, and here is --{other}={values[other]}",
+               f"give {choices}, or leave --{name} out")
+        break
+  if values["treebank"] and not any(values[f"{split}_sections"] for split in ("train", "valid", "test")):
+    yield "treebank", "is read for sections alone, and none is named", "give --train_sections, or leave it out"
 
 
 def _check_task(config):

@@ -63,6 +63,7 @@ def test_a_signal_ends_translate_at_once_and_leaves_no_file(workdir, tmp_path, n
     (["--coordinator=nonsense"], "--coordinator=nonsense: is neither host:port nor auto"),
     (["--coordinator=localhost:1", "--num_processes=2", "--process_id=5"], "--process_id=5: is not below --num_processes=2"),
     (["--num_processes=2"], "--coordinator: is missing"),
+    (["--process_id=1"], "--process_id=1: counts processes, and there is one"),
     (["--coordinator=auto"], "--coordinator=auto: the hosts of the run were not found"),
 ])
 def test_hosts_that_cannot_be(flags, message, tmp_path):

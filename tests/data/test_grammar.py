@@ -28,3 +28,19 @@ def test_a_sentence_has_one_tree():
 
 def test_the_same_each_time():
   assert GrammarTreebank(50).fingerprint("train") == GrammarTreebank(50).fingerprint("train") != GrammarTreebank(51).fingerprint("train")
+
+
+def test_the_fingerprint_is_that_of_older_runs_and_is_remembered(tmp_path, monkeypatch):
+  monkeypatch.setenv("TRANSFORMER_JAX_CACHE", str(tmp_path))
+  first = GrammarTreebank(50).fingerprint("train")
+  assert first == "ac2e11734b49f651b11d5707319eec4d35c2d2ddc9986411ffb32e96708dbe88"
+  monkeypatch.setattr(GrammarTreebank, "pairs", lambda *_: [])
+  assert GrammarTreebank(50).fingerprint("train") == first
+  (path,) = (tmp_path / "fingerprints").iterdir()
+  path.write_text("damaged")
+  assert GrammarTreebank(50).fingerprint("train") != first  # drawn anew
+
+
+def test_a_cache_that_cannot_be_written_costs_time_alone(monkeypatch):
+  monkeypatch.setenv("TRANSFORMER_JAX_CACHE", "/dev/null")
+  assert len(GrammarTreebank(5).fingerprint("train")) == 64

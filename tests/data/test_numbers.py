@@ -1,11 +1,13 @@
 """Number words: German against answers written by hand and against an independent reader; splits that share no number."""
 
+import hashlib
 import re
 
 import numpy as np
 import pytest
 
 from transformer_jax.config import Config
+from transformer_jax.data import numbers
 from transformer_jax.data.numbers import NumbersSource, english, german
 from transformer_jax.data.sources import open_source
 
@@ -97,3 +99,36 @@ def test_a_small_range_gives_what_it_has():
 def test_open_source_reads_the_settings():
   source = open_source(Config().replace(numbers_limit=5000, numbers_train_size=7).data)
   assert list(source.pairs("train")) == list(NumbersSource(5000, 7).pairs("train"))
+
+
+def test_small_numbers_are_all_in_training_and_nowhere_else():
+  source = NumbersSource(1_000_000, 5000, all_below=100)
+  train, valid, test = (list(source.pairs(name)) for name in ("train", "valid", "test"))
+  small = {(english(number), german(number)) for number in range(100)}
+  assert (len(train), len(valid), len(test)) == (5000, 500, 1000)
+  assert small <= set(train) and not small & {*valid, *test} and not set(train) & {*valid, *test}
+  assert min(train.count(pair) for pair in small) >= 2 and 0.05 < sum(pair in small for pair in train) / 5000 <= 0.1
+  old = set(NumbersSource(1_000_000, 5000).pairs("test"))
+  assert len(set(test) & old) > 950  # other held-out numbers stay what they were
+
+
+def test_few_training_pairs_still_hold_each_small_number_once():
+  train = list(NumbersSource(1000, 120, all_below=100).pairs("train"))
+  assert len(train) == 120 and {english(number) for number in range(100)} <= {source for source, _ in train}
+
+
+@pytest.mark.parametrize("limit, expected", [
+    (100, "7adebd476a5e38bb"), (1000, "bab54656fc4d85c1"), (5000, "50753fc2b334e95b"), (1_000_000, "3a1ea112e484dcfe")])
+def test_the_pairs_are_those_of_older_runs(limit, expected):
+  """A fingerprint is in each run's checkpoints: without younger settings it stays for ever."""
+  source = NumbersSource(limit, 400)
+  found = hashlib.sha256("".join(source.fingerprint(split) for split in ("train", "valid", "test")).encode()).hexdigest()
+  assert found[:16] == expected
+
+
+def test_a_small_range_is_not_drawn_in_vain(monkeypatch):
+  """All numbers are found in the first draw of 200,000, so there is no second one."""
+  sizes, split_of = [], numbers._split_of
+  monkeypatch.setattr(numbers, "_split_of", lambda found: sizes.append(len(found)) or split_of(found))
+  assert len(list(NumbersSource(1000, 400).pairs("valid"))) == 20
+  assert sizes == [1000, 200_000]

@@ -10,7 +10,7 @@ import sys
 import pytest
 from sacrebleu.metrics import BLEU
 
-from transformer_jax.errors import DataError
+from transformer_jax.errors import ConfigError, DataError
 from transformer_jax.metrics import bleu
 
 SYSTEMS = ["C-3MA.4959", "LIUM-NMT.4900", "online-B.0", "online-G.0"]
@@ -157,3 +157,50 @@ def test_sums_of_sentence_statistics_are_the_corpus(tokenize):
     exact = BLEU(tokenize=tokenize, smooth_method="none", force=True).corpus_score(
         [hypotheses[i] for i in chosen], [[references[i] for i in chosen]]).score
     assert bleu.bleu_of_statistics(statistics[chosen].sum(0), smooth=False) == pytest.approx(exact, abs=1e-9)
+
+
+JAPANESE = ["水の門と山。", "犬が川を見る。", "町の道に車があります。"]
+
+
+@pytest.mark.parametrize("language", ["ja", "ja-JP", "ja_XX", "JPN", "zh", "zh-Hant", "cmn", "th", "lo", "km", "mya", "yue"])
+def test_text_without_spaces_has_a_tokenizer_by_its_language(language):
+  tokenize = bleu.tokenizer_of(language)
+  assert tokenize in ("zh", "char", "ja-mecab")
+  result = bleu.corpus_bleu(JAPANESE, JAPANESE, tokenize)
+  assert result["score"] == pytest.approx(100) and "warning" not in result
+  assert f"|tok:{tokenize}" in result["signature"]
+  assert not bleu.has_spaces(language)
+  with pytest.raises(DataError, match="means nothing for"):
+    bleu.paper_bleu(JAPANESE, JAPANESE, language)
+
+
+@pytest.mark.parametrize("language", ["en", "de", "fr", "de_DE", "ru", "", "xx"])
+def test_other_languages_keep_the_default(language):
+  assert bleu.tokenizer_of(language) == "13a" and bleu.has_spaces(language)
+
+
+def test_mecab_is_taken_where_it_is_installed(monkeypatch):
+  monkeypatch.setattr(bleu, "_why_not_tokenizer", lambda name: None)
+  assert [bleu.tokenizer_of(language) for language in ("ja", "ko", "zh")] == ["ja-mecab", "ko-mecab", "zh"]
+  monkeypatch.setattr(bleu, "_why_not_tokenizer", lambda name: "no" if name.endswith("mecab") else None)
+  assert [bleu.tokenizer_of(language) for language in ("ja", "ko", "zh")] == ["char", "char", "zh"]
+
+
+@pytest.mark.parametrize("score", [bleu.corpus_bleu, bleu.tokenized_bleu])
+def test_a_score_by_words_of_text_without_spaces_says_so(score):
+  assert "no spaces between words" in score(JAPANESE, JAPANESE)["warning"]
+  for text in (["水 の 門 と 山 。", "犬 が 川 を 見る 。"], ["das ist gut", "neunundneunzig"], ["einundzwanzigtausendelf"]):
+    assert "warning" not in score(text, text)
+
+
+def test_tokenizers_that_are_not_here(monkeypatch):
+  with pytest.raises(ConfigError, match="--tokenize=x: .* choose one of none, zh, 13a, "):
+    bleu.corpus_bleu(["a"], ["a"], "x")
+  monkeypatch.setattr(bleu, "_why_not_tokenizer", lambda name: "needs packages that are not installed")
+  with pytest.raises(ConfigError, match=r"--tokenize=ja-mecab: needs packages .*sacrebleu\[ja\]"):
+    bleu.sentence_statistics(["a"], ["a"], "ja-mecab")
+
+
+def test_sums_of_japanese_statistics_are_the_corpus():
+  sums = bleu.sentence_statistics(JAPANESE, JAPANESE[::-1], "char").sum(0)
+  assert bleu.bleu_of_statistics(sums) == pytest.approx(bleu.corpus_bleu(JAPANESE, JAPANESE[::-1], "char")["score"], abs=1e-9)

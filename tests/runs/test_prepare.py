@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 from tiny_run import tiny_config
 
-from transformer_jax.errors import DataError, WorkdirError
+from transformer_jax.data.tokenizer_folder import save_tokenizer
+from transformer_jax.errors import ConfigError, DataError, WorkdirError
 from transformer_jax.runs import prepare as prepare_module
+from transformer_jax.runs import train as train_module
 from transformer_jax.runs.overview import data_lines
 from transformer_jax.runs.prepare import prepare
+from transformer_jax.runs.workdir import Workdir
 
 WORDS = "the cat sat, on a mat and looked at another cat.".split()
 
@@ -157,3 +160,84 @@ def test_nothing_left_is_an_error(data, split):
     (data / f"{split}.{side}").write_text("\n" if split == "train" else "")
   with pytest.raises(DataError):
     prepare(config_of(tokenizer="segmented"), data)
+
+
+BLANK = "\n \n\t\n"
+
+
+@pytest.mark.parametrize("split", ["train", "valid", "test"])
+@pytest.mark.parametrize("sides, said", [
+    (("en", "de"), "none of its 3 pairs has text on both sides: 3 have no source, 3 no target"),
+    (("en",), "none of its 3 pairs has text on both sides: 3 have no source, 0 no target")])
+def test_blank_files_are_named_with_their_split(data, split, sides, said):
+  for side in ("en", "de"):
+    (data / f"{split}.{side}").write_text(BLANK if side in sides else "a\nb\nc\n")
+  test_files = dict(test_source="test.en", test_target="test.de") if split == "test" else {}
+  with pytest.raises(DataError) as caught:
+    prepare(config_of(**test_files), data)
+  assert str(caught.value).startswith(f"{split} data (--{split}_source={split}.en, --{split}_target={split}.de): {said}")
+
+
+@pytest.mark.parametrize("split", ["train", "valid"])
+def test_empty_files_are_named_with_their_split(data, split):
+  for side in ("en", "de"):
+    (data / f"{split}.{side}").write_text("")
+  with pytest.raises(DataError, match=rf"^{split} data \(--{split}_source={split}.en, .*not one pair"):
+    prepare(config_of(), data)
+
+
+def test_empty_trees_are_named(data):
+  (data / "none.trees").write_text("")
+  (data / "one.trees").write_text("(TOP (NP (NN cat)))\n")
+  config = tiny_config(task="parsing", data_source="treebank", embedding_sharing="none", train_trees="one.trees", valid_trees="none.trees")
+  with pytest.raises(DataError, match=r"^valid data \(--valid_trees=none.trees\): holds nothing"):
+    prepare(config, data)
+
+
+def test_pairs_that_are_all_too_long_say_how_long(data):
+  for side in ("en", "de"):
+    (data / f"train.{side}").write_text("a b c d e f\n\na b c d e f g h\n")
+  with pytest.raises(DataError) as caught:
+    prepare(config_of(tokenizer="segmented", max_length=5), data)
+  assert str(caught.value) == ("train data (--train_source=train.en, --train_target=train.de): no pairs are left: 2 longer than 5 tokens, "
+                               "1 with an empty side; their longer sides have 7 to 9 tokens; raise --max_length to at least 7, or give other text")
+
+
+def test_pairs_with_an_empty_side_count_for_every_kind_of_positions(data):
+  for side in ("en", "de"):
+    with open(data / f"valid.{side}", "a", encoding="utf-8") as file:
+      file.write("x y " * 40 + "\n" if side == "en" else "x\n")
+      file.write("\n" if side == "en" else "x\n")
+  plain, learned = (prepare(config_of(**settings), data) for settings in ({}, dict(positions="learned", max_positions=40)))
+  assert plain.counts["valid"].kept == 7
+  assert learned.counts["valid"].kept == 6 and learned.counts["valid"].dropped == {"longer than 40 tokens": 1}
+  pairs = [[(list(p.encoded["valid"].source(i)), list(p.encoded["valid"].target(i))) for i in range(len(p.encoded["valid"]))]
+           for p in (plain, learned)]
+  assert pairs[1] == pairs[0][:5] + pairs[0][6:]
+  assert sum(int((batch.target_BT > 0).any(1).sum()) for batch in learned.valid_batches()) == 6
+
+
+def test_a_setting_that_nothing_reads_is_refused_for_a_new_run_alone(data, tmp_path):
+  config = config_of(bpe_merges=20)
+  with pytest.raises(ConfigError, match="--bpe_merges=20: is read with --tokenizer=subword_nmt alone"):
+    prepare(config, data)
+  save_tokenizer(prepare(config_of(), data).task.tokenizer, tmp_path / "of_a_run")
+  resumed = prepare(config, data, tmp_path / "of_a_run")
+  assert any("--bpe_merges=20" in line for line in data_lines(config, resumed, resumed.stream_from()))
+
+
+def test_train_refuses_such_a_setting_before_there_is_a_folder_and_resumes_a_run_that_holds_one(tmp_path, monkeypatch):
+  class Reached(Exception):
+    """Raised in place of the data's preparation."""
+
+  def reached(*_):
+    raise Reached
+
+  monkeypatch.setattr(train_module, "prepare", reached)
+  config = tiny_config(train_source="mine.en")
+  with pytest.raises(ConfigError, match="--train_source=mine.en: is read with --data_source=text alone"):
+    train_module.train(config, tmp_path / "run", tmp_path)
+  assert not (tmp_path / "run").exists()
+  Workdir(tmp_path / "older").write_config(config.to_flat())
+  with pytest.raises(Reached):
+    train_module.train(config, tmp_path / "older", tmp_path)

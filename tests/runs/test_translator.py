@@ -45,3 +45,8 @@ def test_wrong_settings_and_folders_are_named(trained, tmp_path):
     transformer_jax.load(trained, beam_size=0)
   with pytest.raises(WorkdirError, match="there is no run here"):
     transformer_jax.load(tmp_path)
+
+
+def test_a_step_and_an_average_are_two_answers(tmp_path):
+  with pytest.raises(ConfigError, match="--average_last=2: averages the latest checkpoints, and --step=5 names one"):
+    transformer_jax.load(tmp_path, step=5, average_last=2)

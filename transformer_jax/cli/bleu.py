@@ -1,5 +1,7 @@
 """`transformer-jax bleu`."""
 
+import sys
+
 from transformer_jax.strict_json import json_text
 
 
@@ -7,8 +9,9 @@ def declare(command):
   """The flags."""
   command.declare_path("hypothesis", "text file of translations, one a line")
   command.declare_path("reference", "text file of references")
-  command.declare("language", "de", "language of the text, for the paper's tokenisation")
-  command.declare("tokenize", "13a", "sacreBLEU's tokenisation", ["13a", "intl", "none", "char"])
+  command.declare("language", "de", "language of the text, for the tokenisations")
+  command.declare("tokenize", "", "sacreBLEU's tokenisation: 13a, intl, zh, ja-mecab, ko-mecab, char, flores200, none, or another that is installed; "
+                  "empty: the language's, which is 13a where words have spaces between them")
   command.declare("lowercase", False, "lower-case both sides before sacreBLEU and tokenized BLEU")
 
 
@@ -16,4 +19,7 @@ def run(command):
   """Prints one JSON object."""
   hypothesis, reference = command.required("hypothesis", "reference")
   from transformer_jax.runs.bleu import bleu  # pylint: disable=import-outside-toplevel
-  print(json_text(bleu(hypothesis, reference, command["language"], command["tokenize"], command["lowercase"])))
+  scores = bleu(hypothesis, reference, command["language"], command["tokenize"], command["lowercase"])
+  if warning := scores["sacrebleu"].get("warning"):
+    print(f"transformer-jax: --language={command['language']}: {warning}", file=sys.stderr)
+  print(json_text(scores))

@@ -15,8 +15,11 @@ _GERMAN = ("null ein zwei drei vier fünf sechs sieben acht neun zehn elf zwölf
            "achtzehn neunzehn").split()
 _GERMAN_TENS = ". . zwanzig dreißig vierzig fünfzig sechzig siebzig achtzig neunzig".split()
 
+_SPLITS = ("valid", "test", "train")
 _HELD_OUT = dict(valid=500, test=1000)  # pairs, where the limit leaves as many
 _DRAWS = 50  # after which a split that is still short of numbers has nearly all there are
+_SMALL_SHARE = 10  # 1 training pair in so many is of the small numbers: met once or twice, each would not be learned
+_ZEROS = 10  # zero is a word that stands in no other number, so it is met so many times as often as the other small ones
 
 
 def english(number):
@@ -68,10 +71,10 @@ def _german_below_thousand(number):
 
 
 class NumbersSource:
-  """Pairs of number words below `limit`; no number is in two splits."""
+  """Pairs of number words below `limit`; no number is in two splits. All numbers below `all_below` belong to train, many times each."""
 
-  def __init__(self, limit, train_size):
-    self._limit, self._train_size = limit, train_size
+  def __init__(self, limit, train_size, all_below=0):
+    self._limit, self._train_size, self._all_below = limit, train_size, all_below
 
   def pairs(self, split):
     """Yields (English, German)."""
@@ -84,22 +87,44 @@ class NumbersSource:
     return hashlib.sha256(text.encode()).hexdigest()
 
   def _numbers(self, split):
-    """The split's numbers: drawn with all lengths in digits equally likely, so that short ones are met too."""
-    wanted = self._train_size if split == "train" else _HELD_OUT[split]
+    if split != "train":
+      return self._drawn(split, _HELD_OUT[split])
+    small = self._small()
+    return small + self._drawn(split, self._train_size - len(small))
+
+  def _small(self) -> list[int]:
+    """The numbers below `all_below`, as often as their share of the training pairs asks for."""
+    if not self._all_below:
+      return []
+    rows = [0] * (_ZEROS - 1) + [*range(self._all_below)]
+    times = self._train_size // _SMALL_SHARE // len(rows)
+    return rows * times or rows[_ZEROS - 1:]
+
+  def _drawn(self, split, wanted):
+    """Up to `wanted` of the split's other numbers, drawn with all lengths in digits equally likely, so that short ones are met too."""
+    wanted = min(wanted, self._count(split))
     rng = np.random.default_rng(self._limit)
     digits, found = len(str(self._limit - 1)), np.empty(0, np.int64)
     for _ in range(_DRAWS):
       lengths = rng.integers(1, digits + 1, 200_000)
       low, high = np.where(lengths == 1, 0, 10 ** (lengths - 1)), np.minimum(10**lengths, self._limit)
       drawn = rng.integers(low, high)
-      found = np.concatenate([found, drawn[_split_of(drawn) == split]])
+      found = np.concatenate([found, drawn[self._is_in(drawn, split)]])
       found = found[np.sort(np.unique(found, return_index=True)[1])]  # each once, in the order drawn
       if len(found) >= wanted:
         break
     return found[:wanted].tolist()
 
+  def _is_in(self, numbers, split):
+    """Which numbers may be drawn for a split, bool."""
+    return (_split_of(numbers) == _SPLITS.index(split)) & (numbers >= self._all_below)
+
+  def _count(self, split) -> int:
+    """How many numbers may be drawn for a split: where they are few, all are found long before the last draw."""
+    return int(self._is_in(np.arange(self._limit), split).sum())
+
 
 def _split_of(numbers):
-  """The split of each number: 1 in 50 to valid, 1 in 50 to test, by a multiplicative hash."""
+  """The split of each number, an index of _SPLITS: 1 in 50 to valid, 1 in 50 to test, by a multiplicative hash."""
   bucket = (numbers.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) >> np.uint64(32)) % np.uint64(50)
-  return np.select([bucket == 0, bucket == 1], ["valid", "test"], "train")
+  return np.minimum(bucket, 2)

@@ -17,6 +17,32 @@ class Batch:
   target_BT: np.ndarray
 
 
+class FittingPairs:
+  """EncodedPairs without those that have a side longer than `max_length` tokens; the others stay, empty sides or not."""
+
+  def __init__(self, encoded, max_length):
+    self._encoded = encoded
+    self._rows = np.flatnonzero(np.maximum(encoded.source_lengths, encoded.target_lengths) <= max_length)
+    self.source_lengths, self.target_lengths = encoded.source_lengths[self._rows], encoded.target_lengths[self._rows]
+    longer = len(encoded) - len(self._rows)
+    dropped = {f"longer than {max_length} tokens": longer} if longer else {}
+    self.counts = dataclasses.replace(encoded.counts, kept=len(self._rows), dropped={**encoded.counts.dropped, **dropped})
+
+  def __getattr__(self, name):
+    return getattr(self._encoded, name)
+
+  def __len__(self):
+    return len(self._rows)
+
+  def source(self, index):
+    """Source tokens of a pair."""
+    return self._encoded.source(self._rows[index])
+
+  def target(self, index):
+    """Target tokens of a pair."""
+    return self._encoded.target(self._rows[index])
+
+
 class BatchStream:
   """Training batches in few shapes; the first is of the largest, so that memory runs out at once or not at all.
 

@@ -3,12 +3,12 @@
 import jax
 import numpy as np
 
-from transformer_jax.config import PAPER_TOKENS_PER_UPDATE, Config
+from transformer_jax.config import PAPER_TOKENS_PER_UPDATE, Config, unread_warnings
 
 # Fields that say how a run is carried out, not what is learned.
 _NOT_OF_THE_PAPER = {"data_source", "tfds_data_dir", "tfds_splits", "attention_kernel", "log_every", "evaluate_every", "bleu_sentences",
                      "evaluation_beam_size", "seed", "keep_checkpoints", "keep_best", "max_nonfinite_updates", "deterministic",
-                     "decode_batch_tokens", "num_buckets", "numbers_limit", "numbers_train_size", "grammar_train_size", "checkpoint_every", "treebank",
+                     "decode_batch_tokens", "num_buckets", "numbers_limit", "numbers_train_size", "numbers_all_below", "grammar_train_size", "checkpoint_every", "treebank",
                      "preprocessed_splits", *(f"{split}_{side}" for split in ("train", "valid", "test") for side in ("source", "target", "trees", "sections"))}
 
 _MUCH_UNKNOWN = 0.01  # of a side's tokens
@@ -20,8 +20,8 @@ def overview(config, prepared, stream, params):
 
 
 def data_lines(config, prepared, stream):
-  """Direction, pairs kept and dropped, unknown tokens if there are any, and tokens per update beside the paper's."""
-  return [_data_line(config, prepared), *_unknown_lines(prepared.encoded), *_batch_lines(config, prepared, stream)]
+  """Direction, pairs kept and dropped, unknown tokens if there are any, tokens per update beside the paper's, settings that nothing reads."""
+  return [_data_line(config, prepared), *_unknown_lines(prepared.encoded), *_batch_lines(config, prepared, stream), *unread_warnings(config)]
 
 
 def _data_line(config, prepared):

@@ -9,9 +9,9 @@ import dataclasses
 import hashlib
 import os
 
-from transformer_jax.config import Config, cache_folder, split_list
+from transformer_jax.config import Config, cache_folder, refuse_unread, split_list
 from transformer_jax.data.encoded import encode_pairs
-from transformer_jax.data.pipeline import BatchStream, ordered_batches
+from transformer_jax.data.pipeline import BatchStream, FittingPairs, ordered_batches
 from transformer_jax.data.sources import open_source
 from transformer_jax.data.tokenizer_folder import (
     fingerprint, has_tokenizer, load_tokenizer, save_tokenizer, train_parsing_tokenizer, train_tokenizer)
@@ -70,23 +70,64 @@ def prepare(config, data_root, tokenizer_folder=None):
     Prepared.
 
   Raises:
+    ConfigError: of a new run: a setting that nothing would read.
     DataError: text or tokenizer that cannot be used, or nothing to train or validate on.
   """
+  if tokenizer_folder is None:
+    refuse_unread(config)
   source = open_source(config.data, data_root)
   fingerprints = text_fingerprints(source, config.data)  # a missing file is told now, not after the training
   if tokenizer_folder is None:
+    for split in fingerprints:
+      _refuse_blank(config.data, source, split)
     tokenizer = _tokenizer(config.data, source, fingerprints["train"], data_root)
   else:
     tokenizer = load_tokenizer(tokenizer_folder)
   task = build_task(config.data, tokenizer)
   prepared = Prepared(config, task, source, {}, data_fingerprint(fingerprints, tokenizer))
+  prepared.encoded["train"] = _encode(prepared, "train", fingerprints["train"], config.data.max_length)
   # Perplexity is of all validation pairs, but for those that a learned table of positions has no room for.
-  longest = dict(train=config.data.max_length, valid=config.model.max_positions if config.model.positions == "learned" else None)
-  for split, max_length in longest.items():
-    prepared.encoded[split] = _encode(prepared, split, fingerprints[split], max_length)
+  valid = _encode(prepared, "valid", fingerprints["valid"], None)
+  prepared.encoded["valid"] = FittingPairs(valid, config.model.max_positions) if config.model.positions == "learned" else valid
+  for split, limit in dict(train="max_length", valid="max_positions").items():
     if not len(prepared.encoded[split]):
-      raise DataError(f"{split} data", "no pairs are left", "give more text, or raise --max_length")
+      raise _nothing_left(prepared, split, limit)
   return prepared
+
+
+def _refuse_blank(data, source, split):
+  """Refuses a split in which no pair has text on both sides, before anything is learned of it.
+
+  Raises:
+    DataError: it names the files, and how many pairs lack which side.
+  """
+  number, empty = 0, [0, 0]
+  for number, pair in enumerate(source.pairs(split), 1):
+    is_empty = [not text.strip() for text in pair]
+    if not any(is_empty):
+      return
+    empty = [count + is_one for count, is_one in zip(empty, is_empty, strict=True)]
+  problem = f"none of its {number:,} pairs has text on both sides: {empty[0]:,} have no source, {empty[1]:,} no target"
+  raise DataError(_where(data, split), problem if number else "holds nothing: not one pair", "name files with text")
+
+
+def _nothing_left(prepared, split, limit) -> DataError:
+  """The error of a split whose pairs were all dropped: the files, how many pairs for which reason, and what would keep some."""
+  dropped = prepared.counts[split].dropped
+  reasons = ", ".join(f"{count:,} {reason}" for reason, count in sorted(dropped.items()))
+  task, is_preprocessed = prepared.task, prepared.is_preprocessed(split)
+  lengths = [max(len(task.encode_source(s, is_preprocessed)), len(task.encode_target(t, is_preprocessed)))
+             for s, t in prepared.source.pairs(split) if s.strip() and t.strip()]
+  return DataError(_where(prepared.config.data, split), f"no pairs are left: {reasons or 'there were none'}"
+                   + (f"; their longer sides have {min(lengths):,} to {max(lengths):,} tokens" if lengths else ""),
+                   f"raise --{limit} to at least {min(lengths)}, or give other text" if lengths else "give other text")
+
+
+def _where(data, split) -> str:
+  """What names the text of a split: its settings, or the source that needs none."""
+  names = [f"{split}_{part}" for part in ("source", "target", "sections", "trees")]
+  given = [f"--{name}={value}" for name in names if (value := getattr(data, name)) and data.data_source in ("text", "treebank")]
+  return f"{split} data ({', '.join(given) or f'--data_source={data.data_source}'})"
 
 
 def text_fingerprints(source, data):

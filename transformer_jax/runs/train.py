@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from transformer_jax import parallel
 from transformer_jax.checkpoints import Checkpoints
-from transformer_jax.config import check_sums
+from transformer_jax.config import check_sums, refuse_unread
 from transformer_jax.data.tokenizer_folder import save_tokenizer
 from transformer_jax.errors import CheckpointError, ConfigError, Interrupted, WorkdirError
 from transformer_jax.runs.build import build_model, check_kernel
@@ -57,6 +57,8 @@ def train(config, workdir, data_root, *, on_corrupt="refuse", allow_device_chang
   """
   check_sums(config)
   parallel.start_up(*(hosts or ()), deterministic=config.train.deterministic)
+  if not Workdir(workdir, primary=False).has_config():
+    refuse_unread(config)
   folder = Workdir(workdir, primary=parallel.is_primary())
   roll_call = RollCall(workdir, parallel.process_number(), parallel.num_processes())
   with roll_call, _naming_lost_processes(folder.path), WorkdirLock(workdir, primary=parallel.is_primary()), StopSignals(_say) as signals:

@@ -12,7 +12,7 @@ from transformer_jax.checkpoints import Checkpoints, average_params
 from transformer_jax.config import PAD_ID, Config
 from transformer_jax.data.tokenizer_folder import load_tokenizer
 from transformer_jax.decoding.generate import Source, generate
-from transformer_jax.errors import CheckpointError, DataError
+from transformer_jax.errors import CheckpointError, ConfigError, DataError
 from transformer_jax.runs.build import build_model, build_task, cut, decode_overrides, longest_source, make_decode_batch, parameter_shapes
 from transformer_jax.runs.workdir import Workdir
 from transformer_jax.tasks.output import Output
@@ -55,7 +55,12 @@ class Translator:
       workdir: its folder.
       step: the checkpoint to take; by default the latest, or the average of the last `average_last`.
       **settings: decoding settings that override the run's.
+
+    Raises:
+      ConfigError: both a step and several checkpoints to average are named.
     """
+    if step is not None and (settings.get("average_last") or 1) > 1:
+      raise ConfigError(f"--average_last={settings['average_last']}", f"averages the latest checkpoints, and --step={step} names one", "leave one out")
     parallel.start_up()
     folder = Workdir(workdir, primary=False)
     config = decode_overrides(Config.from_flat(folder.read_config()), settings)

@@ -3,7 +3,7 @@
 import dataclasses
 
 from transformer_jax.config import EOS_ID, DataConfig
-from transformer_jax.metrics.bleu import corpus_bleu, paper_bleu_or_why_not, test_set_note, tokenized_bleu
+from transformer_jax.metrics.bleu import corpus_bleu, has_spaces, paper_bleu_or_why_not, test_set_note, tokenized_bleu, tokenizer_of
 from transformer_jax.tasks.output import Output
 
 
@@ -35,10 +35,19 @@ class TranslationTask:
     """Which of `score`'s figures models are chosen by: a number is one word, too short for BLEU."""
     return "exact_match" if self.config.data_source == "numbers" else "bleu"
 
+  def bleu_tokenizer(self, references_are_preprocessed: bool = False) -> str:
+    """sacreBLEU's tokeniser for what is scored: the target language's, or none where the text has been cut into words.
+
+    Moses' scripts cut no words in a language without spaces; the files of a preprocessed split may have them.
+    """
+    language = self.config.target_language
+    has_words = self.config.preprocessing != "none" and (references_are_preprocessed or has_spaces(language))
+    return "none" if has_words else tokenizer_of(language)
+
   def headline(self, result):
     """The figures of an evaluation in a line."""
     score = f"exact match {result['exact_match']:.1%}" if self.main_score == "exact_match" else f"{result['name']} {result['bleu']:.2f}"
-    return f"{result['test_set']}, {score}"
+    return f"{result['test_set']}, {score}" + (f" ({result['warning']})" if "warning" in result else "")
 
   def count_words(self, text):
     """Words that the output must cover: none, for translations are free."""
@@ -79,12 +88,10 @@ class TranslationTask:
     Where preprocessing tokenises, it is BLEU on the tokens the model was trained on (`tokenized_bleu`); else sacreBLEU.
     """
     hypotheses, references = [output.text for output in outputs], list(references)
-    if self.config.preprocessing == "none":
-      result = corpus_bleu(hypotheses, references)
-    else:
-      if not references_are_preprocessed:
-        references = [self.target_preprocessor(text) for text in references]
-      result = tokenized_bleu(hypotheses, references)
+    if self.config.preprocessing != "none" and not references_are_preprocessed:
+      references = [self.target_preprocessor(text) for text in references]
+    tokenize = self.bleu_tokenizer(references_are_preprocessed)
+    result = tokenized_bleu(hypotheses, references) if tokenize == "none" else corpus_bleu(hypotheses, references, tokenize)
     exact_match = sum(map(str.__eq__, hypotheses, references)) / len(references)
     return dict(bleu=result.pop("score"), exact_match=exact_match, **result)
 

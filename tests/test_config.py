@@ -1,0 +1,73 @@
+"""Settings that nothing reads: refused where a user gives them, told where they do no harm, kept where a run holds them."""
+
+import re
+
+import pytest
+
+from transformer_jax.config import Config, fields, refuse_unread, unread_warnings
+from transformer_jax.errors import ConfigError
+
+PARSING = dict(task="parsing", data_source="grammar", embedding_sharing="none")
+TEXT = dict(data_source="text", train_source="a", train_target="b", valid_source="c", valid_target="d")
+TREES = dict(PARSING, data_source="treebank", train_trees="a", valid_trees="b")
+
+
+def config(**settings):
+  return Config().replace(**settings)
+
+
+@pytest.mark.parametrize("settings, name, remedy", [
+    (dict(train_source="a.en"), "--train_source=a.en", "give --data_source=text"),
+    (dict(test_target="a.en"), "--test_target=a.en", "give --data_source=text"),
+    (dict(PARSING, valid_source="a"), "--valid_source=a", "give --data_source=text"),
+    (dict(train_trees="a"), "--train_trees=a", "give --data_source=treebank"),
+    (dict(TEXT, test_sections="23"), "--test_sections=23", "give --data_source=treebank"),
+    (dict(PARSING, treebank="wsj"), "--treebank=wsj", "give --data_source=treebank"),
+    (dict(TREES, treebank="wsj"), "--treebank=wsj", "give --train_sections"),
+    (dict(tfds_name="x/y"), "--tfds_name=x/y", "give --data_source=tfds"),
+    (dict(TEXT, tfds_splits="a,b,c"), "--tfds_splits=a,b,c", "give --data_source=tfds"),
+    (dict(grammar_train_size=10), "--grammar_train_size=10", "give --data_source=grammar"),
+    (dict(TREES, grammar_train_size=10), "--grammar_train_size=10", "give --data_source=grammar"),
+    (dict(linearization="t2t"), "--linearization=t2t", "give --task=parsing"),
+    (dict(preprocessed_splits="test"), "--preprocessed_splits=test", "give --preprocessing=moses or --preprocessing=moses_lowercase"),
+    (dict(bpe_codes="codes"), "--bpe_codes=codes", "give --tokenizer=subword_nmt"),
+    (dict(TEXT, tokenizer="segmented", bpe_merges=5), "--bpe_merges=5", "give --tokenizer=subword_nmt"),
+    (dict(tokenizer="subword_nmt", bpe_codes="codes", bpe_merges=5), "--bpe_merges=5", "leave --bpe_merges out"),
+    (dict(vocabulary_file="words"), "--vocabulary_file=words", "give --tokenizer=segmented"),
+    (dict(max_positions=2000), "--max_positions=2000", "give --positions=learned"),
+])
+def test_what_nothing_reads_is_refused_by_name(settings, name, remedy):
+  with pytest.raises(ConfigError, match=f"^{re.escape(name)}: is read .*{re.escape(remedy)}"):
+    refuse_unread(config(**settings))
+
+
+@pytest.mark.parametrize("settings", [
+    {}, TEXT, TREES, dict(TREES, treebank="wsj", test_sections="23"), dict(PARSING, grammar_train_size=10, linearization="t2t"),
+    dict(data_source="tfds", tfds_name="x/y"), dict(tokenizer="subword_nmt", bpe_merges=5), dict(tokenizer="subword_nmt", bpe_codes="codes"),
+    dict(TEXT, tokenizer="segmented", vocabulary_file="words"), dict(preprocessing="moses", preprocessed_splits="valid"),
+    dict(positions="learned", max_positions=2000), dict(numbers_limit=1000, numbers_all_below=100)])
+def test_what_is_read_is_accepted(settings):
+  refuse_unread(config(**settings))
+  assert not unread_warnings(config(**settings))
+
+
+@pytest.mark.parametrize("settings, name", [
+    (dict(TEXT, numbers_limit=1000), "numbers_limit=1000"), (dict(PARSING, numbers_train_size=9), "numbers_train_size=9"),
+    (dict(target_language="fr"), "target_language=fr"), (dict(TEXT, tokenizer="segmented", vocabulary_file="w", vocab_size=99), "vocab_size=99")])
+def test_what_does_no_harm_is_told(settings, name):
+  refuse_unread(config(**settings))
+  (line,) = unread_warnings(config(**settings))
+  assert line.startswith(f"warning: --{name}: is read with --")
+
+
+def test_conditions_name_settings_and_values_that_exist():
+  for field in fields().values():
+    for other, wanted in field.metadata["only_for"].items():
+      assert set(wanted) <= set(fields()[other].metadata["choices"] or ("",))
+
+
+def test_more_small_numbers_than_there_are():
+  with pytest.raises(ConfigError, match="--numbers_all_below: 200"):
+    config(numbers_all_below=200, numbers_limit=150)
+  with pytest.raises(ConfigError, match="--numbers_all_below: 200"):
+    config(numbers_all_below=200, numbers_train_size=150)
