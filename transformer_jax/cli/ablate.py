@@ -28,7 +28,9 @@ def declare(command):
 def run(command):
   """Runs what is missing and prints the table; exit code 1 if a row failed."""
   folder, workdir = pathlib.Path(command.required("table")), command.required("workdir")
-  seeds = [command["only_seed"]] if command["only_seed"] else list(range(1, command.at_least("seeds", 1) + 1))
+  num_seeds = max(command.at_least("seeds", 1), command.at_least("only_seed", 0))
+  all_seeds = list(range(1, num_seeds + 1))
+  seeds = [command["only_seed"]] if command["only_seed"] else all_seeds
   configs = read_table(folder)
   chosen = split_list(command["rows"]) or list(configs)
   for name in chosen:
@@ -39,24 +41,35 @@ def run(command):
   from transformer_jax.analysis import ablation, ablation_table  # pylint: disable=import-outside-toplevel
   rows = [ablation.TableRow(name, config) for name, config in configs.items()]
   wanted = [row for row in rows if row.name in chosen]
+  split, text = command["split"], ablation.Text(command["split"], command["data_root"])
   if command["print_commands"]:
-    for row, seed in ablation.missing_runs(wanted, seeds, results):
+    for row, seed in ablation.missing_runs(wanted, seeds, results, text):
       print(shlex.join(["transformer-jax", "ablate", f"--table={folder}", f"--workdir={workdir}", f"--results={results}",
-                        f"--data_root={command['data_root']}", f"--split={command['split']}", f"--rows={row.name}", f"--only_seed={seed}"]))
+                        f"--data_root={command['data_root']}", f"--split={split}", f"--seeds={num_seeds}", f"--rows={row.name}",
+                        f"--only_seed={seed}"]))
     return 0
   parallel.start_up()
   failures = {}
-  all_seeds = list(range(1, max(command["seeds"], *seeds) + 1))
-  again = f"transformer-jax ablate --table={folder} --workdir=DIR --seeds={len(all_seeds)}"
+  on_split = "" if split == "valid" else f" --split={split}"
+  title = f"Ablation {folder}" + (f", scored on {split}" if on_split else "")
+  again = f"transformer-jax ablate --table={folder} --workdir=DIR --seeds={num_seeds}{on_split}"
 
   def write_table():
-    return ablation_table.write(ablation_table.entries(rows, all_seeds, results, failures), results, f"Ablation {folder}", again)
+    return ablation_table.write(ablation_table.entries(rows, all_seeds, results, failures, text), results, title, again)
 
   if not command["print_table"]:
-    failures.update(ablation.run_all(wanted, seeds, workdir=workdir, results=results, data_root=command["data_root"], split=command["split"],
-                                     log=lambda message: print(message, file=sys.stderr, flush=True), after_each=write_table))
-  print("\n".join(write_table()))
+    write_table()  # what is wrong with the results' folder is told before hours of training
+    failures.update(ablation.run_all(wanted, seeds, workdir=workdir, results=results, data_root=command["data_root"], text=text,
+                                     log=_say, after_each=write_table))
+  page = write_table()
+  for why in text.missing:
+    _say(f"not compared: the text that results were made on, for some is not here: {why}")
+  print("\n".join(page))
   return 1 if failures else 0
+
+
+def _say(message):
+  print(message, file=sys.stderr, flush=True)
 
 
 def read_table(folder):
