@@ -187,11 +187,9 @@ def save_outcome(results, row: TableRow, text: Text, outcome: Outcome) -> pathli
     if path.exists() and why_not_taken(results, row, outcome.summary["seed"], text):
       moved = path.with_stem(f"{path.stem}-{hashlib.sha256(path.read_bytes()).hexdigest()[:8]}")
       path.replace(moved)
-  summary = {name: None if isinstance(value, float) and not math.isfinite(value) else value
-             for name, value in outcome.summary.items()}
   packed = dict(text=text.fingerprints(row.config.data), statistics=_pack(outcome.statistics_SK, "<i4"),
                 log_probs=_pack(outcome.log_probs_S, "<f4"), tokens=_pack(outcome.tokens_S, "<i4"))
-  atomic_write(path, json.dumps(dict(summary, **packed), indent=1, allow_nan=False) + "\n")
+  atomic_write(path, json.dumps(dict(_without_nonfinite(outcome.summary), **packed), indent=1, allow_nan=False) + "\n")
   return moved
 
 
@@ -214,6 +212,7 @@ def _outcome(path, content):
   """The Outcome of a JSON's object."""
   try:
     _check(content)
+    content = _without_nonfinite(content)
     count = content["sentences"]
     statistics = "statistics" if "statistics" in content else "bleu_statistics"
     statistics_SK = _unpack(content.pop(statistics), "<i2").reshape(count, -1).astype(np.int64)
@@ -223,7 +222,7 @@ def _outcome(path, content):
     outcome = Outcome(content, statistics_SK, log_probs_S.astype(np.float64), tokens_S.astype(np.int64))
     outcome.scores_of(outcome.main_score, np.ones(count))
     return outcome
-  except (ValueError, KeyError, TypeError, IndexError, zlib.error) as error:
+  except (ValueError, KeyError, TypeError, IndexError, AttributeError, zlib.error) as error:
     raise _no_result(path, error) from None
 
 
@@ -237,9 +236,15 @@ def _check(content):
   if missing:
     raise KeyError(missing[0])
   for name in ("perplexity", main_score, "parameters", "update_hours"):
-    is_null = content[name] is None and name in ("perplexity", main_score)
-    if type(content[name]) not in (int, float) and not is_null:
+    if type(content[name]) not in (int, float) and not (content[name] is None and name in ("perplexity", main_score)):
       raise TypeError(f"its {name} is no number")
+  if not math.isfinite(content["update_hours"]):
+    raise ValueError("its update_hours are not finite")
+
+
+def _without_nonfinite(summary):
+  """A copy with None for figures that are not finite, for which JSON has no word."""
+  return {name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in summary.items()}
 
 
 def _no_result(path, error):

@@ -8,7 +8,7 @@ from transformer_jax.analysis.table3 import ROWS
 from transformer_jax.cli import train
 from transformer_jax.cli.flags import Command
 from transformer_jax.config import split_list
-from transformer_jax.errors import ConfigError
+from transformer_jax.errors import ConfigError, WorkdirError
 
 
 def declare(command):
@@ -20,14 +20,16 @@ def declare(command):
   command.declare("seeds", 3, "seeds of each row: 1, 2, ...")
   command.declare("only_seed", 0, "one seed alone; 0: all")
   command.declare("rows", "", "rows to run, by their files' names without ending, comma-separated; empty: all")
-  command.declare("split", "valid", "what is scored", ["valid", "test"])
+  command.declare("split", "valid", "what is scored; results of each are kept", ["valid", "test"])
   command.declare("print_commands", False, "run nothing: print one command for each run that is missing, for a cluster's array jobs")
   command.declare("print_table", False, "run nothing: print the table of what is done")
 
 
 def run(command):
   """Runs what is missing and prints the table; exit code 1 if a row failed."""
-  folder, workdir = pathlib.Path(command.required("table")), command.required("workdir")
+  folder, workdir = pathlib.Path(command.required("table")), command["workdir"]
+  if not (command["print_table"] and command["results"]):
+    command.required("workdir")
   num_seeds = max(command.at_least("seeds", 1), command.at_least("only_seed", 0))
   all_seeds = list(range(1, num_seeds + 1))
   seeds = [command["only_seed"]] if command["only_seed"] else all_seeds
@@ -54,17 +56,24 @@ def run(command):
   title = f"Ablation {folder}" + (f", scored on {split}" if on_split else "")
   again = f"transformer-jax ablate --table={folder} --workdir=DIR --seeds={num_seeds}{on_split}"
 
+  def make_table():
+    return ablation_table.entries(rows, all_seeds, results, failures, text)
+
   def write_table():
-    return ablation_table.write(ablation_table.entries(rows, all_seeds, results, failures, text), results, title, again)
+    ablation_table.write(make_table(), results, title, again)
 
   if not command["print_table"]:
     write_table()  # what is wrong with the results' folder is told before hours of training
     failures.update(ablation.run_all(wanted, seeds, workdir=workdir, results=results, data_root=command["data_root"], text=text,
                                      log=_say, after_each=write_table))
-  page = write_table()
+  found = make_table()
+  print("\n".join(ablation_table.lines(found, title, again)))
   for why in text.missing:
-    _say(f"not compared: the text that results were made on, for some is not here: {why}")
-  print("\n".join(page))
+    _say(f"warning: whether results are of this text was not seen for all: {why}")
+  try:
+    ablation_table.write(found, results, title, again)
+  except WorkdirError as error:
+    _say(f"warning: {error}")
   return 1 if failures else 0
 
 
