@@ -86,8 +86,10 @@ def test_gradients_are_those_of_finite_differences_of_the_loop(name, mask_name):
 
 
 @pytest.mark.parametrize("mask_name", [*MASKS, "dense", "dense_for_all"])
-@pytest.mark.parametrize("block, queries, batch", [(1, 2, 4), (60, 3, 4), (400, 100, 4), (400, 100, 5)],
-                         ids=["blocks_of_queries", "uneven_blocks", "blocks_of_examples", "a_prime_number_of_examples"])
+@pytest.mark.parametrize("block, queries, batch",
+                         [(1, 2, 4), (60, 3, 4), (400, 100, 4), (400, 100, 5)],
+                         ids=["blocks_of_queries", "uneven_blocks", "blocks_of_examples",
+                              "a_prime_number_of_examples"])
 @pytest.mark.parametrize("dtype, tolerance", [("float32", 2e-6), ("bfloat16", 0.06)])
 def test_blocks_change_nothing(mask_name, block, queries, batch, dtype, tolerance, monkeypatch):
   """Values and gradients of the blocked kernel, cut into blocks of queries and of examples, are the reference's."""
@@ -96,7 +98,8 @@ def test_blocks_change_nothing(mask_name, block, queries, batch, dtype, toleranc
   allowed = np.random.default_rng(3).random((batch, 7, 9)) < 0.5
   dense = dict(dense=Mask(allowed_BTS=jnp.asarray(allowed)), dense_for_all=Mask(causal=True, allowed_BTS=jnp.asarray(allowed[:1])))
   mask = dense[mask_name] if mask_name in dense else MASKS[mask_name](batch, 9, 9)
-  query, key, value = (jnp.asarray(x, dtype) for x in draw(batch, 7 if mask_name in dense else 9, 9, 2, 6, 5))
+  num_queries = 7 if mask_name in dense else 9
+  query, key, value = (jnp.asarray(x, dtype) for x in draw(batch, num_queries, 9, 2, 6, 5))
   slope = jnp.asarray(np.random.default_rng(1).standard_normal((*query.shape[:3], 5)), dtype)
 
   def values_and_gradients(name):
@@ -115,11 +118,12 @@ def test_a_prime_number_of_examples_is_not_taken_one_by_one():
 
 
 def test_the_scale_of_the_blocked_kernel_is_not_rounded():
-  """1 / sqrt(24) is 0.05% off in bfloat16: each scaled query is the nearest number to the exact product."""
+  """1 / sqrt(24) is off in bfloat16; each scaled query is the nearest number to the exact one."""
   query = jnp.asarray(draw(1, 5, 1, 1, 24, 1)[0], "bfloat16")
   scaled = blocked.scaled(query)
   assert scaled.dtype == query.dtype
-  np.testing.assert_array_equal(scaled, (np.asarray(query, np.float64) / np.sqrt(24)).astype(query.dtype))
+  exact = np.asarray(query, np.float64) / np.sqrt(24)
+  np.testing.assert_array_equal(scaled, exact.astype(query.dtype))
 
 
 def test_memory_of_the_blocked_kernel_is_linear_in_length():

@@ -139,7 +139,7 @@ def test_dropout_rate_and_mean():
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_dropout_rounds_products_and_not_its_factor(dtype):
-  """Each element that is kept is the nearest number to x / (1 - rate): 10/9 itself is 0.16% off in bfloat16."""
+  """What is kept is the nearest number to x / (1 - rate); 10/9 itself is 0.16% off in bfloat16."""
 
   class Dropped(nn.Module):
 
@@ -151,7 +151,8 @@ def test_dropout_rounds_products_and_not_its_factor(dtype):
   factor = np.float32(65536 / (65536 - 6554))
   kept = np.asarray(out) != 0
   assert out.dtype == x.dtype and 0.8 < kept.mean() < 0.95
-  np.testing.assert_array_equal(np.asarray(out)[kept], (np.asarray(x, np.float32) * factor).astype(out.dtype)[kept])
+  exact = np.asarray(x, np.float32) * factor
+  np.testing.assert_array_equal(np.asarray(out)[kept], exact.astype(out.dtype)[kept])
 
 
 def test_first_encodings():

@@ -109,7 +109,8 @@ def test_right_branching_trees(task):
 def test_sums_of_statistics_are_f1(task):
   """A wrong tree, one on other words and an empty one count with what they miss."""
   gold = ["(TOP (S (NP (NN a) (NN b)) (VP (VB c))))"] * 4
-  outputs = [Output(text) for text in (gold[0], "(TOP (NP (XX a) (XX b) (XX c)))", "(TOP (S (XX d)))", "")]
+  texts = gold[0], "(TOP (NP (XX a) (XX b) (XX c)))", "(TOP (S (XX d)))", ""
+  outputs = [Output(text) for text in texts]
   statistics = task.statistics(outputs, gold)
   assert statistics.shape == (4, 3) and (statistics[:, 2] == 3).all()
   assert 0 < task.score(outputs, gold)["f1"] < 100

@@ -25,7 +25,8 @@ _NOT_OF_THE_RESULT = {
     "decode_batch_tokens", "tfds_data_dir"}
 _NAMED_FILES = ("bpe_codes", "vocabulary_file")
 MAIN_SCORES = {"bleu": "BLEU", "f1": "F1", "exact_match": "exact match"}  # as tables call them
-_NEEDED = ("seed", "sentences", "perplexity", "parameters", "update_hours", "hardware", "git_revision")
+_NEEDED = ("seed", "sentences", "perplexity", "parameters", "update_hours", "hardware",
+           "git_revision")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +39,8 @@ class TableRow:
   def differences(self, base):
     """Settings that differ from the base row's: name -> value."""
     theirs = base.config.to_flat()
-    return {name: value for name, value in self.config.to_flat().items() if value != theirs[name]}
+    ours = self.config.to_flat()
+    return {name: value for name, value in ours.items() if value != theirs[name]}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +58,7 @@ class Outcome:
     return self.summary.get("score", "bleu")
 
   def scores_of(self, name: str, counts_S: np.ndarray) -> np.ndarray:
-    """The perplexity or main score of the sentences, each counted so many times: [..., S] gives [...]."""
+    """The perplexity or main score of sentences counted so many times: [..., S] gives [...]."""
     if name == "perplexity":
       return np.exp(-(counts_S @ self.log_probs_S) / (counts_S @ self.tokens_S))
     return _main_score(self.summary, counts_S @ self.statistics_SK)
@@ -82,7 +84,10 @@ class Text:
     self.missing = {}  # why text is not known: message -> True, in order
 
   def fingerprints(self, data) -> dict:
-    """SHA-256 of training text, scored text and named files of a DataConfig; empty where they are not here."""
+    """SHA-256 of training text, scored text and named files of a DataConfig.
+
+    Empty where they are not here.
+    """
     if data not in self._known:
       self._known[data] = self._read(data)
     return self._known[data]
@@ -105,7 +110,8 @@ class Text:
 def settings_hash(config):
   """SHA-256 of the settings that a row's result depends on, its seed apart.
 
-  Those that have their default are left out, so that a setting that is added later leaves old results what they are.
+  Those that have their default are left out, so that a setting that is added later leaves old
+  results what they are.
   """
   return _hash_of(config, _NOT_OF_THE_RESULT if config.decode.average_last > 1 else
                   _NOT_OF_THE_RESULT | {"checkpoint_every"})
@@ -113,30 +119,35 @@ def settings_hash(config):
 
 def _hash_of(config, but):
   default = Config().to_flat()
-  settings = {name: value for name, value in config.to_flat().items() if name not in but and value != default[name]}
+  settings = {name: value for name, value in config.to_flat().items()
+              if name not in but and value != default[name]}
   return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
 def _has_settings_of(content, config):
   """Whether a result is of these settings.
 
-  Old hashes did not hold checkpoint_every, which decides what is averaged: there the averaged steps tell.
+  Old hashes did not hold checkpoint_every, which decides what is averaged: there the averaged steps
+  tell.
   """
   if content["settings_sha256"] == settings_hash(config):
     return True
-  is_old_one = content["settings_sha256"] == _hash_of(config, _NOT_OF_THE_RESULT | {"checkpoint_every"})
-  return is_old_one and content.get("steps") == _averaged_steps(config)
+  old_hash = _hash_of(config, _NOT_OF_THE_RESULT | {"checkpoint_every"})
+  return content["settings_sha256"] == old_hash and content.get("steps") == _averaged_steps(config)
 
 
 def _averaged_steps(config):
-  """The checkpoints whose mean is scored, of a run that was never told another number of updates."""
+  """The checkpoints whose mean is scored, of a run that never had another number of updates."""
   train, count = config.train, config.decode.average_last
   regular = range(train.checkpoint_every, train.train_steps, train.checkpoint_every)
   return [*regular[-count:], train.train_steps][-count:]
 
 
 def why_another(content: dict, row: TableRow, seed: int, text: Text) -> str:
-  """Why a result is not this run's, or an empty string. What an old result does not tell is not compared."""
+  """Why a result is not this run's, or an empty string.
+
+  What an old result does not tell is not compared.
+  """
   if not _has_settings_of(content, row.config):
     return "was made with other settings"
   if content.get("split", "valid") != text.split:
@@ -150,7 +161,8 @@ def why_another(content: dict, row: TableRow, seed: int, text: Text) -> str:
 
 def result_path(results, row, seed, split="valid"):
   """The JSON of a run."""
-  return pathlib.Path(results) / f"{row.name}-seed{seed}{'' if split == 'valid' else f'-{split}'}.json"
+  on_split = "" if split == "valid" else f"-{split}"
+  return pathlib.Path(results) / f"{row.name}-seed{seed}{on_split}.json"
 
 
 def load_outcome(results, row, seed, text=Text()):
@@ -160,7 +172,8 @@ def load_outcome(results, row, seed, text=Text()):
     DataError: a JSON that is no run's.
   """
   # Results of test were once called as those of valid are.
-  for path in dict.fromkeys(result_path(results, row, seed, split) for split in (text.split, "valid")):
+  paths = [result_path(results, row, seed, split) for split in (text.split, "valid")]
+  for path in dict.fromkeys(paths):
     content = _read(path)
     if content is not None and not why_another(content, row, seed, text):
       return _outcome(path, content)
@@ -168,7 +181,7 @@ def load_outcome(results, row, seed, text=Text()):
 
 
 def why_not_taken(results, row: TableRow, seed: int, text: Text) -> str:
-  """Why the JSON that stands in a run's place is not its result; empty where there is none, or it is."""
+  """Why the JSON in a run's place is not its result; empty where there is none, or it is."""
   path = result_path(results, row, seed, text.split)
   content = _read(path)
   why = "" if content is None else why_another(content, row, seed, text)
@@ -181,15 +194,19 @@ def save_outcome(results, row: TableRow, text: Text, outcome: Outcome) -> pathli
   Returns:
     That name, or None.
   """
-  path, moved = result_path(results, row, outcome.summary["seed"], text.split), None
+  seed, moved = outcome.summary["seed"], None
+  path = result_path(results, row, seed, text.split)
   with as_workdir_error(path):
     path.parent.mkdir(parents=True, exist_ok=True)
-    if path.exists() and why_not_taken(results, row, outcome.summary["seed"], text):
-      moved = path.with_stem(f"{path.stem}-{hashlib.sha256(path.read_bytes()).hexdigest()[:8]}")
+    if why_not_taken(results, row, seed, text):
+      digest = hashlib.sha256(path.read_bytes()).hexdigest()
+      moved = path.with_stem(f"{path.stem}-{digest[:8]}")
       path.replace(moved)
-  packed = dict(text=text.fingerprints(row.config.data), statistics=_pack(outcome.statistics_SK, "<i4"),
-                log_probs=_pack(outcome.log_probs_S, "<f4"), tokens=_pack(outcome.tokens_S, "<i4"))
-  atomic_write(path, json.dumps(dict(_without_nonfinite(outcome.summary), **packed), indent=1, allow_nan=False) + "\n")
+  content = dict(
+      _without_nonfinite(outcome.summary), text=text.fingerprints(row.config.data),
+      statistics=_pack(outcome.statistics_SK, "<i4"),
+      log_probs=_pack(outcome.log_probs_S, "<f4"), tokens=_pack(outcome.tokens_S, "<i4"))
+  atomic_write(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
   return moved
 
 
@@ -215,28 +232,32 @@ def _outcome(path, content):
     content = _without_nonfinite(content)
     count = content["sentences"]
     statistics = "statistics" if "statistics" in content else "bleu_statistics"
-    statistics_SK = _unpack(content.pop(statistics), "<i2").reshape(count, -1).astype(np.int64)
-    log_probs_S, tokens_S = _unpack(content.pop("log_probs"), "<f4"), _unpack(content.pop("tokens"), "<i2")
+    statistics_SK = _unpack(content.pop(statistics), "<i2").reshape(count, -1)
+    log_probs_S = _unpack(content.pop("log_probs"), "<f4")
+    tokens_S = _unpack(content.pop("tokens"), "<i2")
     if not len(log_probs_S) == len(tokens_S) == count:
       raise ValueError(f"has {len(tokens_S)} and {len(log_probs_S)} sentences, and says {count}")
-    outcome = Outcome(content, statistics_SK, log_probs_S.astype(np.float64), tokens_S.astype(np.int64))
+    outcome = Outcome(content, statistics_SK.astype(np.int64), log_probs_S.astype(np.float64),
+                      tokens_S.astype(np.int64))
     outcome.scores_of(outcome.main_score, np.ones(count))
     return outcome
-  except (ValueError, KeyError, TypeError, IndexError, AttributeError, zlib.error) as error:
+  except (ValueError, LookupError, TypeError, AttributeError, zlib.error) as error:
     raise _no_result(path, error) from None
 
 
 def _check(content):
-  """Raises where a summary lacks what a table says of a run. A score may be null: it was not finite."""
+  """Raises where a summary lacks what a table says. A score may be null: it was not finite."""
   main_score = content.get("score", "bleu")
   if main_score not in MAIN_SCORES:
     raise ValueError(f"its score {main_score!r} is not known")
-  missing = [name for name in (*_NEEDED, main_score) if name not in content]
-  missing += [name for name in ("device", "processor", "cores") if name not in content["hardware"]] if not missing else []
-  if missing:
-    raise KeyError(missing[0])
-  for name in ("perplexity", main_score, "parameters", "update_hours"):
-    if type(content[name]) not in (int, float) and not (content[name] is None and name in ("perplexity", main_score)):
+  for names, place in (((*_NEEDED, main_score), content),
+                       (("device", "processor", "cores"), content.get("hardware"))):
+    if missing := [name for name in names if name not in place]:
+      raise KeyError(missing[0])
+  scores = ("perplexity", main_score)
+  for name in (*scores, "parameters", "update_hours"):
+    is_null_score = content[name] is None and name in scores
+    if type(content[name]) not in (int, float) and not is_null_score:
       raise TypeError(f"its {name} is no number")
   if not math.isfinite(content["update_hours"]):
     raise ValueError("its update_hours are not finite")
@@ -244,12 +265,14 @@ def _check(content):
 
 def _without_nonfinite(summary):
   """A copy with None for figures that are not finite, for which JSON has no word."""
-  return {name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in summary.items()}
+  return {name: None if isinstance(value, float) and not math.isfinite(value) else value
+          for name, value in summary.items()}
 
 
 def _no_result(path, error):
   problem = f"it has no {error}" if isinstance(error, KeyError) else error
-  return DataError(path, f"is not the result of a run: {problem}", "remove it, and the run is done again")
+  return DataError(path, f"is not the result of a run: {problem}",
+                   "remove it, and the run is done again")
 
 
 def _pack(array, dtype):

@@ -23,12 +23,16 @@ def blocked_attention(query_BTHK, key_BSHK, value_BSHV, mask, multiplier_BHTS=No
   """Attention of every head of every example, [B, T, H, V], in memory linear in T and S (a dense part of the mask apart)."""
   if multiplier_BHTS is not None:
     raise ValueError("the blocked kernel has no dropout on attention weights")
-  query_BHTK, key_BHSK, value_BHSV = (x.swapaxes(1, 2) for x in (scaled(query_BTHK), key_BSHK, value_BSHV))
+  arrays = scaled(query_BTHK), key_BSHK, value_BSHV
+  query_BHTK, key_BHSK, value_BHSV = (x.swapaxes(1, 2) for x in arrays)
   return _attend(query_BHTK, key_BHSK, value_BHSV, mask).swapaxes(1, 2)
 
 
 def scaled(query_BTHK: jax.Array) -> jax.Array:
-  """Queries by sqrt(d_k). In bfloat16 the product is rounded, not the factor, whose error would be the same in every score."""
+  """Queries by sqrt(d_k).
+
+  In bfloat16 the product is rounded, not the factor, whose error would be the same in every score.
+  """
   scale = 1 / math.sqrt(query_BTHK.shape[-1])
   return (query_BTHK.astype(jnp.float32) * scale).astype(query_BTHK.dtype)
 
@@ -133,7 +137,9 @@ def _each_block_of_examples(function, query_BHTK, key_BHSK, value_BHSV, mask, *o
   if size == batch:
     return function(*args)
   count = -(-batch // size)
-  blocks = jax.tree.map(lambda x: _lengthen(x, count * size, 0).reshape(count, size, *x.shape[1:]), args)
+  if count * size > batch:
+    args = jax.tree.map(lambda x: _lengthen(x, count * size, 0), args)
+  blocks = jax.tree.map(lambda x: x.reshape(count, size, *x.shape[1:]), args)
   results = jax.lax.map(lambda block: function(*block), blocks)
   return jax.tree.map(lambda x: x.reshape(count * size, *x.shape[2:])[:batch], results)
 
@@ -165,7 +171,10 @@ def _lengthen(x, length, axis):
 
 
 def _examples_at_once(batch, most):
-  """How many examples make a block, at most `most`: a divisor of the batch, or as many as fill few up where all divisors are small."""
+  """How many examples make a block, at most `most`.
+
+  A divisor of the batch leaves nothing to fill up; where all are small, blocks are nearly even.
+  """
   most = max(1, min(batch, most))
   divisor = next(d for d in range(most, 0, -1) if batch % d == 0)
   return divisor if 2 * divisor > most else -(-batch // -(-batch // most))

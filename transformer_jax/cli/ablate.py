@@ -47,8 +47,8 @@ def run(command):
   if command["print_commands"]:
     for row, seed in ablation.missing_runs(wanted, seeds, results, text):
       print(shlex.join(["transformer-jax", "ablate", f"--table={folder}", f"--workdir={workdir}", f"--results={results}",
-                        f"--data_root={command['data_root']}", f"--split={split}", f"--seeds={num_seeds}", f"--rows={row.name}",
-                        f"--only_seed={seed}"]))
+                        f"--data_root={command['data_root']}", f"--split={split}",
+                        f"--seeds={num_seeds}", f"--rows={row.name}", f"--only_seed={seed}"]))
     return 0
   parallel.start_up()
   failures = {}
@@ -64,8 +64,9 @@ def run(command):
 
   if not command["print_table"]:
     write_table()  # what is wrong with the results' folder is told before hours of training
-    failures.update(ablation.run_all(wanted, seeds, workdir=workdir, results=results, data_root=command["data_root"], text=text,
-                                     log=_say, after_each=write_table))
+    failures.update(ablation.run_all(wanted, seeds, workdir=workdir, results=results,
+                                     data_root=command["data_root"], text=text, log=_say,
+                                     after_each=write_table))
   found = make_table()
   print("\n".join(ablation_table.lines(found, title, again)))
   for why in text.missing:

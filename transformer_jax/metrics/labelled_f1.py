@@ -221,9 +221,9 @@ def f1_of(precision, recall):
 
 
 def f1_of_statistics(sums):
-  """F1, 0 to 100, of sums of (matched, predicted, wanted) brackets: an array [..., 3] gives [...]; 0 where none match.
+  """F1, 0 to 100, of sums of (matched, predicted, wanted) brackets: an array [..., 3] gives [...].
 
-  It is the harmonic mean of matched / predicted and matched / wanted.
+  It is the harmonic mean of matched / predicted and matched / wanted; 0 where none match.
   """
   sums = np.asarray(sums, np.float64)
   return 200 * sums[..., 0] / np.maximum(sums[..., 1] + sums[..., 2], 1)

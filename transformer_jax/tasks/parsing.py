@@ -104,8 +104,12 @@ class ParsingTask:
     """
     return _figures(outputs, *_compare(outputs, references))
 
-  def statistics(self, outputs: list, references: list, references_are_preprocessed: bool = False) -> np.ndarray:
-    """What F1 is made of, int [sentences, 3]: brackets matched, predicted and wanted. Sums give `score`'s "f1" (`f1_of_statistics`)."""
+  def statistics(self, outputs: list, references: list,
+                 references_are_preprocessed: bool = False) -> np.ndarray:
+    """What F1 is made of, int [sentences, 3]: brackets matched, predicted and wanted.
+
+    Sums give `score`'s "f1" (`f1_of_statistics`).
+    """
     gold, _, scores = _compare(outputs, references)
     return np.array(_brackets(scores, gold), np.int64).reshape(-1, 3)
 
@@ -175,12 +179,17 @@ def _with_gold_tags(text, gold):
 
 def _all_count(scores, gold):
   """F1, precision and recall over all sentences."""
-  matched, predicted, wanted = (sum(column) for column in zip((0, 0, 0), *_brackets(scores, gold), strict=True))
+  matched, predicted, wanted = map(sum, zip((0, 0, 0), *_brackets(scores, gold), strict=True))
   precision, recall = percent(matched, predicted), percent(matched, wanted)
   return dict(f1=f1_of(precision, recall), precision=precision, recall=recall)
 
 
 def _brackets(scores, gold):
-  """(matched, predicted, wanted) of each sentence: one that EVALB leaves out has its gold brackets and none that match."""
-  return [(score.matched, score.predicted, score.gold if score.status == VALID else score_sentence(tree, tree).gold)
-          for score, tree in zip(scores, gold, strict=True)]
+  """(matched, predicted, wanted) of each sentence.
+
+  One that EVALB leaves out has its gold brackets and none that match.
+  """
+  wanted = [score.gold if score.status == VALID else score_sentence(tree, tree).gold
+            for score, tree in zip(scores, gold, strict=True)]
+  return [(score.matched, score.predicted, of_gold)
+          for score, of_gold in zip(scores, wanted, strict=True)]

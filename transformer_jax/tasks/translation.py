@@ -5,7 +5,8 @@ import dataclasses
 import numpy as np
 
 from transformer_jax.config import EOS_ID, DataConfig
-from transformer_jax.metrics.bleu import corpus_bleu, paper_bleu_or_why_not, sentence_statistics, test_set_note, tokenized_bleu
+from transformer_jax.metrics.bleu import (
+    corpus_bleu, paper_bleu_or_why_not, sentence_statistics, test_set_note, tokenized_bleu)
 from transformer_jax.tasks.output import Output
 
 
@@ -90,18 +91,22 @@ class TranslationTask:
     exact_match = sum(map(str.__eq__, hypotheses, references)) / len(references)
     return dict(bleu=result.pop("score"), exact_match=exact_match, **result)
 
-  def statistics(self, outputs: list, references: list, references_are_preprocessed: bool = False) -> np.ndarray:
+  def statistics(self, outputs: list, references: list,
+                 references_are_preprocessed: bool = False) -> np.ndarray:
     """What the main score is made of, sentence by sentence: sums give `score`'s figure.
 
     Returns:
-      int array: of BLEU [sentences, 10] (`bleu.sentence_statistics`), of exact match [sentences, 2]: (equal or not, 1).
+      int array: of BLEU [sentences, 10] (`bleu.sentence_statistics`), of exact match
+      [sentences, 2]: (equal or not, 1).
     """
     hypotheses, references = [output.text for output in outputs], list(references)
     if self.config.preprocessing != "none" and not references_are_preprocessed:
       references = [self.target_preprocessor(text) for text in references]
     if self.main_score == "exact_match":
-      return np.array([(hypothesis == reference, 1) for hypothesis, reference in zip(hypotheses, references, strict=True)], np.int64)
-    return sentence_statistics(hypotheses, references, "13a" if self.config.preprocessing == "none" else "none")
+      pairs = zip(hypotheses, references, strict=True)
+      return np.array([(hypothesis == reference, 1) for hypothesis, reference in pairs], np.int64)
+    tokenizer = "13a" if self.config.preprocessing == "none" else "none"
+    return sentence_statistics(hypotheses, references, tokenizer)
 
   def report(self, outputs, references, references_are_preprocessed=False):
     """`score`, and more for a test set: which one it may be, and, of plain text, the paper's BLEU (Moses-tokenised, in-word hyphens split) with its
