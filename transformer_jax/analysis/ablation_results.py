@@ -154,7 +154,8 @@ def why_another(content: dict, row: TableRow, seed: int, text: Text) -> str:
     return f"was scored on {content['split']}"
   if content.get("seed", seed) != seed:
     return f"is of seed {content['seed']}"
-  theirs, ours = content.get("text") or {}, text.fingerprints(row.config.data)
+  theirs = content.get("text")
+  ours = text.fingerprints(row.config.data) if theirs else {}
   others = [name for name in ours if theirs.get(name, ours[name]) != ours[name]]
   return f"was made with another {others[0]} text" if others else ""
 
