@@ -23,7 +23,7 @@ setup(
         "absl-py>=2.3",
         "flax>=0.12.8,<0.13",
         "importlib_resources>=6",  # tensorflow-datasets 4.9.10 imports it without declaring it
-        "jax>=0.10.2,<0.12",
+        "jax>=0.10.2,<0.13",
         "matplotlib>=3.8",
         "numpy>=1.26",
         "optax>=0.2.8,<0.3",
@@ -31,6 +31,7 @@ setup(
         "sacrebleu>=2.4",
         "sacremoses>=0.1.1",
         "nltk>=3.8",
+        "scipy>=1.13",
         "sentencepiece>=0.2",
         "subword-nmt>=0.3.8",
         "tensorboardX>=2.6",

@@ -1,6 +1,7 @@
 """`heads`: gates, importance and looks by hand on a tiny trained run, and what the command writes."""
 
 import json
+import math
 
 import jax
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 import tiny_run
 
 import transformer_jax
-from transformer_jax.analysis import head_importance
+from transformer_jax.analysis import head_importance, head_report
 from transformer_jax.analysis.head_importance import HeadStudy, rank_correlation, within_layer
 from transformer_jax.cli.main import run as command_line
 from transformer_jax.data.sources import open_source
@@ -107,3 +108,10 @@ def test_the_command_writes_table_data_and_figures(workdir, capsys):
     assert (workdir / f"heads/heads_{name}.png").stat().st_size > 5000
   assert command_line(["heads", f"--workdir={workdir}", "--sentences=0"]) == 2
   assert "--sentences: 0 is too small" in capsys.readouterr().err
+
+
+def test_a_rise_from_what_is_not_finite_is_not_known():
+  inf, nan = math.inf, math.nan
+  pairs = (6.0, 3.0), (inf, 3.0), (3.0, inf), (inf, inf), (nan, 3.0)
+  rises = [head_report._rise(*pair) for pair in pairs]
+  np.testing.assert_array_equal(rises, [math.log(2.0), inf, nan, nan, nan])

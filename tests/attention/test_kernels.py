@@ -86,16 +86,20 @@ def test_gradients_are_those_of_finite_differences_of_the_loop(name, mask_name):
 
 
 @pytest.mark.parametrize("mask_name", [*MASKS, "dense", "dense_for_all"])
-@pytest.mark.parametrize("block, queries", [(1, 2), (60, 3), (400, 100)], ids=["blocks_of_queries", "uneven_blocks", "blocks_of_examples"])
+@pytest.mark.parametrize("block, queries, batch",
+                         [(1, 2, 4), (60, 3, 4), (400, 100, 4), (400, 100, 5)],
+                         ids=["blocks_of_queries", "uneven_blocks", "blocks_of_examples",
+                              "a_prime_number_of_examples"])
 @pytest.mark.parametrize("dtype, tolerance", [("float32", 2e-6), ("bfloat16", 0.06)])
-def test_blocks_change_nothing(mask_name, block, queries, dtype, tolerance, monkeypatch):
+def test_blocks_change_nothing(mask_name, block, queries, batch, dtype, tolerance, monkeypatch):
   """Values and gradients of the blocked kernel, cut into blocks of queries and of examples, are the reference's."""
   monkeypatch.setattr(blocked, "_BLOCK", block)
   monkeypatch.setattr(blocked, "_FEWEST_QUERIES", queries)
-  allowed = np.random.default_rng(3).random((4, 7, 9)) < 0.5
+  allowed = np.random.default_rng(3).random((batch, 7, 9)) < 0.5
   dense = dict(dense=Mask(allowed_BTS=jnp.asarray(allowed)), dense_for_all=Mask(causal=True, allowed_BTS=jnp.asarray(allowed[:1])))
-  mask = dense[mask_name] if mask_name in dense else MASKS[mask_name](4, 9, 9)
-  query, key, value = (jnp.asarray(x, dtype) for x in draw(4, 7 if mask_name in dense else 9, 9, 2, 6, 5))
+  mask = dense[mask_name] if mask_name in dense else MASKS[mask_name](batch, 9, 9)
+  num_queries = 7 if mask_name in dense else 9
+  query, key, value = (jnp.asarray(x, dtype) for x in draw(batch, num_queries, 9, 2, 6, 5))
   slope = jnp.asarray(np.random.default_rng(1).standard_normal((*query.shape[:3], 5)), dtype)
 
   def values_and_gradients(name):
@@ -105,6 +109,21 @@ def test_blocks_change_nothing(mask_name, block, queries, dtype, tolerance, monk
   for ours, theirs in zip(values_and_gradients("blocked"), values_and_gradients("reference"), strict=True):
     assert ours.dtype == theirs.dtype
     np.testing.assert_allclose(np.asarray(ours, np.float32), np.asarray(theirs, np.float32), atol=tolerance)
+
+
+def test_a_prime_number_of_examples_is_not_taken_one_by_one():
+  most = [blocked._examples_at_once(batch, 50) for batch in (53, 97, 101, 40, 50, 100, 1)]
+  assert most == [27, 49, 34, 40, 50, 50, 1]
+  assert blocked._examples_at_once(7, 0) == 1
+
+
+def test_the_scale_of_the_blocked_kernel_is_not_rounded():
+  """1 / sqrt(24) is off in bfloat16; each scaled query is the nearest number to the exact one."""
+  query = jnp.asarray(draw(1, 5, 1, 1, 24, 1)[0], "bfloat16")
+  scaled = blocked.scaled(query)
+  assert scaled.dtype == query.dtype
+  exact = np.asarray(query, np.float64) / np.sqrt(24)
+  np.testing.assert_array_equal(scaled, exact.astype(query.dtype))
 
 
 def test_memory_of_the_blocked_kernel_is_linear_in_length():

@@ -6,6 +6,7 @@ from transformer_jax.config import EOS_ID, UNK_ID, Config
 from transformer_jax.data.tokenizer_folder import fingerprint, load_tokenizer, save_tokenizer, train_parsing_tokenizer
 from transformer_jax.data.trees import parse_tree
 from transformer_jax.errors import DataError
+from transformer_jax.metrics.labelled_f1 import f1_of_statistics
 from transformer_jax.tasks.output import Output
 from transformer_jax.tasks.parsing import ParsingTask, right_branching, words_of
 
@@ -103,3 +104,15 @@ def test_right_branching_trees(task):
   report = task.report([Output(TREES[1])], [TREES[1]])
   assert report["right_branching_f1"] == dict(labelled=pytest.approx(100 * 2 * 1 / 6), unlabelled=pytest.approx(100 * 2 * 2 / 6))
   assert report["labels"]["NP"]["f1"] == 100 and report["summary_up_to_40_words"]["f1"] == 100
+
+
+def test_sums_of_statistics_are_f1(task):
+  """A wrong tree, one on other words and an empty one count with what they miss."""
+  gold = ["(TOP (S (NP (NN a) (NN b)) (VP (VB c))))"] * 4
+  texts = gold[0], "(TOP (NP (XX a) (XX b) (XX c)))", "(TOP (S (XX d)))", ""
+  outputs = [Output(text) for text in texts]
+  statistics = task.statistics(outputs, gold)
+  assert statistics.shape == (4, 3) and (statistics[:, 2] == 3).all()
+  assert 0 < task.score(outputs, gold)["f1"] < 100
+  assert f1_of_statistics(statistics.sum(0)) == pytest.approx(task.score(outputs, gold)["f1"])
+  assert f1_of_statistics(statistics[3]) == 0.0

@@ -74,10 +74,15 @@ def _measured(study, log):
     rows.append(dict(attention=head[0], layer=head[1], head=head[2], importance=importance[head], importance_in_layer=relative[head],
                      **looks[head], masked_perplexity=study.perplexity(masked), masked_score=study.score(masked),
                      alone_perplexity=study.perplexity(alone), alone_score=study.score(alone)))
-  by_mask = [math.log(row["masked_perplexity"] / perplexity) for row in rows]
+  by_mask = [_rise(row["masked_perplexity"], perplexity) for row in rows]
   return dict(perplexity=perplexity, score=score, heads=rows,
               rank_correlation=rank_correlation([row["importance"] for row in rows], by_mask),
               rank_correlation_in_layer=rank_correlation([row["importance_in_layer"] for row in rows], by_mask))
+
+
+def _rise(masked: float, whole: float) -> float:
+  """By how much the log-perplexity rises; NaN where that of the whole model is not finite."""
+  return math.log(masked / whole) if math.isfinite(whole) else math.nan
 
 
 def _pruning(study, rows, random_orders, log):
@@ -126,7 +131,7 @@ def _draw(result, model, output):
   """Heat maps layer x head of each attention, and the pruning curves."""
   paths = []
   maps = {"importance": ("importance by gradient, nats", lambda row: row["importance"]),
-          "masked": ("rise of log-perplexity without the head", lambda row: math.log(row["masked_perplexity"] / result["perplexity"])),
+          "masked": ("rise of log-perplexity without the head", lambda row: _rise(row["masked_perplexity"], result["perplexity"])),
           "confidence": ("confidence: mean of the largest weight", lambda row: row["confidence"])}
   for name, (title, value) in maps.items():
     figure, panels = plots.axes(width=3.6, height=3.2, columns=3)

@@ -8,6 +8,8 @@ matplotlib.use("Agg")
 
 from matplotlib import pyplot  # noqa: E402
 
+from transformer_jax.runs.workdir import as_workdir_error  # noqa: E402
+
 COLOURS = ("#3b6fb6", "#d1672e", "#3f8f5b", "#8a5aa8", "#a8483f", "#6b7280", "#c2a13a")
 
 
@@ -34,10 +36,17 @@ def plain(text):
 
 
 def save(figure, path):
-  """Writes `path`.png and `path`.pdf and closes the figure; returns the two paths."""
+  """Writes `path`.png and `path`.pdf and closes the figure; returns the two paths.
+
+  Raises:
+    WorkdirError: they cannot be written.
+  """
   path = pathlib.Path(path)
   paths = [path.with_name(f"{path.name}.{ending}") for ending in ("png", "pdf")]
-  for target in paths:
-    figure.savefig(target, dpi=150)
-  pyplot.close(figure)
+  try:
+    for target in paths:
+      with as_workdir_error(target):
+        figure.savefig(target, dpi=150)
+  finally:
+    pyplot.close(figure)
   return paths

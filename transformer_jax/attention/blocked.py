@@ -23,9 +23,18 @@ def blocked_attention(query_BTHK, key_BSHK, value_BSHV, mask, multiplier_BHTS=No
   """Attention of every head of every example, [B, T, H, V], in memory linear in T and S (a dense part of the mask apart)."""
   if multiplier_BHTS is not None:
     raise ValueError("the blocked kernel has no dropout on attention weights")
-  scale = 1 / math.sqrt(query_BTHK.shape[-1])
-  query_BHTK, key_BHSK, value_BHSV = (x.swapaxes(1, 2) for x in (query_BTHK * scale, key_BSHK, value_BSHV))
+  arrays = scaled(query_BTHK), key_BSHK, value_BSHV
+  query_BHTK, key_BHSK, value_BHSV = (x.swapaxes(1, 2) for x in arrays)
   return _attend(query_BHTK, key_BHSK, value_BHSV, mask).swapaxes(1, 2)
+
+
+def scaled(query_BTHK: jax.Array) -> jax.Array:
+  """Queries by sqrt(d_k).
+
+  In bfloat16 the product is rounded, not the factor, whose error would be the same in every score.
+  """
+  scale = 1 / math.sqrt(query_BTHK.shape[-1])
+  return (query_BTHK.astype(jnp.float32) * scale).astype(query_BTHK.dtype)
 
 
 @jax.custom_vjp
@@ -121,15 +130,18 @@ _product = functools.partial(jnp.einsum, preferred_element_type=jnp.float32)
 def _each_block_of_examples(function, query_BHTK, key_BHSK, value_BHSV, mask, *others):
   """`function` over all examples, as many at once as make a block."""
   batch, heads, num_queries, _ = query_BHTK.shape
-  size = _largest_divisor(batch, _BLOCK // (heads * num_queries * key_BHSK.shape[2]))
+  size = _examples_at_once(batch, _BLOCK // (heads * num_queries * key_BHSK.shape[2]))
   if mask.allowed_BTS is not None:
     mask = dataclasses.replace(mask, allowed_BTS=jnp.broadcast_to(mask.allowed_BTS, (batch, *mask.allowed_BTS.shape[1:])))
   args = query_BHTK, key_BHSK, value_BHSV, mask, *others
   if size == batch:
     return function(*args)
-  blocks = jax.tree.map(lambda x: x.reshape(batch // size, size, *x.shape[1:]), args)
+  count = -(-batch // size)
+  if count * size > batch:
+    args = jax.tree.map(lambda x: _lengthen(x, count * size, 0), args)
+  blocks = jax.tree.map(lambda x: x.reshape(count, size, *x.shape[1:]), args)
   results = jax.lax.map(lambda block: function(*block), blocks)
-  return jax.tree.map(lambda x: x.reshape(batch, *x.shape[2:]), results)
+  return jax.tree.map(lambda x: x.reshape(count * size, *x.shape[2:])[:batch], results)
 
 
 def _each_block_of_queries(function, start, num_keys, mask, *rows):
@@ -158,5 +170,11 @@ def _lengthen(x, length, axis):
   return jnp.pad(x, [(0, length - x.shape[axis]) if a == axis else (0, 0) for a in range(x.ndim)])
 
 
-def _largest_divisor(number, limit):
-  return next(d for d in range(max(1, min(number, limit)), 0, -1) if number % d == 0)
+def _examples_at_once(batch, most):
+  """How many examples make a block, at most `most`.
+
+  A divisor of the batch leaves nothing to fill up; where all are small, blocks are nearly even.
+  """
+  most = max(1, min(batch, most))
+  divisor = next(d for d in range(most, 0, -1) if batch % d == 0)
+  return divisor if 2 * divisor > most else -(-batch // -(-batch // most))

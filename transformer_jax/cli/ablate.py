@@ -8,7 +8,7 @@ from transformer_jax.analysis.table3 import ROWS
 from transformer_jax.cli import train
 from transformer_jax.cli.flags import Command
 from transformer_jax.config import split_list
-from transformer_jax.errors import ConfigError
+from transformer_jax.errors import ConfigError, WorkdirError
 
 
 def declare(command):
@@ -20,15 +20,19 @@ def declare(command):
   command.declare("seeds", 3, "seeds of each row: 1, 2, ...")
   command.declare("only_seed", 0, "one seed alone; 0: all")
   command.declare("rows", "", "rows to run, by their files' names without ending, comma-separated; empty: all")
-  command.declare("split", "valid", "what is scored", ["valid", "test"])
+  command.declare("split", "valid", "what is scored; results of each are kept", ["valid", "test"])
   command.declare("print_commands", False, "run nothing: print one command for each run that is missing, for a cluster's array jobs")
   command.declare("print_table", False, "run nothing: print the table of what is done")
 
 
 def run(command):
   """Runs what is missing and prints the table; exit code 1 if a row failed."""
-  folder, workdir = pathlib.Path(command.required("table")), command.required("workdir")
-  seeds = [command["only_seed"]] if command["only_seed"] else list(range(1, command.at_least("seeds", 1) + 1))
+  folder, workdir = pathlib.Path(command.required("table")), command["workdir"]
+  if not (command["print_table"] and command["results"]):
+    command.required("workdir")
+  num_seeds = max(command.at_least("seeds", 1), command.at_least("only_seed", 0))
+  all_seeds = list(range(1, num_seeds + 1))
+  seeds = [command["only_seed"]] if command["only_seed"] else all_seeds
   configs = read_table(folder)
   chosen = split_list(command["rows"]) or list(configs)
   for name in chosen:
@@ -39,24 +43,43 @@ def run(command):
   from transformer_jax.analysis import ablation, ablation_table  # pylint: disable=import-outside-toplevel
   rows = [ablation.TableRow(name, config) for name, config in configs.items()]
   wanted = [row for row in rows if row.name in chosen]
+  split, text = command["split"], ablation.Text(command["split"], command["data_root"])
   if command["print_commands"]:
-    for row, seed in ablation.missing_runs(wanted, seeds, results):
+    for row, seed in ablation.missing_runs(wanted, seeds, results, text):
       print(shlex.join(["transformer-jax", "ablate", f"--table={folder}", f"--workdir={workdir}", f"--results={results}",
-                        f"--data_root={command['data_root']}", f"--split={command['split']}", f"--rows={row.name}", f"--only_seed={seed}"]))
+                        f"--data_root={command['data_root']}", f"--split={split}",
+                        f"--seeds={num_seeds}", f"--rows={row.name}", f"--only_seed={seed}"]))
     return 0
   parallel.start_up()
   failures = {}
-  all_seeds = list(range(1, max(command["seeds"], *seeds) + 1))
-  again = f"transformer-jax ablate --table={folder} --workdir=DIR --seeds={len(all_seeds)}"
+  on_split = "" if split == "valid" else f" --split={split}"
+  title = f"Ablation {folder}" + (f", scored on {split}" if on_split else "")
+  again = f"transformer-jax ablate --table={folder} --workdir=DIR --seeds={num_seeds}{on_split}"
+
+  def make_table():
+    return ablation_table.entries(rows, all_seeds, results, failures, text)
 
   def write_table():
-    return ablation_table.write(ablation_table.entries(rows, all_seeds, results, failures), results, f"Ablation {folder}", again)
+    ablation_table.write(make_table(), results, title, again)
 
   if not command["print_table"]:
-    failures.update(ablation.run_all(wanted, seeds, workdir=workdir, results=results, data_root=command["data_root"], split=command["split"],
-                                     log=lambda message: print(message, file=sys.stderr, flush=True), after_each=write_table))
-  print("\n".join(write_table()))
+    write_table()  # what is wrong with the results' folder is told before hours of training
+    failures.update(ablation.run_all(wanted, seeds, workdir=workdir, results=results,
+                                     data_root=command["data_root"], text=text, log=_say,
+                                     after_each=write_table))
+  found = make_table()
+  print("\n".join(ablation_table.lines(found, title, again)))
+  for why in text.missing:
+    _say(f"warning: whether results are of this text was not seen for all: {why}")
+  try:
+    ablation_table.write(found, results, title, again)
+  except WorkdirError as error:
+    _say(f"warning: {error}")
   return 1 if failures else 0
+
+
+def _say(message):
+  print(message, file=sys.stderr, flush=True)
 
 
 def read_table(folder):

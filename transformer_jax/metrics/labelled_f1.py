@@ -7,6 +7,8 @@ open. Sentences that EVALB cannot score are counted, and left out of its totals:
 import collections
 import dataclasses
 
+import numpy as np
+
 VALID, ERROR, SKIPPED = 0, 1, 2  # EVALB's "status"
 
 _QUOTES = ("'", '"', "/")  # words whose tag parsers mistake
@@ -216,6 +218,15 @@ def summarize(scores, cutoff_length=None):
 def f1_of(precision, recall):
   """The harmonic mean; 0 where both are 0."""
   return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
+
+
+def f1_of_statistics(sums):
+  """F1, 0 to 100, of sums of (matched, predicted, wanted) brackets: an array [..., 3] gives [...].
+
+  It is the harmonic mean of matched / predicted and matched / wanted; 0 where none match.
+  """
+  sums = np.asarray(sums, np.float64)
+  return 200 * sums[..., 0] / np.maximum(sums[..., 1] + sums[..., 2], 1)
 
 
 def by_label(scores):

@@ -4,6 +4,8 @@ import dataclasses
 import functools
 import re
 
+import numpy as np
+
 from transformer_jax.config import EOS_ID, DataConfig
 from transformer_jax.data.linearization import kinds_of, linearize, to_tree
 from transformer_jax.data.trees import ROOT, Constituent, Tree, TreeError, parse_tree, with_tags
@@ -102,6 +104,15 @@ class ParsingTask:
     """
     return _figures(outputs, *_compare(outputs, references))
 
+  def statistics(self, outputs: list, references: list,
+                 references_are_preprocessed: bool = False) -> np.ndarray:
+    """What F1 is made of, int [sentences, 3]: brackets matched, predicted and wanted.
+
+    Sums give `score`'s "f1" (`f1_of_statistics`).
+    """
+    gold, _, scores = _compare(outputs, references)
+    return np.array(_brackets(scores, gold), np.int64).reshape(-1, 3)
+
   def report(self, outputs, references, references_are_preprocessed=False):
     """`score`, and more for a test set: EVALB's whole summary, that of up to 40 words, a table of labels, and what no model is needed for:
     the F1 of right-branching trees, with every constituent an S and without labels."""
@@ -167,8 +178,18 @@ def _with_gold_tags(text, gold):
 
 
 def _all_count(scores, gold):
-  """F1, precision and recall over all sentences: one that EVALB leaves out has its gold brackets and none that match."""
-  matched, predicted = (sum(getattr(score, name) for score in scores) for name in ("matched", "predicted"))
-  wanted = sum(score.gold if score.status == VALID else score_sentence(tree, tree).gold for score, tree in zip(scores, gold, strict=True))
+  """F1, precision and recall over all sentences."""
+  matched, predicted, wanted = map(sum, zip((0, 0, 0), *_brackets(scores, gold), strict=True))
   precision, recall = percent(matched, predicted), percent(matched, wanted)
   return dict(f1=f1_of(precision, recall), precision=precision, recall=recall)
+
+
+def _brackets(scores, gold):
+  """(matched, predicted, wanted) of each sentence.
+
+  One that EVALB leaves out has its gold brackets and none that match.
+  """
+  wanted = [score.gold if score.status == VALID else score_sentence(tree, tree).gold
+            for score, tree in zip(scores, gold, strict=True)]
+  return [(score.matched, score.predicted, of_gold)
+          for score, of_gold in zip(scores, wanted, strict=True)]

@@ -2,8 +2,12 @@
 
 import dataclasses
 
+import numpy as np
+
 from transformer_jax.config import EOS_ID, DataConfig
-from transformer_jax.metrics.bleu import corpus_bleu, has_spaces, paper_bleu_or_why_not, test_set_note, tokenized_bleu, tokenizer_of
+from transformer_jax.metrics.bleu import (
+    corpus_bleu, has_spaces, paper_bleu_or_why_not, sentence_statistics, test_set_note, tokenized_bleu,
+    tokenizer_of)
 from transformer_jax.tasks.output import Output
 
 
@@ -87,13 +91,33 @@ class TranslationTask:
 
     Where preprocessing tokenises, it is BLEU on the tokens the model was trained on (`tokenized_bleu`); else sacreBLEU.
     """
-    hypotheses, references = [output.text for output in outputs], list(references)
-    if self.config.preprocessing != "none" and not references_are_preprocessed:
-      references = [self.target_preprocessor(text) for text in references]
+    hypotheses, references = self._scored(outputs, references, references_are_preprocessed)
     tokenize = self.bleu_tokenizer(references_are_preprocessed)
     result = tokenized_bleu(hypotheses, references) if tokenize == "none" else corpus_bleu(hypotheses, references, tokenize)
     exact_match = sum(map(str.__eq__, hypotheses, references)) / len(references)
     return dict(bleu=result.pop("score"), exact_match=exact_match, **result)
+
+  def statistics(self, outputs: list, references: list,
+                 references_are_preprocessed: bool = False) -> np.ndarray:
+    """What the main score is made of, sentence by sentence: sums give `score`'s figure.
+
+    Returns:
+      int array: of BLEU [sentences, 10] (`bleu.sentence_statistics`), of exact match
+      [sentences, 2]: (equal or not, 1).
+    """
+    hypotheses, references = self._scored(outputs, references, references_are_preprocessed)
+    if self.main_score == "exact_match":
+      pairs = zip(hypotheses, references, strict=True)
+      return np.array([(hypothesis == reference, 1) for hypothesis, reference in pairs], np.int64)
+    tokenize = self.bleu_tokenizer(references_are_preprocessed)
+    return sentence_statistics(hypotheses, references, tokenize)
+
+  def _scored(self, outputs, references, references_are_preprocessed):
+    """(hypotheses, references) as they are compared: both as the preprocessing leaves text."""
+    hypotheses, references = [output.text for output in outputs], list(references)
+    if self.config.preprocessing != "none" and not references_are_preprocessed:
+      references = [self.target_preprocessor(text) for text in references]
+    return hypotheses, references
 
   def report(self, outputs, references, references_are_preprocessed=False):
     """`score`, and more for a test set: which one it may be, and, of plain text, the paper's BLEU (Moses-tokenised, in-word hyphens split) with its
