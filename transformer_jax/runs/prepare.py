@@ -31,6 +31,7 @@ class Prepared:
   source: object  # of texts, with `pairs(split)`
   encoded: dict  # "train" and "valid" -> EncodedPairs
   fingerprint: str  # SHA-256 of training text and tokenizer
+  valid_fingerprint: str  # SHA-256 of the validation text
 
   @property
   def counts(self):
@@ -77,7 +78,7 @@ def prepare(config, data_root, tokenizer_folder=None):
   else:
     tokenizer = load_tokenizer(tokenizer_folder)
   task = build_task(config.data, tokenizer)
-  prepared = Prepared(config, task, source, {}, data_fingerprint(fingerprints, tokenizer))
+  prepared = Prepared(config, task, source, {}, data_fingerprint(fingerprints, tokenizer), fingerprints["valid"])
   # Perplexity is of all validation pairs, but for those that a learned table of positions has no room for.
   longest = dict(train=config.data.max_length, valid=config.model.max_positions if config.model.positions == "learned" else None)
   for split, max_length in longest.items():
@@ -101,12 +102,12 @@ def data_fingerprint(fingerprints, tokenizer):
 def _tokenizer(data, source, text_fingerprint, data_root):
   """The learned tokenizer, from the cache if it is there. Files that a setting names may change under their name: not cached."""
   if data.bpe_codes or data.vocabulary_file:
-    return _train_tokenizer(data, source, data_root)
+    return make_tokenizer(data, source, data_root)
   folder = cache_folder() / "tokenizers" / _hash(text_fingerprint, *(f"{name}={getattr(data, name)}" for name in _TOKENIZER_SETTINGS))
   if has_tokenizer(folder):
     with contextlib.suppress(DataError):  # a damaged one is made again: it is no run's own
       return load_tokenizer(folder)
-  tokenizer = _train_tokenizer(data, source, data_root)
+  tokenizer = make_tokenizer(data, source, data_root)
   try:
     save_tokenizer(tokenizer, folder)
   except OSError as error:
@@ -114,7 +115,8 @@ def _tokenizer(data, source, text_fingerprint, data_root):
   return tokenizer
 
 
-def _train_tokenizer(data, source, data_root):
+def make_tokenizer(data, source, data_root):
+  """The tokenizer that a DataConfig asks for, learned or read anew."""
   if data.task == "parsing":
     return train_parsing_tokenizer(data, lambda: source.pairs("train"), data_root)
   return train_tokenizer(data, _training_texts(data, source), data_root)
