@@ -363,6 +363,7 @@ def test_parameters_that_are_not_finite_are_refused_by_name(opened, value, leaf)
                lambda: average_params(checkpoints, make_state(0).params, [10, 20])):
     with pytest.raises(CheckpointError, match=f"/20: params/encoder/{leaf} holds numbers that are not finite"):
       load()
+  assert checkpoints.restore(make_state(0), on_corrupt="previous")[2] == 10
 
 
 def damage(folder, step):

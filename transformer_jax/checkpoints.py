@@ -200,12 +200,12 @@ class Checkpoints:
     for number, candidate in enumerate(candidates):
       try:
         arrays, meta, _ = self.read(candidate, like=like)
+        _check_finite({name: array for name, array in arrays.items() if name.startswith("params/")}, self._folder / str(candidate))
       except integrity.Damaged as error:
         self.passed_over.append(error)
         if on_corrupt == "previous":
           continue
         raise CheckpointError(error.where, error.problem, _remedy(is_oldest=candidate == candidates[-1])) from None
-      _check_finite({name: array for name, array in arrays.items() if name.startswith("params/")}, self._folder / str(candidate))
       if self._is_writer:
         for damaged in candidates[:number]:
           self._put_aside(damaged)
@@ -452,11 +452,10 @@ def _like(like, arrays):
 
 
 def _check_finite(params, where):
-  """Refuses parameters (by name) with NaN or infinite numbers: whatever is computed from them is none either."""
+  """Takes parameters (by name) with NaN or infinite numbers for damage: whatever is computed from them is no number either."""
   for name, array in params.items():
     if not np.all(np.isfinite(array)):
-      raise CheckpointError(where, f"{name} holds numbers that are not finite",
-                            "use the checkpoint of an earlier step, or train anew with a lower --learning_rate_scale or a larger --adam_epsilon")
+      raise integrity.Damaged(where, f"{name} holds numbers that are not finite")
 
 
 def _show(leaf):

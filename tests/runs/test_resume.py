@@ -143,7 +143,7 @@ def killed():
   raise Killed
 
 
-@pytest.mark.parametrize("step", [20, 40])
+@pytest.mark.parametrize("step", [20, pytest.param(40, marks=pytest.mark.slow)])
 def test_a_kill_in_an_evaluation_costs_no_update(step, trained, tmp_path, monkeypatch):
   with monkeypatch.context() as patch:
     evaluation_that(patch, step, killed)
@@ -156,7 +156,7 @@ def test_a_kill_in_an_evaluation_costs_no_update(step, trained, tmp_path, monkey
   assert Checkpoints(tmp_path / "run/checkpoints", read_only=True).scores().keys() == {20, 40}
 
 
-@pytest.mark.parametrize("step", [20, 40])
+@pytest.mark.parametrize("step", [pytest.param(20, marks=pytest.mark.slow), 40])
 def test_a_signal_in_an_evaluation_ends_it(step, trained, tmp_path, monkeypatch):
   with monkeypatch.context() as patch:
     evaluation_that(patch, step, lambda: os.kill(os.getpid(), signal.SIGTERM))

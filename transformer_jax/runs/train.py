@@ -246,7 +246,7 @@ class _Run:
     last = max((line["step"] for line in lines), default=0)
     if last > 2 * every or any(line.get("split") == "valid" and line["step"] % every == 0 for line in lines):
       raise CheckpointError(self._folder.checkpoints, f"holds no checkpoint, and metrics.jsonl reaches step {last}",
-                            "restore the checkpoints, or start anew in another --workdir")
+                            "restore the checkpoints, or start anew: in another --workdir, or here once metrics.jsonl is moved away")
     if lines:
       self._folder.log(f"warning: there is no checkpoint yet, so the run starts anew; metrics.jsonl had reached step {last}")
 

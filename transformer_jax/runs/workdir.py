@@ -37,6 +37,8 @@ class Workdir:
 
   def __init__(self, path, primary=True):
     self.path, self._primary = pathlib.Path(path), primary
+    if "\0" in str(path):
+      raise WorkdirError(ascii(str(path)), "holds a null character, which no path can", "name another --workdir")
     self.tokenizer, self.checkpoints, self.evaluations, self.tensorboard = (
         self.path / name for name in ("tokenizer", "checkpoints", "evaluations", "tensorboard"))
     self._config, self._metrics, self._log = (self.path / name for name in ("config.json", "metrics.jsonl", "log.txt"))
