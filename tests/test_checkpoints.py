@@ -16,8 +16,11 @@ import jax
 import ml_dtypes
 import numpy as np
 import pytest
+import tensorstore
 
 import transformer_jax
+from transformer_jax import checkpoints as checkpoints_module
+from transformer_jax import integrity
 from transformer_jax.checkpoints import Checkpoints, average_params
 from transformer_jax.errors import CheckpointError, WorkdirError
 
@@ -119,6 +122,47 @@ def test_last_and_best_are_kept(opened):
   assert checkpoints.steps() == [2, 5, 6]  # the earliest of equals stays the best
 
 
+def test_a_score_may_come_after_its_checkpoint(folder, opened):
+  checkpoints = opened(1, 1)
+  for step, score in [(1, 5.0), (2, 9.0), (3, float("nan")), (4, 7.0)]:
+    save(checkpoints, step)
+    checkpoints.add_score(step, score, "BLEU")
+    checkpoints.wait()
+    assert_same(opened(read_only=True).restore(make_state(0))[0], make_state(step))
+  assert checkpoints.steps() == [2, 4]
+  assert (opened(read_only=True).scores(), checkpoints.best_step()) == ({2: 9.0, 4: 7.0}, 2)
+  checkpoints.add_score(77, 1.0, "BLEU")
+  assert not (folder / "77").exists()
+
+
+def test_a_score_counts_once_it_is_listed(folder, opened):
+  """A kill before that leaves a whole checkpoint without a score; afterwards the score is guarded as all else."""
+  checkpoints = opened()
+  save(checkpoints, 1)
+  (folder / "1" / "score.json").write_text('{"sco')
+  (folder / "1" / ".SHA256SUMS.tmp").write_text("half a li")
+  assert checkpoints.scores() == {} and checkpoints.read(1)[2] == 1
+  checkpoints.add_score(1, 3.0)
+  checkpoints.wait()
+  assert checkpoints.scores() == {1: 3.0}
+  (folder / "1" / "score.json").write_text('{"of": null, "score": 4.0}')
+  with pytest.raises(CheckpointError, match="score.json: has changed"):
+    checkpoints.read(1)
+
+
+def test_only_scores_of_a_kind_are_compared_and_the_best_of_each_kind_stay(opened):
+  checkpoints = opened(1, 1)
+  for step, score, of in [(1, 0.1, "match"), (2, 0.5, "match"), (3, -9.0, "loss"), (4, -2.0, "loss"), (5, -3.0, "loss"), (6, -4.0, "loss")]:
+    save(checkpoints, step)
+    checkpoints.add_score(step, score, {"name": of})
+  checkpoints.wait()
+  assert checkpoints.steps() == [2, 4, 6]
+  assert (checkpoints.scores(), checkpoints.best_step()) == ({4: -2.0, 6: -4.0}, 4)
+  save(checkpoints, 7)
+  checkpoints.add_score(7, 0.2, {"name": "match"})
+  assert (checkpoints.scores(), checkpoints.best_step()) == ({2: 0.5, 7: 0.2}, 2)
+
+
 def test_no_best_is_kept_unless_asked_for(opened):
   checkpoints = opened(1, 0)
   for step in (1, 2):
@@ -185,11 +229,141 @@ def test_a_file_too_many_is_refused(folder, opened):
     opened(read_only=True).restore(make_state(0))
 
 
+@pytest.mark.parametrize("name", [".DS_Store", "state/d/.nfs00000012", "Thumbs.db", "state/desktop.ini", "._meta.json", "notes.txt", "state/d/._x", "@eaDir/x",
+                                  "meta.json~", "state/copy of _METADATA"])
+def test_what_nobody_listed_is_no_damage(folder, opened, name):
+  save(opened(), 10, 20)
+  path = folder / "20" / name
+  path.parent.mkdir(exist_ok=True)
+  path.write_bytes(b"x")
+  assert opened().restore(make_state(0), on_corrupt="previous")[2] == 20
+  assert path.exists()
+
+
+def test_strays_of_any_kind_are_not_read(folder, opened):
+  save(opened(), 20)
+  os.mkfifo(folder / "20" / "pipe")
+  (folder / "20" / "link").symlink_to("nowhere")
+  (folder / "30").write_text("a file named like a step")
+  assert opened(read_only=True).restore(make_state(0))[2] == 20
+
+
+def test_a_list_without_some_lines_is_refused(folder, opened):
+  """Else whoever shortens the list would have files read that nobody compares."""
+  save(opened(), 20)
+  path = folder / "20" / "SHA256SUMS"
+  lines = path.read_text().splitlines(keepends=True)
+  for number in range(len(lines)):
+    path.write_text("".join(lines[:number] + lines[number + 1:]))
+    with pytest.raises(CheckpointError, match="is not in SHA256SUMS, which lists all files"):
+      opened(read_only=True).read(20)
+
+
+def test_a_file_that_appears_during_the_save_is_not_listed(folder, opened, monkeypatch):
+  write_list = integrity.write_list
+
+  def with_stray(path):
+    (path / ".DS_Store").write_text("x")
+    write_list(path)
+    (path / ".DS_Store").unlink()
+
+  monkeypatch.setattr(integrity, "write_list", with_stray)
+  save(opened(), 20)
+  assert opened(read_only=True).restore(make_state(0))[2] == 20
+
+
 def test_a_renamed_step_is_refused(folder, opened):
   save(opened(), 20)
   (folder / "20").rename(folder / "30")
   with pytest.raises(CheckpointError, match="belongs to step 20, not 30"):
     opened(read_only=True).restore(make_state(0))
+
+
+ODD_NAMES = ["lr[0.1]", "[", "]", "a\\b", "\\", "a**b", "*", "?", "**", "gs:", "s3:", "{a,b}", "a\nb", " ", "e\u0301", "\U0001f600", "\u202eabc",
+             "\udcff", "%2F", "#", "~", "-x", "lr=0.1", "x" * 255]
+
+
+@pytest.mark.parametrize("name", ODD_NAMES, ids=ascii)
+def test_a_folder_of_any_name_can_be_written_and_read(tmp_path, name):
+  folder, arrays = tmp_path / name / "checkpoints", {"params": {"w": np.arange(6.0)}}
+  checkpoints = Checkpoints(folder)
+  checkpoints.save(1, arrays, {})
+  checkpoints.close()
+  assert (folder / "1" / "state" / "manifest.ocdbt").exists()
+  assert_same(Checkpoints(folder, read_only=True).restore_params(arrays["params"]), arrays["params"])
+  (tmp_path / name).rename(tmp_path / "plain")
+  assert_same(Checkpoints(tmp_path / "plain" / "checkpoints", read_only=True).restore_params(arrays["params"]), arrays["params"])
+
+
+def test_an_odd_name_is_refused_at_once_where_no_plain_one_can_be_given(tmp_path, monkeypatch):
+  monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path / "[tmp]"))
+  with pytest.raises(WorkdirError, match="has a name that checkpoints cannot be written under; use another --workdir, or another TMPDIR"):
+    Checkpoints(tmp_path / "lr[0.1]")
+  Checkpoints(tmp_path / "plain")
+
+
+def test_a_save_that_cannot_be_read_back_does_not_count(folder, opened, monkeypatch):
+  """Orbax once left out the file that tells where the arrays are, with a warning alone."""
+  save(opened(), 1)
+  save_as_it_is = checkpoints_module.ocp.Checkpointer.save
+
+  def save_and_lose(self, path, args):
+    save_as_it_is(self, path, args=args)
+    (path / "manifest.ocdbt").unlink()
+
+  monkeypatch.setattr(checkpoints_module.ocp.Checkpointer, "save", save_and_lose)
+  checkpoints = Checkpoints(folder)
+  checkpoints.save(2, make_state(2), {})
+  with pytest.raises(WorkdirError, match="writing-2: cannot be read back after it was written"):
+    checkpoints.wait()
+  assert checkpoints.steps() == [1]
+
+
+def test_a_state_without_its_index_is_damage(folder, opened):
+  """Whole by its list, and no state: as orbax left it under a name with a bracket."""
+  save(opened(), 10, 20)
+  (folder / "20" / "state" / "manifest.ocdbt").unlink()
+  integrity.write_list(folder / "20")
+  with pytest.raises(CheckpointError, match="/20/state: holds no state that can be read"):
+    opened(read_only=True).read(20)
+  assert opened(read_only=True).restore(make_state(0), on_corrupt="previous")[2] == 10
+
+
+def claim(folder, name, shape):
+  """Has a checkpoint's metadata say that an array is of this shape, with a list that agrees."""
+  store = tensorstore.KvStore.open({"driver": "ocdbt", "base": f"file://{folder}/state/"}).result()
+  key = f"{name}/.zarray"
+  metadata = {**json.loads(store[key]), "shape": shape}
+  store[key] = json.dumps(metadata).encode()
+  integrity.write_list(folder)
+
+
+def test_a_claim_of_more_memory_than_there_is_is_refused_before_it_is_asked_for(folder, opened):
+  save(opened(), 20)
+  claim(folder / "20", "params.encoder.kernel", [1_000_000, 1_000_000])
+  reader = opened(read_only=True)
+  with pytest.raises(CheckpointError, match=r"params/encoder/kernel is float32\[1000000, 1000000\] in the checkpoint, and float32\[2, 3\]"):
+    reader.restore(make_state(0))
+  with pytest.raises(CheckpointError, match=r"encoder/kernel is float32\[1000000, 1000000\]"):
+    reader.restore_params(make_state(0).params)
+  with pytest.raises(CheckpointError, match="/20/state: claims 4,000,000,000,"):
+    reader.read(20)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("leaf", ["kernel", "bias"])
+def test_parameters_that_are_not_finite_are_refused_by_name(opened, value, leaf):
+  state = make_state(20)
+  state.params["encoder"][leaf].flat[1] = value
+  checkpoints = opened()
+  save(checkpoints, 10)
+  checkpoints.save(20, state, meta_of(20))
+  checkpoints.wait()
+  for load in (lambda: checkpoints.restore(make_state(0)), lambda: checkpoints.restore_params(make_state(0).params),
+               lambda: average_params(checkpoints, make_state(0).params, [10, 20])):
+    with pytest.raises(CheckpointError, match=f"/20: params/encoder/{leaf} holds numbers that are not finite"):
+      load()
+  assert checkpoints.restore(make_state(0), on_corrupt="previous")[2] == 10
 
 
 def damage(folder, step):
@@ -218,6 +392,20 @@ def test_a_writer_that_goes_back_does_the_damaged_steps_again(folder, opened):
   assert writer.restore(make_state(0), on_corrupt="previous")[2] == 10
   save(writer, 20)
   assert_same(opened(read_only=True).restore(make_state(0))[0], make_state(20))
+
+
+def test_what_was_gone_back_past_is_put_aside_and_not_deleted(folder, opened):
+  """A lost list, or a file that cannot be read today, are no reason to delete arrays that are whole."""
+  for number in range(2):
+    save(opened(), 10, 20)
+    before = (folder / "20" / "SHA256SUMS").read_bytes()
+    (folder / "20" / "SHA256SUMS").unlink()
+    assert opened().restore(make_state(0), on_corrupt="previous")[2] == 10
+    aside = folder / ("damaged-20", "damaged-20-2")[number]
+    assert opened().put_aside()[-1] == aside.name
+    (aside / "SHA256SUMS").write_bytes(before)
+    integrity.verify(aside)
+  assert opened().steps() == [10] and opened().litter() == []
 
 
 def test_nothing_is_removed_when_all_are_damaged(folder, opened):
@@ -321,12 +509,14 @@ def test_a_folder_that_cannot_be_made(tmp_path):
 
 def test_opening_for_writing_removes_litter_and_nothing_else(folder, opened):
   save(opened(), 1)
-  for name in ("writing-2", "deleting-0", "mine"):
+  mine = ["deleting-me", "mine", "writing-2-copy", "writing-thesis.txt"]
+  for name in ("writing-2", "deleting-0", *mine[:3]):
     shutil.copytree(folder / "1", folder / name)
+  (folder / "writing-thesis.txt").write_text("x")
   opened(read_only=True)
-  assert len(os.listdir(folder)) == 4
+  assert len(os.listdir(folder)) == 7
   assert opened().steps() == [1]
-  assert sorted(os.listdir(folder)) == ["1", "mine"]
+  assert sorted(os.listdir(folder)) == ["1", *mine]
 
 
 def test_a_step_deleted_while_it_is_read_is_said_so(folder, opened, monkeypatch):

@@ -1,22 +1,29 @@
 """Checkpoints that are whole or absent, checked before they are trusted (floor 2).
 
-Orbax writes the arrays; this file decides when they count. A step is written to `writing-<step>/`, listed with the
-SHA-256 of every file in it, flushed to disk, and only then renamed to `<step>/`; older steps go after that, by a rename
-to `deleting-<step>/` first. A process killed at any moment therefore leaves whole steps, and folders under these two
-names, which the next opening for writing removes. Orbax restores a flipped bit in silence, so every file is compared
-with the list before it is read.
+Orbax writes the arrays; this file decides when they count. A step is written to `writing-<step>/`, read back as far as
+its arrays' shapes, listed with the SHA-256 of every file in it, flushed to disk, and only then renamed to `<step>/`;
+older steps go after that, by a rename to `deleting-<step>/` first. A process killed at any moment therefore leaves whole
+steps, and folders under these two names, which the next opening for writing removes. Orbax restores a flipped bit in
+silence, so every file is compared with the list before it is read. Files that nobody listed are nobody's business.
 
     <step>/state/        the arrays, an orbax PyTree
     <step>/meta.json     step, score, whether it is temporary, and the caller's JSON
+    <step>/score.json    the score, where it was known only after the save, and what it is a score of
     <step>/SHA256SUMS    as `sha256sum` writes it
+    damaged-<step>/      a step that a resumed run went back past, put aside
 """
 
 import concurrent.futures
+import contextlib
+import itertools
 import json
 import math
 import os
 import pathlib
+import re
+import secrets
 import shutil
+import tempfile
 
 import jax
 import numpy as np
@@ -24,9 +31,15 @@ import orbax.checkpoint as ocp
 
 from transformer_jax import integrity
 from transformer_jax.errors import CheckpointError, WorkdirError
+from transformer_jax.interrupt import temporary_file
 from transformer_jax.strict_json import json_text
 
-_WRITING, _DELETING = "writing-", "deleting-"
+_WRITING, _DELETING, _DAMAGED, _SCORE = "writing-", "deleting-", "damaged-", "score.json"
+_LITTER = re.compile(rf"({_WRITING}|{_DELETING})\d+")
+# What orbax and this file name their own files: one of these that is not listed means that the list is damaged.
+_OWN = re.compile(r"meta\.json|state/(.*/)?(_\w+|manifest\.ocdbt|process_\d+|commit_success\.txt|d/[^/]+)")
+_PLAIN = re.compile(r"[A-Za-z0-9_./+=,@ -]*")  # paths that orbax and TensorStore take for nothing else
+_COMPRESSION = 100  # times that a state is larger than its files, at the very most
 
 
 class Checkpoints:
@@ -43,9 +56,12 @@ class Checkpoints:
       primary: whether this process of the run writes; the others' `save` does nothing.
 
     Raises:
-      WorkdirError: the folder cannot be made, or a killed process's litter cannot be removed.
+      WorkdirError: the folder cannot be made or written to, or a killed process's litter cannot be removed.
     """
-    self._folder = pathlib.Path(folder).absolute()
+    try:
+      self._folder = pathlib.Path(folder).absolute()
+    except FileNotFoundError:
+      raise WorkdirError(folder, "starts at this shell's working folder, which was deleted", "change to one that is there") from None
     self._keep_last, self._keep_best = keep_last, keep_best
     self._is_writer = primary and not read_only
     self._writing = None  # future of the save under way
@@ -56,18 +72,25 @@ class Checkpoints:
         self._folder.mkdir(parents=True, exist_ok=True)
         for name in self.litter():
           shutil.rmtree(self._folder / name)
+        with _plainly_named(self._folder):
+          pass
       except OSError as error:
         raise _not_written(self._folder, error) from None
 
   def steps(self):
     """The steps that are there, ascending; whether they are undamaged is seen when one is read."""
     names = os.listdir(self._folder) if self._folder.is_dir() else []
-    return sorted(int(name) for name in names if name.isdecimal() and str(int(name)) == name)
+    return sorted(int(name) for name in names if name.isdecimal() and str(int(name)) == name and (self._folder / name).is_dir())
 
   def litter(self):
     """Names of the folders that a killed process left half written or half deleted (or that a living one is at)."""
     names = os.listdir(self._folder) if self._folder.is_dir() else []
-    return sorted(name for name in names if name.startswith((_WRITING, _DELETING)))
+    return sorted(name for name in names if _LITTER.fullmatch(name) and (self._folder / name).is_dir())
+
+  def put_aside(self):
+    """Names of the folders of damaged steps that a resumed run went back past."""
+    names = os.listdir(self._folder) if self._folder.is_dir() else []
+    return sorted(name for name in names if name.startswith(_DAMAGED))
 
   def regular_steps(self):
     """The steps that are not temporary, ascending."""
@@ -78,13 +101,21 @@ class Checkpoints:
     return max(self.steps(), default=None)
 
   def scores(self):
-    """step -> score, of the steps that have a finite one and are not temporary."""
-    infos = {step: self._info(step) for step in self.steps()}
-    return {step: info["score"] for step, info in infos.items() if info["score"] is not None and not info["temporary"]}
+    """step -> score, of the steps that are not temporary and have a finite one of the latest scored step's kind."""
+    return next(reversed(self._scores_by_kind().values()), {})
 
   def best_step(self):
     """The step with the highest score, the earliest of equals, or None."""
     return next(iter(_best_first(self.scores())), None)
+
+  def _scores_by_kind(self):
+    """What a score is of -> {step: score}; the kind of the latest scored step comes last."""
+    kinds = {}
+    for step in self.steps():
+      info = self._info(step)
+      if info["score"] is not None and not info["temporary"]:
+        kinds[info["of"]] = {**kinds.pop(info["of"], {}), step: info["score"]}
+    return kinds
 
   def save(self, step, state, meta, score=None, temporary=False):
     """Saves in the background; first waits for a save that is still under way.
@@ -108,6 +139,28 @@ class Checkpoints:
     score = float(score) if score is not None and math.isfinite(score) else None
     info = json_text(dict(step=int(step), score=score, temporary=temporary, meta=meta))
     self._writing = self._pool.submit(self._write, int(step), jax.tree.map(np.asarray, state), info)
+
+  def add_score(self, step, score, of=None):
+    """Adds the score of a step that was saved without one, once it is on disk; nothing where the step is not there.
+
+    Args:
+      step: updates done, an int.
+      score: the higher the better; no candidate for the best where it is not finite.
+      of: what it is a score of, as JSON takes it. Only scores of the same are compared; of each kind the best are kept.
+
+    Raises:
+      WorkdirError: the save failed, or this fails; a full disk, mostly.
+    """
+    self.wait()
+    if not self._is_writer or step not in self.steps() or not math.isfinite(score):
+      return
+    path = self._folder / str(step)
+    try:
+      (path / _SCORE).write_text(json_text(dict(score=float(score), of=of), sort_keys=True), encoding="utf-8")
+      integrity.add_to_list(path, _SCORE)
+    except OSError as error:
+      raise _not_written(path, error) from None
+    self._writing = self._pool.submit(self._delete_old, max(self.steps()))
 
   def is_saving(self):
     """Whether a save is under way."""
@@ -133,30 +186,31 @@ class Checkpoints:
       like: pytree of leaves with shape and dtype that the state must have.
       step: by default the latest.
       on_corrupt: "refuse" a damaged checkpoint, or go back to the "previous" undamaged one; what was passed over
-        then stands in `passed_over`, and a writer removes it, since these steps are done again.
+        then stands in `passed_over`, and a writer puts it aside, since these steps are done again.
 
     Returns:
       (the state with numpy leaves, the `meta` it was saved with, its step).
 
     Raises:
-      CheckpointError: there is none, it is damaged (names step and file), or it does not fit (names the leaf).
+      CheckpointError: there is none, it is damaged (names step and file), it does not fit (names the leaf), or holds
+        parameters that are not finite.
     """
     step = self._existing(step)
     candidates = [s for s in reversed(self.steps()) if s <= step]
     self.passed_over = []
     for number, candidate in enumerate(candidates):
       try:
-        arrays, meta, _ = self.read(candidate)
+        arrays, meta, _ = self.read(candidate, like=like)
+        _check_finite({name: array for name, array in arrays.items() if name.startswith("params/")}, self._folder / str(candidate))
       except integrity.Damaged as error:
         self.passed_over.append(error)
         if on_corrupt == "previous":
           continue
         raise CheckpointError(error.where, error.problem, _remedy(is_oldest=candidate == candidates[-1])) from None
-      state = _fit(like, arrays, self._folder / str(candidate))
       if self._is_writer:
         for damaged in candidates[:number]:
-          self._delete(damaged)
-      return state, meta, candidate
+          self._put_aside(damaged)
+      return _like(like, arrays), meta, candidate
     newest = self.passed_over[0]
     raise CheckpointError(newest.where, newest.problem, "none before it is whole: start anew in another --workdir")
 
@@ -167,28 +221,41 @@ class Checkpoints:
       CheckpointError: as `restore`.
     """
     step = self._existing(step)
-    arrays, _, _ = self.read(step, "params")
-    params = {name.removeprefix("params/"): array for name, array in arrays.items()}
-    return _fit(like_params, params, self._folder / str(step))
+    arrays, _, _ = self.read(step, "params", like_params)
+    _check_finite(arrays, self._folder / str(step))
+    return _like(like_params, {name.removeprefix("params/"): array for name, array in arrays.items()})
 
-  def read(self, step=None, part=""):
+  def meta(self, step=None):
+    """The `meta` that a step (the latest by default) was saved with, as it stands there: it is not compared with the list.
+
+    Raises:
+      CheckpointError: there is no such step, or it has no such file.
+    """
+    path = self._folder / str(self._existing(step)) / "meta.json"
+    try:
+      return json.loads(path.read_bytes())["meta"]
+    except (OSError, ValueError, KeyError, TypeError):
+      raise integrity.Damaged(path, "cannot be read") from None
+
+  def read(self, step=None, part="", like=None):
     """A state without a template: (name -> numpy array, meta, step); names are the pytree's keys, joined by "/".
 
     Args:
       step: by default the latest.
       part: a key at the top of the state, such as "params": only the arrays under it.
+      like: pytree of leaves with shape and dtype that the state, or this part of it, must have; seen before arrays are read.
 
     Raises:
-      CheckpointError: there is no such step, or it is damaged.
+      CheckpointError: there is no such step, it is damaged, or does not fit.
     """
     step = self._existing(step)
     path = self._folder / str(step)
     try:
-      integrity.verify(path)
+      integrity.verify(path, _OWN.fullmatch)
       info = json.loads((path / "meta.json").read_bytes())
       if info["step"] != step:
         raise integrity.Damaged(path / "meta.json", f"belongs to step {info['step']}, not {step}")
-      return _read_arrays(path / "state", part), info["meta"], step
+      return _read_arrays(path / "state", part, like), info["meta"], step
     except Exception:
       if not path.is_dir():  # a run that is training deletes its older steps
         raise integrity.Damaged(path, "was deleted while it was read") from None
@@ -207,11 +274,14 @@ class Checkpoints:
 
   def _info(self, step):
     """Score and kind of a step, for choosing among steps; a damaged one has no score (reading it is refused)."""
+    path = self._folder / str(step)
     try:
-      info = json.loads((self._folder / str(step) / "meta.json").read_bytes())
-      return dict(score=None if info["score"] is None else float(info["score"]), temporary=bool(info["temporary"]))
+      info = json.loads((path / "meta.json").read_bytes())
+      added = json.loads((path / _SCORE).read_bytes()) if integrity.is_listed(path, _SCORE) else dict(score=info["score"], of=None)
+      score = None if added["score"] is None else float(added["score"])
+      return dict(score=score, of=json.dumps(added["of"], sort_keys=True), temporary=bool(info["temporary"]))
     except (OSError, ValueError, KeyError, TypeError):
-      return dict(score=None, temporary=False)
+      return dict(score=None, of=None, temporary=False)
 
   def _write(self, step, state, info):
     """In the background: the whole life of a save, ending with the clean-up of older steps."""
@@ -220,8 +290,9 @@ class Checkpoints:
       self._check_room(state)
       shutil.rmtree(path, ignore_errors=True)
       path.mkdir()
-      with _orbax() as writer:
-        writer.save(path / "state", args=ocp.args.PyTreeSave(state))
+      with _plainly_named(path) as plain, _orbax() as writer:
+        writer.save(plain / "state", args=ocp.args.PyTreeSave(state))
+      _check_readable(path / "state", state)
       (path / "meta.json").write_text(info, encoding="utf-8")
       integrity.write_list(path)
       integrity.flush(path)
@@ -244,7 +315,8 @@ class Checkpoints:
 
   def _delete_old(self, latest):
     """Removes what `keep_last` and `keep_best` do not keep; `latest` always stays."""
-    keep = {latest, *self.regular_steps()[-self._keep_last:], *_best_first(self.scores())[:self._keep_best]}
+    best = (step for scores in self._scores_by_kind().values() for step in _best_first(scores)[:self._keep_best])
+    keep = {latest, *self.regular_steps()[-self._keep_last:], *best}
     for step in set(self.steps()) - keep:
       self._delete(step)
 
@@ -252,6 +324,15 @@ class Checkpoints:
     rubbish = self._folder / f"{_DELETING}{step}"
     (self._folder / str(step)).rename(rubbish)
     shutil.rmtree(rubbish)
+
+  def _put_aside(self, step):
+    """Makes room for a damaged step to be done again. It is not deleted: perhaps it is just the list that is damaged."""
+    names = itertools.chain([f"{_DAMAGED}{step}"], (f"{_DAMAGED}{step}-{number}" for number in itertools.count(2)))
+    free = next(name for name in names if not (self._folder / name).exists())
+    try:
+      (self._folder / str(step)).rename(self._folder / free)
+    except OSError as error:
+      raise _not_written(self._folder / free, error) from None
 
 
 def average_params(checkpoints, like_params, steps):
@@ -279,17 +360,74 @@ def _orbax():
   return ocp.Checkpointer(handler, multiprocessing_options=alone)
 
 
-def _read_arrays(path, part):
-  """name -> numpy array of an orbax PyTree, or of what stands under its key `part`."""
-  with _orbax() as reader:
-    tree = reader.metadata(path).item_metadata.tree
+@contextlib.contextmanager
+def _plainly_named(path):
+  """A folder's path, or that of a link to it, without what orbax takes for a pattern or an address.
+
+  Orbax looks for its own files with a pattern that has the whole path in it, and TensorStore takes no backslash.
+
+  Raises:
+    WorkdirError: the folder for temporary files has no plain name either.
+  """
+  if _PLAIN.fullmatch(str(path)):
+    yield path
+    return
+  link = pathlib.Path(tempfile.gettempdir(), f"transformer_jax-{secrets.token_hex(8)}")
+  if not _PLAIN.fullmatch(str(link)):
+    raise WorkdirError(path, "has a name that checkpoints cannot be written under", "use another --workdir, or another TMPDIR")
+  with temporary_file(link):
+    link.symlink_to(path, target_is_directory=True)
+    try:
+      yield link
+    finally:
+      link.unlink()
+
+
+def _read_arrays(path, part, like=None):
+  """name -> numpy array of an orbax PyTree, or of what stands under its key `part`, once shapes and dtypes are as in `like`."""
+  with _plainly_named(path) as plain, _orbax() as reader, _naming_damage(path):
+    tree = reader.metadata(plain).item_metadata.tree
     if part:
       if part not in tree:
         raise CheckpointError(path, f"has no {part}")
       tree = {part: tree[part]}
+    _check_claims(path, tree[part] if part else tree, like)
     as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
     args = ocp.args.PyTreeRestore(item=tree, restore_args=as_numpy, partial_restore=bool(part))
-    return dict(_named_leaves(reader.restore(path, args=args)))
+    return dict(_named_leaves(reader.restore(plain, args=args)))
+
+
+@contextlib.contextmanager
+def _naming_damage(path):
+  """Says that files which are as they were written are no state. Orbax fails in many ways on them."""
+  try:
+    yield
+  except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
+    reason = next(iter(str(error).splitlines()), "")[:200]
+    raise integrity.Damaged(path, f"holds no state that can be read: {type(error).__name__} {reason}") from None
+
+
+def _check_claims(path, tree, like):
+  """Refuses what does not fit, or claims more than its files can hold, before there is memory for it."""
+  if like is not None:
+    _check_fit(like, dict(_named_leaves(tree)), path.parent)
+  claimed = sum(math.prod(leaf.shape) * np.dtype(leaf.dtype).itemsize for leaf in jax.tree.leaves(tree))
+  found = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+  if claimed > _COMPRESSION * found:
+    raise integrity.Damaged(path, f"claims {claimed:,} bytes of arrays in {found:,} bytes of files")
+
+
+def _check_readable(path, state):
+  """Refuses to count a save that orbax cannot read back; it has gone wrong without an error.
+
+  Raises:
+    WorkdirError: its files do not tell of arrays like those of `state`.
+  """
+  try:
+    with _plainly_named(path) as plain, _orbax() as reader, _naming_damage(path):
+      _check_fit(state, dict(_named_leaves(reader.metadata(plain).item_metadata.tree)), path)
+  except CheckpointError as error:
+    raise WorkdirError(path.parent, f"cannot be read back after it was written: {error.problem}", "use another --workdir") from None
 
 
 def _named_leaves(tree):
@@ -298,16 +436,27 @@ def _named_leaves(tree):
     yield jax.tree_util.keystr(path, simple=True, separator="/"), leaf
 
 
-def _fit(like, arrays, where):
-  """`arrays` (by name) in the structure of `like`; CheckpointError names the first leaf that differs."""
-  wanted = {name: (tuple(leaf.shape), np.dtype(leaf.dtype)) for name, leaf in _named_leaves(like)}
-  found = {name: (array.shape, array.dtype) for name, array in arrays.items()}
+def _check_fit(like, found, where):
+  """CheckpointError names the first leaf of `found` (by name) whose shape or dtype is not that of `like`."""
+  wanted, found = (
+      {name: (tuple(leaf.shape), np.dtype(leaf.dtype)) for name, leaf in named} for named in (_named_leaves(like), found.items()))
   for name in [*wanted, *found]:
     if wanted.get(name) != found.get(name):
       here, there = _show(wanted.get(name)), _show(found.get(name))
       raise CheckpointError(where, f"{name} is {there} in the checkpoint, and {here} in this model",
                             "use the settings of the run: they stand in its config.json")
-  return jax.tree.unflatten(jax.tree.structure(like), [arrays[name] for name in wanted])
+
+
+def _like(like, arrays):
+  """`arrays` (by name) in the structure of `like`."""
+  return jax.tree.unflatten(jax.tree.structure(like), [arrays[name] for name, _ in _named_leaves(like)])
+
+
+def _check_finite(params, where):
+  """Takes parameters (by name) with NaN or infinite numbers for damage: whatever is computed from them is no number either."""
+  for name, array in params.items():
+    if not np.all(np.isfinite(array)):
+      raise integrity.Damaged(where, f"{name} holds numbers that are not finite")
 
 
 def _show(leaf):

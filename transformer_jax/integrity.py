@@ -6,6 +6,7 @@ import os
 from transformer_jax.errors import CheckpointError
 
 LIST = "SHA256SUMS"  # as `sha256sum` writes it
+_STRAYS = {"Thumbs.db", "desktop.ini"}  # of file browsers; others' names begin with a dot
 
 
 class Damaged(CheckpointError):
@@ -16,53 +17,83 @@ class Damaged(CheckpointError):
 
 
 def write_list(path):
-  """Lists all files under a folder in its `LIST`."""
-  (path / LIST).write_text(_as_text(_sums(path)), encoding="utf-8")
+  """Lists all files under a folder in its `LIST`, but for those that file browsers and file systems leave."""
+  names = (file.relative_to(path).as_posix() for file in _files(path))
+  (path / LIST).write_text(_as_text({name: _sum(path / name) for name in sorted(names) if name != LIST}), encoding="utf-8")
 
 
-def _sums(path):
-  """File name -> SHA-256, of all files under a folder but the list."""
-  names = sorted(p.relative_to(path).as_posix() for p in path.rglob("*") if not p.is_dir())
-  sums = {}
-  for name in names:
-    if name != LIST:
-      with open(path / name, "rb") as file:
-        sums[name] = hashlib.file_digest(file, "sha256").hexdigest()
-  return sums
+def add_to_list(path, name):
+  """Lists one more file of a folder that has a list; until this is done the file is none of the folder's."""
+  lines = _parsed((path / LIST).read_bytes())
+  lines[name] = _sum(path / name)
+  temporary = path / f".{LIST}.tmp"
+  temporary.write_text(_as_text(dict(sorted(lines.items()))), encoding="utf-8")
+  flush_one(path / name)
+  flush_one(temporary)
+  temporary.replace(path / LIST)
+  flush_one(path)
+
+
+def is_listed(path, name):
+  """Whether a folder's list names a file."""
+  return name in _parsed((path / LIST).read_bytes())
+
+
+def _parsed(content):
+  """File name -> SHA-256, of a list's bytes."""
+  return dict(line.split("  ", 1)[::-1] for line in content.decode(errors="replace").splitlines() if "  " in line)
+
+
+def _files(path):
+  """The files under a folder that somebody meant to put there."""
+  return (file for file in path.rglob("*") if not file.name.startswith(".") and file.name not in _STRAYS and not file.is_dir())
+
+
+def _sum(path):
+  """SHA-256 of a file in hex."""
+  with open(path, "rb") as file:
+    return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _as_text(sums):
   return "".join(f"{digest}  {name}\n" for name, digest in sums.items())
 
 
-def verify(path):
-  """Compares a folder's files with its list, byte for byte.
+def verify(path, is_own=lambda name: True):
+  """Compares the files that a folder's list names with it, byte for byte.
+
+  Args:
+    path: the folder.
+    is_own: function (name of a file that the list does not name) -> whether the list should name it. Others are none of the
+      folder's: a file browser's, a file system's, a note.
 
   Raises:
     Damaged: names the first file that differs.
   """
   try:
-    sums, listed = _sums(path), (path / LIST).read_bytes().decode(errors="replace")
+    content = (path / LIST).read_bytes()  # once: `add_to_list` may replace it
+    listed = _parsed(content)
+    for name, digest in listed.items():
+      if _sum(path / name) != digest:
+        raise Damaged(path / name, f"has changed since it was written: its SHA-256 is not the one in {LIST}")
+    others = {file.relative_to(path).as_posix() for file in _files(path)} - {LIST, *listed}
   except FileNotFoundError as error:
-    raise Damaged(error.filename, "is missing") from None
+    is_listed_file = error.filename != str(path / LIST)
+    raise Damaged(error.filename, f"is missing, and {LIST} lists it" if is_listed_file else "is missing") from None
   except OSError as error:
     raise Damaged(error.filename, f"cannot be read: {error.strerror or error}") from None
-  if listed == _as_text(sums):
-    return
-  lines = dict(line.split("  ", 1)[::-1] for line in listed.splitlines() if "  " in line)
-  for name in [*lines, *sums]:
-    if name not in sums:
-      raise Damaged(path / name, f"is missing, and {LIST} lists it")
-    if name not in lines:
-      raise Damaged(path / name, f"is not in {LIST}, which lists all files")
-    if lines[name] != sums[name]:
-      raise Damaged(path / name, f"has changed since it was written: its SHA-256 is not the one in {LIST}")
-  raise Damaged(path / LIST, "has changed since it was written")
+  except ValueError:  # a name with a null character
+    raise Damaged(path / LIST, "has changed since it was written") from None
+  if added := sorted(filter(is_own, others)):
+    raise Damaged(path / added[0], f"is not in {LIST}, which lists all files")
+  if not listed or content != _as_text(listed).encode(errors="replace"):
+    raise Damaged(path / LIST, "has changed since it was written")
 
 
 def flush(path):
-  """Has the disk take in all files and folders under `path`."""
-  for child in [*path.rglob("*"), path]:
+  """Has the disk take in the files and folders under `path`."""
+  folders = [child for child in path.rglob("*") if child.is_dir()]
+  for child in [*_files(path), *folders, path]:
     flush_one(child)
 
 

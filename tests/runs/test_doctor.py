@@ -2,9 +2,11 @@
 
 import hashlib
 import json
+import shutil
 
 import pytest
 
+from transformer_jax.checkpoints import Checkpoints
 from transformer_jax.cli.main import run as command_line
 from transformer_jax.runs.doctor import examine
 from transformer_jax.runs.lock import WorkdirLock
@@ -71,10 +73,14 @@ def test_what_is_good_to_know(run_copy):
   (run_copy / "config.json").write_text(json.dumps(config))
   with open(run_copy / "metrics.jsonl", "a", encoding="utf-8") as file:
     file.write('{"step": 45, "split": "train"}\n')
+  (run_copy / "checkpoints" / "damaged-30").mkdir()
   with WorkdirLock(run_copy):
-    text, result, error = examined(run_copy)
+    at_work, _, _ = examined(run_copy)
+    lock = (run_copy / "lock").read_text().strip()
+  assert f"writing-50: perhaps at work: {lock}" in at_work and "litter" not in at_work and f"held: {lock}" in at_work
+  text, result, error = examined(run_copy)
   assert error is None and not result["is_done"] and not result["resume_is_exact"] and result["changed_versions"]["jax"][0] == "0.0.1"
-  for part in ("writing-50: litter", "1 after the latest checkpoint", "held: process", "last bits may differ", "from step 40"):
+  for part in ("writing-50: litter", "damaged-30: was damaged, and is not used", "1 after the latest checkpoint", "last bits may differ", "from step 40"):
     assert part in text
 
 
@@ -85,6 +91,27 @@ def test_other_data_and_other_devices(run_copy, monkeypatch):
   assert error.exit_code == 4 and "not what the run began with" in text and "here are 8" in text
 
 
-def test_no_run(tmp_path, capsys):
-  assert command_line(["doctor", f"--workdir={tmp_path}"]) == 6
+def test_a_step_that_a_living_run_deletes_is_no_damage(run_copy, monkeypatch):
+  read = Checkpoints.read
+
+  def read_late(self, step=None, *args, **settings):
+    if step == 20:
+      shutil.rmtree(run_copy / "checkpoints" / "20")
+    return read(self, step, *args, **settings)
+
+  monkeypatch.setattr(Checkpoints, "read", read_late)
+  with WorkdirLock(run_copy):
+    lines, result, error = examine(run_copy)
+  assert error is None and result["damaged"] == [] and "20: was deleted meanwhile" in "\n".join(lines)
+
+
+@pytest.mark.parametrize("command", ["doctor", "digest", "translate"])
+def test_no_run(command, tmp_path, capsys):
+  assert command_line([command, f"--workdir={tmp_path}"]) == 6
   assert "there is no run here" in capsys.readouterr().err
+
+
+def test_digest_of_a_run_that_has_saved_nothing(run_copy, capsys):
+  shutil.rmtree(run_copy / "checkpoints")
+  assert command_line(["digest", f"--workdir={run_copy}"]) == 4
+  assert "there is no checkpoint" in capsys.readouterr().err

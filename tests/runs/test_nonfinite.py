@@ -2,15 +2,20 @@
 
 import json
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from tiny_run import flags, metrics_of, tiny_config
 
 from transformer_jax.checkpoints import Checkpoints
 from transformer_jax.cli.main import run as command_line
+from transformer_jax.config import Config
 from transformer_jax.data.pipeline import BatchStream
 from transformer_jax.errors import NonFiniteError
 from transformer_jax.runs.train import train
+from transformer_jax.training.state import Sums, TrainState, optimizer
+from transformer_jax.training.step import apply_gradients
 
 COUNTS = ("skipped", "skipped_in_a_row")
 
@@ -79,6 +84,20 @@ def test_too_many_in_a_row_end_the_run_and_leave_the_last_checkpoint(tmp_path):
   assert state[1:] == expected[1:]
   for name, array in state[0].items():
     np.testing.assert_array_equal(array, expected[0][name], err_msg=name)
+
+
+def test_finite_gradients_whose_update_is_not_change_nothing():
+  """Rows that no token uses have gradient 0; with an epsilon of 0 Adam divides 0 by 0."""
+  config = Config().replace(d_model=4, adam_epsilon=0.0)
+  params = {"used": jnp.ones(3), "unused": jnp.ones(3)}
+  state = TrainState(step=jnp.int32(0), params=params, opt_state=optimizer(config).init(params), sums=Sums.zero(), grad_norm=jnp.float32(0),
+                     skipped=jnp.int32(0), skipped_in_a_row=jnp.int32(0))
+  sums = Sums(jnp.float32(1), jnp.float32(1), jnp.int32(1), jnp.int32(1))
+  after = apply_gradients(config, state, {"used": jnp.ones(3), "unused": jnp.zeros(3)}, sums)
+  assert (int(after.step), int(after.skipped), int(after.skipped_in_a_row)) == (0, 1, 1)
+  jax.tree.map(np.testing.assert_array_equal, (after.params, after.opt_state, after.sums), (state.params, state.opt_state, state.sums))
+  again = apply_gradients(config, after, {"used": jnp.ones(3), "unused": jnp.ones(3)}, sums)
+  assert int(again.step) == 1 and not np.array_equal(again.params["unused"], params["unused"])
 
 
 def test_from_the_command_line_and_not_in_its_help(tmp_path, capsys):

@@ -1,11 +1,17 @@
 """Files of a run: whole or absent, read back as they were written, refused by name where they are not."""
 
+import errno
 import json
 import os
+import subprocess
+import sys
 
 import pytest
 from tiny_run import tiny_config
 
+from transformer_jax.checkpoints import Checkpoints
+from transformer_jax.data import tokenizer_folder
+from transformer_jax.data.tokenizer import WordListTokenizer
 from transformer_jax.errors import ConfigError, WorkdirError
 from transformer_jax.runs import workdir as workdir_module
 from transformer_jax.runs.tensorboard import TensorBoard
@@ -88,13 +94,61 @@ def test_metrics_are_cut_back(folder):
     folder.write_metrics(dict(step=step))
   with open(folder.path / "metrics.jsonl", "a", encoding="utf-8") as file:
     file.write('{"step": 2, "half')
-  (folder.path / ".metrics.jsonl.1.tmp").write_text("litter")
   folder.cut_metrics(2)
   assert (folder.path / "metrics.jsonl").read_text() == '{"step": 1}\n{"step": 2}\n'
-  assert not list(folder.path.glob(".*.tmp"))
   (folder.path / "metrics.jsonl").write_text('{"step": 1}\nwhat\n')
   with pytest.raises(WorkdirError, match="metrics.jsonl:2: is not a line of metrics"):
     folder.cut_metrics(2)
+
+
+def test_temporary_files_of_the_dead_are_removed_and_no_others(folder):
+  """`--workdir=.` in a home must cost nobody a file."""
+  dead = subprocess.Popen([sys.executable, "-c", ""])
+  dead.wait()
+  ours = [f".{dead.pid}-0123abcd.tmp", f"tokenizer/.{dead.pid}-00000000.tmp", f"evaluations/.{dead.pid}-ffffffff.tmp", f".{10**30}-0123abcd.tmp"]
+  theirs = [".notes.tmp", ".x.tmp", ".12-0123abc.tmp", f".{dead.pid}-0123ABCD.tmp", "12-0123abcd.tmp", f".{os.getppid()}-0123abcd.tmp", ".metrics.jsonl.1.tmp",
+            "tokenizer/.notes.0123abcd.tmp"]
+  for name in ours + theirs:
+    (folder.path / name).write_text("x")
+  (folder.path / f".{dead.pid}-11111111.tmp").mkdir()
+  folder.cut_metrics(0)
+  assert not [name for name in ours if (folder.path / name).exists()]
+  assert all((folder.path / name).exists() for name in theirs) and (folder.path / f".{dead.pid}-11111111.tmp").is_dir()
+
+
+def test_a_tokenizer_leaves_the_same_kind_of_litter(folder, monkeypatch):
+  monkeypatch.setattr(tokenizer_folder.os, "replace", lambda *_: 1 / 0)
+  with pytest.raises(ZeroDivisionError):
+    tokenizer_folder.save_tokenizer(WordListTokenizer(["a"]), folder.tokenizer)
+  assert [workdir_module._LITTER.fullmatch(path.name) is not None for path in folder.tokenizer.iterdir()] == [True]
+  folder.cut_metrics(0)  # the number is this process's own: its own files are not there yet when a run begins
+  assert not list(folder.tokenizer.iterdir())
+
+
+@pytest.mark.parametrize("number, remedy", [(errno.ENOSPC, "free some space"), (errno.EACCES, "; make the folder writable"), (errno.EROFS, "; make the folder writable"),
+                                            (errno.ENOENT, "; name another path"), (errno.ENAMETOOLONG, "; name another path")])
+def test_the_remedy_is_for_what_went_wrong(number, remedy):
+  with pytest.raises(WorkdirError, match=remedy), workdir_module.as_workdir_error("x"):
+    raise OSError(number, os.strerror(number))
+
+
+def test_a_working_folder_that_was_deleted_is_named(tmp_path, monkeypatch):
+  (tmp_path / "gone").mkdir()
+  monkeypatch.chdir(tmp_path / "gone")
+  (tmp_path / "gone").rmdir()
+  with pytest.raises(WorkdirError, match="run: cannot be written: No such file or directory; this shell's working folder was deleted"):
+    Workdir("run")
+  with pytest.raises(WorkdirError, match="working folder, which was deleted"):
+    Checkpoints("run/checkpoints", read_only=True)
+  with pytest.raises(WorkdirError, match="no run here"):
+    Workdir("run", primary=False).read_config()
+
+
+def test_a_run_without_its_settings_is_said_so(folder):
+  (folder.checkpoints / "10").mkdir()
+  (folder.checkpoints / "10" / "meta.json").write_text("{}")
+  with pytest.raises(WorkdirError, match="config.json: is gone, and checkpoints are here; restore it"):
+    folder.read_config()
 
 
 def test_what_is_not_primary_writes_nothing(tmp_path):

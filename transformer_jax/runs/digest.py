@@ -11,9 +11,13 @@ def digest_of(workdir, step=None):
   """SHA-256 in hex of a checkpoint's state: by default of the latest, or of `step`.
 
   Raises:
-    CheckpointError: there is none, or it is damaged.
+    WorkdirError: there is no run.
+    CheckpointError: there is no such checkpoint, or it is damaged.
   """
-  checkpoints = Checkpoints(Workdir(workdir, primary=False).checkpoints, read_only=True)
+  folder = Workdir(workdir, primary=False)
+  checkpoints = Checkpoints(folder.checkpoints, read_only=True)
+  if not checkpoints.steps():
+    folder.read_config()
   try:
     arrays, meta, step = checkpoints.read(step)
   finally:

@@ -49,7 +49,7 @@ def examine(workdir, data_root="."):
   found.note("run", f"{config.data.task}, {config.train.train_steps:,} updates wanted, seed {config.train.seed}")
   holder = lock_holder(folder.path)
   found.note("lock", f"held: {holder}" if holder else "free")
-  step, damaged, meta = _checkpoints(folder, found)
+  step, damaged, meta = _checkpoints(folder, found, holder)
   _metrics(folder, found, step)
   changed = _versions(folder, found)
   _data(config, folder, data_root, found, meta)
@@ -73,8 +73,8 @@ def _verdict(step, is_done, is_exact, errors):
   return f"{done}{start}, {'to the bit' if is_exact else 'but the last bits may differ, as versions have changed'}"
 
 
-def _checkpoints(folder, found):
-  """(latest step or None, damaged steps, its meta or None)."""
+def _checkpoints(folder, found, holder):
+  """(latest step or None, damaged steps, its meta or None); `holder` is who trains here at present, if anybody."""
   checkpoints, damaged, latest = Checkpoints(folder.checkpoints, read_only=True), [], None
   try:
     steps, scores, regular = checkpoints.steps(), checkpoints.scores(), checkpoints.regular_steps()
@@ -82,6 +82,9 @@ def _checkpoints(folder, found):
       try:
         _, meta, _ = checkpoints.read(step)
       except CheckpointError as error:
+        if holder and step not in checkpoints.steps():
+          found.note("checkpoint", f"{step:,}: was deleted meanwhile, as the run goes on")
+          continue
         damaged.append(step)
         if step == steps[-1]:
           found.blame("checkpoint", error)
@@ -94,7 +97,9 @@ def _checkpoints(folder, found):
     if not steps:
       found.note("checkpoint", "there is none yet")
     for name in checkpoints.litter():
-      found.note("checkpoint", f"{name}: litter of a killed process, which the next start removes")
+      found.note("checkpoint", f"{name}: " + (f"perhaps at work: {holder}" if holder else "litter of a killed process, which the next start removes"))
+    for name in checkpoints.put_aside():
+      found.note("checkpoint", f"{name}: was damaged, and is not used; delete it if nothing in it is wanted")
     return steps[-1] if steps else None, damaged, latest
   finally:
     checkpoints.close()

@@ -33,6 +33,7 @@ class Prepared:
   source: object  # of texts, with `pairs(split)`
   encoded: dict  # "train" and "valid" -> EncodedPairs
   fingerprint: str  # SHA-256 of training text and tokenizer
+  valid_fingerprint: str  # SHA-256 of the validation text
 
   @property
   def counts(self):
@@ -84,7 +85,7 @@ def prepare(config, data_root, tokenizer_folder=None):
   else:
     tokenizer = load_tokenizer(tokenizer_folder)
   task = build_task(config.data, tokenizer)
-  prepared = Prepared(config, task, source, {}, data_fingerprint(fingerprints, tokenizer))
+  prepared = Prepared(config, task, source, {}, data_fingerprint(fingerprints, tokenizer), fingerprints["valid"])
   prepared.encoded["train"] = _encode(prepared, "train", fingerprints["train"], config.data.max_length)
   # Perplexity is of all validation pairs, but for those that a learned table of positions has no room for.
   valid = _encode(prepared, "valid", fingerprints["valid"], None)
@@ -144,7 +145,7 @@ def data_fingerprint(fingerprints, tokenizer):
 def _tokenizer(data, source, text_fingerprint, data_root):
   """The learned tokenizer, from the cache if it is there. Files that a setting names may change under their name: not cached."""
   if data.bpe_codes or data.vocabulary_file:
-    return _train_tokenizer(data, source, data_root)
+    return make_tokenizer(data, source, data_root)
   folder = cache_folder() / "tokenizers" / _hash(_TOKENIZER_FORMAT, text_fingerprint, *(f"{name}={getattr(data, name)}" for name in _TOKENIZER_SETTINGS))
   if has_tokenizer(folder):
     with contextlib.suppress(DataError):  # a damaged one is made again: it is no run's own
@@ -153,7 +154,7 @@ def _tokenizer(data, source, text_fingerprint, data_root):
     folder.mkdir(parents=True, exist_ok=True)
     if not os.access(folder, os.W_OK | os.X_OK):
       raise PermissionError("it belongs to another user")
-  tokenizer = _train_tokenizer(data, source, data_root)
+  tokenizer = make_tokenizer(data, source, data_root)
   with _as_cache_error(folder):
     save_tokenizer(tokenizer, folder)
   return tokenizer
@@ -168,7 +169,8 @@ def _as_cache_error(folder):
     raise WorkdirError(folder, f"cannot be written: {error.strerror or error}", "set TRANSFORMER_JAX_CACHE to a writable folder") from None
 
 
-def _train_tokenizer(data, source, data_root):
+def make_tokenizer(data, source, data_root):
+  """The tokenizer that a DataConfig asks for, learned or read anew."""
   if data.task == "parsing":
     return train_parsing_tokenizer(data, lambda: source.pairs("train"), data_root)
   return train_tokenizer(data, _training_texts(data, source), data_root)

@@ -3,6 +3,7 @@
 import contextlib
 import datetime
 import itertools
+import math
 import sys
 
 import jax
@@ -11,21 +12,21 @@ from tqdm import tqdm
 
 from transformer_jax import parallel
 from transformer_jax.checkpoints import Checkpoints
-from transformer_jax.config import check_sums, refuse_unread
-from transformer_jax.data.tokenizer_folder import save_tokenizer
+from transformer_jax.config import check_sums, refuse_unread, split_list
+from transformer_jax.data.tokenizer_folder import fingerprint, save_tokenizer
 from transformer_jax.errors import CheckpointError, ConfigError, Interrupted, WorkdirError
 from transformer_jax.runs.build import build_model, check_kernel
 from transformer_jax.runs.lock import WorkdirLock
 from transformer_jax.runs.overview import overview
-from transformer_jax.runs.prepare import prepare
+from transformer_jax.runs.prepare import make_tokenizer, prepare
 from transformer_jax.runs.profile import ProfiledSteps
 from transformer_jax.runs.roll_call import RollCall
 from transformer_jax.runs.signals import StopSignals
 from transformer_jax.runs.tensorboard import TensorBoard
-from transformer_jax.runs.validation import Validation, perplexity_of
-from transformer_jax.runs.workdir import Workdir, atomic_write
+from transformer_jax.runs.validation import EvaluationStopped, Validation, perplexity_of
+from transformer_jax.runs.workdir import Workdir, atomic_write, whole_settings
 from transformer_jax.strict_json import json_text
-from transformer_jax.training.loop import Hooks, run_updates
+from transformer_jax.training.loop import Hooks, is_evaluated, run_updates
 from transformer_jax.training.schedule import noam_schedule
 from transformer_jax.training.state import initial_state
 from transformer_jax.training.step import TrainStep, make_reset
@@ -34,6 +35,17 @@ from transformer_jax.training.step import TrainStep, make_reset
 CHANGEABLE = {"train_steps", "log_every", "evaluate_every", "bleu_sentences", "evaluation_beam_size", "checkpoint_every", "keep_checkpoints",
               "keep_best", "max_nonfinite_updates", "beam_size", "length_penalty", "length_penalty_form", "max_extra_length", "constrained",
               "decode_batch_tokens", "max_source_length", "average_last", "tfds_data_dir"}
+
+# Where the text lies. A checkpoint knows it by its SHA-256, so it may lie elsewhere when the run is resumed, and a test set may be added.
+_PLACES = {"tfds_splits", "treebank",
+           *(f"{split}_{side}" for split in ("train", "valid", "test") for side in ("source", "target", "sections", "trees"))}
+_TOKENIZER_FILES = ("bpe_codes", "vocabulary_file")
+
+# What the scores of an evaluation depend on besides the model and the text: with 1 hypothesis not on how hypotheses are compared.
+_SCORE_SETTINGS = ("bleu_sentences", "evaluation_beam_size", "max_extra_length", "max_source_length", "constrained")
+_COMPARISON_SETTINGS = ("length_penalty", "length_penalty_form")
+
+_LEAST_EPSILON = float(np.finfo(np.float32).tiny)  # what is smaller counts as 0 on devices, and 0 / 0 is no update
 
 _SMALLER_BATCHES = "lower it, and raise --accumulation_steps by as much, or lower --max_length, or make the model smaller"
 
@@ -62,9 +74,12 @@ def train(config, workdir, data_root, *, on_corrupt="refuse", allow_device_chang
   folder = Workdir(workdir, primary=parallel.is_primary())
   roll_call = RollCall(workdir, parallel.process_number(), parallel.num_processes())
   with roll_call, _naming_lost_processes(folder.path), WorkdirLock(workdir, primary=parallel.is_primary()), StopSignals(_say) as signals:
-    config = _agree_with_stored(config, folder)
-    prepared = prepare(config, data_root, folder.tokenizer if folder.has_config() else None)
-    if not folder.has_config() and parallel.is_primary():
+    stored = _stored_settings(folder)
+    config = _agree_with_stored(config, stored, folder.path)
+    prepared = prepare(config, data_root, folder.tokenizer if stored else None)
+    if stored:
+      _check_same_tokenizer(config, stored, prepared, data_root)
+    elif parallel.is_primary():
       save_tokenizer(prepared.task.tokenizer, folder.tokenizer)
     model = build_model(config, prepared.task)
     checkpoints = Checkpoints(folder.checkpoints, config.train.keep_checkpoints, config.train.keep_best, primary=parallel.is_primary())
@@ -75,24 +90,74 @@ def train(config, workdir, data_root, *, on_corrupt="refuse", allow_device_chang
       checkpoints.close()
 
 
-def _agree_with_stored(config, folder):
+def _stored_settings(folder):
+  """The flat settings of the run in a Workdir: of config.json, or where that is gone of the latest checkpoint; None without a run."""
+  if folder.has_config():
+    return folder.read_config()
+  checkpoints = Checkpoints(folder.checkpoints, read_only=True)
+  if not checkpoints.steps():
+    return None
+  folder.log("warning: config.json is gone; the latest checkpoint has the settings")
+  return whole_settings(checkpoints.meta().get("config"), folder.checkpoints)
+
+
+def _agree_with_stored(config, stored, where):
   """The configuration to train with: the given one, with the run's kernel where none is asked for: another would give other bits.
 
   Raises:
-    ConfigError: a setting differs from the run's in a way that would make it another run.
+    ConfigError: a setting cannot be trained with, or differs from the run's in a way that would make it another run.
   """
-  if not folder.has_config():
-    check_kernel(config)
-    return config
-  stored = folder.read_config()
-  if config.model.attention_kernel == "auto":
+  epsilon = config.train.adam_epsilon
+  if epsilon < _LEAST_EPSILON:
+    raise ConfigError(f"--adam_epsilon={epsilon:g}", "is 0 in float32, so that a gradient of 0 is divided by 0", "such as 1e-9")
+  if stored and config.model.attention_kernel == "auto":
     config = config.replace(attention_kernel=stored["attention_kernel"])
-  for name, value in config.to_flat().items():
-    if value != stored[name] and name not in CHANGEABLE:
-      raise ConfigError(f"--{name}={value}", f"the run in {folder.path} was started with {stored[name]}",
-                        "use that value, or another --workdir")
+  if stored:
+    _check_same_settings(config, stored, where)
   check_kernel(config)
   return config
+
+
+def _check_same_settings(config, stored, where):
+  """Refuses a configuration that differs from a run's flat settings in more than may change.
+
+  Raises:
+    ConfigError: names the setting.
+  """
+  for name, value in config.to_flat().items():
+    if _identity(name, value) != _identity(name, stored[name]):
+      raise ConfigError(f"--{name}={value}", f"the run in {where} was started with {_named(stored[name])}",
+                        "use that value, or another --workdir")
+
+
+def _identity(name, value):
+  """What of a setting makes a run another run; None where nothing does."""
+  if name in CHANGEABLE or name in _PLACES:
+    return None
+  if name in _TOKENIZER_FILES:
+    return bool(value)
+  if name == "preprocessed_splits":
+    return set(split_list(value)) - {"test"}
+  return value
+
+
+def _named(value):
+  return "none" if value == "" else value
+
+
+def _check_same_tokenizer(config, stored, prepared, data_root):
+  """Refuses another file of codes or words than the run's, which goes on with its own tokenizer.
+
+  Raises:
+    ConfigError: names the setting.
+  """
+  for name in _TOKENIZER_FILES:
+    value = getattr(config.data, name)
+    if value != stored[name]:
+      other = make_tokenizer(config.data, prepared.source, data_root)
+      if fingerprint(other) != fingerprint(prepared.task.tokenizer):
+        raise ConfigError(f"--{name}={value}", f"gives another tokenizer than {stored[name]}, which the run was started with",
+                          "name the same content, or another --workdir")
 
 
 class _Run:
@@ -103,31 +168,35 @@ class _Run:
     self._model = model
     self._validation = Validation(config, model, prepared)
     self._learning_rate = noam_schedule(config.model.d_model, config.train.warmup_steps, config.train.learning_rate_scale)
-    self._last_score = None
+    self._is_unevaluated = False  # whether a signal came while the last step was evaluated
 
   def train(self, signals, on_corrupt, allow_device_change, inject_nonfinite, profile_steps):
     """Initialises or restores, trains, and saves on an early stop."""
     config = self._config
     with _naming_batch_tokens(config.data.batch_tokens):
       state, stream = jax.block_until_ready(self._start(on_corrupt, allow_device_change))
+    self._should_stop = lambda: self._is_unevaluated or signals.should_stop()
     self._folder.write_config(config.to_flat())  # from here on the folder holds a run
     for line in overview(config, self._prepared, stream, state.params):
       self._folder.log(line)
+    self._warn_of_steps_without_score()
     self._tensorboard = TensorBoard(self._folder.tensorboard, primary=parallel.is_primary())
     with tqdm(total=config.train.train_steps, initial=int(state.step), unit="update", disable=None, mininterval=1) as self._bar:
-      hooks = Hooks(report=self._report, evaluate=self._evaluate, save=self._save, should_stop=signals.should_stop,
+      hooks = Hooks(report=self._report, save=self._save, evaluate=self._evaluate, should_stop=self._should_stop,
                     give_up=self._write_batches)
       train_step = TrainStep(config, self._model)
       with _naming_batch_tokens(config.data.batch_tokens):
         state = parallel.replicate(state)
         self._check_memory(train_step, state, stream)
         signals.begin()
+        self._evaluate_if_due(state)
         observed = self._observed(train_step, inject_nonfinite, profile_steps)
         state, step, position, is_stopped = run_updates(config, state, stream, observed, make_reset(), hooks, self._folder.reported_step())
         if isinstance(observed, ProfiledSteps):
           observed.close(state)
+    is_stopped = is_stopped or self._is_unevaluated
     if is_stopped:
-      self._save(step, state, position, None)
+      self._save(step, state, position)
     self._checkpoints.wait()
     self._tensorboard.close()
     if is_stopped:
@@ -158,24 +227,63 @@ class _Run:
     config, prepared = self._config, self._prepared
     make_state = lambda: initial_state(config, self._model)
     if not self._checkpoints.steps():
+      self._check_nothing_is_lost()
       self._folder.cut_metrics(0)
       return jax.jit(make_state)(), prepared.stream_from()
     like = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), jax.eval_shape(make_state))
     state, meta, step = self._checkpoints.restore(like, on_corrupt=on_corrupt)
-    self._check_same_data(meta, step)
+    self._check_same_run(meta, step)
     if meta["num_devices"] != parallel.num_devices() and not allow_device_change:
       raise CheckpointError(f"step {step}", f"was trained on {meta['num_devices']} devices, and here are {parallel.num_devices()}",
                             "use as many, or --allow_device_change (dropout then differs from an uninterrupted run)")
     for error in self._checkpoints.passed_over:
-      self._folder.log(f"warning: {error.where}: {error.problem}; went back to step {step}")
+      self._folder.log(f"warning: {error.where}: {error.problem}; went back to step {step}, and put the damaged one aside as damaged-*")
     self._folder.cut_metrics(step)
     self._folder.log(f"resumed at step {step}")
     return state, prepared.stream_from(meta["data"])
 
-  def _check_same_data(self, meta, step):
+  def _check_nothing_is_lost(self):
+    """Refuses to start anew where a checkpoint must have been: the first is on disk before its step's evaluation, and before the third's line.
+
+    Raises:
+      CheckpointError: the checkpoints have gone.
+    """
+    every = (self._folder.read_config() if self._folder.has_config() else self._config.to_flat())["checkpoint_every"]
+    lines = self._folder.read_metrics()
+    last = max((line["step"] for line in lines), default=0)
+    if last > 2 * every or any(line.get("split") == "valid" and line["step"] % every == 0 for line in lines):
+      raise CheckpointError(self._folder.checkpoints, f"holds no checkpoint, and metrics.jsonl reaches step {last}",
+                            "restore the checkpoints, or start anew: in another --workdir, or here once metrics.jsonl is moved away")
+    if lines:
+      self._folder.log(f"warning: there is no checkpoint yet, so the run starts anew; metrics.jsonl had reached step {last}")
+
+  def _check_same_run(self, meta, step):
+    """Compares a checkpoint with what is asked for now.
+
+    Raises:
+      ConfigError: other settings.
+      CheckpointError: other training text.
+    """
+    config, wanted = self._config, self._config.train.train_steps
+    stored = whole_settings(meta["config"], f"step {step}")
+    _check_same_settings(config, stored, self._folder.path)
     if meta["data_fingerprint"] != self._prepared.fingerprint:
       raise CheckpointError(f"step {step}", "the training data or the tokenizer has changed since this checkpoint",
                             "restore them, or start anew in another --workdir")
+    if step > wanted:
+      raise ConfigError(f"--train_steps={wanted}", f"the run in {self._folder.path} is at step {step} already", "give as many or more")
+    if meta.get("valid_fingerprint", self._prepared.valid_fingerprint) != self._prepared.valid_fingerprint:
+      self._folder.log(f"warning: the validation text is not that of step {step}: scores from here on are not compared with earlier ones")
+    changed = [name for name in _score_settings(config) if config.to_flat()[name] != stored[name]]
+    if changed:
+      self._folder.log(f"warning: --{' and --'.join(changed)} changed: scores from here on are not compared with earlier ones")
+
+  def _warn_of_steps_without_score(self):
+    train = self._config.train
+    both = math.lcm(train.evaluate_every, train.checkpoint_every)
+    if train.keep_best and both not in (train.evaluate_every, train.checkpoint_every):
+      self._folder.log(f"warning: --keep_best={train.keep_best} chooses among every {both:,}th step and the last: only they are evaluated and "
+                       f"saved; make one of --evaluate_every={train.evaluate_every} and --checkpoint_every={train.checkpoint_every} divide the other")
 
   def _report(self, metrics):
     """A line of metrics for the updates since the last one."""
@@ -188,22 +296,40 @@ class _Run:
     self._folder.log(f"step {step:,}/{total:,}: loss {metrics['loss']:.3f}, {metrics['updates_per_second']:.2f} updates/s, "
                      f"{metrics['target_tokens_per_second']:,.0f} target tokens/s, {left} left")
 
+  def _evaluate_if_due(self, state):
+    """Makes up for an evaluation that did not come to its end before this start."""
+    step = int(parallel.to_host(state.step))
+    done = any(line["step"] == step and line.get("split") == "valid" for line in self._folder.read_metrics())
+    if parallel.agree_on(int(step > 0 and is_evaluated(self._config.train, step) and not done)):
+      self._evaluate(step, state)
+
   def _evaluate(self, step, state):
-    metrics = self._validation(step, state.params)
-    self._write(metrics)
+    """Evaluates; the score is on disk before the line, so a step that has the line needs no evaluation."""
+    try:
+      metrics = self._validation(step, state.params, self._should_stop)
+    except EvaluationStopped:
+      self._is_unevaluated = True
+      return
     name = self._prepared.task.main_score
+    self._checkpoints.add_score(step, metrics.get(name, -metrics["loss"]), self._score_kind(name if name in metrics else "loss"))
+    self._write(metrics)
     score = f", {name.replace('_', ' ')} {metrics[name]:.4g}" if name in metrics else ""
     self._folder.log(f"step {step}: valid loss {metrics['loss']:.4f}, perplexity {metrics['perplexity']:.3f}{score}")
-    return metrics.get(name, -metrics["loss"])
+
+  def _score_kind(self, name):
+    """What a score is of: only scores of the same are compared."""
+    settings = {} if name == "loss" else {setting: self._config.to_flat()[setting] for setting in _score_settings(self._config)}
+    return dict(name=name, valid_fingerprint=self._prepared.valid_fingerprint, **settings)
 
   def _write(self, metrics):
     self._folder.write_metrics(metrics)
     self._tensorboard.write(metrics)
 
-  def _save(self, step, state, position, score):
-    meta = dict(data=position, data_fingerprint=self._prepared.fingerprint, num_devices=parallel.num_devices(), config=self._config.to_flat())
+  def _save(self, step, state, position):
+    meta = dict(data=position, data_fingerprint=self._prepared.fingerprint, valid_fingerprint=self._prepared.valid_fingerprint,
+                num_devices=parallel.num_devices(), config=self._config.to_flat())
     is_regular = step % self._config.train.checkpoint_every == 0 or step == self._config.train.train_steps
-    self._checkpoints.save(step, parallel.to_host(state), meta, score=score, temporary=not is_regular)
+    self._checkpoints.save(step, parallel.to_host(state), meta, temporary=not is_regular)
 
   def _write_batches(self, step, batches):
     """The batches of a non-finite update, for whoever looks into it."""
@@ -211,6 +337,11 @@ class _Run:
       path = self._folder.path / f"nonfinite_after_step_{step}.json"
       atomic_write(path, json_text([dict(source=b.source_BS.tolist(), target=b.target_BT.tolist()) for b in batches]))
       self._folder.log(f"the batches of the update after step {step} stand in {path}")
+
+
+def _score_settings(config):
+  """Names of the settings that scores depend on."""
+  return _SCORE_SETTINGS + (_COMPARISON_SETTINGS if config.train.evaluation_beam_size > 1 else ())
 
 
 def _say(message):

@@ -13,8 +13,12 @@ from transformer_jax.runs.build import cut, decode_overrides, longest_source, ma
 from transformer_jax.training.step import make_evaluation_step
 
 
+class EvaluationStopped(Exception):
+  """A signal came."""
+
+
 class Validation:
-  """A function (step, replicated params) -> one line of metrics."""
+  """A function (step, replicated params, should_stop) -> one line of metrics; EvaluationStopped once `should_stop()` is true."""
 
   def __init__(self, config, model, prepared):
     self._config = decode_overrides(config, dict(beam_size=config.train.evaluation_beam_size))
@@ -25,18 +29,18 @@ class Validation:
     pairs = list(itertools.islice(prepared.source.pairs("valid"), wanted)) if wanted else []
     self._sources, self._references = [s for s, _ in pairs], [t for _, t in pairs]
 
-  def __call__(self, step, params):
+  def __call__(self, step, params, should_stop=lambda: False):
     start = time.perf_counter()
-    loss = self.perplexity(params)
+    loss = self.perplexity(params, should_stop)
     middle = time.perf_counter()
-    scores = self._bleu(params) if self._sources else {}
+    scores = self._bleu(params, should_stop) if self._sources else {}
     return dict(step=step, split="valid", **loss, **scores, perplexity_seconds=middle - start,
                 bleu_seconds=time.perf_counter() - middle)
 
-  def perplexity(self, params):
+  def perplexity(self, params, should_stop=lambda: False):
     """Cross-entropy without smoothing and dropout per token, EOS included, and its exponential (Section 6.2)."""
     sums = None
-    for batch in self._prepared.valid_batches():
+    for batch in _until(should_stop, self._prepared.valid_batches()):
       part = self._evaluation_step(params, parallel.shard_rows(batch.source_BS), parallel.shard_rows(batch.target_BT))
       sums = part if sums is None else jax.tree.map(jnp.add, sums, part)
     sums = parallel.to_host(sums)
@@ -44,15 +48,23 @@ class Validation:
     return dict(loss=nll, perplexity=perplexity_of(nll), source_tokens=int(sums.source_tokens),
                 target_tokens=int(sums.target_tokens))
 
-  def _bleu(self, params):
+  def _bleu(self, params, should_stop):
     task, is_preprocessed = self._prepared.task, self._prepared.is_preprocessed("valid")
     limit = longest_source(self._config)
-    sources = (Source(cut(task.encode_source(text, is_preprocessed), limit), task.count_words(text)) for text in self._sources)
+    sources = (Source(cut(task.encode_source(text, is_preprocessed), limit), task.count_words(text)) for text in _until(should_stop, self._sources))
     best = generate(sources, self._decode_batch(params), batch_tokens=self._config.decode.decode_batch_tokens,
                     max_extra_length=self._config.decode.max_extra_length, row_multiple=parallel.num_devices())
     outputs = [task.decode_target(n_best[0].tokens, source) for n_best, source in zip(best, self._sources, strict=True)]
     scores = task.score(outputs, self._references, is_preprocessed)
     return {name: scores[name] for name in task.logged_scores}
+
+
+def _until(should_stop, items):
+  """Yields the items; asks before each."""
+  for item in items:
+    if should_stop():
+      raise EvaluationStopped
+    yield item
 
 
 def perplexity_of(nll):

@@ -8,12 +8,14 @@ The metrics and the configuration belong to whoever holds the workdir's lock.
 
 import contextlib
 import datetime
+import errno
 import importlib.metadata
 import io
 import json
 import os
 import pathlib
 import platform
+import re
 import secrets
 import shutil
 import subprocess
@@ -27,6 +29,7 @@ from transformer_jax.errors import ConfigError, WorkdirError
 from transformer_jax.interrupt import temporary_file
 from transformer_jax.strict_json import json_text
 
+_LITTER = re.compile(r"\.(\d+)-[0-9a-f]{8}\.tmp")  # what a killed process, whose number it is, left of a file that it replaced
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
@@ -35,6 +38,8 @@ class Workdir:
 
   def __init__(self, path, primary=True):
     self.path, self._primary = pathlib.Path(path), primary
+    if "\0" in str(path):
+      raise WorkdirError(ascii(str(path)), "holds a null character, which no path can", "name another --workdir")
     self.tokenizer, self.checkpoints, self.evaluations, self.tensorboard = (
         self.path / name for name in ("tokenizer", "checkpoints", "evaluations", "tensorboard"))
     self._config, self._metrics, self._log = (self.path / name for name in ("config.json", "metrics.jsonl", "log.txt"))
@@ -68,27 +73,15 @@ class Workdir:
       WorkdirError: there is no run here.
       ConfigError: config.json is damaged, or does not have the settings of this version (younger ones apart); names one.
     """
-    settings = self._read_json().get("settings")
-    if not isinstance(settings, dict):
-      raise ConfigError(self._config, "has no settings", "restore the file")
-    for name, field in fields().items():
-      if name not in settings and field.metadata["is_younger"]:
-        settings[name] = field.default
-      elif name not in settings:
-        raise ConfigError(self._config, f"does not set {name}", "add it, or use the package's version named there")
-    for name in settings:
-      if name not in fields():
-        raise ConfigError(self._config, f"sets {name}, which is no setting", "use the package's version named there")
-    try:
-      Config.from_flat(settings)
-    except ConfigError as error:  # it names a flag, and no flag was given
-      raise ConfigError(self._config, str(error), "restore the file") from None
-    return settings
+    return whole_settings(self._read_json().get("settings"), self._config)
 
   def _read_json(self):
     try:
       content = json.loads(self._config.read_bytes())
     except FileNotFoundError:
+      if any(self.checkpoints.glob("*/meta.json")):
+        raise WorkdirError(self._config, "is gone, and checkpoints are here",
+                           "restore it; `train` with the run's settings does so, too") from None
       raise WorkdirError(self.path, "there is no run here (no config.json)",
                          "train first, or name another --workdir") from None
     except OSError as error:
@@ -132,7 +125,7 @@ class Workdir:
     return max((line["step"] for line in lines if line.get("split") == "train"), default=0) if lines else None
 
   def cut_metrics(self, step):
-    """Drops the lines after `step`, and a last line that a killed process left unfinished.
+    """Drops the lines after `step`, a last line that a killed process left unfinished, and what it left of other files.
 
     Raises:
       WorkdirError: another line is not a line of metrics; names it.
@@ -140,8 +133,8 @@ class Workdir:
     if not self._primary:
       return
     with as_workdir_error(self._metrics):
-      for litter in self.path.glob(".*.tmp"):
-        litter.unlink()
+      for folder in (self.path, self.tokenizer, self.evaluations):
+        _remove_litter(folder)
       content = self._metrics.read_bytes() if self._metrics.exists() else b""
     *lines, _ = content.split(b"\n")
     kept = b"".join(line + b"\n" for number, line in enumerate(lines, 1) if self._step_of(line, number) <= step)
@@ -165,6 +158,48 @@ class Workdir:
       tqdm.write(message, file=sys.stderr)
     now = datetime.datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
     _append(self._log, f"{now} {message}\n")
+
+
+def _remove_litter(folder):
+  """Removes the temporary files of processes that are no more."""
+  for path in folder.iterdir():
+    match = _LITTER.fullmatch(path.name)
+    if match and path.is_file() and not _is_alive(int(match[1])):
+      path.unlink()
+
+
+def _is_alive(process):
+  """Whether another process of this machine has this number; it may be that of a run elsewhere, whose file then stays."""
+  try:
+    os.kill(process, 0)
+  except (ProcessLookupError, OverflowError):
+    return False
+  except PermissionError:  # somebody else's
+    return True
+  return process != os.getpid()
+
+
+def whole_settings(settings, where):
+  """Flat settings that were read at `where`, checked, with the younger ones that they lack.
+
+  Raises:
+    ConfigError: they are damaged, or not those of this version (younger ones apart); names one.
+  """
+  if not isinstance(settings, dict):
+    raise ConfigError(where, "has no settings", "restore the file")
+  for name, field in fields().items():
+    if name not in settings and field.metadata["is_younger"]:
+      settings[name] = field.default
+    elif name not in settings:
+      raise ConfigError(where, f"does not set {name}", "add it, or use the package's version named there")
+  for name in settings:
+    if name not in fields():
+      raise ConfigError(where, f"sets {name}, which is no setting", "use the package's version named there")
+  try:
+    Config.from_flat(settings)
+  except ConfigError as error:  # it names a flag, and no flag was given
+    raise ConfigError(where, str(error), "restore the file") from None
+  return settings
 
 
 def atomic_write(path, content):
@@ -297,5 +332,22 @@ def as_workdir_error(path):
   except BrokenPipeError:
     raise
   except OSError as error:
-    raise WorkdirError(path, f"cannot be written: {error.strerror or error}",
-                       "free some space, or make the folder writable, then run the same command again") from None
+    raise WorkdirError(path, f"cannot be written: {error.strerror or error}", f"{_remedy(error)}, then run the same command again") from None
+
+
+def _remedy(error):
+  """What helps against a failed write, an OSError."""
+  if error.errno == errno.ENOENT and not _has_working_folder():
+    return "this shell's working folder was deleted: change to one that is there"
+  if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP):
+    return "name another path"
+  if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+    return "make the folder writable"
+  return "free some space, or make the folder writable"
+
+
+def _has_working_folder():
+  try:
+    return bool(os.getcwd())
+  except OSError:
+    return False

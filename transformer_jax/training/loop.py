@@ -1,4 +1,4 @@
-"""The training loop: draws batches, dispatches updates, and at marked steps reports, evaluates, saves.
+"""The training loop: draws batches, dispatches updates, and at marked steps reports, saves, evaluates.
 
 It knows no files: what happens at a marked step is passed in.
 """
@@ -21,8 +21,8 @@ class Hooks:
   """What the loop calls. `state` is replicated and must not be kept; the data position is that of the last batch used."""
 
   report: Callable  # (metrics: dict) at every log_every-th step
-  evaluate: Callable  # (step, state) -> score or None, at every evaluate_every-th step and the last
-  save: Callable  # (step, state, data_position, score), at every checkpoint_every-th step and the last
+  save: Callable  # (step, state, data_position), at every checkpoint_every-th step and the last
+  evaluate: Callable  # (step, state), at every evaluate_every-th step and the last; after `save`, so that a kill costs no updates
   should_stop: Callable  # () -> bool, asked before each update
   give_up: Callable  # (step, batches), before NonFiniteError is raised
 
@@ -64,6 +64,11 @@ def run_updates(config, state, stream, train_step, reset_sums, hooks, reported=N
   return state, step, position, False
 
 
+def is_evaluated(train, step):
+  """Whether the model is evaluated after this update."""
+  return step == train.train_steps or step % train.evaluate_every == 0
+
+
 def _is_marked(train, step):
   return (step == train.train_steps or step % train.log_every == 0 or step % train.evaluate_every == 0
           or step % train.checkpoint_every == 0)
@@ -81,18 +86,17 @@ def _check(train, progress, batches, hooks):
 
 
 def _at_marked_step(config, state, step, position, reset_sums, hooks, clock):
-  """Reports, evaluates and saves what is due at this step; returns the state to go on with."""
+  """Reports, saves and evaluates what is due at this step; returns the state to go on with."""
   train, is_last = config.train, step == config.train.train_steps
   if is_last or step % train.log_every == 0:
     hooks.report(_train_metrics(train, step, to_host((state.sums, state.grad_norm, state.skipped)), clock))
     state = reset_sums(state)
     clock.restart(step)
   with clock.paused():
-    score = None
-    if is_last or step % train.evaluate_every == 0:
-      score = hooks.evaluate(step, state)
     if is_last or step % train.checkpoint_every == 0:
-      hooks.save(step, state, position, score)
+      hooks.save(step, state, position)
+    if is_evaluated(train, step):
+      hooks.evaluate(step, state)
   return state
 
 

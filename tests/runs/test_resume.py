@@ -1,0 +1,212 @@
+"""What `train` takes for the same run, what it refuses, and that an evaluation which a kill cut off is made up for."""
+
+import json
+import os
+import shutil
+import signal
+
+import pytest
+from tiny_run import metrics_of, tiny_config
+
+from transformer_jax.checkpoints import Checkpoints
+from transformer_jax.errors import CheckpointError, ConfigError, Interrupted
+from transformer_jax.runs import train as train_module
+from transformer_jax.runs.digest import digest_of
+from transformer_jax.runs.train import train
+from transformer_jax.runs.validation import Validation
+from transformer_jax.runs.workdir import whole_settings
+
+TEXT = "".join(f"{a} {b}\n" for a in "abcdefgh" for b in "ijklmnop")
+
+
+def text_config(folder, **settings):
+  """Config of a run of two updates on files of a folder, which come into being."""
+  folder.mkdir(exist_ok=True)
+  files = {f"{split}_{side}": str(folder / f"{split}.{side}") for split in ("train", "valid") for side in ("source", "target")}
+  for path in files.values():
+    if not os.path.exists(path):
+      with open(path, "w", encoding="utf-8") as file:
+        file.write(TEXT)
+  return tiny_config(data_source="text", tokenizer="segmented", bleu_sentences=0, **{
+      "train_steps": 2, "checkpoint_every": 2, "evaluate_every": 2, **files, **settings})
+
+
+def log_of(workdir):
+  return (workdir / "log.txt").read_text()
+
+
+def test_data_that_moved_is_the_same_data_and_a_test_set_may_be_added(tmp_path):
+  train(text_config(tmp_path / "here"), tmp_path / "run", ".")
+  (tmp_path / "here").rename(tmp_path / "there")
+  (tmp_path / "test").write_text(TEXT)
+  config = text_config(tmp_path / "there", train_steps=4, test_source=str(tmp_path / "test"), test_target=str(tmp_path / "test"), preprocessed_splits="test")
+  train(config, tmp_path / "run", ".")
+  assert "resumed at step 2" in log_of(tmp_path / "run")
+  assert json.loads((tmp_path / "run" / "config.json").read_text())["settings"] == config.to_flat()
+  (tmp_path / "there" / "train.target").write_text(TEXT.replace("a i", "a j"))
+  with pytest.raises(CheckpointError, match="the training data or the tokenizer has changed"):
+    train(text_config(tmp_path / "there", train_steps=6), tmp_path / "run", ".")
+
+
+@pytest.mark.parametrize("same, other", [
+    (dict(train_trees="x", valid_trees="y", test_trees="z", treebank="t", train_sections="2", valid_sections="3", test_sections="4"), dict(linearization="t2t")),
+    (dict(tfds_data_dir="x", tfds_splits="train,validation,test"), dict(tfds_name="x")),
+    (dict(preprocessed_splits="test"), dict(preprocessed_splits="train")),
+    (dict(preprocessed_splits=" test , "), dict(preprocessed_splits="test,valid")),
+    (dict(train_source="x", train_target="y", valid_source="x", valid_target="y", test_source="x", test_target="y"), dict(source_language="x")),
+    ({}, dict(bpe_codes="x")), ({}, dict(vocabulary_file="x")), ({}, dict(numbers_limit=200))])
+def test_where_the_text_lies_is_no_setting_of_the_run(same, other):
+  stored = tiny_config().to_flat()
+  train_module._check_same_settings(tiny_config(**same), stored, "run")
+  with pytest.raises(ConfigError, match=f"--{next(iter(other))}=.*: the run in run was started with "):
+    train_module._check_same_settings(tiny_config(**other), stored, "run")
+
+
+def test_a_file_of_words_may_move_and_not_change(tmp_path):
+  words = [*"abcdefghijklmnop"]
+  (tmp_path / "words").write_text("\n".join(words))
+  train(text_config(tmp_path / "data", vocabulary_file=str(tmp_path / "words")), tmp_path / "run", ".")
+  (tmp_path / "words").rename(tmp_path / "moved")
+  train(text_config(tmp_path / "data", vocabulary_file=str(tmp_path / "moved"), train_steps=4), tmp_path / "run", ".")
+  (tmp_path / "others").write_text("\n".join(words[::-1]))
+  with pytest.raises(ConfigError, match=r"--vocabulary_file=.*others: gives another tokenizer than .*moved"):
+    train(text_config(tmp_path / "data", vocabulary_file=str(tmp_path / "others"), train_steps=6), tmp_path / "run", ".")
+
+
+def test_fewer_updates_than_are_done_are_refused(run_copy):
+  before = (run_copy / "config.json").read_text()
+  with pytest.raises(ConfigError, match="--train_steps=30: the run in .* is at step 40 already; give as many or more"):
+    train(tiny_config(train_steps=30), run_copy, ".")
+  assert (run_copy / "config.json").read_text() == before
+
+
+def test_metrics_are_not_wiped_where_the_checkpoints_have_gone(run_copy):
+  before = metrics_of(run_copy)
+  shutil.rmtree(run_copy / "checkpoints")
+  with pytest.raises(CheckpointError, match="checkpoints: holds no checkpoint, and metrics.jsonl reaches step 40; restore the checkpoints"):
+    train(tiny_config(), run_copy, ".")
+  assert metrics_of(run_copy) == before
+
+
+def test_a_run_that_was_killed_before_its_first_checkpoint_starts_anew(trained, run_copy):
+  shutil.rmtree(run_copy / "checkpoints")
+  lines = (run_copy / "metrics.jsonl").read_text().splitlines(keepends=True)
+  (run_copy / "metrics.jsonl").write_text("".join(lines[:2]))
+  train(tiny_config(), run_copy, ".")
+  assert "no checkpoint yet, so the run starts anew; metrics.jsonl had reached step 20" in log_of(run_copy)
+  assert (digest_of(run_copy), metrics_of(run_copy)) == (digest_of(trained), metrics_of(trained))
+
+
+def test_settings_hold_without_their_file(run_copy):
+  settings = json.loads((run_copy / "config.json").read_text())["settings"]
+  (run_copy / "config.json").unlink()
+  tokenizer = {path.name: path.stat().st_mtime_ns for path in (run_copy / "tokenizer").iterdir()}
+  with pytest.raises(ConfigError, match="--label_smoothing=0.3: the run in .* was started with 0.1"):
+    train(tiny_config(label_smoothing=0.3), run_copy, ".")
+  train(tiny_config(attention_kernel="auto"), run_copy, ".")
+  assert json.loads((run_copy / "config.json").read_text())["settings"] == settings
+  assert {path.name: path.stat().st_mtime_ns for path in (run_copy / "tokenizer").iterdir()} == tokenizer
+  assert "config.json is gone" in log_of(run_copy)
+
+
+def test_settings_hold_where_their_file_was_edited(run_copy):
+  path = run_copy / "config.json"
+  path.write_text(path.read_text().replace('"seed": 1', '"seed": 7'))
+  with pytest.raises(ConfigError, match="--seed=7: the run in .* was started with 1"):
+    train(tiny_config(seed=7), run_copy, ".")
+
+
+def test_settings_of_before_a_setting_are_whole():
+  settings = {name: value for name, value in tiny_config().to_flat().items() if name != "constrained"}
+  assert whole_settings(settings, "x") == tiny_config().to_flat()
+  with pytest.raises(ConfigError, match="x: has no settings"):
+    whole_settings(None, "x")
+
+
+class Killed(BaseException):
+  """The process has ended here."""
+
+
+def evaluation_that(monkeypatch, at_step, action):
+  """Has the evaluation of a step begin with an action."""
+  evaluate = Validation.__call__
+
+  def after_action(self, step, params, should_stop):
+    if step == at_step:
+      action()
+    return evaluate(self, step, params, should_stop)
+
+  monkeypatch.setattr(Validation, "__call__", after_action)
+
+
+def killed():
+  raise Killed
+
+
+@pytest.mark.parametrize("step", [20, pytest.param(40, marks=pytest.mark.slow)])
+def test_a_kill_in_an_evaluation_costs_no_update(step, trained, tmp_path, monkeypatch):
+  with monkeypatch.context() as patch:
+    evaluation_that(patch, step, killed)
+    with pytest.raises(Killed):
+      train(tiny_config(), tmp_path / "run", ".")
+  assert Checkpoints(tmp_path / "run/checkpoints", read_only=True).latest_step() == step
+  train(tiny_config(), tmp_path / "run", ".")
+  assert f"resumed at step {step}" in log_of(tmp_path / "run")
+  assert (digest_of(tmp_path / "run"), metrics_of(tmp_path / "run")) == (digest_of(trained), metrics_of(trained))
+  assert Checkpoints(tmp_path / "run/checkpoints", read_only=True).scores().keys() == {20, 40}
+
+
+@pytest.mark.parametrize("step", [pytest.param(20, marks=pytest.mark.slow), 40])
+def test_a_signal_in_an_evaluation_ends_it(step, trained, tmp_path, monkeypatch):
+  with monkeypatch.context() as patch:
+    evaluation_that(patch, step, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(Interrupted) as caught:
+      train(tiny_config(), tmp_path / "run", ".")
+  assert caught.value.exit_code == 143
+  assert [line["step"] for line in metrics_of(tmp_path / "run") if line["split"] == "valid"] == [20][:step > 20]
+  train(tiny_config(), tmp_path / "run", ".")
+  assert (digest_of(tmp_path / "run"), metrics_of(tmp_path / "run")) == (digest_of(trained), metrics_of(trained))
+
+
+def test_a_kill_between_score_and_line_repeats_the_evaluation_alone(trained, run_copy):
+  lines = (run_copy / "metrics.jsonl").read_text().splitlines(keepends=True)
+  (run_copy / "metrics.jsonl").write_text("".join(lines[:-1]))
+  train(tiny_config(), run_copy, ".")
+  assert (digest_of(run_copy), metrics_of(run_copy)) == (digest_of(trained), metrics_of(trained))
+  before = (run_copy / "metrics.jsonl").read_text()
+  train(tiny_config(), run_copy, ".")
+  assert (run_copy / "metrics.jsonl").read_text() == before
+
+
+def test_scores_of_another_kind_are_not_compared(run_copy):
+  checkpoints = Checkpoints(run_copy / "checkpoints", read_only=True)
+  assert checkpoints.scores().keys() == {20, 40}
+  train(tiny_config(train_steps=60, bleu_sentences=0), run_copy, ".")
+  assert "warning: --bleu_sentences changed: scores from here on are not compared with earlier ones" in log_of(run_copy)
+  losses = {line["step"]: line["loss"] for line in metrics_of(run_copy) if line["split"] == "valid"}
+  assert checkpoints.scores() == {60: -losses[60]}
+
+
+def test_scores_on_another_validation_text_are_not_compared(tmp_path):
+  train(text_config(tmp_path / "data"), tmp_path / "run", ".")
+  (tmp_path / "data" / "valid.target").write_text(TEXT.replace("a i", "a j"))
+  train(text_config(tmp_path / "data", train_steps=4), tmp_path / "run", ".")
+  assert "warning: the validation text is not that of step 2" in log_of(tmp_path / "run")
+  assert Checkpoints(tmp_path / "run/checkpoints", read_only=True).scores().keys() == {4}
+
+
+@pytest.mark.parametrize("settings, said", [
+    (dict(evaluate_every=15, keep_best=1), "every 30th step and the last"), (dict(evaluate_every=15), None),
+    (dict(evaluate_every=20, keep_best=1), None), (dict(evaluate_every=5, keep_best=1), None)])
+def test_best_of_few_is_warned_of(settings, said):
+  heard = []
+  run = train_module._Run.__new__(train_module._Run)
+  run._config, run._folder = tiny_config(**settings), type("Folder", (), dict(log=staticmethod(heard.append)))
+  run._warn_of_steps_without_score()
+  assert [said in line for line in heard] == [True] * bool(said)
+
+
+@pytest.mark.parametrize("epsilon", [0.0, 1e-45, 1e-39])
+def test_an_epsilon_that_is_nothing_in_float32_is_refused(epsilon, tmp_path):
+  with pytest.raises(ConfigError, match=f"--adam_epsilon={epsilon:g}: is 0 in float32"):
+    train(tiny_config(adam_epsilon=epsilon), tmp_path / "run", ".")
