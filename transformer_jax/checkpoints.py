@@ -279,7 +279,7 @@ class Checkpoints:
       info = json.loads((path / "meta.json").read_bytes())
       added = json.loads((path / _SCORE).read_bytes()) if integrity.is_listed(path, _SCORE) else dict(score=info["score"], of=None)
       score = None if added["score"] is None else float(added["score"])
-      return dict(score=score, of=json.dumps(added["of"], sort_keys=True), temporary=bool(info["temporary"]))
+      return dict(score=score, of=json_text(added["of"], sort_keys=True), temporary=bool(info["temporary"]))
     except (OSError, ValueError, KeyError, TypeError):
       return dict(score=None, of=None, temporary=False)
 

@@ -122,7 +122,7 @@ def _hash_of(config, but):
   default = Config().to_flat()
   settings = {name: value for name, value in config.to_flat().items()
               if name not in but and value != default[name]}
-  return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+  return hashlib.sha256(json_text(settings, sort_keys=True).encode()).hexdigest()
 
 
 def _has_settings_of(content, config):

@@ -86,7 +86,7 @@ def _sums(folder, counts):
   for name in _FILES:
     with open(folder / name, "rb") as file:
       sums[name] = hashlib.file_digest(file, "sha256").hexdigest()
-  sums["counts"] = hashlib.sha256(json.dumps(dataclasses.asdict(counts), sort_keys=True).encode()).hexdigest()
+  sums["counts"] = hashlib.sha256(json_text(dataclasses.asdict(counts), sort_keys=True).encode()).hexdigest()
   return sums
 
 
