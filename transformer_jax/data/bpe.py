@@ -17,7 +17,7 @@ class Merges:
     ranks: (left, right) -> place among the merge operations; the lowest is applied first.
     version: of the codes' file; in (0, 1) the end of a word is a symbol of its own.
     known: pieces that need no splitting: one that is not among them is split into what it was
-      merged from, down to characters, as by subword-nmt's vocabulary filter. None: nothing is split.
+      merged from, down to characters, as by subword-nmt's vocabulary filter. None: none is split.
   """
 
   def __init__(self, ranks, version, known=None):

@@ -188,7 +188,7 @@ def _write(folder, pairs, encode_source, encode_target, max_length):
 
 
 class _SideWriter:
-  """Takes the token sequences of a side; keeps their lengths in memory, and the tokens in `file`."""
+  """Takes the token sequences of a side: lengths stay in memory, tokens go to `file`."""
 
   def __init__(self, file):
     self._file = file

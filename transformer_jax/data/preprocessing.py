@@ -65,7 +65,8 @@ def _moses_code(language, prefixes):
 
 
 # Typographic marks as a treebank writes them. NLTK makes a closing quote of the straight one.
-_WIDE_MARKS = {chr(code + 0xFEE0): chr(code) for code in range(0x21, 0x7F) if not chr(code).isalnum()}
+_WIDE_MARKS = {chr(code + 0xFEE0): chr(code)
+               for code in range(0x21, 0x7F) if not chr(code).isalnum()}
 _AS_TREEBANKS = str.maketrans({
     **dict.fromkeys("“„‟«", "``"), **dict.fromkeys("”»", '"'), **dict.fromkeys("‘’‚‛ʼ", "'"),
     **dict.fromkeys("‒–—―", "--"), "…": "...", **_WIDE_MARKS})

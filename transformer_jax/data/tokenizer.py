@@ -188,8 +188,8 @@ def _warn_of_joins(texts):
   lines = sum("@@ " in f"{text} " for text in texts)
   if lines:
     print(f"transformer-jax: {lines:,} lines of the training text have words that end in @@, which "
-          "joins a word to the next: they will come back joined; text that is segmented already takes "
-          "--tokenizer=segmented", file=sys.stderr)
+          "joins a word to the next: they will come back joined; text that is segmented already "
+          "takes --tokenizer=segmented", file=sys.stderr)
 
 
 def learn_bpe(texts, num_merges):
@@ -236,11 +236,12 @@ def _cannot_learn(data, message):
   needed = re.search(r"required_chars\. (\d+) vs (\d+)", message)
   if needed:
     return DataError(f"--vocab_size={data.vocab_size}",
-                     "is less than the different characters of the training text, each of which is a piece",
+                     "is less than the different characters of the training text, each a piece",
                      f"raise --vocab_size to at least {needed[2]}")
   if "sentences_.empty()" in message or "all_chars_count" in message:
     return no_text(data)
-  return DataError(f"--vocab_size={data.vocab_size}", f"SentencePiece cannot learn it: {message.strip()}",
+  return DataError(f"--vocab_size={data.vocab_size}",
+                   f"SentencePiece cannot learn it: {message.strip()}",
                    "try another size, or other text")
 
 
@@ -248,10 +249,10 @@ def no_text(data):
   """The DataError for training text in which there is nothing to learn from; names its files."""
   flags = dict(text=("train_source", "train_target"), tfds=("tfds_name", "tfds_splits"),
                treebank=("treebank", "train_sections", "train_trees"))
-  names = flags.get(data.data_source, ("data_source",))
-  return DataError(" ".join(f"--{name}={getattr(data, name)}" for name in names if getattr(data, name)),
-                   "the training text holds nothing but empty lines, white space, or lines beyond 1 MiB",
-                   "give other files")
+  named = {name: getattr(data, name) for name in flags.get(data.data_source, ("data_source",))}
+  return DataError(" ".join(f"--{name}={value}" for name, value in named.items() if value),
+                   "the training text holds nothing but empty lines, white space, or lines beyond "
+                   "1 MiB", "give other files")
 
 
 def _read_merges(codes, name, known=None):

@@ -68,7 +68,8 @@ def load_tokenizer(folder):
     kind, sums = index["kind"], dict(index["sha256"])
     files = {name: _read(folder, name) for name in sums}
   except OSError as error:
-    raise DataError(error.filename, f"cannot be read: {error.strerror or error}", "it belongs to the run's tokenizer: restore it") from None
+    raise DataError(error.filename, f"cannot be read: {error.strerror or error}",
+                    "it belongs to the run's tokenizer: restore it") from None
   except (ValueError, KeyError, TypeError, RecursionError):
     raise DataError(folder / _INDEX, "is not a tokenizer's list of files", "restore it") from None
   for name, content in files.items():

@@ -40,7 +40,7 @@ def _dropped(counts):
 
 
 def _unknown_lines(encoded_splits):
-  """The share of UNK on each side of a split that has any, and a warning where training has much."""
+  """The share of UNK on each side of a split that has any; a warning where training has much."""
   shares = {split: encoded.unknown_shares() for split, encoded in encoded_splits.items()}
   parts = [f"{split} {share:.2%} of {side} tokens"
            for split, sides in shares.items() for side, share in sides.items() if share]
