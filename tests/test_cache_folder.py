@@ -41,7 +41,8 @@ def open_to_all(folder):
   folder.chmod(0o777)
 
 
-@pytest.mark.parametrize("take", [open_to_all, lambda folder: folder.symlink_to("/"), lambda folder: folder.write_text("a file")])
+@pytest.mark.parametrize("take", [
+    open_to_all, lambda folder: folder.symlink_to("/"), lambda folder: folder.write_text("a file")])
 def test_a_place_that_another_may_have_taken_is_refused(homeless, take):
   take(homeless / f"transformer_jax-{os.getuid()}")
   with pytest.raises(WorkdirError, match="TRANSFORMER_JAX_CACHE"):

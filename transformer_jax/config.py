@@ -380,10 +380,12 @@ def split_list(text):
 
 
 def cache_folder():
-  """Where compiled programs, learned tokenizers and encoded text are kept: $TRANSFORMER_JAX_CACHE, or ~/.cache/transformer_jax.
+  """Where compiled programs, learned tokenizers and encoded text are kept.
+
+  $TRANSFORMER_JAX_CACHE, or ~/.cache/transformer_jax.
 
   Raises:
-    WorkdirError: there is no home, and another user has taken the folder's place among the temporary ones.
+    WorkdirError: there is no home, and the folder's place among the temporary ones is taken.
   """
   named = os.environ.get("TRANSFORMER_JAX_CACHE")
   if named:
@@ -400,7 +402,9 @@ def _own_folder(path):
     path.mkdir(mode=0o700, exist_ok=True)
     found = path.lstat()
   except OSError as error:
-    raise WorkdirError(path, f"cannot be made: {error.strerror or error}", "set TRANSFORMER_JAX_CACHE to a writable folder") from None
+    raise WorkdirError(path, f"cannot be made: {error.strerror or error}",
+                       "set TRANSFORMER_JAX_CACHE to a writable folder") from None
   if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
-    raise WorkdirError(path, "may be changed by other users", "set TRANSFORMER_JAX_CACHE to a folder of your own")
+    raise WorkdirError(path, "may be changed by other users",
+                       "set TRANSFORMER_JAX_CACHE to a folder of your own")
   return path

@@ -118,8 +118,11 @@ def unpickled(_):
   return file.getvalue()
 
 
-@pytest.mark.parametrize("damage", [flip_a_bit, lambda content: content[:-3], lambda content: b"", lambda content: b"[" * 99_999, unpickled])
-@pytest.mark.parametrize("name", ["source.npy", "source_offsets.npy", "target.npy", "target_offsets.npy", "counts.json"])
+@pytest.mark.parametrize("damage", [
+    flip_a_bit, lambda content: content[:-3], lambda content: b"", lambda content: b"[" * 99_999,
+    unpickled])
+@pytest.mark.parametrize("name", [
+    "source.npy", "source_offsets.npy", "target.npy", "target_offsets.npy", "counts.json"])
 def test_what_is_damaged_is_made_again_and_said(tmp_path, capsys, name, damage):
   encoded(tmp_path)
   (path,) = tmp_path.glob(f"*/{name}")
@@ -132,7 +135,8 @@ def test_what_is_damaged_is_made_again_and_said(tmp_path, capsys, name, damage):
   assert not capsys.readouterr().err
 
 
-@pytest.mark.parametrize("values", [dict(kept=5), dict(dropped={"longer": 3}), dict(unknown={}), dict(sha256={}), dict(sha256=None)])
+@pytest.mark.parametrize("values", [
+    dict(kept=5), dict(dropped={"longer": 3}), dict(unknown={}), dict(sha256={}), dict(sha256=None)])
 def test_counts_that_were_changed_are_not_believed(tmp_path, capsys, values):
   encoded(tmp_path)
   (path,) = tmp_path.glob("*/counts.json")
@@ -164,7 +168,7 @@ def test_a_cache_that_another_user_closed_is_named(tmp_path, monkeypatch):
 
 
 def test_blocks_leave_no_trace(tmp_path, monkeypatch):
-  """Whatever the number of tokens in memory, the files are the same bytes, and those that numpy writes of the whole arrays."""
+  """However many tokens are in memory, the files are those that numpy writes of whole arrays."""
   pairs = [(" ".join(map(str, range(3, 3 + n))), "7 " * n) for n in range(9)]
   encoded(tmp_path / "one", pairs)
   monkeypatch.setattr(encoded_module, "_BLOCK", 5)

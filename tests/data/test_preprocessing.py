@@ -76,7 +76,8 @@ def test_other_text_is_not_composed(text):
 
 
 @pytest.mark.parametrize("language, like, said", [
-    ("de_DE", "de", "'de_DE'.*'de'"), ("en-US", "en", "'en-US'.*'en'"), ("ZH", "zh", "'ZH'"), ("xx", "xx", "'xx'.*English"), ("", "", "''.*English"),
+    ("de_DE", "de", "'de_DE'.*'de'"), ("en-US", "en", "'en-US'.*'en'"), ("ZH", "zh", "'ZH'"),
+    ("xx", "xx", "'xx'.*English"), ("", "", "''.*English"),
     ("de", "de", ""), ("ja", "ja", "")])
 def test_a_language_that_moses_does_not_know_is_told(language, like, said, capsys):
   pytest.importorskip("sacremoses")
@@ -91,9 +92,12 @@ STRAIGHT = str.maketrans("“”‘’", "\"\"''")
 
 
 @pytest.mark.parametrize("text, words", [
-    ("“Stop,” she said.", "`` Stop , '' she said ."), ("It’s Anna’s; they don’t care.", "It 's Anna 's ; they do n't care ."),
-    ("(“Yes.”)", "-LRB- `` Yes . '' -RRB-"), ("He—“the man”—left…", "He -- `` the man '' -- left ..."), ("“Why?”", "`` Why ? ''"),
-    ("“a” “b”", "`` a '' `` b ''"), ("„a” «b»", "`` a '' `` b ''"), ("He said, “She’s ‘here.’”", "He said , `` She 's 'here . ' ''"),
+    ("“Stop,” she said.", "`` Stop , '' she said ."),
+    ("It’s Anna’s; they don’t care.", "It 's Anna 's ; they do n't care ."),
+    ("(“Yes.”)", "-LRB- `` Yes . '' -RRB-"), ("He—“the man”—left…", "He -- `` the man '' -- left ..."),
+    ("“Why?”", "`` Why ? ''"),
+    ("“a” “b”", "`` a '' `` b ''"), ("„a” «b»", "`` a '' `` b ''"),
+    ("He said, “She’s ‘here.’”", "He said , `` She 's 'here . ' ''"),
     ("Ｏk，（yes）！", "Ｏk , -LRB- yes -RRB- !")])
 def test_typographic_marks_are_cut_and_written_as_a_treebank_does(text, words):
   pytest.importorskip("nltk")
@@ -102,7 +106,8 @@ def test_typographic_marks_are_cut_and_written_as_a_treebank_does(text, words):
 
 
 @pytest.mark.parametrize("text, words", [
-    ("He owns 1/2 of it.", "He owns 1\\/2 of it ."), ("1\\/2 and/or", "1\\/2 and\\/or"), ("2 * 3", "2 \\* 3"), ("a * \\*", "a \\* \\*"), ("／", "\\/")])
+    ("He owns 1/2 of it.", "He owns 1\\/2 of it ."), ("1\\/2 and/or", "1\\/2 and\\/or"),
+    ("2 * 3", "2 \\* 3"), ("a * \\*", "a \\* \\*"), ("／", "\\/")])
 def test_slashes_and_stars_are_written_as_the_treebank_does(text, words):
   pytest.importorskip("nltk")
   assert penn_tokenize(text) == words

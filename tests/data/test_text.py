@@ -112,8 +112,10 @@ def test_damaged_gzip_names_the_file(tmp_path):
 
 
 @pytest.mark.parametrize("pack, name, remedy", [
-    (gzip.compress, "lines.txt", "name that ends in .gz"), (bz2.compress, "lines.bz2", "unpack"), (lzma.compress, "lines.xz", "unpack"),
-    (lambda raw: gzip.compress(gzip.compress(raw)), "lines.gz", "unpack"), (lambda raw: b"PK\3\4" + raw, "lines.zip", "unpack")])
+    (gzip.compress, "lines.txt", "name that ends in .gz"), (bz2.compress, "lines.bz2", "unpack"),
+    (lzma.compress, "lines.xz", "unpack"),
+    (lambda raw: gzip.compress(gzip.compress(raw)), "lines.gz", "unpack"),
+    (lambda raw: b"PK\3\4" + raw, "lines.zip", "unpack")])
 def test_packed_files_are_refused_by_name(tmp_path, pack, name, remedy):
   (tmp_path / name).write_bytes(pack(b"a line\n"))
   with pytest.raises(DataError) as caught:

@@ -98,7 +98,8 @@ def test_a_changed_or_missing_file_is_named(tokenizer, tmp_path):
   load_tokenizer(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["/dev/zero", "../vocabulary.txt", "sub/vocabulary.txt", ".", "..", "", "device", "vocabulary.txt/"])
+@pytest.mark.parametrize("name", [
+    "/dev/zero", "../vocabulary.txt", "sub/vocabulary.txt", ".", "..", "", "device", "vocabulary.txt/"])
 def test_an_index_names_only_files_beside_it(tmp_path, name):
   folder = tmp_path / "tokenizer"
   save_tokenizer(trained("segmented"), folder)
@@ -281,7 +282,8 @@ def test_what_was_saved_before_goes_on_unsplit(tmp_path):
   for tokenizer in (old, learned):
     folder = tmp_path / str(len(tokenizer.files()))
     save_tokenizer(tokenizer, folder)
-    assert [load_tokenizer(folder).encode(text) for text in many_words()] == [tokenizer.encode(text) for text in many_words()]
+    loaded = load_tokenizer(folder)
+    assert all(loaded.encode(text) == tokenizer.encode(text) for text in many_words())
 
 
 @pytest.mark.parametrize("character", ["\r", "\u2028", "\x0b", "\x0c", "\x1c", "\x85", "\t"])
@@ -314,7 +316,7 @@ def test_our_merging_is_subword_nmts(header):
     plain, filtered = (SubwordNmtTokenizer(header + codes, vocabulary, splits) for splits in (False, True))
     known = set(filtered.pieces(range(3, filtered.vocab_size)))
     for _ in range(20):
-      line = " ".join("".join(rng.choice(alphabet) for _ in range(rng.randrange(1, 30))) for _ in range(3))
+      line = " ".join("".join(rng.choices(alphabet, k=rng.randrange(1, 30))) for _ in range(3))
       line = rng.choice(["", "\r", " \r"]) + line + rng.choice(["", "\r "])
       expected = library.BPE(io.StringIO(header + codes)).process_line(line)
       assert plain.segment(line) == [piece for piece in expected.split(" ") if piece]

@@ -47,7 +47,8 @@ def test_words_without_tags_are_leaves():
 
 
 @pytest.mark.parametrize("lines, line, words", [
-    (["( (S (NP (NNP New York)) (VP (VBZ sleeps))))"], 1, "(NNP New York)"), (["(A (X a))", "(A", " (X a)", " (NNP New", "York City))"], 4, "(NNP New York City)"),
+    (["( (S (NP (NNP New York)) (VP (VBZ sleeps))))"], 1, "(NNP New York)"),
+    (["(A (X a))", "(A", " (X a)", " (NNP New", "York City))"], 4, "(NNP New York City)"),
     (["(A b c)"], 1, "(A b c)")])
 def test_several_words_in_one_bracket_are_refused(lines, line, words):
   with pytest.raises(TreeError, match="several words") as caught:

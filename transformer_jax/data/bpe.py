@@ -1,4 +1,7 @@
-"""subword-nmt's merge operations applied to words, in time that grows as n log n with a word's letters: its own segmenter takes n squared."""
+"""subword-nmt's merge operations applied to words, in n log n of a word's letters.
+
+Its own segmenter takes n squared: minutes for a megabyte of letters.
+"""
 
 import heapq
 
@@ -13,14 +16,14 @@ class Merges:
   Args:
     ranks: (left, right) -> place among the merge operations; the lowest is applied first.
     version: of the codes' file; in (0, 1) the end of a word is a symbol of its own.
-    known: pieces that need no splitting: a piece that is not among them is split into what it was merged from, down to characters, as by
-      subword-nmt's vocabulary filter. None: nothing is split.
+    known: pieces that need no splitting: one that is not among them is split into what it was
+      merged from, down to characters, as by subword-nmt's vocabulary filter. None: none is split.
   """
 
   def __init__(self, ranks, version, known=None):
     self._ranks, self._version, self._known = ranks, version, known
     self._merged_from = {}
-    for pair in sorted(ranks, key=ranks.get, reverse=True):  # of two ways to the same symbol, the earlier
+    for pair in sorted(ranks, key=ranks.get, reverse=True):  # of two ways to a symbol, the earlier
       self._merged_from["".join(pair)] = pair
     self._pieces_of = {}
 
@@ -46,7 +49,7 @@ class Merges:
     return symbols[:-1] if symbols[-1] == _END else symbols
 
   def _split(self, marked):
-    """(symbol, whether it is the word's last) of the parts that are known, or merged from nothing."""
+    """(symbol, whether it is the word's last) of parts that are known, or merged from nothing."""
     waiting, parts = marked[::-1], []
     while waiting:
       symbol, is_last = waiting.pop()
@@ -72,10 +75,15 @@ def _as_piece(symbol, is_last):
 
 
 def _merge(symbols, ranks):
-  """The symbols after all merges: of those that are possible the one of the lowest rank, wherever it is, from left to right; then the next."""
+  """The symbols after all merges.
+
+  Of those that are possible the one of the lowest rank is made wherever it is, from left to right;
+  then the next.
+  """
   end = len(symbols)
   previous, following = list(range(-1, end - 1)), list(range(1, end + 1))
-  waiting = [(ranks[pair], left, pair) for left, pair in enumerate(zip(symbols, symbols[1:])) if pair in ranks]
+  pairs = enumerate(zip(symbols, symbols[1:]))
+  waiting = [(ranks[pair], left, pair) for left, pair in pairs if pair in ranks]
   heapq.heapify(waiting)
   while waiting:
     rank, changed = waiting[0][0], []
@@ -89,8 +97,9 @@ def _merge(symbols, ranks):
       if following[left] < end:
         previous[following[left]] = left
       changed += [previous[left], left]
-    for left in changed:  # only now: a new pair may have a lower rank, and this merge is to be everywhere before it
-      pair = (symbols[left], symbols[following[left]]) if left >= 0 and following[left] < end else None
-      if pair in ranks:
-        heapq.heappush(waiting, (ranks[pair], left, pair))
+    for left in changed:  # only now: new pairs of a lower rank wait until this merge is everywhere
+      if left >= 0 and following[left] < end:
+        pair = (symbols[left], symbols[following[left]])
+        if pair in ranks:
+          heapq.heappush(waiting, (ranks[pair], left, pair))
   return [symbol for symbol in symbols if symbol is not None]

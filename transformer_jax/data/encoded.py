@@ -44,8 +44,10 @@ class EncodedPairs:
       self._offsets = {side: np.load(folder / f"{side}_offsets.npy", allow_pickle=False) for side in _SIDES}
     except PermissionError as error:
       raise WorkdirError(error.filename, "encoded data cannot be read: Permission denied",
-                         "have its owner run chmod -R a+rX on the cache, or set TRANSFORMER_JAX_CACHE to a folder of your own") from None
-    except (OSError, ValueError, TypeError, AttributeError, KeyError, EOFError, RecursionError) as error:
+                         "have its owner run chmod -R a+rX on the cache, or set "
+                         "TRANSFORMER_JAX_CACHE to a folder of your own") from None
+    except (OSError, ValueError, TypeError, AttributeError, KeyError, EOFError,
+            RecursionError) as error:
       raise DataError(folder, f"encoded data cannot be read: {error}", "delete the folder: it is made again") from None
     self.source_lengths, self.target_lengths = (np.diff(self._offsets[side]) for side in _SIDES)
 
@@ -70,7 +72,7 @@ class EncodedPairs:
 
 
 def _checked_counts(folder):
-  """The Counts of a folder whose files have the SHA-256 that were written with them; ValueError names the first that has not."""
+  """The Counts of a folder; ValueError if a file has not the SHA-256 that was written with it."""
   written = json.loads((folder / "counts.json").read_bytes())
   sums = written.pop("sha256")
   counts = Counts(**written)
@@ -86,7 +88,8 @@ def _sums(folder, counts):
   for name in _FILES:
     with open(folder / name, "rb") as file:
       sums[name] = hashlib.file_digest(file, "sha256").hexdigest()
-  sums["counts"] = hashlib.sha256(json_text(dataclasses.asdict(counts), sort_keys=True).encode()).hexdigest()
+  counted = json_text(dataclasses.asdict(counts), sort_keys=True)
+  sums["counts"] = hashlib.sha256(counted.encode()).hexdigest()
   return sums
 
 
@@ -132,18 +135,20 @@ def _write_atomically(folder, pairs, encode_source, encode_target, max_length):
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary.mkdir()  # not tempfile's, which is closed to those who share the cache
   except OSError as error:
-    raise WorkdirError(folder.parent, f"cannot be written: {error.strerror or error}", "set TRANSFORMER_JAX_CACHE to a writable folder") from None
+    raise WorkdirError(folder.parent, f"cannot be written: {error.strerror or error}",
+                       "set TRANSFORMER_JAX_CACHE to a writable folder") from None
   try:
     _write(temporary, pairs, encode_source, encode_target, max_length)
     _put_in_place(temporary, folder)
   except OSError as error:
-    raise WorkdirError(folder, f"cannot be written: {error.strerror or error}", "make room, or set TRANSFORMER_JAX_CACHE") from None
+    raise WorkdirError(folder, f"cannot be written: {error.strerror or error}",
+                       "make room, or set TRANSFORMER_JAX_CACHE") from None
   finally:
     shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _put_in_place(temporary, folder):
-  """Renames a folder. One that is there already stays if it is whole: another process was faster."""
+  """Renames a folder. One that is there stays if it is whole: another process was faster."""
   try:
     os.rename(temporary, folder)
   except OSError:
@@ -164,11 +169,11 @@ def _is_whole(folder):
 
 
 def _write(folder, pairs, encode_source, encode_target, max_length):
-  dropped = {}
+  dropped, encoders = {}, (encode_source, encode_target)
   with contextlib.ExitStack() as stack:
     sides = [_SideWriter(stack.enter_context(tempfile.TemporaryFile(dir=folder))) for _ in _SIDES]
     for texts in pairs:
-      both = [encode(text) for encode, text in zip((encode_source, encode_target), texts, strict=True)]
+      both = [encode(text) for encode, text in zip(encoders, texts, strict=True)]
       reason = _why_dropped(both, max_length)
       if reason:
         dropped[reason] = dropped.get(reason, 0) + 1
@@ -177,12 +182,14 @@ def _write(folder, pairs, encode_source, encode_target, max_length):
         side.add(tokens)
     for name, side in zip(_SIDES, sides, strict=True):
       side.save(folder / f"{name}.npy", folder / f"{name}_offsets.npy")
-  counts = Counts(len(sides[0]), dropped, {name: side.unknown for name, side in zip(_SIDES, sides, strict=True)})
-  (folder / "counts.json").write_text(json_text(dict(dataclasses.asdict(counts), sha256=_sums(folder, counts)), indent=1))
+  unknown = {name: side.unknown for name, side in zip(_SIDES, sides, strict=True)}
+  counts = Counts(len(sides[0]), dropped, unknown)
+  written = dict(dataclasses.asdict(counts), sha256=_sums(folder, counts))
+  (folder / "counts.json").write_text(json_text(written, indent=1))
 
 
 class _SideWriter:
-  """Takes the token sequences of a side one by one, and keeps in memory their lengths alone: the tokens wait in `file`."""
+  """Takes the token sequences of a side: lengths stay in memory, tokens go to `file`."""
 
   def __init__(self, file):
     self._file = file
@@ -203,13 +210,15 @@ class _SideWriter:
   def save(self, path, offsets_path):
     """Writes all tokens, in two bytes each if they fit, and where each sequence begins and ends."""
     self._flush()
-    offsets = np.concatenate([[0], np.cumsum(np.asarray(self._lengths, np.int32), dtype=np.int64)]).astype(np.int64)
+    lengths = np.asarray(self._lengths, np.int32)
+    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths, dtype=np.int64)])
     np.save(offsets_path, offsets)
     total = int(offsets[-1])
     dtype = np.dtype(np.uint16 if total and self._largest < 1 << 16 else np.int32)
     self._file.seek(0)
     with open(path, "wb") as file:
-      np.lib.format.write_array_header_1_0(file, dict(descr=dtype.str, fortran_order=False, shape=(total,)))
+      header = dict(descr=dtype.str, fortran_order=False, shape=(total,))
+      np.lib.format.write_array_header_1_0(file, header)
       while block := self._file.read(4 * _BLOCK):
         file.write(np.frombuffer(block, np.int32).astype(dtype).tobytes())
 

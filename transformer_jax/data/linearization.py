@@ -35,7 +35,7 @@ def linearize(tree, style):
 
 
 def _label_symbol(label):
-  """The symbol of a label: itself, unless it would be read as a closing bracket or an escaped tag."""
+  """The symbol of a label: itself, unless it would be read as a closing or an escaped tag."""
   return _LABEL_ESCAPE * label.startswith(("/", _ESCAPE, _LABEL_ESCAPE)) + label
 
 

@@ -40,7 +40,7 @@ class ParsingTokenizer:
     return tokens
 
   def _as_learned(self, word):
-    """The word as its treebank writes it: the Penn Treebank has \\/ and \\*, others the plain characters."""
+    """The word as its treebank writes it: the Penn Treebank has \\/ and \\*, others plain ones."""
     return word if self._has_escapes else re.sub(r"\\([/*])", r"\1", word)
 
 

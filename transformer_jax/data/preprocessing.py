@@ -12,7 +12,8 @@ class Preprocessor:
   """A function text -> text for one language.
 
   Kind "moses" normalises punctuation and tokenises as the Moses scripts do, HTML escapes included (&apos;);
-  "moses_lowercase" also lower-cases; "none" leaves text alone. A letter and its accent become one character first, or Moses would part them.
+  "moses_lowercase" also lower-cases; "none" leaves text alone. A letter and its accent become one
+  character first, or Moses would part them.
   """
 
   def __init__(self, kind, language):
@@ -42,32 +43,41 @@ def _moses(language):
   except ImportError:
     raise DataError("--preprocessing", "needs the package sacremoses", "pip install sacremoses") from None
   code = _moses_code(language, sacremoses.corpus.NonbreakingPrefixes().available_langs)
-  return sacremoses.MosesPunctNormalizer(lang=code), sacremoses.MosesTokenizer(lang=code), sacremoses.MosesDetokenizer(lang=code)
+  return (sacremoses.MosesPunctNormalizer(lang=code), sacremoses.MosesTokenizer(lang=code),
+          sacremoses.MosesDetokenizer(lang=code))
 
 
 def _moses_code(language, prefixes):
-  """The code that Moses has rules for, or the language as it is; says where they differ, or where there are none.
+  """The code that Moses has rules for, or the language as it is; says which, unless they are one.
 
-  `prefixes` is a dict of the languages whose abbreviations are known, by name or code, to their codes.
+  `prefixes` is a dict of the languages whose abbreviations are known, by name or code, to codes.
   """
   codes = {**prefixes, "ja": "ja", "ko": "ko"}  # these have rules for their letters alone
   code = codes.get(re.split("[-_]", language)[0].lower())
   if code is None:
-    print(f"transformer-jax: language '{language}' is not one that Moses has rules for: abbreviations are those of English", file=sys.stderr)
+    print(f"transformer-jax: language '{language}' is not one that Moses has rules for: "
+          "abbreviations are those of English", file=sys.stderr)
     return language
   if code != language:
-    print(f"transformer-jax: language '{language}': Moses' rules for '{code}' are taken", file=sys.stderr)
+    print(f"transformer-jax: language '{language}': Moses' rules for '{code}' are taken",
+          file=sys.stderr)
   return code
 
 
-# Typographic marks as a treebank writes them. A closing double quote is straight, for NLTK to tell it from an opening one.
-_AS_TREEBANKS = {**dict.fromkeys("“„‟«", "``"), **dict.fromkeys("”»", '"'), **dict.fromkeys("‘’‚‛ʼ", "'"), **dict.fromkeys("‒–—―", "--"), "…": "...",
-                 **{chr(0xFF01 + place): mark for place, mark in enumerate(map(chr, range(0x21, 0x7F))) if not mark.isalnum()}}
+# Typographic marks as a treebank writes them. NLTK makes a closing quote of the straight one.
+_WIDE_MARKS = {chr(code + 0xFEE0): chr(code)
+               for code in range(0x21, 0x7F) if not chr(code).isalnum()}
+_AS_TREEBANKS = str.maketrans({
+    **dict.fromkeys("“„‟«", "``"), **dict.fromkeys("”»", '"'), **dict.fromkeys("‘’‚‛ʼ", "'"),
+    **dict.fromkeys("‒–—―", "--"), "…": "...", **_WIDE_MARKS})
 
 
 def penn_tokenize(text):
-  """A sentence as words between spaces, cut as the Penn Treebank does and written as there: "can't (yet) 1/2." -> "ca n't -LRB- yet -RRB- 1\\/2 ."."""
-  text = text.translate(str.maketrans(_AS_TREEBANKS))
+  """A sentence as words between spaces, cut and written as in the Penn Treebank.
+
+  "can't (yet) 1/2." -> "ca n't -LRB- yet -RRB- 1\\/2 ."; typographic quotes are `` and ''.
+  """
+  text = text.translate(_AS_TREEBANKS)
   try:
     text = " ".join(_penn().tokenize(text, convert_parentheses=True))
   except TimeoutError:  # NLTK gives a pattern five seconds; a line of millions of characters is cut at its spaces alone

@@ -14,17 +14,20 @@ from transformer_jax.errors import DataError
 _BOM = "\N{ZERO WIDTH NO-BREAK SPACE}"
 _LONGEST_LINE = 1 << 24  # bytes: of a packed file, a few kilobytes may become gigabytes
 # How files begin that are no UTF-8.
-_PACKED = {"gzip": rb"\x1f\x8b", "bzip2": rb"BZh[1-9]1AY&SY", "xz": rb"\xfd7zXZ\0", "zstd": rb"\x28\xb5\x2f\xfd", "zip": rb"PK\x03\x04"}
+_PACKED = {"gzip": rb"\x1f\x8b", "bzip2": rb"BZh[1-9]1AY&SY", "xz": rb"\xfd7zXZ\0",
+           "zstd": rb"\x28\xb5\x2f\xfd", "zip": rb"PK\x03\x04"}
 _WIDE = {"UTF-32": rb"\xff\xfe\0\0|\0\0\xfe\xff", "UTF-16": rb"\xff\xfe|\xfe\xff",
-         "UTF-16LE": rb"([^\0]\0){4}", "UTF-16BE": rb"(\0[^\0]){4}"}  # the last two: Latin letters without a byte order mark
-_ONLY_CARRIAGE_RETURNS = "has no line feed, only carriage returns", "end its lines with line feeds: tr '\\r' '\\n'"
+         "UTF-16LE": rb"([^\0]\0){4}", "UTF-16BE": rb"(\0[^\0]){4}"}  # Latin letters without a mark
+_ONLY_CARRIAGE_RETURNS = ("has no line feed, only carriage returns",
+                          "end its lines with line feeds: tr '\\r' '\\n'")
 
 
 def raw_lines(path):
   """Yields the lines of a file (.gz by its name) as bytes, each with its "\\n".
 
   Raises:
-    DataError: unreadable, no text that may be UTF-8 (packed, or UTF-16), or a line beyond all measure; names the file, or file and line.
+    DataError: unreadable, no text that may be UTF-8 (packed, or UTF-16), or a line beyond all
+      measure; names the file, or file and line.
   """
   number = 0
   try:
@@ -48,8 +51,9 @@ def check_beginning(raw, name):
     DataError: they are those of a packed file, or of UTF-16; `name` is where.
   """
   if kind := _kind_of(raw, _PACKED):
-    remedy = "give it a name that ends in .gz, or unpack it" if kind == "gzip" and not str(name).endswith(".gz") else "unpack it"
-    raise DataError(name, f"is packed by {kind}", remedy)
+    is_misnamed = kind == "gzip" and not str(name).endswith(".gz")
+    raise DataError(name, f"is packed by {kind}",
+                    "give it a name that ends in .gz, or unpack it" if is_misnamed else "unpack it")
   if kind := _kind_of(raw, _WIDE):
     raise DataError(name, f"is {kind}, not UTF-8", f"convert it: iconv -f {kind} -t UTF-8")
 
@@ -66,9 +70,10 @@ def _refuse_long(raw, where):
 
 
 def read_lines(path, lines_matter=True):
-  """Yields the lines of a UTF-8 file (.gz by its name) without "\\n", one "\\r" before it, and a leading BOM.
+  """Yields the lines of a UTF-8 file (.gz by its name).
 
-  `lines_matter`: a file whose only line ends are carriage returns is refused, for it would be one line.
+  They come without "\\n", one "\\r" before it, and a leading BOM. `lines_matter`: a file whose only
+  line ends are carriage returns is refused, for it would be one line.
 
   Raises:
     DataError: what `raw_lines` refuses, or not UTF-8; names file and line.
@@ -114,7 +119,9 @@ def hash_file(path):
 
 
 def expand_files(names, data_root, flag):
-  """The files of a comma-separated setting, relative to `data_root`. What is no file's name is a wildcard, expanded in sorted order.
+  """The files of a comma-separated setting, relative to `data_root`.
+
+  What is no file's name is a wildcard, expanded in sorted order.
 
   Raises:
     DataError: a name matches no file.
@@ -127,7 +134,8 @@ def expand_files(names, data_root, flag):
       found = sorted(glob.glob(str(pathlib.Path(glob.escape(str(data_root)), name))))
     if not found:
       comma = ", and a comma in a name is written \\," if "," in names else ""
-      raise DataError(f"--{flag}", f"there is no file {path}", f"relative paths start at --data_root (or $TRANSFORMER_JAX_DATA){comma}")
+      raise DataError(f"--{flag}", f"there is no file {path}",
+                      f"relative paths start at --data_root (or $TRANSFORMER_JAX_DATA){comma}")
     files += [pathlib.Path(f) for f in found]
   return files
 

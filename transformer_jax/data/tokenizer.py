@@ -121,7 +121,7 @@ class SubwordNmtTokenizer(WordListTokenizer):
 
   @classmethod
   def train(cls, data, texts, data_root):
-    """Reads or learns the merges; the vocabulary is the sub-words of the texts, or those that `vocab_size` has room for."""
+    """Reads or learns the merges; the vocabulary is the texts' sub-words that have room."""
     texts = list(texts)
     if data.bpe_codes:
       path = _one_file(data.bpe_codes, data_root, "bpe_codes")
@@ -130,28 +130,35 @@ class SubwordNmtTokenizer(WordListTokenizer):
       codes = learn_bpe(texts, data.bpe_merges)
     _warn_of_joins(texts)
     merges = _read_merges(codes, data.bpe_codes or "the learned codes")
-    return cls(codes, _subwords(_count(_segment(merges, text) for text in texts), data.vocab_size), splits_unknown=True)
+    counts = _count(_segment(merges, text) for text in texts)
+    return cls(codes, _subwords(counts, data.vocab_size), splits_unknown=True)
 
   @classmethod
   def from_files(cls, files):
     """The tokenizer of a saved folder's files."""
-    return cls(files["codes.txt"].decode("utf-8"), files["vocabulary.txt"].decode("utf-8").split("\n")[:-1], _SPLITS_UNKNOWN in files)
+    codes, vocabulary = (files[name].decode("utf-8") for name in ("codes.txt", "vocabulary.txt"))
+    return cls(codes, vocabulary.split("\n")[:-1], _SPLITS_UNKNOWN in files)
 
   def files(self):
     """File name -> bytes."""
-    mark = {_SPLITS_UNKNOWN: b"Sub-words that are not in the vocabulary are split further.\n"} if self._splits_unknown else {}
-    return {"codes.txt": self._codes.encode(), **mark, **super().files()}
+    files = {"codes.txt": self._codes.encode(), **super().files()}
+    if self._splits_unknown:
+      files[_SPLITS_UNKNOWN] = b"Sub-words that are not in the vocabulary are split further.\n"
+    return files
 
   def segment(self, text):
     """The sub-words of a text."""
     return _segment(self._merges, text)
 
 
-_SPLITS_UNKNOWN = "splits_unknown.txt"  # tokenizers from before there was such a file go on as they did
+_SPLITS_UNKNOWN = "splits_unknown.txt"  # tokenizers from before this file go on as they did
 
 
 def _segment(merges, text):
-  """The sub-words of a text, as subword-nmt's `process_line`: carriage returns at its ends belong to the word beside them, uncut."""
+  """The sub-words of a text, as of subword-nmt's `process_line`.
+
+  Carriage returns at the text's ends belong to the word beside them, uncut.
+  """
   core = text.strip("\r\n ")
   start = text.index(core)
   pieces = " ".join(piece for word in _words(core) for piece in merges.pieces(word))
@@ -159,9 +166,9 @@ def _segment(merges, text):
 
 
 def _subwords(counts, vocab_size):
-  """The most frequent sub-words, and the characters that the others are made of: as many as there is room for if every sub-word is to be spelled.
+  """The most frequent sub-words, and the characters that spell the others.
 
-  Where even that has no room, the most frequent ones alone.
+  As many sub-words as leave room for these characters; where none do, the most frequent ones alone.
   """
   room, ordered = vocab_size - len(_SPECIAL), _most_frequent(counts)
   if len(ordered) <= room:
@@ -169,7 +176,8 @@ def _subwords(counts, vocab_size):
   place = {piece: number for number, piece in enumerate(ordered)}
   missing = set()  # characters that sub-words from `kept` on need, and that are not kept
   for kept in range(len(ordered) - 1, -1, -1):
-    missing.update(character for character in characters_of(ordered[kept]) if place.get(character, kept) >= kept)
+    needed = characters_of(ordered[kept])
+    missing.update(character for character in needed if place.get(character, kept) >= kept)
     if kept + len(missing) <= room:
       return ordered[:kept] + sorted(missing)
   return ordered[:room]
@@ -179,8 +187,9 @@ def _warn_of_joins(texts):
   """Says if text has words that end in subword-nmt's own mark."""
   lines = sum("@@ " in f"{text} " for text in texts)
   if lines:
-    print(f"transformer-jax: {lines:,} lines of the training text have words that end in @@, which joins a word to the next: they will come back "
-          "joined; text that is segmented already takes --tokenizer=segmented", file=sys.stderr)
+    print(f"transformer-jax: {lines:,} lines of the training text have words that end in @@, which "
+          "joins a word to the next: they will come back joined; text that is segmented already "
+          "takes --tokenizer=segmented", file=sys.stderr)
 
 
 def learn_bpe(texts, num_merges):
@@ -226,18 +235,24 @@ def _cannot_learn(data, message):
   """The DataError for what SentencePiece says."""
   needed = re.search(r"required_chars\. (\d+) vs (\d+)", message)
   if needed:
-    return DataError(f"--vocab_size={data.vocab_size}", "is less than the different characters of the training text, each of which is a piece",
+    return DataError(f"--vocab_size={data.vocab_size}",
+                     "is less than the different characters of the training text, each a piece",
                      f"raise --vocab_size to at least {needed[2]}")
   if "sentences_.empty()" in message or "all_chars_count" in message:
     return no_text(data)
-  return DataError(f"--vocab_size={data.vocab_size}", f"SentencePiece cannot learn it: {message.strip()}", "try another size, or other text")
+  return DataError(f"--vocab_size={data.vocab_size}",
+                   f"SentencePiece cannot learn it: {message.strip()}",
+                   "try another size, or other text")
 
 
 def no_text(data):
   """The DataError for training text in which there is nothing to learn from; names its files."""
-  names = dict(text=("train_source", "train_target"), treebank=("treebank", "train_sections", "train_trees"), tfds=("tfds_name", "tfds_splits"))
-  named = [f"--{name}={value}" for name in names.get(data.data_source, ("data_source",)) if (value := getattr(data, name))]
-  return DataError(" ".join(named), "the training text holds nothing but empty lines, white space, or lines beyond 1 MiB", "give other files")
+  flags = dict(text=("train_source", "train_target"), tfds=("tfds_name", "tfds_splits"),
+               treebank=("treebank", "train_sections", "train_trees"))
+  named = {name: getattr(data, name) for name in flags.get(data.data_source, ("data_source",))}
+  return DataError(" ".join(f"--{name}={value}" for name, value in named.items() if value),
+                   "the training text holds nothing but empty lines, white space, or lines beyond "
+                   "1 MiB", "give other files")
 
 
 def _read_merges(codes, name, known=None):

@@ -9,7 +9,8 @@ import secrets
 
 from transformer_jax.data.linearization import linearize
 from transformer_jax.data.parsing_tokenizer import ParsingTokenizer
-from transformer_jax.data.tokenizer import SentencePieceTokenizer, SubwordNmtTokenizer, WordListTokenizer, most_frequent, no_text
+from transformer_jax.data.tokenizer import (
+    SentencePieceTokenizer, SubwordNmtTokenizer, WordListTokenizer, most_frequent, no_text)
 from transformer_jax.data.trees import parse_tree
 from transformer_jax.errors import DataError
 from transformer_jax.strict_json import json_text
@@ -20,7 +21,7 @@ _KINDS = {cls.kind: cls for cls in (SentencePieceTokenizer, SubwordNmtTokenizer,
 
 
 def train_tokenizer(data, texts, data_root="."):
-  """The tokenizer that a DataConfig asks for, learned from an iterator of training texts of both languages.
+  """The tokenizer that a DataConfig asks for, learned from the training texts of both languages.
 
   Raises:
     DataError: there is no text, or too little for these settings.
@@ -68,7 +69,8 @@ def load_tokenizer(folder):
     kind, sums = index["kind"], dict(index["sha256"])
     files = {name: _read(folder, name) for name in sums}
   except OSError as error:
-    raise DataError(error.filename, f"cannot be read: {error.strerror or error}", "it belongs to the run's tokenizer: restore it") from None
+    raise DataError(error.filename, f"cannot be read: {error.strerror or error}",
+                    "it belongs to the run's tokenizer: restore it") from None
   except (ValueError, KeyError, TypeError, RecursionError):
     raise DataError(folder / _INDEX, "is not a tokenizer's list of files", "restore it") from None
   for name, content in files.items():
@@ -92,7 +94,7 @@ def _read(folder, name):
 
 def has_tokenizer(folder):
   """Whether a tokenizer was saved there."""
-  return os.path.exists(pathlib.Path(folder) / _INDEX)  # pathlib's raises where a folder is closed to us
+  return os.path.exists(pathlib.Path(folder) / _INDEX)  # pathlib's raises in a folder closed to us
 
 
 def fingerprint(tokenizer):

@@ -57,7 +57,8 @@ class Treebank:
   def _named(self, name, flag):
     files = []
     folder = self._data_root / name
-    for path in [folder] if os.path.isdir(folder) else expand_files(name.replace(",", "\\,"), self._data_root, flag):
+    escaped = name.replace(",", "\\,")
+    for path in [folder] if os.path.isdir(folder) else expand_files(escaped, self._data_root, flag):
       found = _tree_files(path) if path.is_dir() else [path]
       if not found:
         raise DataError(f"--{flag}", f"{path} holds no file that ends in {', '.join(_ENDINGS)}", "name files")

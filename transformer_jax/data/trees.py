@@ -9,7 +9,8 @@ from typing import NamedTuple
 _SPACE, _TEXT = r"[ \t\r\n\f\v]", r"[^ \t\r\n\f\v()]+"
 _PIECE = re.compile(fr"\({_SPACE}*(?P<tag>{_TEXT}){_SPACE}+(?P<word>{_TEXT}){_SPACE}*\)"  # a leaf
                     fr"|(?P<open>\(){_SPACE}*(?P<label>{_TEXT})?|(?P<close>\))|{_TEXT}")
-_WORDS_ALONE = re.compile(fr"\({_SPACE}*{_TEXT}(?:{_SPACE}+{_TEXT}){{2,}}{_SPACE}*\)")  # "(NNP New York)"
+# "(NNP New York)"
+_WORDS_ALONE = re.compile(fr"\({_SPACE}*{_TEXT}(?:{_SPACE}+{_TEXT}){{2,}}{_SPACE}*\)")
 EMPTY_TAG = "-NONE-"  # of leaves that are no words: traces, dropped subjects
 UNKNOWN_TAG = "XX"
 ROOT = "TOP"
@@ -62,8 +63,8 @@ def read_trees(lines):
   "(LABEL WORD)" is a leaf. A word among the children of a constituent, as in "(NP the (NN dog))", is a leaf tagged XX.
 
   Raises:
-    TreeError: brackets do not balance or hold no word, text stands outside of them, or a bracket holds several words and nothing else: whether
-      it is a constituent or a part of speech cannot be known.
+    TreeError: brackets do not balance or hold no word, text stands outside of them, or a bracket
+      holds several words alone: whether it is a constituent or a part of speech cannot be known.
   """
   pending, depth, begin = [], 0, 0
   for number, line in enumerate(lines, 1):
@@ -81,7 +82,8 @@ def read_trees(lines):
 def _complete(text, begin):
   """Yields (line, Tree) of a text that begins on line `begin`."""
   if words := _WORDS_ALONE.search(text):
-    raise TreeError(f"'{' '.join(words[0].split())[:40]}' holds several words: each needs its own bracket with its part of speech",
+    shown = " ".join(words[0].split())[:40]
+    raise TreeError(f"'{shown}' holds several words: each needs a bracket with its part of speech",
                     begin + text.count("\n", 0, words.start()))
   for line, tree in _split(*_parse(text, begin)):
     if any(start == end for _, start, end in tree.constituents):

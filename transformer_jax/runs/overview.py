@@ -20,8 +20,10 @@ def overview(config, prepared, stream, params):
 
 
 def data_lines(config, prepared, stream):
-  """Direction, pairs kept and dropped, unknown tokens if there are any, tokens per update beside the paper's, settings that nothing reads."""
-  return [_data_line(config, prepared), *_unknown_lines(prepared.encoded), *_batch_lines(config, prepared, stream), *unread_warnings(config)]
+  """Direction, pairs kept and dropped, unknown tokens, tokens per update beside the paper's, and
+  settings that nothing reads."""
+  return [_data_line(config, prepared), *_unknown_lines(prepared.encoded),
+          *_batch_lines(config, prepared, stream), *unread_warnings(config)]
 
 
 def _data_line(config, prepared):
@@ -39,13 +41,15 @@ def _dropped(counts):
 
 
 def _unknown_lines(encoded_splits):
-  """The share of UNK on each side of each split that has any, and a warning where the training text itself has much."""
+  """The share of UNK on each side of a split that has any; a warning where training has much."""
   shares = {split: encoded.unknown_shares() for split, encoded in encoded_splits.items()}
-  parts = [f"{split} {share:.2%} of {side} tokens" for split, sides in shares.items() for side, share in sides.items() if share]
+  parts = [f"{split} {share:.2%} of {side} tokens"
+           for split, sides in shares.items() for side, share in sides.items() if share]
   if parts:
     yield f"unknown to the vocabulary (<unk>): {', '.join(parts)}"
   if max(shares["train"].values()) > _MUCH_UNKNOWN:
-    yield "warning: much of the training text is <unk>; raise --vocab_size, or give a vocabulary of this text"
+    yield ("warning: much of the training text is <unk>; raise --vocab_size, or give a vocabulary "
+           "of this text")
 
 
 def _batch_lines(config, prepared, stream):

@@ -18,7 +18,7 @@ from transformer_jax.data.tokenizer_folder import (
 from transformer_jax.errors import DataError, WorkdirError
 from transformer_jax.runs.build import build_preprocessors, build_task
 
-_TOKENIZER_FORMAT = "2"  # another where the same text and settings give another tokenizer than before
+_TOKENIZER_FORMAT = "2"  # another where the same text and settings give another tokenizer
 # What a learned tokenizer depends on, besides the text.
 _TOKENIZER_SETTINGS = ("tokenizer", "vocab_size", "bpe_merges", "preprocessing", "preprocessed_splits", "source_language", "target_language",
                        "task", "linearization")
@@ -146,7 +146,8 @@ def _tokenizer(data, source, text_fingerprint, data_root):
   """The learned tokenizer, from the cache if it is there. Files that a setting names may change under their name: not cached."""
   if data.bpe_codes or data.vocabulary_file:
     return make_tokenizer(data, source, data_root)
-  folder = cache_folder() / "tokenizers" / _hash(_TOKENIZER_FORMAT, text_fingerprint, *(f"{name}={getattr(data, name)}" for name in _TOKENIZER_SETTINGS))
+  settings = (f"{name}={getattr(data, name)}" for name in _TOKENIZER_SETTINGS)
+  folder = cache_folder() / "tokenizers" / _hash(_TOKENIZER_FORMAT, text_fingerprint, *settings)
   if has_tokenizer(folder):
     with contextlib.suppress(DataError):  # a damaged one is made again: it is no run's own
       return load_tokenizer(folder)
@@ -166,7 +167,8 @@ def _as_cache_error(folder):
   try:
     yield
   except OSError as error:
-    raise WorkdirError(folder, f"cannot be written: {error.strerror or error}", "set TRANSFORMER_JAX_CACHE to a writable folder") from None
+    raise WorkdirError(folder, f"cannot be written: {error.strerror or error}",
+                       "set TRANSFORMER_JAX_CACHE to a writable folder") from None
 
 
 def make_tokenizer(data, source, data_root):
