@@ -66,7 +66,8 @@ def _join(coordinator, num_processes, process_id):
   Raises:
     ConfigError: they cannot be found.
   """
-  jax.config.update("jax_enable_preemption_service", False)  # its handler of SIGTERM would only take note
+  with contextlib.suppress(AttributeError):  # another jax may have no such service
+    jax.config.update("jax_enable_preemption_service", False)  # its handler of SIGTERM only takes note
   where = {} if coordinator == "auto" else dict(coordinator_address=coordinator, num_processes=num_processes, process_id=process_id)
   try:
     jax.distributed.initialize(**where, initialization_timeout=_PATIENCE_AT_START, heartbeat_timeout_seconds=_HEARTBEAT_TIMEOUT)
