@@ -121,7 +121,8 @@ class _Run:
         self._check_memory(train_step, state, stream)
         signals.begin()
         observed = self._observed(train_step, inject_nonfinite, profile_steps)
-        state, step, position, is_stopped = run_updates(config, state, stream, observed, make_reset(), hooks, self._folder.reported_step())
+        state, step, position, is_stopped = run_updates(
+            config, state, stream, observed, make_reset(), hooks, self._folder.reported_step())
         if isinstance(observed, ProfiledSteps):
           observed.close(state)
     if is_stopped:
