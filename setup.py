@@ -15,7 +15,8 @@ setup(
     long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
-    classifiers=["Operating System :: POSIX :: Linux", "Operating System :: MacOS"],  # Windows: by WSL
+    # On Windows: in WSL.
+    classifiers=["Operating System :: POSIX :: Linux", "Operating System :: MacOS"],
     packages=find_packages(include=["transformer_jax", "transformer_jax.*"]),
     package_data={"transformer_jax.analysis": ["explorer/*"], "transformer_jax.attention": ["fastest.json"]},
     python_requires=">=3.11",

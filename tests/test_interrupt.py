@@ -11,7 +11,8 @@ import pytest
 
 from transformer_jax import interrupt
 
-# Python runs no handler while its main thread is inside one call, as it is in compiled code; this one takes minutes.
+# Python runs no handler while its main thread is inside one call, as it is in compiled code; this
+# one takes minutes.
 _IN_ONE_CALL = """
   import hashlib, pathlib, signal, sys
   from transformer_jax import interrupt
@@ -46,7 +47,8 @@ _BLOCKED_OUTPUT = """
 
 
 def start(code, *arguments):
-  return subprocess.Popen([sys.executable, "-c", textwrap.dedent(code), *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+  command = [sys.executable, "-c", textwrap.dedent(code), *map(str, arguments)]
+  return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
 def code_after(process, number):

@@ -21,16 +21,18 @@ def test_a_cache_that_cannot_be_written_is_one_line(cache_dir, tmp_path, capsys)
   with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
     parallel._keep_programs(tmp_path / "file" / "compiled")
-    warnings.warn("Error writing persistent compilation cache entry for 'jit_f':\nNotADirectoryError: ...")
+    warnings.warn("Error writing persistent compilation cache entry for 'jit_f':\nand so on")
   lines = capsys.readouterr().err.splitlines()
-  assert len(lines) == 1 and "file/compiled: Not a directory; set TRANSFORMER_JAX_CACHE to a writable folder" in lines[0]
+  assert len(lines) == 1
+  assert "/compiled: Not a directory; set TRANSFORMER_JAX_CACHE to a writable folder" in lines[0]
   assert cache_dir() is None and not caught
 
 
 def test_a_cache_that_can_only_be_read_is_read(cache_dir, tmp_path, capsys, monkeypatch):
   monkeypatch.setattr(parallel.os, "access", lambda path, mode: not mode & parallel.os.W_OK)
   parallel._keep_programs(tmp_path)
-  assert "compiled programs are not kept" in capsys.readouterr().err and cache_dir() == str(tmp_path)
+  assert "compiled programs are not kept" in capsys.readouterr().err
+  assert cache_dir() == str(tmp_path)
 
 
 def test_a_cache_that_can_be_written_is_used_without_a_word(cache_dir, tmp_path, capsys):

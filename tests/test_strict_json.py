@@ -1,4 +1,4 @@
-"""JSON without the words that are none: NaN and Infinity become null, and all else is as `json.dumps` has it."""
+"""JSON without the words that are none: NaN and Infinity become null; all else is the library's."""
 
 import json
 import math
@@ -11,7 +11,8 @@ from transformer_jax.strict_json import json_text
 
 @pytest.mark.parametrize("value, text", [
     (math.nan, "null"), (math.inf, "null"), (-math.inf, "null"), (np.float64("inf"), "null"),
-    (dict(a=[1.5, (math.nan, 2)], b=dict(c=-math.inf, d="NaN")), '{"a": [1.5, [null, 2]], "b": {"c": null, "d": "NaN"}}'),
+    (dict(a=[1.5, (math.nan, 2)], b=dict(c=-math.inf, d="NaN")),
+     '{"a": [1.5, [null, 2]], "b": {"c": null, "d": "NaN"}}'),
     ([True, None, 1, 0.1, "ü"], '[true, null, 1, 0.1, "\\u00fc"]'),
     ({1: math.inf}, '{"1": null}')])
 def test_what_is_not_finite_is_null(value, text):
@@ -20,7 +21,8 @@ def test_what_is_not_finite_is_null(value, text):
 
 def test_all_else_and_the_layout_are_the_librarys():
   value = dict(b=[1, 2.5, "x"], a=dict(c=None))
-  for layout in ({}, dict(indent=1), dict(sort_keys=True), dict(ensure_ascii=False, separators=(",", ":"))):
+  packed = dict(ensure_ascii=False, separators=(",", ":"))
+  for layout in ({}, dict(indent=1), dict(sort_keys=True), packed):
     assert json_text(value, **layout) == json.dumps(value, **layout)
 
 

@@ -170,8 +170,10 @@ class DecodeConfig:
 
 
 # Settings that name files or folders.
-PATHS = frozenset({"tfds_data_dir", "treebank", "bpe_codes", "vocabulary_file",
-                   *(f"{split}_{side}" for split in ("train", "valid", "test") for side in ("source", "target", "trees"))})
+PATHS = frozenset({
+    "tfds_data_dir", "treebank", "bpe_codes", "vocabulary_file", "train_source", "train_target",
+    "train_trees", "valid_source", "valid_target", "valid_trees", "test_source", "test_target",
+    "test_trees"})
 
 _GROUPS = dict(model=ModelConfig, data=DataConfig, train=TrainConfig, decode=DecodeConfig)
 
@@ -342,7 +344,9 @@ _MOST_TOKENS = 2**31 - 1  # what an int32 counts
 
 
 def check_sums(config: Config) -> None:
-  """Whether the tokens of a line of metrics can be counted. For training: a run with other settings stays readable.
+  """Whether the tokens of a line of metrics can be counted.
+
+  For training alone: a run that was trained with other settings stays readable.
 
   Raises:
     ConfigError: there may be too many.
@@ -350,11 +354,14 @@ def check_sums(config: Config) -> None:
   log_every, data = config.train.log_every, config.data
   tokens = data.batch_tokens * data.accumulation_steps
   if tokens > _MOST_TOKENS:
-    raise ConfigError(f"--accumulation_steps={data.accumulation_steps}", f"batches of --batch_tokens={data.batch_tokens} make an update of more "
-                      f"than {_MOST_TOKENS:,} tokens", f"at most {_MOST_TOKENS // data.batch_tokens}")
+    raise ConfigError(f"--accumulation_steps={data.accumulation_steps}",
+                      f"batches of --batch_tokens={data.batch_tokens} make an update of more than "
+                      f"{_MOST_TOKENS:,} tokens", f"at most {_MOST_TOKENS // data.batch_tokens}")
   if log_every * tokens > _MOST_TOKENS:
-    raise ConfigError(f"--log_every={log_every}", f"updates of up to {tokens:,} tokens (--batch_tokens x --accumulation_steps) are more tokens than "
-                      f"the {_MOST_TOKENS:,} that a line of metrics can count", f"at most {_MOST_TOKENS // tokens}")
+    raise ConfigError(f"--log_every={log_every}",
+                      f"updates of up to {tokens:,} tokens (--batch_tokens x --accumulation_steps) "
+                      f"are more tokens than the {_MOST_TOKENS:,} that a line of metrics can count",
+                      f"at most {_MOST_TOKENS // tokens}")
 
 
 def parse_sections(text, flag):

@@ -1,4 +1,5 @@
-"""Leaving at once on Ctrl-C, SIGTERM or SIGHUP (floor 0): one line, no half-written files, the exit code of the signal.
+"""Leaving at once on Ctrl-C, SIGTERM or SIGHUP (floor 0): one line, no half-written files,
+the exit code of the signal.
 
 Python's own way, an exception, is lost where it arises inside a callback of a library, and an interpreter that ends while
 compiled code runs in other threads can crash. So the handler itself ends the process. Training replaces it by one that
@@ -16,10 +17,12 @@ import time
 
 has_others = False  # whether this process is one of several of a run
 
-# Those that ask a process to end. SIGHUP comes when the terminal or the connection has gone; not every system has it.
-SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+# Those that ask a process to end. SIGHUP comes when the terminal or the connection has gone;
+# not every system has it.
+_NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
+SIGNALS = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, name))
 
-_PATIENCE = 0.2  # seconds that the main thread, which may be in compiled code, has to act on a signal
+_PATIENCE = 0.2  # seconds for the main thread, which may be in compiled code, to act on a signal
 _FAREWELL = 1.0  # seconds for the last words, as nobody may read them
 
 _temporary_files = set()
@@ -27,24 +30,28 @@ _is_leaving = threading.Lock()
 
 
 class Heeding:
-  """While entered, `act(number)` is called for each of SIGNALS that comes, also while compiled code runs.
+  """While entered, `act(number)` is called for each of SIGNALS, also while compiled code runs.
 
-  Python runs a handler in the main thread, between two of its own steps, which compiled code may keep it from for minutes. So a
-  thread stands by, and acts where the main thread has not. A signal that is ignored stays so: a shell has background jobs ignore
-  Ctrl-C, and nohup SIGHUP. In another thread than the main one, where Python does not take handlers, nothing is done.
+  Python runs a handler in the main thread, between two of its own steps, which compiled code may
+  keep it from for minutes. So a thread stands by, and acts where the main thread has not.
+  A signal that is ignored stays so: a shell has background jobs ignore Ctrl-C, and nohup SIGHUP.
+  In another thread than the main one, where Python takes no handlers, nothing is done.
   """
 
   def __init__(self, act):
     self._act, self._before = act, {}
 
   def __enter__(self):
+    is_main = threading.current_thread() is threading.main_thread()
     heeded = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
-    if not heeded or threading.current_thread() is not threading.main_thread():
+    if not heeded or not is_main:
       return self
-    self._arrivals, self._entrance = socket.socketpair()  # a byte for each signal: whoever takes it acts on it
+    # A byte for each signal: whoever takes it acts on it.
+    self._arrivals, self._entrance = socket.socketpair()
     self._arrivals.setblocking(False)
     self._entrance.setblocking(False)
-    self._entrance_before = signal.set_wakeup_fd(self._entrance.fileno(), warn_on_full_buffer=False)
+    entrance = self._entrance.fileno()
+    self._entrance_before = signal.set_wakeup_fd(entrance, warn_on_full_buffer=False)
     for number in heeded:
       self._before[number] = signal.signal(number, self._on_signal)
     threading.Thread(target=self._stand_by, name="signals", daemon=True).start()
@@ -91,7 +98,7 @@ def install():
 
 
 def leave(number):
-  """Says so in one line, removes temporary files, and ends the process with 128 + the signal's number."""
+  """Says so, removes temporary files, and ends the process with 128 + the signal's number."""
   if not _is_leaving.acquire(blocking=False):
     return
   with contextlib.suppress(RuntimeError):  # no thread can begin once the interpreter ends
@@ -105,8 +112,9 @@ def leave(number):
 
 
 def _say_farewell(number):
-  with contextlib.suppress(OSError, ValueError, AttributeError):  # a stream may be closed, or not there
-    os.write(2, f"transformer-jax: {'interrupted' if number == signal.SIGINT else f'signal {number}'}\n".encode())
+  name = "interrupted" if number == signal.SIGINT else f"signal {number}"
+  with contextlib.suppress(OSError, ValueError, AttributeError):  # a stream may be closed, or gone
+    os.write(2, f"transformer-jax: {name}\n".encode())
     sys.stdout.flush()
 
 

@@ -1,4 +1,4 @@
-"""JSON as RFC 8259 has it (floor 0): it has no NaN and no Infinity, so a number that is not finite is written as null."""
+"""JSON as RFC 8259 has it (floor 0): without NaN and Infinity, for which null is written."""
 
 import json
 import math

@@ -85,8 +85,10 @@ def test_a_row_with_other_settings_is_not_done(table, tmp_path):
 
 def test_a_perplexity_that_is_infinite_is_so_again(tmp_path):
   row, nothing = TableRow("base", tiny_run.tiny_config(**SETTINGS)), np.zeros((1, 10))
-  result = dict(settings_sha256=ablation.settings_hash(row.config), perplexity=float("inf"), sentences=1, tokens=ablation._pack(nothing[0, :1].astype("<i2")),
-                bleu_statistics=ablation._pack(nothing.astype("<i2")), log_probs=ablation._pack(nothing[0, :1].astype("<f4")))
+  result = dict(settings_sha256=ablation.settings_hash(row.config), perplexity=float("inf"),
+                sentences=1, tokens=ablation._pack(nothing[0, :1].astype("<i2")),
+                bleu_statistics=ablation._pack(nothing.astype("<i2")),
+                log_probs=ablation._pack(nothing[0, :1].astype("<f4")))
   ablation.result_path(tmp_path, row, 1).write_text(json_text(result))
   assert ablation.load_outcome(tmp_path, row, 1).summary["perplexity"] == float("inf")
 

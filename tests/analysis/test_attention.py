@@ -100,6 +100,18 @@ def test_text_stays_text(translator):
   assert not re.search(r"https?://|src=|href=|@import|url\(", html)
 
 
+def test_a_page_is_json_whatever_importance_is(translator):
+  head = dict(attention="cross", layer=0, head=0, importance=float("nan"),
+              masked_perplexity=float("inf"))
+  html = attention_page.page(sentence_attention(translator, "forty", "vierzig"),
+                             dict(perplexity=float("inf"), heads=[head]))
+  text = html.partition('id="data">')[2].partition("</script>")[0]
+  words = []
+  found = json.loads(text, parse_constant=words.append)["importance"]
+  assert not words and found["perplexity"] is None
+  assert found["heads"][0]["masked_perplexity"] is None
+
+
 def test_a_page_that_would_be_too_large_leaves_out_vectors(translator, monkeypatch):
   attention = sentence_attention(translator, "forty two", "zweiundvierzig")
   whole = len(attention_page.page(attention))

@@ -74,8 +74,13 @@ def test_table_3_is_complete():
 
 
 def test_seconds_of_a_training_are_those_of_its_updates_however_often_it_was_started():
-  """The second line stands for 5 updates; in runs of older versions it says the speed in tokens as if they were 10."""
-  line = lambda step, rate, tokens_rate: dict(step=step, split="train", target_tokens=step, updates_per_second=rate, target_tokens_per_second=tokens_rate)
-  metrics = [line(15, 5.0, 75.0), line(20, 10.0, 20.0), dict(step=20, split="valid"), line(30, 2.0, 60.0)]
+  """The second line stands for 5 updates; older versions gave it the speed in tokens of 10."""
+
+  def line(step, rate, tokens_rate):
+    return dict(step=step, split="train", target_tokens=step, updates_per_second=rate,
+                target_tokens_per_second=tokens_rate)
+
+  metrics = [line(15, 5.0, 75.0), line(20, 10.0, 20.0), dict(step=20, split="valid"),
+             line(30, 2.0, 60.0)]
   assert cost.training_seconds(metrics) == pytest.approx(3 + 0.5 + 5)
   assert cost.training_seconds([]) == 0

@@ -171,6 +171,13 @@ def test_every_control_does_something(opened, attention):
   assert first.startswith("1.2") and "0.3000" in first  # the most important first
 
 
+def test_a_perplexity_beyond_all_numbers(browser, attention, tmp_path):
+  found = importance()
+  found["perplexity"] = found["heads"][0]["masked_perplexity"] = math.inf
+  open_page(browser, page(attention, found), tmp_path)
+  assert "perplexity ∞" in element(browser, "importance").text
+
+
 def test_languages_and_light(opened):
   title = opened.find_element("css selector", "h1")
   assert title.text == "What attends to what"

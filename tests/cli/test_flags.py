@@ -59,8 +59,9 @@ def test_the_last_value_counts_and_files_nest_beside_each_other(tmp_path):
     (["--d_k=0"], "--d_k: 0 is too small; at least 1"),
     (["--dropout_rate=nan"], "--dropout_rate: nan is not a finite number"),
     (["--norm=middle"], "--norm=middle: "),
-    (["--deterministic=maybe"], "--deterministic=maybe: is neither true nor false; write true or false"),
-    (["--allow_device_change=2"], "--allow_device_change=2: is neither true nor false; write true or false"),
+    (["--deterministic=maybe"],
+     "--deterministic=maybe: is neither true nor false; write true or false"),
+    (["--allow_device_change=2"], "--allow_device_change=2: is neither true nor false; write true"),
     (["--dropout_rate=much"], "--dropout_rate=much: is not a number"),
     (["extra"], "'extra': is not a flag"),
     (["--"], "--: there are no arguments but flags"),
@@ -89,12 +90,14 @@ def test_wrong_arguments(arguments, message):
     ("--d_k\n", "top.flags:1 --d_k: has no value"),
     ("--flagfile=top.flags\n", "top.flags:1: "),
     ("--flagfile=nowhere.flags\n", "top.flags:1: nowhere.flags cannot be read"),
-    ("--target_language=de   # German\n", "top.flags:1: '--target_language=de   # German' has a comment behind the value; give the comment a line of its own"),
+    ("--target_language=de   # German\n", "top.flags:1: '--target_language=de   # German' has a "
+     "comment behind the value; give the comment a line of its own"),
     ("--d_k=16 # narrow\n", "top.flags:1: '--d_k=16 # narrow' has a comment behind the value"),
     ("--d_k=16\t// narrow\n", "top.flags:1: '--d_k=16\t// narrow' has a comment behind the value"),
-    ("--deterministic # slow\n", "top.flags:1: '--deterministic # slow' has a comment behind the value"),
-    ("--flagfile=top.flags # again\n", "top.flags:1: '--flagfile=top.flags # again' has a comment behind the value"),
-    ('\n--workdir="runs/x"\n', 'top.flags:2: "runs/x" is in quotes, which no shell takes off here; write the value without them'),
+    ("--deterministic # slow\n", "top.flags:1: '--deterministic # slow' has a comment behind"),
+    ("--flagfile=top.flags # 2\n", "top.flags:1: '--flagfile=top.flags # 2' has a comment behind"),
+    ('\n--workdir="runs/x"\n', 'top.flags:2: "runs/x" is in quotes, which no shell takes off here; '
+     "write the value without them"),
     ("--train_source='a b.en'\n", "top.flags:1: 'a b.en' is in quotes"),
 ])
 def test_wrong_lines(tmp_path, text, message):
@@ -118,14 +121,18 @@ def test_a_file_that_is_no_text(tmp_path):
 
 
 def test_what_only_looks_like_a_comment_or_quotes_is_a_value(tmp_path):
-  path = write(tmp_path, "top.flags", "--workdir=runs/c#1\n--data_root=gs://bucket/x\n--source_language='en\n")
-  command = parsed(f"--flagfile={path}")
-  assert (command["workdir"], command["data_root"], command["source_language"]) == ("runs/c#1", "gs://bucket/x", "'en")
+  values = dict(workdir="runs/c#1", data_root="gs://bucket/x", source_language="'en")
+  text = "".join(f"--{name}={value}\n" for name, value in values.items())
+  command = parsed(f"--flagfile={write(tmp_path, 'top.flags', text)}")
+  assert {name: command[name] for name in values} == values
 
 
 # Flags and settings that take any text and name no file.
-NO_PATHS = {"source_language", "target_language", "tfds_name", "tfds_splits", "preprocessed_splits", "train_sections", "valid_sections", "test_sections",
-            "coordinator", "profile_steps", "inject_nonfinite", "language", "rows", "kernels", "num_heads", "d_k", "lengths", "table_1_lengths"}
+NO_PATHS = {
+    "source_language", "target_language", "tfds_name", "tfds_splits", "preprocessed_splits",
+    "train_sections", "valid_sections", "test_sections", "coordinator", "profile_steps",
+    "inject_nonfinite", "language", "rows", "kernels", "num_heads", "d_k", "lengths",
+    "table_1_lengths"}
 SENTENCES = {("attention", "source"), ("attention", "target")}
 
 
@@ -158,15 +165,19 @@ def test_flag_files_and_folders_of_the_environment_have_homes(tmp_path, monkeypa
   write(tmp_path, "base.flags", "--d_k=3\n")
   write(tmp_path, "inner/top.flags", "--flagfile=~/base.flags\n--workdir=~/run\n")
   command = parsed("--flagfile=~/inner/top.flags")
-  assert (command["d_k"], command["workdir"], command["data_root"]) == (3, f"{tmp_path}/run", f"{tmp_path}/data")
+  assert command["d_k"] == 3 and command["workdir"] == f"{tmp_path}/run"
+  assert command["data_root"] == f"{tmp_path}/data"
   assert cache_folder() == tmp_path / "cache"
 
 
 @pytest.mark.parametrize("flags, message", [
-    (["--log_every=10000", "--batch_tokens=402000"], "--log_every=10000: updates of up to 402,000 tokens (--batch_tokens x --accumulation_steps) are more tokens "
-     "than the 2,147,483,647 that a line of metrics can count; at most 5341"),
-    (["--log_every=1000", "--batch_tokens=25000", "--accumulation_steps=100"], "--log_every=1000: "),
-    (["--log_every=1", "--batch_tokens=100000000", "--accumulation_steps=100"], "--accumulation_steps=100: batches of --batch_tokens=100000000 make")])
+    (["--log_every=10000", "--batch_tokens=402000"],
+     "--log_every=10000: updates of up to 402,000 tokens (--batch_tokens x --accumulation_steps) are "
+     "more tokens than the 2,147,483,647 that a line of metrics can count; at most 5341"),
+    (["--log_every=1000", "--batch_tokens=25000", "--accumulation_steps=100"],
+     "--log_every=1000: updates of up to 2,500,000 tokens"),
+    (["--log_every=1", "--batch_tokens=100000000", "--accumulation_steps=100"],
+     "--accumulation_steps=100: batches of --batch_tokens=100000000 make")])
 def test_more_tokens_than_the_sums_can_count(flags, message):
   with pytest.raises(ConfigError, match=re.escape(message)):
     parsed(*flags).config()

@@ -30,7 +30,8 @@ def workdir(tmp_path_factory):
     ("echo one | {python} translate --workdir={workdir} >&-", 6, "standard output: is closed"),
     ("{python} translate --workdir={workdir} <&-", 3, "standard input: is closed"),
     ("echo one | LC_ALL=C {python} translate --workdir={workdir}", 0, None),
-    ("echo '(S (ÄP (N ü)))' >{workdir}/trees; PYTHONIOENCODING=ascii {python} evalb --gold={workdir}/trees --predicted={workdir}/trees", 0, None),
+    ("echo '(S (ÄP (N ü)))' >{workdir}/trees; PYTHONIOENCODING=ascii {python} evalb "
+     "--gold={workdir}/trees --predicted={workdir}/trees", 0, None),
     ("PYTHONIOENCODING=ascii {python} evalb --gold=ä --predicted=ä", 3, "\\xe4: cannot be read"),
 ])
 def test_streams(workdir, command, code, message):

@@ -47,7 +47,8 @@ def test_fewer_updates_than_asked_for(tmp_path):
   train(config, tmp_path / "run", ".", profile_steps=(2, 10))
   assert "updates 2 to 3: " in (tmp_path / "run/log.txt").read_text()
   train(config.replace(train_steps=5), tmp_path / "run", ".", profile_steps=(3, 4))
-  assert "warning: --profile_steps=3:4: this start made 2 updates, so there is no trace" in (tmp_path / "run/log.txt").read_text()
+  log = (tmp_path / "run/log.txt").read_text()
+  assert "warning: --profile_steps=3:4: this start made 2 updates, so there is no trace" in log
 
 
 @pytest.mark.parametrize("text", ["10", "0:3", "5:2", "a:b", "1:2:3"])

@@ -1,4 +1,4 @@
-"""`StopSignals`: the first signal is remembered and said, a second one leaves, and `timeout`'s two count as one."""
+"""`StopSignals`: the first signal is remembered and said, a second one leaves."""
 
 import os
 import signal
@@ -31,7 +31,8 @@ def test_before_it_begins_a_signal_does_what_it_does_elsewhere(left):
 
 
 @pytest.mark.parametrize("seconds, expected", [(0.01, []), (3.0, [signal.SIGTERM])])
-def test_a_second_signal_leaves_unless_it_is_the_first_one_again(seconds, expected, left, monkeypatch):
+def test_a_second_signal_leaves_unless_it_is_the_first_again(seconds, expected, left, monkeypatch):
+  """`timeout` sends its own twice at once."""
   now = [100.0]
   monkeypatch.setattr(signals_module, "time", SimpleNamespace(monotonic=lambda: now[0]))
   with StopSignals() as signals:
@@ -50,7 +51,8 @@ def test_the_first_one_is_said():
     assert not signals.should_stop() and not said
     os.kill(os.getpid(), signal.SIGTERM)
     assert heard.wait(10)
-  assert said == ["signal 15: stopping after this update, and saving; a second signal ends it at once"]
+  assert said == [
+      "signal 15: stopping after this update, and saving; a second signal ends it at once"]
 
 
 def test_a_signal_that_is_ignored_stays_so():
@@ -67,7 +69,7 @@ def test_a_signal_that_is_ignored_stays_so():
 def test_another_process_signal_is_no_first_one_of_this(left, monkeypatch):
   """All stop together, and the signal that then comes here too is not taken for a second."""
   monkeypatch.setattr(signals_module.parallel, "num_processes", lambda: 2)
-  monkeypatch.setattr(signals_module.parallel, "agree_on", lambda number: max(number, signal.SIGTERM))
+  monkeypatch.setattr(signals_module.parallel, "agree_on", lambda own: max(own, signal.SIGTERM))
   with StopSignals() as signals:
     signals.begin()
     assert [signals.should_stop() for _ in range(10)] == [False] * 9 + [True]

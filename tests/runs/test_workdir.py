@@ -73,7 +73,8 @@ def test_floats_of_metrics_read_back_exactly(folder):
 
 def test_metrics_are_json_and_what_older_versions_wrote_is_read(folder):
   folder.write_metrics(dict(step=1, split="valid", loss=800.0, perplexity=float("inf")))
-  assert (folder.path / "metrics.jsonl").read_text() == '{"step": 1, "split": "valid", "loss": 800.0, "perplexity": null}\n'
+  assert (folder.path / "metrics.jsonl").read_text() == (
+      '{"step": 1, "split": "valid", "loss": 800.0, "perplexity": null}\n')
   with open(folder.path / "metrics.jsonl", "a", encoding="utf-8") as file:
     file.write('{"step": 2, "split": "valid", "loss": NaN, "perplexity": Infinity}\n')
   folder.cut_metrics(2)

@@ -10,7 +10,10 @@ from transformer_jax.training import loop
 
 
 def run(monkeypatch, bad_tries, start=0, reported=None, lines=None, **settings):
-  """What the hooks heard, when these tries (counted from 1) are not finite; `lines` gets the metrics."""
+  """What the hooks heard, when these tries (counted from 1) are not finite.
+
+  `lines` gets the metrics.
+  """
   monkeypatch.setattr(loop, "to_host", lambda tree: tree)
   monkeypatch.setattr(loop, "shard_rows", lambda rows: rows)
   tries, heard = 0, []
@@ -67,9 +70,14 @@ def test_too_many_in_a_row_give_up(monkeypatch):
 
 
 @pytest.mark.parametrize("start, reported, updates", [
-    (0, None, [10, 10, 10]), (15, None, [10, 10]), (15, 15, [5, 10]), (13, 10, [10, 10]), (20, 20, [10]), (17, 14, [6, 10]), (5, 0, [10, 10, 10])])
-def test_tokens_per_second_are_of_the_updates_since_the_last_report(start, reported, updates, monkeypatch):
-  """Whatever start made them: a run may have been continued after its end, or with another --log_every. One token was counted."""
+    (0, None, [10, 10, 10]), (15, None, [10, 10]), (15, 15, [5, 10]), (13, 10, [10, 10]),
+    (20, 20, [10]), (17, 14, [6, 10]), (5, 0, [10, 10, 10])])
+def test_speeds_are_of_the_updates_since_the_last_report(start, reported, updates, monkeypatch):
+  """Whatever start made them: a run may go on after its end, or with another --log_every.
+
+  A line's sums have one token here.
+  """
   lines = []
   run(monkeypatch, set(), start, reported, lines, log_every=10, train_steps=30)
-  assert [line["updates_per_second"] / line["target_tokens_per_second"] for line in lines] == pytest.approx(updates)
+  counted = [line["updates_per_second"] / line["target_tokens_per_second"] for line in lines]
+  assert counted == pytest.approx(updates)

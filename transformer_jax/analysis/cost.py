@@ -147,11 +147,15 @@ def paper_model_flops(config):
 def training_seconds(metrics):
   """Time of a run's updates, evaluations and checkpoints apart, from its lines of metrics (dicts).
 
-  A line stands for the updates since the line before it, those of an earlier start among them, at the speed that it measured.
+  A line stands for the updates since the line before it, those of an earlier start among them, at
+  the speed that it measured.
   """
-  lines = [line for line in metrics if line["split"] == "train"]
-  steps = [0, *(line["step"] for line in lines)]
-  return sum((step - before) / line["updates_per_second"] for before, step, line in zip(steps, steps[1:], lines) if line["updates_per_second"])
+  seconds, before = 0.0, 0
+  for line in metrics:
+    if line["split"] == "train" and line["updates_per_second"]:
+      seconds += (line["step"] - before) / line["updates_per_second"]
+      before = line["step"]
+  return seconds
 
 
 def _log(base, x):

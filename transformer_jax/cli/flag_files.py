@@ -1,7 +1,9 @@
-"""Flag files, read strictly: one `--name=value` a line, blank lines, and comments on lines of their own that begin with # or //.
+"""Flag files, read strictly: one `--name=value` a line, blank lines, and comments on lines of their
+own that begin with # or //.
 
-absl runs on where a line lacks its dashes or a file includes itself, and takes quotes and what stands behind a value for a part of
-it; here each is an error that names file and line. A value that must hold such characters can be given on the command line.
+absl runs on where a line lacks its dashes or a file includes itself, and takes quotes and what
+stands behind a value for a part of it; here each is an error that names file and line. A value that
+must hold such characters can be given on the command line.
 """
 
 import os
@@ -42,12 +44,16 @@ def _lines(path, where, including):
     if not line.startswith("-"):
       raise ConfigError(here, f"'{line}' is not a flag", "write --name=value; comments begin with #")
     if _COMMENT.search(line):
-      raise ConfigError(here, f"'{line}' has a comment behind the value", "give the comment a line of its own")
+      raise ConfigError(here, f"'{line}' has a comment behind the value",
+                        "give the comment a line of its own")
     if _IN_QUOTES.fullmatch(_value(line)):
-      raise ConfigError(here, f"{_value(line)} is in quotes, which no shell takes off here", "write the value without them; it may hold blanks")
+      raise ConfigError(here, f"{_value(line)} is in quotes, which no shell takes off here",
+                        "write the value without them; it may hold blanks")
     if line.startswith((f"{_FLAG}=", "-flagfile=")):
-      beside = path.parent / _path(line)
-      yield from _lines(beside if os.path.exists(beside) else _path(line), here, (*including, path.resolve()))
+      named = _path(line)
+      beside = path.parent / named
+      found = beside if os.path.exists(beside) else named
+      yield from _lines(found, here, (*including, path.resolve()))
     else:
       yield line, here
 

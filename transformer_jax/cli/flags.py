@@ -44,13 +44,14 @@ class Command:
     self._define(None if is_hidden else self.name, name, kind or type(default), default, help_text, choices)
 
   def declare_path(self, name, help_text, default=""):
-    """Declares a flag that names a file or a folder: a ~ at its beginning is the home, as in a shell."""
+    """Declares a flag that names a file or a folder: a ~ at its beginning is the home."""
     self.declare(name, default, help_text)
     self._paths.add(name)
 
   def declare_data_root(self):
     """Declares --data_root."""
-    self.declare_path("data_root", "folder that relative data paths start from (default: $TRANSFORMER_JAX_DATA, or this folder)",
+    self.declare_path("data_root", "folder that relative data paths start from (default: "
+                      "$TRANSFORMER_JAX_DATA, or this folder)",
                       os.path.expanduser(os.environ.get("TRANSFORMER_JAX_DATA", ".")))
 
   def declare_workdir(self):
@@ -113,7 +114,7 @@ class Command:
     return values if len(values) > 1 else values[0]
 
   def workdir_of_a_run(self) -> str:
-    """--workdir, once the config.json there has been read: whatever is wrong with it is told before jax is loaded.
+    """--workdir, once its config.json has been read: what is wrong is told before jax is loaded.
 
     Raises:
       ConfigError: the flag is missing, or the run's settings are damaged.
@@ -184,7 +185,8 @@ class Command:
       self._values[name].parse(_from_home(value) if name in self._paths else value)
     except flags.IllegalFlagValueError as error:
       reason = _WRONG.get(self._kinds[name]) or str(error).partition(": ")[2] or str(error)
-      raise ConfigError(f"{at}={value}", reason, "write true or false" if self._is_boolean(name) else "") from None
+      remedy = "write true or false" if self._is_boolean(name) else ""
+      raise ConfigError(f"{at}={value}", reason, remedy) from None
     self._origins[name] = where
 
   def _unknown(self, name, where):
@@ -194,8 +196,8 @@ class Command:
 
 
 def _from_home(text):
-  """A path, or several with commas between, with each ~ and ~user at a beginning replaced by that home."""
-  return re.sub(r"(^|,\s*)(~[^,/]*)", lambda place: place[1] + os.path.expanduser(place[2]), text)
+  """A path, or several with commas between, with ~ and ~user at a beginning replaced by that home."""
+  return re.sub(r"(^|,\s*)(~[^,/]*)", lambda at: at[1] + os.path.expanduser(at[2]), text)
 
 
 class _NamingOrigins:

@@ -40,7 +40,7 @@ def main():
 
 
 def _write_whatever_comes():
-  """A letter that the terminal's encoding lacks is written as its number, instead of ending the command."""
+  """Has a letter that the terminal's encoding lacks written as its number: no reason to stop."""
   for stream in (sys.stdout, sys.stderr):
     if isinstance(stream, io.TextIOWrapper):
       stream.reconfigure(errors="backslashreplace")

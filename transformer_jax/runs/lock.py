@@ -12,7 +12,7 @@ from transformer_jax.runs.workdir import as_workdir_error
 
 try:
   import fcntl
-except ImportError:  # Windows has no such locks, nor can it have the disk take in a folder, which checkpoints need
+except ImportError:  # on Windows, which cannot flush a folder to the disk either
   fcntl = None
 
 _ATTEMPTS, _PAUSE = 4, 0.1  # seconds; whoever only looks at a lock (`lock_holder`) has it for a moment
@@ -22,7 +22,7 @@ class WorkdirLock:
   """While entered, no other process can enter it for the same workdir.
 
   Raises:
-    WorkdirError: another process has it, the folder cannot be written, or the system has no such locks.
+    WorkdirError: another process has it, it cannot be written, or the system has no such locks.
   """
 
   def __init__(self, workdir, *, primary=True):
@@ -30,7 +30,8 @@ class WorkdirLock:
 
   def __enter__(self):
     if fcntl is None:
-      raise WorkdirError(self._path, f"{sys.platform} has no locks of files, which training needs", "use Linux, macOS or WSL")
+      raise WorkdirError(self._path, f"{sys.platform} has no locks of files, which training needs",
+                         "use Linux, macOS or WSL")
     if self._primary:
       with as_workdir_error(self._path):
         self._path.parent.mkdir(parents=True, exist_ok=True)

@@ -58,12 +58,14 @@ class ProfiledSteps:
     return result
 
   def close(self, state):
-    """The last update is made: ends a trace that waits for more of them, or says that there is none. `state` is its result."""
+    """After the last update, whose result is `state`: ends a trace that has begun, or says that
+    there is none."""
     if self._first <= self._number < self._last:
       self._last = self._number
       self._stop(state)
     elif self._number < self._first:
-      self._say(f"warning: --profile_steps={self._first}:{self._last}: this start made {self._number} updates, so there is no trace")
+      self._say(f"warning: --profile_steps={self._first}:{self._last}: this start made "
+                f"{self._number} updates, so there is no trace")
 
   def _stop(self, result):
     jax.block_until_ready(result)

@@ -1,4 +1,4 @@
-"""SIGTERM, SIGHUP and Ctrl-C during training: finish the update, save, then end with 143, 129 or 130."""
+"""SIGTERM, SIGHUP and Ctrl-C during training: finish the update, save, end with 143, 129 or 130."""
 
 import threading
 import time
@@ -8,11 +8,13 @@ from transformer_jax.interrupt import Heeding, leave
 
 # How often several hosts ask each other, in updates: all must stop after the same one.
 _AGREE_EVERY = 10
-_TWICE = 0.25  # seconds within which a signal counts once: `timeout` sends its own to the process and to the process's group
+# Seconds within which a signal counts once: `timeout` sends its own to the process and to the
+# process's group.
+_TWICE = 0.25
 
 
 class StopSignals:
-  """From `begin` on, while entered, the first signal is remembered; a second one ends the process at once.
+  """From `begin` on, while entered, the first signal is remembered; a second one leaves at once.
 
   Before `begin` there is nothing to save, and a signal does what it does elsewhere.
 
@@ -23,7 +25,8 @@ class StopSignals:
   def __init__(self, say=lambda message: None):
     self.number = 0  # of the signal that the run is stopped by, 0 for none
     self._say, self._heeding = say, Heeding(self._remember)
-    self._came, self._when, self._asked = 0, 0.0, 0  # this process's own signal
+    self._came, self._when = 0, 0.0  # this process's own signal
+    self._asked = 0
 
   def __enter__(self):
     return self
@@ -52,5 +55,7 @@ class StopSignals:
       leave(number)
     if not self._came:
       self.number, self._came, self._when = number, number, now
-      words = f"signal {number}: stopping after this update, and saving; a second signal ends it at once"
-      threading.Thread(target=self._say, args=(words,), daemon=True).start()  # whoever reads may be slow, or gone
+      words = (f"signal {number}: stopping after this update, and saving; "
+               "a second signal ends it at once")
+      # In a thread, as whoever reads may be slow, or gone.
+      threading.Thread(target=self._say, args=(words,), daemon=True).start()

@@ -191,7 +191,8 @@ class _Run:
         signals.begin()
         self._evaluate_if_due(state)
         observed = self._observed(train_step, inject_nonfinite, profile_steps)
-        state, step, position, is_stopped = run_updates(config, state, stream, observed, make_reset(), hooks, self._folder.reported_step())
+        state, step, position, is_stopped = run_updates(
+            config, state, stream, observed, make_reset(), hooks, self._folder.reported_step())
         if isinstance(observed, ProfiledSteps):
           observed.close(state)
     is_stopped = is_stopped or self._is_unevaluated

@@ -120,9 +120,10 @@ class Workdir:
     return [json.loads(line) for number, line in enumerate(lines, 1) if self._step_of(line, number) >= 0]
 
   def reported_step(self):
-    """The step of the last line about training, 0 where there is none; None where there are no metrics at all."""
+    """The step of the last line about training, 0 where there is none; None without any metrics."""
     lines = self.read_metrics()
-    return max((line["step"] for line in lines if line.get("split") == "train"), default=0) if lines else None
+    steps = [line["step"] for line in lines if line.get("split") == "train"]
+    return max(steps, default=0) if lines else None
 
   def cut_metrics(self, step):
     """Drops the lines after `step`, a last line that a killed process left unfinished, and what it left of other files.

@@ -36,7 +36,8 @@ def run_updates(config, state, stream, train_step, reset_sums, hooks, reported=N
     stream: has `.next()` -> batch with source_BS, target_BT and the data position after it.
     train_step, reset_sums: from training.step.
     hooks: the Hooks.
-    reported: the step of the last report, since which `state.sums` are summed; by default the last multiple of `log_every`.
+    reported: the step of the last report, since which `state.sums` are summed; by default the last
+      multiple of `log_every`.
 
   Returns:
     (state, step, data position, whether it was stopped early).
@@ -46,7 +47,9 @@ def run_updates(config, state, stream, train_step, reset_sums, hooks, reported=N
   """
   train = config.train
   step, position, pending = int(to_host(state.step)), stream.position, collections.deque()
-  clock, handled = _Clock(step, step - step % train.log_every if reported is None else reported), step
+  if reported is None:
+    reported = step - step % train.log_every
+  clock, handled = _Clock(step, reported), step
   while step < train.train_steps:
     if hooks.should_stop():
       return state, int(to_host(state.step)), position, True
@@ -111,7 +114,7 @@ def _train_metrics(train, step, values, clock):
 
 
 class _Clock:
-  """Time spent on updates since a step: that of the last report, `reported`, or the later one that this start began with."""
+  """Time spent on updates since the last report, at step `reported`, or since this start."""
 
   def __init__(self, step, reported):
     self.restart(step)
