@@ -20,7 +20,6 @@ from transformer_jax.analysis.ablation_results import result_path, save_outcome,
 from transformer_jax.cli.ablate import read_table
 from transformer_jax.cli.main import run as command_line
 from transformer_jax.errors import ConfigError, DataError
-from transformer_jax.strict_json import json_text
 
 SETTINGS = dict(train_steps=6, evaluate_every=6, checkpoint_every=3, log_every=2, bleu_sentences=0, numbers_limit=500)
 
@@ -81,16 +80,6 @@ def test_a_row_with_other_settings_is_not_done(table, tmp_path):
   path.write_text("{}")
   with pytest.raises(DataError, match="base-seed1.json: is not the result of a run"):
     ablation.load_outcome(tmp_path, row, 1)
-
-
-def test_a_perplexity_that_is_infinite_is_so_again(tmp_path):
-  row, nothing = TableRow("base", tiny_run.tiny_config(**SETTINGS)), np.zeros((1, 10))
-  result = dict(settings_sha256=ablation.settings_hash(row.config), perplexity=float("inf"),
-                sentences=1, tokens=ablation._pack(nothing[0, :1].astype("<i2")),
-                bleu_statistics=ablation._pack(nothing.astype("<i2")),
-                log_probs=ablation._pack(nothing[0, :1].astype("<f4")))
-  ablation.result_path(tmp_path, row, 1).write_text(json_text(result))
-  assert ablation.load_outcome(tmp_path, row, 1).summary["perplexity"] == float("inf")
 
 
 def test_rows_stand_in_the_papers_order(table):
