@@ -78,7 +78,8 @@ def prepare(config, data_root, tokenizer_folder=None):
   else:
     tokenizer = load_tokenizer(tokenizer_folder)
   task = build_task(config.data, tokenizer)
-  prepared = Prepared(config, task, source, {}, data_fingerprint(fingerprints, tokenizer), fingerprints["valid"])
+  prepared = Prepared(config, task, source, {}, data_fingerprint(fingerprints, tokenizer),
+                      fingerprints["valid"])
   # Perplexity is of all validation pairs, but for those that a learned table of positions has no room for.
   longest = dict(train=config.data.max_length, valid=config.model.max_positions if config.model.positions == "learned" else None)
   for split, max_length in longest.items():
