@@ -136,7 +136,7 @@ def test_a_score_may_come_after_its_checkpoint(folder, opened):
 
 
 def test_a_score_counts_once_it_is_listed(folder, opened):
-  """A kill before that leaves a whole checkpoint without a score; afterwards the score is guarded as all else."""
+  """A kill before that leaves a checkpoint without a score; afterwards it is guarded as all else."""
   checkpoints = opened()
   save(checkpoints, 1)
   (folder / "1" / "score.json").write_text('{"sco')
@@ -152,7 +152,8 @@ def test_a_score_counts_once_it_is_listed(folder, opened):
 
 def test_only_scores_of_a_kind_are_compared_and_the_best_of_each_kind_stay(opened):
   checkpoints = opened(1, 1)
-  for step, score, of in [(1, 0.1, "match"), (2, 0.5, "match"), (3, -9.0, "loss"), (4, -2.0, "loss"), (5, -3.0, "loss"), (6, -4.0, "loss")]:
+  for step, score, of in [(1, 0.1, "match"), (2, 0.5, "match"), (3, -9.0, "loss"), (4, -2.0, "loss"),
+                          (5, -3.0, "loss"), (6, -4.0, "loss")]:
     save(checkpoints, step)
     checkpoints.add_score(step, score, {"name": of})
   checkpoints.wait()
@@ -229,8 +230,9 @@ def test_a_file_too_many_is_refused(folder, opened):
     opened(read_only=True).restore(make_state(0))
 
 
-@pytest.mark.parametrize("name", [".DS_Store", "state/d/.nfs00000012", "Thumbs.db", "state/desktop.ini", "._meta.json", "notes.txt", "state/d/._x", "@eaDir/x",
-                                  "meta.json~", "state/copy of _METADATA"])
+@pytest.mark.parametrize("name", [
+    ".DS_Store", "state/d/.nfs00000012", "Thumbs.db", "state/desktop.ini", "._meta.json", "notes.txt",
+    "state/d/._x", "@eaDir/x", "meta.json~", "state/copy of _METADATA"])
 def test_what_nobody_listed_is_no_damage(folder, opened, name):
   save(opened(), 10, 20)
   path = folder / "20" / name
@@ -279,25 +281,26 @@ def test_a_renamed_step_is_refused(folder, opened):
     opened(read_only=True).restore(make_state(0))
 
 
-ODD_NAMES = ["lr[0.1]", "[", "]", "a\\b", "\\", "a**b", "*", "?", "**", "gs:", "s3:", "{a,b}", "a\nb", " ", "e\u0301", "\U0001f600", "\u202eabc",
-             "\udcff", "%2F", "#", "~", "-x", "lr=0.1", "x" * 255]
+ODD_NAMES = ["lr[0.1]", "[", "]", "a\\b", "\\", "a**b", "*", "?", "**", "gs:", "s3:", "{a,b}", "a\nb",
+             " ", "e\u0301", "\U0001f600", "\u202eabc", "\udcff", "%2F", "#", "~", "-x", "lr=0.1", "x" * 255]
 
 
 @pytest.mark.parametrize("name", ODD_NAMES, ids=ascii)
 def test_a_folder_of_any_name_can_be_written_and_read(tmp_path, name):
-  folder, arrays = tmp_path / name / "checkpoints", {"params": {"w": np.arange(6.0)}}
+  folder, params = tmp_path / name / "checkpoints", {"w": np.arange(6.0)}
   checkpoints = Checkpoints(folder)
-  checkpoints.save(1, arrays, {})
+  checkpoints.save(1, {"params": params}, {})
   checkpoints.close()
   assert (folder / "1" / "state" / "manifest.ocdbt").exists()
-  assert_same(Checkpoints(folder, read_only=True).restore_params(arrays["params"]), arrays["params"])
-  (tmp_path / name).rename(tmp_path / "plain")
-  assert_same(Checkpoints(tmp_path / "plain" / "checkpoints", read_only=True).restore_params(arrays["params"]), arrays["params"])
+  assert_same(Checkpoints(folder, read_only=True).restore_params(params), params)
+  plain = tmp_path / "plain"
+  (tmp_path / name).rename(plain)
+  assert_same(Checkpoints(plain / "checkpoints", read_only=True).restore_params(params), params)
 
 
 def test_an_odd_name_is_refused_at_once_where_no_plain_one_can_be_given(tmp_path, monkeypatch):
   monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path / "[tmp]"))
-  with pytest.raises(WorkdirError, match="has a name that checkpoints cannot be written under; use another --workdir, or another TMPDIR"):
+  with pytest.raises(WorkdirError, match="cannot be written under; use another --workdir, or another"):
     Checkpoints(tmp_path / "lr[0.1]")
   Checkpoints(tmp_path / "plain")
 
@@ -342,9 +345,10 @@ def test_a_claim_of_more_memory_than_there_is_is_refused_before_it_is_asked_for(
   save(opened(), 20)
   claim(folder / "20", "params.encoder.kernel", [1_000_000, 1_000_000])
   reader = opened(read_only=True)
-  with pytest.raises(CheckpointError, match=r"params/encoder/kernel is float32\[1000000, 1000000\] in the checkpoint, and float32\[2, 3\]"):
+  claimed = r"encoder/kernel is float32\[1000000, 1000000\] in the checkpoint, and float32\[2, 3\]"
+  with pytest.raises(CheckpointError, match=claimed):
     reader.restore(make_state(0))
-  with pytest.raises(CheckpointError, match=r"encoder/kernel is float32\[1000000, 1000000\]"):
+  with pytest.raises(CheckpointError, match=claimed):
     reader.restore_params(make_state(0).params)
   with pytest.raises(CheckpointError, match="/20/state: claims 4,000,000,000,"):
     reader.read(20)
@@ -359,9 +363,10 @@ def test_parameters_that_are_not_finite_are_refused_by_name(opened, value, leaf)
   save(checkpoints, 10)
   checkpoints.save(20, state, meta_of(20))
   checkpoints.wait()
-  for load in (lambda: checkpoints.restore(make_state(0)), lambda: checkpoints.restore_params(make_state(0).params),
+  for load in (lambda: checkpoints.restore(make_state(0)),
+               lambda: checkpoints.restore_params(make_state(0).params),
                lambda: average_params(checkpoints, make_state(0).params, [10, 20])):
-    with pytest.raises(CheckpointError, match=f"/20: params/encoder/{leaf} holds numbers that are not finite"):
+    with pytest.raises(CheckpointError, match=f"/20: params/encoder/{leaf} holds numbers that are not"):
       load()
   assert checkpoints.restore(make_state(0), on_corrupt="previous")[2] == 10
 
@@ -395,7 +400,7 @@ def test_a_writer_that_goes_back_does_the_damaged_steps_again(folder, opened):
 
 
 def test_what_was_gone_back_past_is_put_aside_and_not_deleted(folder, opened):
-  """A lost list, or a file that cannot be read today, are no reason to delete arrays that are whole."""
+  """A lost list, or a file that cannot be read today, is no reason to delete whole arrays."""
   for number in range(2):
     save(opened(), 10, 20)
     before = (folder / "20" / "SHA256SUMS").read_bytes()

@@ -1,14 +1,16 @@
 """Checkpoints that are whole or absent, checked before they are trusted (floor 2).
 
-Orbax writes the arrays; this file decides when they count. A step is written to `writing-<step>/`, read back as far as
-its arrays' shapes, listed with the SHA-256 of every file in it, flushed to disk, and only then renamed to `<step>/`;
-older steps go after that, by a rename to `deleting-<step>/` first. A process killed at any moment therefore leaves whole
-steps, and folders under these two names, which the next opening for writing removes. Orbax restores a flipped bit in
-silence, so every file is compared with the list before it is read. Files that nobody listed are nobody's business.
+Orbax writes the arrays; this file decides when they count. A step is written to `writing-<step>/`,
+read back as far as its arrays' shapes, listed with the SHA-256 of every file in it, flushed to
+disk, and only then renamed to `<step>/`; older steps go after that, by a rename to
+`deleting-<step>/` first. A process killed at any moment therefore leaves whole steps, and folders
+under these two names, which the next opening for writing removes. Orbax restores a flipped bit in
+silence, so every file is compared with the list before it is read. Files that nobody listed are
+nobody's business.
 
     <step>/state/        the arrays, an orbax PyTree
     <step>/meta.json     step, score, whether it is temporary, and the caller's JSON
-    <step>/score.json    the score, where it was known only after the save, and what it is a score of
+    <step>/score.json    the score, where it came after the save, and what it is a score of
     <step>/SHA256SUMS    as `sha256sum` writes it
     damaged-<step>/      a step that a resumed run went back past, put aside
 """
@@ -36,9 +38,10 @@ from transformer_jax.strict_json import json_text
 
 _WRITING, _DELETING, _DAMAGED, _SCORE = "writing-", "deleting-", "damaged-", "score.json"
 _LITTER = re.compile(rf"({_WRITING}|{_DELETING})\d+")
-# What orbax and this file name their own files: one of these that is not listed means that the list is damaged.
-_OWN = re.compile(r"meta\.json|state/(.*/)?(_\w+|manifest\.ocdbt|process_\d+|commit_success\.txt|d/[^/]+)")
-_PLAIN = re.compile(r"[A-Za-z0-9_./+=,@ -]*")  # paths that orbax and TensorStore take for nothing else
+# What orbax and this file name their own files: if one of these is not listed, the list is damaged.
+_OWN = re.compile(
+    r"meta\.json|state/(.*/)?(_\w+|manifest\.ocdbt|process_\d+|commit_success\.txt|d/[^/]+)")
+_PLAIN = re.compile(r"[A-Za-z0-9_./+=,@ -]*")  # what orbax and TensorStore take for nothing else
 _COMPRESSION = 100  # times that a state is larger than its files, at the very most
 
 
@@ -56,12 +59,14 @@ class Checkpoints:
       primary: whether this process of the run writes; the others' `save` does nothing.
 
     Raises:
-      WorkdirError: the folder cannot be made or written to, or a killed process's litter cannot be removed.
+      WorkdirError: the folder cannot be made or written to, or a killed process's litter cannot be
+        removed.
     """
     try:
       self._folder = pathlib.Path(folder).absolute()
     except FileNotFoundError:
-      raise WorkdirError(folder, "starts at this shell's working folder, which was deleted", "change to one that is there") from None
+      raise WorkdirError(folder, "starts at this shell's working folder, which was deleted",
+                         "change to one that is there") from None
     self._keep_last, self._keep_best = keep_last, keep_best
     self._is_writer = primary and not read_only
     self._writing = None  # future of the save under way
@@ -79,18 +84,21 @@ class Checkpoints:
 
   def steps(self):
     """The steps that are there, ascending; whether they are undamaged is seen when one is read."""
-    names = os.listdir(self._folder) if self._folder.is_dir() else []
-    return sorted(int(name) for name in names if name.isdecimal() and str(int(name)) == name and (self._folder / name).is_dir())
+    numbers = (name for name in self._folders() if name.isdecimal())
+    return sorted(int(name) for name in numbers if str(int(name)) == name)
 
   def litter(self):
     """Names of the folders that a killed process left half written or half deleted (or that a living one is at)."""
-    names = os.listdir(self._folder) if self._folder.is_dir() else []
-    return sorted(name for name in names if _LITTER.fullmatch(name) and (self._folder / name).is_dir())
+    return sorted(filter(_LITTER.fullmatch, self._folders()))
 
   def put_aside(self):
     """Names of the folders of damaged steps that a resumed run went back past."""
+    return sorted(name for name in self._folders() if name.startswith(_DAMAGED))
+
+  def _folders(self):
+    """Names of the folders that are there."""
     names = os.listdir(self._folder) if self._folder.is_dir() else []
-    return sorted(name for name in names if name.startswith(_DAMAGED))
+    return [name for name in names if (self._folder / name).is_dir()]
 
   def regular_steps(self):
     """The steps that are not temporary, ascending."""
@@ -101,7 +109,7 @@ class Checkpoints:
     return max(self.steps(), default=None)
 
   def scores(self):
-    """step -> score, of the steps that are not temporary and have a finite one of the latest scored step's kind."""
+    """step -> score, of the steps that are not temporary and have one of the latest one's kind."""
     return next(reversed(self._scores_by_kind().values()), {})
 
   def best_step(self):
@@ -141,12 +149,13 @@ class Checkpoints:
     self._writing = self._pool.submit(self._write, int(step), jax.tree.map(np.asarray, state), info)
 
   def add_score(self, step, score, of=None):
-    """Adds the score of a step that was saved without one, once it is on disk; nothing where the step is not there.
+    """Adds the score of a step that was saved without one; nothing where the step is not there.
 
     Args:
       step: updates done, an int.
       score: the higher the better; no candidate for the best where it is not finite.
-      of: what it is a score of, as JSON takes it. Only scores of the same are compared; of each kind the best are kept.
+      of: what it is a score of, as JSON takes it. Only scores of the same are compared; of each
+        kind the best are kept.
 
     Raises:
       WorkdirError: the save failed, or this fails; a full disk, mostly.
@@ -154,9 +163,9 @@ class Checkpoints:
     self.wait()
     if not self._is_writer or step not in self.steps() or not math.isfinite(score):
       return
-    path = self._folder / str(step)
+    path, content = self._folder / str(step), json_text(dict(score=float(score), of=of))
     try:
-      (path / _SCORE).write_text(json_text(dict(score=float(score), of=of), sort_keys=True), encoding="utf-8")
+      (path / _SCORE).write_text(content, encoding="utf-8")
       integrity.add_to_list(path, _SCORE)
     except OSError as error:
       raise _not_written(path, error) from None
@@ -192,8 +201,8 @@ class Checkpoints:
       (the state with numpy leaves, the `meta` it was saved with, its step).
 
     Raises:
-      CheckpointError: there is none, it is damaged (names step and file), it does not fit (names the leaf), or holds
-        parameters that are not finite.
+      CheckpointError: there is none, it is damaged (names step and file), it does not fit (names
+        the leaf), or holds parameters that are not finite.
     """
     step = self._existing(step)
     candidates = [s for s in reversed(self.steps()) if s <= step]
@@ -201,7 +210,7 @@ class Checkpoints:
     for number, candidate in enumerate(candidates):
       try:
         arrays, meta, _ = self.read(candidate, like=like)
-        _check_finite({name: array for name, array in arrays.items() if name.startswith("params/")}, self._folder / str(candidate))
+        _check_finite(arrays, self._folder / str(candidate))
       except integrity.Damaged as error:
         self.passed_over.append(error)
         if on_corrupt == "previous":
@@ -223,10 +232,11 @@ class Checkpoints:
     step = self._existing(step)
     arrays, _, _ = self.read(step, "params", like_params)
     _check_finite(arrays, self._folder / str(step))
-    return _like(like_params, {name.removeprefix("params/"): array for name, array in arrays.items()})
+    params = {name.removeprefix("params/"): array for name, array in arrays.items()}
+    return _like(like_params, params)
 
   def meta(self, step=None):
-    """The `meta` that a step (the latest by default) was saved with, as it stands there: it is not compared with the list.
+    """The `meta` that a step (the latest by default) was saved with; not compared with the list.
 
     Raises:
       CheckpointError: there is no such step, or it has no such file.
@@ -243,7 +253,8 @@ class Checkpoints:
     Args:
       step: by default the latest.
       part: a key at the top of the state, such as "params": only the arrays under it.
-      like: pytree of leaves with shape and dtype that the state, or this part of it, must have; seen before arrays are read.
+      like: pytree of leaves with shape and dtype that the state, or this part of it, must have;
+        seen before arrays are read.
 
     Raises:
       CheckpointError: there is no such step, it is damaged, or does not fit.
@@ -277,9 +288,12 @@ class Checkpoints:
     path = self._folder / str(step)
     try:
       info = json.loads((path / "meta.json").read_bytes())
-      added = json.loads((path / _SCORE).read_bytes()) if integrity.is_listed(path, _SCORE) else dict(score=info["score"], of=None)
-      score = None if added["score"] is None else float(added["score"])
-      return dict(score=score, of=json_text(added["of"], sort_keys=True), temporary=bool(info["temporary"]))
+      score, of = info["score"], None
+      if integrity.is_listed(path, _SCORE):
+        added = json.loads((path / _SCORE).read_bytes())
+        score, of = added["score"], added["of"]
+      return dict(score=None if score is None else float(score), of=json_text(of, sort_keys=True),
+                  temporary=bool(info["temporary"]))
     except (OSError, ValueError, KeyError, TypeError):
       return dict(score=None, of=None, temporary=False)
 
@@ -315,8 +329,9 @@ class Checkpoints:
 
   def _delete_old(self, latest):
     """Removes what `keep_last` and `keep_best` do not keep; `latest` always stays."""
-    best = (step for scores in self._scores_by_kind().values() for step in _best_first(scores)[:self._keep_best])
-    keep = {latest, *self.regular_steps()[-self._keep_last:], *best}
+    keep = {latest, *self.regular_steps()[-self._keep_last:]}
+    for scores in self._scores_by_kind().values():
+      keep.update(_best_first(scores)[:self._keep_best])
     for step in set(self.steps()) - keep:
       self._delete(step)
 
@@ -326,8 +341,9 @@ class Checkpoints:
     shutil.rmtree(rubbish)
 
   def _put_aside(self, step):
-    """Makes room for a damaged step to be done again. It is not deleted: perhaps it is just the list that is damaged."""
-    names = itertools.chain([f"{_DAMAGED}{step}"], (f"{_DAMAGED}{step}-{number}" for number in itertools.count(2)))
+    """Makes room for a damaged step to be done again; perhaps just its list is damaged."""
+    numbered = (f"{_DAMAGED}{step}-{number}" for number in itertools.count(2))
+    names = itertools.chain([f"{_DAMAGED}{step}"], numbered)
     free = next(name for name in names if not (self._folder / name).exists())
     try:
       (self._folder / str(step)).rename(self._folder / free)
@@ -362,9 +378,10 @@ def _orbax():
 
 @contextlib.contextmanager
 def _plainly_named(path):
-  """A folder's path, or that of a link to it, without what orbax takes for a pattern or an address.
+  """A folder's path, or that of a link to it, without what orbax takes for pattern or address.
 
-  Orbax looks for its own files with a pattern that has the whole path in it, and TensorStore takes no backslash.
+  Orbax looks for its own files with a pattern that has the whole path in it, and TensorStore takes
+  no backslash.
 
   Raises:
     WorkdirError: the folder for temporary files has no plain name either.
@@ -374,7 +391,8 @@ def _plainly_named(path):
     return
   link = pathlib.Path(tempfile.gettempdir(), f"transformer_jax-{secrets.token_hex(8)}")
   if not _PLAIN.fullmatch(str(link)):
-    raise WorkdirError(path, "has a name that checkpoints cannot be written under", "use another --workdir, or another TMPDIR")
+    raise WorkdirError(path, "has a name that checkpoints cannot be written under",
+                       "use another --workdir, or another TMPDIR")
   with temporary_file(link):
     link.symlink_to(path, target_is_directory=True)
     try:
@@ -384,7 +402,11 @@ def _plainly_named(path):
 
 
 def _read_arrays(path, part, like=None):
-  """name -> numpy array of an orbax PyTree, or of what stands under its key `part`, once shapes and dtypes are as in `like`."""
+  """name -> numpy array of an orbax PyTree, or of what stands under its key `part`.
+
+  Raises:
+    CheckpointError: shapes and dtypes are not those of a given `like`, or there is no state.
+  """
   with _plainly_named(path) as plain, _orbax() as reader, _naming_damage(path):
     tree = reader.metadata(plain).item_metadata.tree
     if part:
@@ -399,22 +421,25 @@ def _read_arrays(path, part, like=None):
 
 @contextlib.contextmanager
 def _naming_damage(path):
-  """Says that files which are as they were written are no state. Orbax fails in many ways on them."""
+  """Says that files, as they were written, are no state. Orbax fails in many ways on them."""
   try:
     yield
   except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
     reason = next(iter(str(error).splitlines()), "")[:200]
-    raise integrity.Damaged(path, f"holds no state that can be read: {type(error).__name__} {reason}") from None
+    problem = f"holds no state that can be read: {type(error).__name__} {reason}"
+    raise integrity.Damaged(path, problem) from None
 
 
 def _check_claims(path, tree, like):
-  """Refuses what does not fit, or claims more than its files can hold, before there is memory for it."""
+  """Refuses what does not fit, or claims more than its files can hold, before memory is taken."""
   if like is not None:
     _check_fit(like, dict(_named_leaves(tree)), path.parent)
-  claimed = sum(math.prod(leaf.shape) * np.dtype(leaf.dtype).itemsize for leaf in jax.tree.leaves(tree))
+  claimed = sum(
+      math.prod(leaf.shape) * np.dtype(leaf.dtype).itemsize for leaf in jax.tree.leaves(tree))
   found = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
   if claimed > _COMPRESSION * found:
-    raise integrity.Damaged(path, f"claims {claimed:,} bytes of arrays in {found:,} bytes of files")
+    problem = f"claims {claimed:,} bytes of arrays in {found:,} bytes of files"
+    raise integrity.Damaged(path, problem)
 
 
 def _check_readable(path, state):
@@ -427,7 +452,8 @@ def _check_readable(path, state):
     with _plainly_named(path) as plain, _orbax() as reader, _naming_damage(path):
       _check_fit(state, dict(_named_leaves(reader.metadata(plain).item_metadata.tree)), path)
   except CheckpointError as error:
-    raise WorkdirError(path.parent, f"cannot be read back after it was written: {error.problem}", "use another --workdir") from None
+    problem = f"cannot be read back after it was written: {error.problem}"
+    raise WorkdirError(path.parent, problem, "use another --workdir") from None
 
 
 def _named_leaves(tree):
@@ -437,9 +463,9 @@ def _named_leaves(tree):
 
 
 def _check_fit(like, found, where):
-  """CheckpointError names the first leaf of `found` (by name) whose shape or dtype is not that of `like`."""
-  wanted, found = (
-      {name: (tuple(leaf.shape), np.dtype(leaf.dtype)) for name, leaf in named} for named in (_named_leaves(like), found.items()))
+  """CheckpointError names the first leaf of `found` (by name) that is not as in `like`."""
+  wanted = {name: (tuple(leaf.shape), np.dtype(leaf.dtype)) for name, leaf in _named_leaves(like)}
+  found = {name: (tuple(leaf.shape), np.dtype(leaf.dtype)) for name, leaf in found.items()}
   for name in [*wanted, *found]:
     if wanted.get(name) != found.get(name):
       here, there = _show(wanted.get(name)), _show(found.get(name))
@@ -449,13 +475,14 @@ def _check_fit(like, found, where):
 
 def _like(like, arrays):
   """`arrays` (by name) in the structure of `like`."""
-  return jax.tree.unflatten(jax.tree.structure(like), [arrays[name] for name, _ in _named_leaves(like)])
+  leaves = [arrays[name] for name, _ in _named_leaves(like)]
+  return jax.tree.unflatten(jax.tree.structure(like), leaves)
 
 
-def _check_finite(params, where):
-  """Takes parameters (by name) with NaN or infinite numbers for damage: whatever is computed from them is no number either."""
-  for name, array in params.items():
-    if not np.all(np.isfinite(array)):
+def _check_finite(arrays, where):
+  """Takes NaN among a state's parameters for damage: what is computed from them is none better."""
+  for name, array in arrays.items():
+    if name.startswith("params/") and not np.all(np.isfinite(array)):
       raise integrity.Damaged(where, f"{name} holds numbers that are not finite")
 
 

@@ -17,13 +17,13 @@ class Damaged(CheckpointError):
 
 
 def write_list(path):
-  """Lists all files under a folder in its `LIST`, but for those that file browsers and file systems leave."""
-  names = (file.relative_to(path).as_posix() for file in _files(path))
-  (path / LIST).write_text(_as_text({name: _sum(path / name) for name in sorted(names) if name != LIST}), encoding="utf-8")
+  """Lists all files under a folder in its `LIST`, but for what file browsers and systems leave."""
+  names = sorted(_names(path) - {LIST})
+  (path / LIST).write_text(_as_text({name: _sum(path / name) for name in names}), encoding="utf-8")
 
 
 def add_to_list(path, name):
-  """Lists one more file of a folder that has a list; until this is done the file is none of the folder's."""
+  """Lists one more file of a folder with a list; until this is done it is none of the folder's."""
   lines = _parsed((path / LIST).read_bytes())
   lines[name] = _sum(path / name)
   temporary = path / f".{LIST}.tmp"
@@ -41,12 +41,19 @@ def is_listed(path, name):
 
 def _parsed(content):
   """File name -> SHA-256, of a list's bytes."""
-  return dict(line.split("  ", 1)[::-1] for line in content.decode(errors="replace").splitlines() if "  " in line)
+  lines = content.decode(errors="replace").splitlines()
+  return dict(line.split("  ", 1)[::-1] for line in lines if "  " in line)
 
 
 def _files(path):
   """The files under a folder that somebody meant to put there."""
-  return (file for file in path.rglob("*") if not file.name.startswith(".") and file.name not in _STRAYS and not file.is_dir())
+  named = (file for file in path.rglob("*") if not file.name.startswith("."))
+  return (file for file in named if file.name not in _STRAYS and not file.is_dir())
+
+
+def _names(path):
+  """The set of their names, from the folder on."""
+  return {file.relative_to(path).as_posix() for file in _files(path)}
 
 
 def _sum(path):
@@ -64,8 +71,8 @@ def verify(path, is_own=lambda name: True):
 
   Args:
     path: the folder.
-    is_own: function (name of a file that the list does not name) -> whether the list should name it. Others are none of the
-      folder's: a file browser's, a file system's, a note.
+    is_own: function (name of a file that is not listed) -> whether it should be. Others are none of
+      the folder's: a file browser's, a file system's, a note.
 
   Raises:
     Damaged: names the first file that differs.
@@ -75,11 +82,12 @@ def verify(path, is_own=lambda name: True):
     listed = _parsed(content)
     for name, digest in listed.items():
       if _sum(path / name) != digest:
-        raise Damaged(path / name, f"has changed since it was written: its SHA-256 is not the one in {LIST}")
-    others = {file.relative_to(path).as_posix() for file in _files(path)} - {LIST, *listed}
+        problem = f"has changed since it was written: its SHA-256 is not the one in {LIST}"
+        raise Damaged(path / name, problem)
+    others = _names(path) - {LIST, *listed}
   except FileNotFoundError as error:
-    is_listed_file = error.filename != str(path / LIST)
-    raise Damaged(error.filename, f"is missing, and {LIST} lists it" if is_listed_file else "is missing") from None
+    lists_it = f", and {LIST} lists it" if error.filename != str(path / LIST) else ""
+    raise Damaged(error.filename, f"is missing{lists_it}") from None
   except OSError as error:
     raise Damaged(error.filename, f"cannot be read: {error.strerror or error}") from None
   except ValueError:  # a name with a null character

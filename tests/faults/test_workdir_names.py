@@ -1,4 +1,4 @@
-"""A hundred names of workdirs: a run trains, resumes and translates in each, or is refused in one line before it trains."""
+"""A hundred names of workdirs: a run trains, resumes, translates in each, or is refused in one line."""
 
 import unicodedata
 
@@ -15,20 +15,27 @@ from transformer_jax.runs.train import train
 from transformer_jax.training.state import initial_state
 
 SIGNS = [chr(code) for code in range(32, 127) if not chr(code).isalnum() and chr(code) != "/"]
-PATTERNS = ["**", "a**b", "[!a]", "[a-z]*", "{a,b}", "lr[0.1]/deep/er", "a\\[b]\\", "%5B", "$HOME", "`x`", "~x", "--workdir"]
+PATTERNS = ["**", "a**b", "[!a]", "[a-z]*", "{a,b}", "lr[0.1]/deep/er", "a\\[b]\\", "%5B", "$HOME",
+            "`x`", "~x", "--workdir"]
 ADDRESSES = ["gs:", "s3:", "file:", "http:", "gs:/x", "a:b"]
 BLANKS = ["a b", " a", "a ", "a\tb", "a\nb", "a\rb", "a\u00a0b", "a\u200bb", "\ufeffa"]
-LETTERS = [unicodedata.normalize(form, "Übé") for form in ("NFC", "NFD")] + ["模型", "מודל", "نموذج", "\u202eabc", "\U0001f600", "\U0001f469\u200d\U0001f52c", "a\udcffb", "\x01"]
-PATHS = ["x" * 255, "/".join(["y" * 100] * 20), "x/", "x//y", "./x", "a/../b", ".hidden", "...", "checkpoints", "20", "writing-1"]
+LETTERS = [*(unicodedata.normalize(form, "Übé") for form in ("NFC", "NFD")), "模型", "מודל", "نموذج",
+           "\u202eabc", "\U0001f600", "\U0001f469\u200d\U0001f52c", "a\udcffb", "\x01"]
+PATHS = ["x" * 255, "/".join(["y" * 100] * 20), "x/", "x//y", "./x", "a/../b", ".hidden", "...",
+         "checkpoints", "20", "writing-1"]
 REFUSED = ["x" * 256, "ü" * 128, "/".join(["z" * 200] * 30), "a\0b"]
-NAMES = list(dict.fromkeys([*(f"a{sign}b" for sign in SIGNS), *(sign for sign in SIGNS if sign not in ". "), *PATTERNS, *ADDRESSES, *BLANKS, *LETTERS, *PATHS]))
+ALONE = [sign for sign in SIGNS if sign not in ". "]
+NAMES = list(dict.fromkeys([*(f"a{sign}b" for sign in SIGNS), *ALONE, *PATTERNS, *ADDRESSES, *BLANKS,
+                            *LETTERS, *PATHS]))
 
-SETTINGS = dict(d_model=8, d_ff=8, num_heads=1, d_k=4, d_v=4, numbers_limit=100, numbers_train_size=60, vocab_size=60, max_length=32, batch_tokens=128,
-                num_buckets=1, bleu_sentences=0, train_steps=1, log_every=1, evaluate_every=2, checkpoint_every=1, beam_size=1, max_extra_length=1)
+SETTINGS = dict(d_model=8, d_ff=8, num_heads=1, d_k=4, d_v=4, numbers_limit=100,
+                numbers_train_size=60, vocab_size=60, max_length=32, batch_tokens=128, num_buckets=1,
+                bleu_sentences=0, train_steps=1, log_every=1, evaluate_every=2, checkpoint_every=1,
+                beam_size=1, max_extra_length=1)
 
 
 def once(function):
-  """A function that returns what the first call gave: a hundred runs need their programs traced and compiled a single time."""
+  """A function that returns what the first call gave: a hundred runs compile their programs once."""
   results = []
 
   def call(*args, **settings):
@@ -48,9 +55,10 @@ def computed_state(config, model):
 @pytest.fixture(scope="module", autouse=True)
 def the_same_programs():
   with pytest.MonkeyPatch.context() as patch:
-    for module, names in ((train_module, ("TrainStep", "make_reset", "Validation")), (translator, ("make_decode_batch", "parameter_shapes"))):
-      for name in names:
-        patch.setattr(module, name, once(getattr(module, name)))
+    for name in ("TrainStep", "make_reset", "Validation"):
+      patch.setattr(train_module, name, once(getattr(train_module, name)))
+    for name in ("make_decode_batch", "parameter_shapes"):
+      patch.setattr(translator, name, once(getattr(translator, name)))
     patch.setattr(train_module, "initial_state", once(computed_state))
     yield
 

@@ -90,12 +90,14 @@ def test_finite_gradients_whose_update_is_not_change_nothing():
   """Rows that no token uses have gradient 0; with an epsilon of 0 Adam divides 0 by 0."""
   config = Config().replace(d_model=4, adam_epsilon=0.0)
   params = {"used": jnp.ones(3), "unused": jnp.ones(3)}
-  state = TrainState(step=jnp.int32(0), params=params, opt_state=optimizer(config).init(params), sums=Sums.zero(), grad_norm=jnp.float32(0),
-                     skipped=jnp.int32(0), skipped_in_a_row=jnp.int32(0))
+  state = TrainState(step=jnp.int32(0), params=params, opt_state=optimizer(config).init(params),
+                     sums=Sums.zero(), grad_norm=jnp.float32(0), skipped=jnp.int32(0),
+                     skipped_in_a_row=jnp.int32(0))
   sums = Sums(jnp.float32(1), jnp.float32(1), jnp.int32(1), jnp.int32(1))
   after = apply_gradients(config, state, {"used": jnp.ones(3), "unused": jnp.zeros(3)}, sums)
   assert (int(after.step), int(after.skipped), int(after.skipped_in_a_row)) == (0, 1, 1)
-  jax.tree.map(np.testing.assert_array_equal, (after.params, after.opt_state, after.sums), (state.params, state.opt_state, state.sums))
+  for name in ("params", "opt_state", "sums"):
+    jax.tree.map(np.testing.assert_array_equal, getattr(after, name), getattr(state, name))
   again = apply_gradients(config, after, {"used": jnp.ones(3), "unused": jnp.ones(3)}, sums)
   assert int(again.step) == 1 and not np.array_equal(again.params["unused"], params["unused"])
 

@@ -38,8 +38,8 @@ def run(monkeypatch, bad_tries, start=0, reported=None, lines=None, **settings):
 
   hooks = loop.Hooks(report=lambda metrics: (heard.append(("report", metrics["step"])), lines is None or lines.append(metrics)),
                      evaluate=lambda step, state: heard.append(("evaluate", step)),
-                     save=lambda step, state, position: heard.append(("save", step, position)), should_stop=lambda: False,
-                     give_up=lambda step, batches: heard.append(("give up", step)))
+                     save=lambda step, state, position: heard.append(("save", step, position)),
+                     should_stop=lambda: False, give_up=lambda step, batches: heard.append(("give up", step)))
   config = Config().replace(**{**dict(log_every=10, evaluate_every=11, checkpoint_every=10, train_steps=14), **settings})
   state, step, position, _ = loop.run_updates(config, state_of(start), Stream(), train_step, lambda state: state, hooks, reported)
   assert state.step == step == config.train.train_steps and position == tries
@@ -47,13 +47,15 @@ def run(monkeypatch, bad_tries, start=0, reported=None, lines=None, **settings):
 
 
 def test_marked_steps_in_their_order(monkeypatch):
-  assert run(monkeypatch, set()) == [("report", 10), ("save", 10, 10), ("evaluate", 11), ("report", 14), ("save", 14, 14), ("evaluate", 14)]
+  assert run(monkeypatch, set()) == [("report", 10), ("save", 10, 10), ("evaluate", 11), ("report", 14),
+                                     ("save", 14, 14), ("evaluate", 14)]
 
 
 @pytest.mark.parametrize("bad", [{11}, {10, 11, 12}, {1}, {14}, {15}, set(range(2, 9))])
 def test_skipped_updates_repeat_no_report_and_no_checkpoint(monkeypatch, bad):
   heard = run(monkeypatch, bad)
-  assert [event[:2] for event in heard] == [("report", 10), ("save", 10), ("evaluate", 11), ("report", 14), ("save", 14), ("evaluate", 14)]
+  assert [event[:2] for event in heard] == [("report", 10), ("save", 10), ("evaluate", 11),
+                                            ("report", 14), ("save", 14), ("evaluate", 14)]
   saved = {event[1]: event[2] for event in heard if event[0] == "save"}
   for step, position in saved.items():
     assert position - sum(number <= position for number in bad) == step, "data position and step belong together"

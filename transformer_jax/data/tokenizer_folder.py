@@ -106,6 +106,7 @@ def fingerprint(tokenizer):
 
 
 def _replace(path, content):
-  temporary = path.with_name(f".{os.getpid()}-{secrets.token_hex(4)}.tmp")  # of its own: hosts of a run may write the same file
+  # Of its own: hosts of a run may write the same file.
+  temporary = path.with_name(f".{os.getpid()}-{secrets.token_hex(4)}.tmp")
   temporary.write_bytes(content)
   os.replace(temporary, path)

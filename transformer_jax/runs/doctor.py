@@ -74,7 +74,7 @@ def _verdict(step, is_done, is_exact, errors):
 
 
 def _checkpoints(folder, found, holder):
-  """(latest step or None, damaged steps, its meta or None); `holder` is who trains here at present, if anybody."""
+  """(latest step or None, damaged steps, its meta or None); `holder` is who trains here, if any."""
   checkpoints, damaged, latest = Checkpoints(folder.checkpoints, read_only=True), [], None
   try:
     steps, scores, regular = checkpoints.steps(), checkpoints.scores(), checkpoints.regular_steps()
@@ -96,10 +96,11 @@ def _checkpoints(folder, found, holder):
       found.note("checkpoint", f"{step:,}: whole{score}" + ("" if step in regular else ", made by an interruption"))
     if not steps:
       found.note("checkpoint", "there is none yet")
+    litter = "litter of a killed process, which the next start removes"
     for name in checkpoints.litter():
-      found.note("checkpoint", f"{name}: " + (f"perhaps at work: {holder}" if holder else "litter of a killed process, which the next start removes"))
+      found.note("checkpoint", f"{name}: " + (f"perhaps at work: {holder}" if holder else litter))
     for name in checkpoints.put_aside():
-      found.note("checkpoint", f"{name}: was damaged, and is not used; delete it if nothing in it is wanted")
+      found.note("checkpoint", f"{name}: was damaged, and is not used; delete it if you like")
     return steps[-1] if steps else None, damaged, latest
   finally:
     checkpoints.close()

@@ -36,16 +36,20 @@ CHANGEABLE = {"train_steps", "log_every", "evaluate_every", "bleu_sentences", "e
               "keep_best", "max_nonfinite_updates", "beam_size", "length_penalty", "length_penalty_form", "max_extra_length", "constrained",
               "decode_batch_tokens", "max_source_length", "average_last", "tfds_data_dir"}
 
-# Where the text lies. A checkpoint knows it by its SHA-256, so it may lie elsewhere when the run is resumed, and a test set may be added.
-_PLACES = {"tfds_splits", "treebank",
-           *(f"{split}_{side}" for split in ("train", "valid", "test") for side in ("source", "target", "sections", "trees"))}
+# Where the text lies. A checkpoint knows it by its SHA-256, so it may lie elsewhere when the run is
+# resumed, and a test set may be added.
+_PLACES = {"tfds_splits", "treebank"} | {
+    f"{split}_{what}" for split in ("train", "valid", "test")
+    for what in ("source", "target", "sections", "trees")}
 _TOKENIZER_FILES = ("bpe_codes", "vocabulary_file")
 
-# What the scores of an evaluation depend on besides the model and the text: with 1 hypothesis not on how hypotheses are compared.
-_SCORE_SETTINGS = ("bleu_sentences", "evaluation_beam_size", "max_extra_length", "max_source_length", "constrained")
+# What an evaluation's scores depend on besides model and text; how hypotheses are compared, where
+# there are several.
+_SCORE_SETTINGS = ("bleu_sentences", "evaluation_beam_size", "max_extra_length",
+                   "max_source_length", "constrained")
 _COMPARISON_SETTINGS = ("length_penalty", "length_penalty_form")
 
-_LEAST_EPSILON = float(np.finfo(np.float32).tiny)  # what is smaller counts as 0 on devices, and 0 / 0 is no update
+_LEAST_EPSILON = float(np.finfo(np.float32).tiny)  # devices take what is smaller for 0
 
 _SMALLER_BATCHES = "lower it, and raise --accumulation_steps by as much, or lower --max_length, or make the model smaller"
 
@@ -91,7 +95,10 @@ def train(config, workdir, data_root, *, on_corrupt="refuse", allow_device_chang
 
 
 def _stored_settings(folder):
-  """The flat settings of the run in a Workdir: of config.json, or where that is gone of the latest checkpoint; None without a run."""
+  """The flat settings of the run in a Workdir, None without a run.
+
+  They are those of config.json, or where that is gone of the latest checkpoint.
+  """
   if folder.has_config():
     return folder.read_config()
   checkpoints = Checkpoints(folder.checkpoints, read_only=True)
@@ -102,14 +109,17 @@ def _stored_settings(folder):
 
 
 def _agree_with_stored(config, stored, where):
-  """The configuration to train with: the given one, with the run's kernel where none is asked for: another would give other bits.
+  """The configuration to train with: the given one, with the run's kernel where none is asked for.
+
+  Another kernel would give other bits.
 
   Raises:
-    ConfigError: a setting cannot be trained with, or differs from the run's in a way that would make it another run.
+    ConfigError: a setting cannot be trained with, or would make it another run than the stored one.
   """
   epsilon = config.train.adam_epsilon
   if epsilon < _LEAST_EPSILON:
-    raise ConfigError(f"--adam_epsilon={epsilon:g}", "is 0 in float32, so that a gradient of 0 is divided by 0", "such as 1e-9")
+    raise ConfigError(f"--adam_epsilon={epsilon:g}",
+                      "is 0 in float32, so that a gradient of 0 is divided by 0", "such as 1e-9")
   if stored and config.model.attention_kernel == "auto":
     config = config.replace(attention_kernel=stored["attention_kernel"])
   if stored:
@@ -126,7 +136,8 @@ def _check_same_settings(config, stored, where):
   """
   for name, value in config.to_flat().items():
     if _identity(name, value) != _identity(name, stored[name]):
-      raise ConfigError(f"--{name}={value}", f"the run in {where} was started with {_named(stored[name])}",
+      raise ConfigError(f"--{name}={value}",
+                        f"the run in {where} was started with {_named(stored[name])}",
                         "use that value, or another --workdir")
 
 
@@ -156,7 +167,8 @@ def _check_same_tokenizer(config, stored, prepared, data_root):
     if value != stored[name]:
       other = make_tokenizer(config.data, prepared.source, data_root)
       if fingerprint(other) != fingerprint(prepared.task.tokenizer):
-        raise ConfigError(f"--{name}={value}", f"gives another tokenizer than {stored[name]}, which the run was started with",
+        problem = f"gives another tokenizer than {stored[name]}, which the run was started with"
+        raise ConfigError(f"--{name}={value}", problem,
                           "name the same content, or another --workdir")
 
 
@@ -182,8 +194,8 @@ class _Run:
     self._warn_of_steps_without_score()
     self._tensorboard = TensorBoard(self._folder.tensorboard, primary=parallel.is_primary())
     with tqdm(total=config.train.train_steps, initial=int(state.step), unit="update", disable=None, mininterval=1) as self._bar:
-      hooks = Hooks(report=self._report, save=self._save, evaluate=self._evaluate, should_stop=self._should_stop,
-                    give_up=self._write_batches)
+      hooks = Hooks(report=self._report, save=self._save, evaluate=self._evaluate,
+                    should_stop=self._should_stop, give_up=self._write_batches)
       train_step = TrainStep(config, self._model)
       with _naming_batch_tokens(config.data.batch_tokens):
         state = parallel.replicate(state)
@@ -238,25 +250,33 @@ class _Run:
       raise CheckpointError(f"step {step}", f"was trained on {meta['num_devices']} devices, and here are {parallel.num_devices()}",
                             "use as many, or --allow_device_change (dropout then differs from an uninterrupted run)")
     for error in self._checkpoints.passed_over:
-      self._folder.log(f"warning: {error.where}: {error.problem}; went back to step {step}, and put the damaged one aside as damaged-*")
+      self._folder.log(f"warning: {error.where}: {error.problem}; went back to step {step}, "
+                       "and put the damaged one aside as damaged-*")
     self._folder.cut_metrics(step)
     self._folder.log(f"resumed at step {step}")
     return state, prepared.stream_from(meta["data"])
 
   def _check_nothing_is_lost(self):
-    """Refuses to start anew where a checkpoint must have been: the first is on disk before its step's evaluation, and before the third's line.
+    """Refuses to start anew where there must have been a checkpoint.
+
+    The first is on disk before its step is evaluated, and before the third's step is reported.
 
     Raises:
       CheckpointError: the checkpoints have gone.
     """
-    every = (self._folder.read_config() if self._folder.has_config() else self._config.to_flat())["checkpoint_every"]
-    lines = self._folder.read_metrics()
+    has_config = self._folder.has_config()
+    settings = self._folder.read_config() if has_config else self._config.to_flat()
+    every, lines = settings["checkpoint_every"], self._folder.read_metrics()
     last = max((line["step"] for line in lines), default=0)
-    if last > 2 * every or any(line.get("split") == "valid" and line["step"] % every == 0 for line in lines):
-      raise CheckpointError(self._folder.checkpoints, f"holds no checkpoint, and metrics.jsonl reaches step {last}",
-                            "restore the checkpoints, or start anew: in another --workdir, or here once metrics.jsonl is moved away")
+    evaluated = [line["step"] for line in lines if line.get("split") == "valid"]
+    if last > 2 * every or any(step % every == 0 for step in evaluated):
+      raise CheckpointError(
+          self._folder.checkpoints, f"holds no checkpoint, and metrics.jsonl reaches step {last}",
+          "restore the checkpoints, or start anew: in another --workdir, or here once "
+          "metrics.jsonl is moved away")
     if lines:
-      self._folder.log(f"warning: there is no checkpoint yet, so the run starts anew; metrics.jsonl had reached step {last}")
+      self._folder.log("warning: there is no checkpoint yet, so the run starts anew; metrics.jsonl "
+                       f"had reached step {last}")
 
   def _check_same_run(self, meta, step):
     """Compares a checkpoint with what is asked for now.
@@ -272,19 +292,26 @@ class _Run:
       raise CheckpointError(f"step {step}", "the training data or the tokenizer has changed since this checkpoint",
                             "restore them, or start anew in another --workdir")
     if step > wanted:
-      raise ConfigError(f"--train_steps={wanted}", f"the run in {self._folder.path} is at step {step} already", "give as many or more")
-    if meta.get("valid_fingerprint", self._prepared.valid_fingerprint) != self._prepared.valid_fingerprint:
-      self._folder.log(f"warning: the validation text is not that of step {step}: scores from here on are not compared with earlier ones")
-    changed = [name for name in _score_settings(config) if config.to_flat()[name] != stored[name]]
+      raise ConfigError(f"--train_steps={wanted}",
+                        f"the run in {self._folder.path} is at step {step} already",
+                        "give as many or more")
+    ours = self._prepared.valid_fingerprint
+    changed = [f"--{n}" for n in _score_settings(config) if config.to_flat()[n] != stored[n]]
+    if meta.get("valid_fingerprint", ours) != ours:
+      changed.append("the validation text")
     if changed:
-      self._folder.log(f"warning: --{' and --'.join(changed)} changed: scores from here on are not compared with earlier ones")
+      self._folder.log(f"warning: {' and '.join(changed)} changed after step {step}: scores from "
+                       "here on are not compared with earlier ones")
 
   def _warn_of_steps_without_score(self):
     train = self._config.train
     both = math.lcm(train.evaluate_every, train.checkpoint_every)
     if train.keep_best and both not in (train.evaluate_every, train.checkpoint_every):
-      self._folder.log(f"warning: --keep_best={train.keep_best} chooses among every {both:,}th step and the last: only they are evaluated and "
-                       f"saved; make one of --evaluate_every={train.evaluate_every} and --checkpoint_every={train.checkpoint_every} divide the other")
+      self._folder.log(
+          f"warning: --keep_best={train.keep_best} chooses among every {both:,}th step and the "
+          "last: only they are evaluated and saved; make one of "
+          f"--evaluate_every={train.evaluate_every} and --checkpoint_every={train.checkpoint_every} "
+          "divide the other")
 
   def _report(self, metrics):
     """A line of metrics for the updates since the last one."""
@@ -300,34 +327,38 @@ class _Run:
   def _evaluate_if_due(self, state):
     """Makes up for an evaluation that did not come to its end before this start."""
     step = int(parallel.to_host(state.step))
-    done = any(line["step"] == step and line.get("split") == "valid" for line in self._folder.read_metrics())
-    if parallel.agree_on(int(step > 0 and is_evaluated(self._config.train, step) and not done)):
+    done = {line["step"] for line in self._folder.read_metrics() if line.get("split") == "valid"}
+    is_due = step > 0 and is_evaluated(self._config.train, step) and step not in done
+    if parallel.agree_on(int(is_due)):
       self._evaluate(step, state)
 
   def _evaluate(self, step, state):
-    """Evaluates; the score is on disk before the line, so a step that has the line needs no evaluation."""
+    """Evaluates; the score is on disk before the line, so a step with the line is done."""
     try:
       metrics = self._validation(step, state.params, self._should_stop)
     except EvaluationStopped:
       self._is_unevaluated = True
       return
     name = self._prepared.task.main_score
-    self._checkpoints.add_score(step, metrics.get(name, -metrics["loss"]), self._score_kind(name if name in metrics else "loss"))
+    kind = self._score_kind(name if name in metrics else "loss")
+    self._checkpoints.add_score(step, metrics.get(name, -metrics["loss"]), kind)
     self._write(metrics)
     score = f", {name.replace('_', ' ')} {metrics[name]:.4g}" if name in metrics else ""
     self._folder.log(f"step {step}: valid loss {metrics['loss']:.4f}, perplexity {metrics['perplexity']:.3f}{score}")
 
   def _score_kind(self, name):
     """What a score is of: only scores of the same are compared."""
-    settings = {} if name == "loss" else {setting: self._config.to_flat()[setting] for setting in _score_settings(self._config)}
-    return dict(name=name, valid_fingerprint=self._prepared.valid_fingerprint, **settings)
+    flat, names = self._config.to_flat(), _score_settings(self._config) if name != "loss" else ()
+    return dict(name=name, valid_fingerprint=self._prepared.valid_fingerprint,
+                **{setting: flat[setting] for setting in names})
 
   def _write(self, metrics):
     self._folder.write_metrics(metrics)
     self._tensorboard.write(metrics)
 
   def _save(self, step, state, position):
-    meta = dict(data=position, data_fingerprint=self._prepared.fingerprint, valid_fingerprint=self._prepared.valid_fingerprint,
+    meta = dict(data=position, data_fingerprint=self._prepared.fingerprint,
+                valid_fingerprint=self._prepared.valid_fingerprint,
                 num_devices=parallel.num_devices(), config=self._config.to_flat())
     is_regular = step % self._config.train.checkpoint_every == 0 or step == self._config.train.train_steps
     self._checkpoints.save(step, parallel.to_host(state), meta, temporary=not is_regular)

@@ -18,7 +18,10 @@ class EvaluationStopped(Exception):
 
 
 class Validation:
-  """A function (step, replicated params, should_stop) -> one line of metrics; EvaluationStopped once `should_stop()` is true."""
+  """A function (step, replicated params, should_stop) -> one line of metrics.
+
+  Raises EvaluationStopped once `should_stop()` is true.
+  """
 
   def __init__(self, config, model, prepared):
     self._config = decode_overrides(config, dict(beam_size=config.train.evaluation_beam_size))
@@ -51,7 +54,8 @@ class Validation:
   def _bleu(self, params, should_stop):
     task, is_preprocessed = self._prepared.task, self._prepared.is_preprocessed("valid")
     limit = longest_source(self._config)
-    sources = (Source(cut(task.encode_source(text, is_preprocessed), limit), task.count_words(text)) for text in _until(should_stop, self._sources))
+    sources = (Source(cut(task.encode_source(text, is_preprocessed), limit), task.count_words(text))
+               for text in _until(should_stop, self._sources))
     best = generate(sources, self._decode_batch(params), batch_tokens=self._config.decode.decode_batch_tokens,
                     max_extra_length=self._config.decode.max_extra_length, row_multiple=parallel.num_devices())
     outputs = [task.decode_target(n_best[0].tokens, source) for n_best, source in zip(best, self._sources, strict=True)]

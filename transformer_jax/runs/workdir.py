@@ -29,7 +29,8 @@ from transformer_jax.errors import ConfigError, WorkdirError
 from transformer_jax.interrupt import temporary_file
 from transformer_jax.strict_json import json_text
 
-_LITTER = re.compile(r"\.(\d+)-[0-9a-f]{8}\.tmp")  # what a killed process, whose number it is, left of a file that it replaced
+# What a killed process, whose number it is, left of a file that it was replacing.
+_LITTER = re.compile(r"\.(\d+)-[0-9a-f]{8}\.tmp")
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
@@ -39,7 +40,8 @@ class Workdir:
   def __init__(self, path, primary=True):
     self.path, self._primary = pathlib.Path(path), primary
     if "\0" in str(path):
-      raise WorkdirError(ascii(str(path)), "holds a null character, which no path can", "name another --workdir")
+      raise WorkdirError(ascii(str(path)), "holds a null character, which no path can",
+                         "name another --workdir")
     self.tokenizer, self.checkpoints, self.evaluations, self.tensorboard = (
         self.path / name for name in ("tokenizer", "checkpoints", "evaluations", "tensorboard"))
     self._config, self._metrics, self._log = (self.path / name for name in ("config.json", "metrics.jsonl", "log.txt"))
@@ -126,7 +128,7 @@ class Workdir:
     return max(steps, default=0) if lines else None
 
   def cut_metrics(self, step):
-    """Drops the lines after `step`, a last line that a killed process left unfinished, and what it left of other files.
+    """Drops the lines after `step`, and what a killed process left unfinished, here or elsewhere.
 
     Raises:
       WorkdirError: another line is not a line of metrics; names it.
@@ -170,7 +172,7 @@ def _remove_litter(folder):
 
 
 def _is_alive(process):
-  """Whether another process of this machine has this number; it may be that of a run elsewhere, whose file then stays."""
+  """Whether another process of this machine has this number, or of another machine by chance."""
   try:
     os.kill(process, 0)
   except (ProcessLookupError, OverflowError):
@@ -192,10 +194,12 @@ def whole_settings(settings, where):
     if name not in settings and field.metadata["is_younger"]:
       settings[name] = field.default
     elif name not in settings:
-      raise ConfigError(where, f"does not set {name}", "add it, or use the package's version named there")
+      raise ConfigError(where, f"does not set {name}",
+                        "add it, or use the package's version named there")
   for name in settings:
     if name not in fields():
-      raise ConfigError(where, f"sets {name}, which is no setting", "use the package's version named there")
+      raise ConfigError(where, f"sets {name}, which is no setting",
+                        "use the package's version named there")
   try:
     Config.from_flat(settings)
   except ConfigError as error:  # it names a flag, and no flag was given
@@ -333,14 +337,16 @@ def as_workdir_error(path):
   except BrokenPipeError:
     raise
   except OSError as error:
-    raise WorkdirError(path, f"cannot be written: {error.strerror or error}", f"{_remedy(error)}, then run the same command again") from None
+    raise WorkdirError(path, f"cannot be written: {error.strerror or error}",
+                       f"{_remedy(error)}, then run the same command again") from None
 
 
 def _remedy(error):
   """What helps against a failed write, an OSError."""
   if error.errno == errno.ENOENT and not _has_working_folder():
     return "this shell's working folder was deleted: change to one that is there"
-  if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP):
+  if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG,
+                     errno.ELOOP):
     return "name another path"
   if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
     return "make the folder writable"

@@ -1,4 +1,4 @@
-"""The training loop: draws batches, dispatches updates, and at marked steps reports, saves, evaluates.
+"""The training loop: draws batches, dispatches updates; at marked steps reports, saves, evaluates.
 
 It knows no files: what happens at a marked step is passed in.
 """
@@ -22,7 +22,9 @@ class Hooks:
 
   report: Callable  # (metrics: dict) at every log_every-th step
   save: Callable  # (step, state, data_position), at every checkpoint_every-th step and the last
-  evaluate: Callable  # (step, state), at every evaluate_every-th step and the last; after `save`, so that a kill costs no updates
+  # (step, state), at every evaluate_every-th step and the last; after `save`, so that a kill costs
+  # no updates
+  evaluate: Callable
   should_stop: Callable  # () -> bool, asked before each update
   give_up: Callable  # (step, batches), before NonFiniteError is raised
 

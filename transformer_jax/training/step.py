@@ -48,7 +48,8 @@ def gradient_sums(config, model, params, step, batch_in_update, source_BS, targe
 def apply_gradients(config, state, gradients, sums):
   """The state after one update from sums over all devices and batches.
 
-  A non-finite loss, gradient or parameter leaves parameters, moments and step as they were and is counted.
+  A non-finite loss, gradient or parameter leaves parameters, moments and step as they were and is
+  counted.
   """
   tokens = jnp.maximum(sums.target_tokens, 1).astype(jnp.float32)
   gradients = jax.tree.map(lambda g: g / tokens, gradients)
@@ -57,7 +58,7 @@ def apply_gradients(config, state, gradients, sums):
     updates, opt_state = optimizer(config).update(gradients, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
   is_finite = jnp.isfinite(grad_norm) & jnp.isfinite(sums.loss)
-  for leaf in jax.tree.leaves(params):  # finite gradients may give an update that is not: 0 / 0, or beyond float32
+  for leaf in jax.tree.leaves(params):  # 0 / 0, or beyond float32, where the gradients are finite
     is_finite &= jnp.all(jnp.isfinite(leaf))
   keep = lambda new, old: jax.tree.map(lambda n, o: jnp.where(is_finite, n, o), new, old)
   return state.replace(
