@@ -19,7 +19,7 @@ _SPLITS = ("valid", "test", "train")
 _HELD_OUT = dict(valid=500, test=1000)  # pairs, where the limit leaves as many
 _DRAWS = 50  # after which a split that is still short of numbers has nearly all there are
 _SMALL_SHARE = 10  # 1 training pair in so many is of the small numbers: met once or twice, each would not be learned
-_ZEROS = 10  # zero is a word that stands in no other number, so it is met so many times as often as the other small ones
+_ZERO_SHARE = 20  # and 1 in so many is zero: no other number has its words, nor its "ll", which a model must learn to count
 
 
 def english(number):
@@ -96,9 +96,9 @@ class NumbersSource:
     """The numbers below `all_below`, as often as their share of the training pairs asks for."""
     if not self._all_below:
       return []
-    rows = [0] * (_ZEROS - 1) + [*range(self._all_below)]
-    times = self._train_size // _SMALL_SHARE // len(rows)
-    return rows * times or rows[_ZEROS - 1:]
+    times = self._train_size // _SMALL_SHARE // self._all_below
+    zeros = self._train_size // _ZERO_SHARE if times else 0
+    return [*range(self._all_below)] * max(1, times) + [0] * zeros
 
   def _drawn(self, split, wanted):
     """Up to `wanted` of the split's other numbers, drawn with all lengths in digits equally likely, so that short ones are met too."""
