@@ -108,7 +108,7 @@ class DataConfig:
                               only_for=_NUMBERS)
   numbers_train_size: int = _field(40_000, "training pairs of the numbers source", low=1, high=1_000_000,
                                    only_for=_NUMBERS)
-  numbers_all_below: int = _field(0, "numbers below this are all in training, about 1 pair in 7, and none is held "
+  numbers_all_below: int = _field(0, "numbers below this are all in training, about 1 pair in 9, and none is held "
                                   "out", low=0, high=10_000, is_younger=True, only_for=_NUMBERS)
   preprocessing: str = _field("none", "what is done to text before segmentation: nothing, Moses punctuation normalisation and "
                               "tokenisation, or these and lower-casing", choices=("none", "moses", "moses_lowercase"))

@@ -19,7 +19,7 @@ _SPLITS = ("valid", "test", "train")
 _HELD_OUT = dict(valid=500, test=1000)  # pairs, where the limit leaves as many
 _DRAWS = 50  # after which a split that is still short of numbers has nearly all there are
 _SMALL_SHARE = 10  # 1 training pair in so many is of the small numbers: met once, none is learned
-_ZERO_SHARE = 20  # and 1 in so many is zero: no other number has its words, and to count an "l" is hard
+_ZERO_SHARE = 100  # and 1 in so many is zero, whose words no other number has
 
 
 def english(number):
