@@ -26,12 +26,13 @@ def _field(default, help_text, low=None, high=None, choices=None, is_younger=Fal
   `is_younger`: there were runs before it, which did as its default says; a config.json without it has the default.
   `only_for`: other settings -> the values of theirs with which this one is read.
   """
-  metadata = dict(help=help_text, low=low, high=high, choices=choices, is_younger=is_younger, only_for=only_for or {})
-  return dataclasses.field(default=default, metadata=metadata)
+  metadata = dict(help=help_text, low=low, high=high, choices=choices, is_younger=is_younger)
+  return dataclasses.field(default=default, metadata=dict(metadata, only_for=only_for or {}))
 
 
-_NUMBERS, _TEXT, _TFDS = dict(data_source=("numbers",)), dict(data_source=("text",)), dict(data_source=("tfds",))
-_TREEBANK, _LANGUAGES = dict(data_source=("treebank",)), dict(data_source=("text", "tfds"))
+_NUMBERS, _TEXT, _TFDS, _TREEBANK, _GRAMMAR = (
+    dict(data_source=(name,)) for name in ("numbers", "text", "tfds", "treebank", "grammar"))
+_LANGUAGES = dict(data_source=("text", "tfds"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,13 +105,13 @@ class DataConfig:
                               "kept, as the authors' code", choices=("vinyals", "t2t"),
                               is_younger=True, only_for=dict(task=("parsing",)))
   grammar_train_size: int = _field(40_000, "training trees of the built-in grammar", low=1, high=1_000_000,
-                                   is_younger=True, only_for=dict(data_source=("grammar",)))
+                                   is_younger=True, only_for=_GRAMMAR)
   numbers_limit: int = _field(1_000_000, "the numbers source draws from 0 to this, exclusive", low=100, high=1_000_000,
                               only_for=_NUMBERS)
   numbers_train_size: int = _field(40_000, "training pairs of the numbers source", low=1, high=1_000_000,
                                    only_for=_NUMBERS)
-  numbers_all_below: int = _field(0, "numbers below this are all in training, 1 pair in 10, and none is held out", low=0, high=10_000,
-                                  is_younger=True, only_for=_NUMBERS)
+  numbers_all_below: int = _field(0, "numbers below this are all in training, about 1 pair in 9, and none is held "
+                                  "out", low=0, high=10_000, is_younger=True, only_for=_NUMBERS)
   preprocessing: str = _field("none", "what is done to text before segmentation: nothing, Moses punctuation normalisation and "
                               "tokenisation, or these and lower-casing", choices=("none", "moses", "moses_lowercase"))
   preprocessed_splits: str = _field("", "splits whose files are preprocessed already, comma-separated",
@@ -271,18 +272,20 @@ def _check_together(config):
   if wrong:
     raise ConfigError("--preprocessed_splits", f"'{sorted(wrong)[0]}' is not a split", "use train, valid, test")
   if data.numbers_all_below > min(data.numbers_limit, data.numbers_train_size):
-    raise ConfigError("--numbers_all_below", f"{data.numbers_all_below} numbers are not there", "at most --numbers_limit and --numbers_train_size")
+    raise ConfigError("--numbers_all_below", f"{data.numbers_all_below} numbers are not there",
+                      "at most --numbers_limit and --numbers_train_size")
   if data.data_source in ("numbers", "tfds") and data.tokenizer == "segmented":
     raise ConfigError("--tokenizer", "segmented text comes from files", "use --data_source=text")
   _check_task(config)
 
 
 # Told, not refused: without them a run does what it would with them.
-_HARMLESS_UNREAD = ("source_language", "target_language", "numbers_limit", "numbers_train_size", "numbers_all_below", "vocab_size")
+_HARMLESS_UNREAD = ("source_language", "target_language", "numbers_limit", "numbers_train_size",
+                    "numbers_all_below", "vocab_size")
 
 
 def refuse_unread(config):
-  """Refuses what a user gives for nothing: a setting that another data source, task or tokenizer would read.
+  """Refuses what is given for nothing: a setting that another source, task or tokenizer would read.
 
   For new runs; one that holds such a setting stays readable and goes on.
 
@@ -296,11 +299,12 @@ def refuse_unread(config):
 
 def unread_warnings(config) -> list[str]:
   """A line for each setting that nothing reads."""
-  return [f"warning: --{name}={config.to_flat()[name]}: {problem}" for name, problem, _ in _unread(config)]
+  values = config.to_flat()
+  return [f"warning: --{name}={values[name]}: {problem}" for name, problem, _ in _unread(config)]
 
 
 def _unread(config):
-  """Yields (name, problem, remedy) of each setting that differs from its default and that nothing reads."""
+  """Yields (name, problem, remedy) of each setting that is not its default and that nothing reads."""
   values = config.to_flat()
   for name, field in fields().items():
     if values[name] == field.default:
@@ -311,8 +315,10 @@ def _unread(config):
         yield (name, f"is read with {choices} alone, and here is --{other}={values[other]}",
                f"give {choices}, or leave --{name} out")
         break
-  if values["treebank"] and not any(values[f"{split}_sections"] for split in ("train", "valid", "test")):
-    yield "treebank", "is read for sections alone, and none is named", "give --train_sections, or leave it out"
+  sections = [values[f"{split}_sections"] for split in ("train", "valid", "test")]
+  if values["treebank"] and not any(sections):
+    yield ("treebank", "is read for sections alone, and none is named",
+           "give --train_sections, or leave it out")
 
 
 def _check_task(config):

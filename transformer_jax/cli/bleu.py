@@ -10,8 +10,8 @@ def declare(command):
   command.declare_path("hypothesis", "text file of translations, one a line")
   command.declare_path("reference", "text file of references")
   command.declare("language", "de", "language of the text, for the tokenisations")
-  command.declare("tokenize", "", "sacreBLEU's tokenisation: 13a, intl, zh, ja-mecab, ko-mecab, char, flores200, none, or another that is installed; "
-                  "empty: the language's, which is 13a where words have spaces between them")
+  command.declare("tokenize", "", "sacreBLEU's tokenisation: 13a, intl, zh, ja-mecab, ko-mecab, char, flores200, none, or "
+                  "another that it has; empty: the language's, 13a where words have spaces between them")
   command.declare("lowercase", False, "lower-case both sides before sacreBLEU and tokenized BLEU")
 
 
@@ -19,7 +19,8 @@ def run(command):
   """Prints one JSON object."""
   hypothesis, reference = command.required("hypothesis", "reference")
   from transformer_jax.runs.bleu import bleu  # pylint: disable=import-outside-toplevel
-  scores = bleu(hypothesis, reference, command["language"], command["tokenize"], command["lowercase"])
+  language = command["language"]
+  scores = bleu(hypothesis, reference, language, command["tokenize"], command["lowercase"])
   if warning := scores["sacrebleu"].get("warning"):
-    print(f"transformer-jax: --language={command['language']}: {warning}", file=sys.stderr)
+    print(f"transformer-jax: --language={language}: {warning}", file=sys.stderr)
   print(json_text(scores))

@@ -40,7 +40,8 @@ def _hosts(command):
     if count > 1:
       raise ConfigError("--coordinator", f"is missing, and --num_processes={count}", "give the first process's host:port, or auto")
     if number:
-      raise ConfigError(f"--process_id={number}", "counts processes, and there is one", "give --num_processes and --coordinator, or leave it out")
+      raise ConfigError(f"--process_id={number}", "counts processes, and there is one",
+                        "give --num_processes and --coordinator, or leave it out")
     return None
   host, _, port = coordinator.rpartition(":")
   if coordinator != "auto" and not (host and port.isdecimal() and int(port) < 1 << 16):

@@ -50,7 +50,7 @@ class GrammarTreebank:
         yield sentence, str(tree)
 
   def fingerprint(self, split):
-    """SHA-256 of the split's trees. It is remembered in the cache: to draw 40,000 trees takes seconds."""
+    """SHA-256 of the split's trees, remembered in the cache: to draw 40,000 takes seconds."""
     size = self._train_size if split == "train" else _HELD_OUT[split]
     path = cache_folder() / "fingerprints" / f"grammar{_GENERATOR}-{split}-{size}"
     with contextlib.suppress(OSError, ValueError):

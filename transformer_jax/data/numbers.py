@@ -18,8 +18,8 @@ _GERMAN_TENS = ". . zwanzig dreißig vierzig fünfzig sechzig siebzig achtzig ne
 _SPLITS = ("valid", "test", "train")
 _HELD_OUT = dict(valid=500, test=1000)  # pairs, where the limit leaves as many
 _DRAWS = 50  # after which a split that is still short of numbers has nearly all there are
-_SMALL_SHARE = 10  # 1 training pair in so many is of the small numbers: met once or twice, each would not be learned
-_ZEROS = 10  # zero is a word that stands in no other number, so it is met so many times as often as the other small ones
+_SMALL_SHARE = 10  # 1 training pair in so many is of the small numbers: met once, none is learned
+_ZERO_SHARE = 100  # and 1 in so many is zero, whose words no other number has
 
 
 def english(number):
@@ -71,7 +71,10 @@ def _german_below_thousand(number):
 
 
 class NumbersSource:
-  """Pairs of number words below `limit`; no number is in two splits. All numbers below `all_below` belong to train, many times each."""
+  """Pairs of number words below `limit`; no number is in two splits.
+
+  All numbers below `all_below` belong to train, many times each.
+  """
 
   def __init__(self, limit, train_size, all_below=0):
     self._limit, self._train_size, self._all_below = limit, train_size, all_below
@@ -96,12 +99,15 @@ class NumbersSource:
     """The numbers below `all_below`, as often as their share of the training pairs asks for."""
     if not self._all_below:
       return []
-    rows = [0] * (_ZEROS - 1) + [*range(self._all_below)]
-    times = self._train_size // _SMALL_SHARE // len(rows)
-    return rows * times or rows[_ZEROS - 1:]
+    times = self._train_size // _SMALL_SHARE // self._all_below
+    zeros = self._train_size // _ZERO_SHARE if times else 0
+    return [*range(self._all_below)] * max(1, times) + [0] * zeros
 
   def _drawn(self, split, wanted):
-    """Up to `wanted` of the split's other numbers, drawn with all lengths in digits equally likely, so that short ones are met too."""
+    """Up to `wanted` of the split's other numbers, each once.
+
+    All lengths in digits are equally likely to be drawn, so that short ones are met too.
+    """
     wanted = min(wanted, self._count(split))
     rng = np.random.default_rng(self._limit)
     digits, found = len(str(self._limit - 1)), np.empty(0, np.int64)
@@ -120,11 +126,11 @@ class NumbersSource:
     return (_split_of(numbers) == _SPLITS.index(split)) & (numbers >= self._all_below)
 
   def _count(self, split) -> int:
-    """How many numbers may be drawn for a split: where they are few, all are found long before the last draw."""
+    """How many numbers may be drawn for a split: few are found long before the last draw."""
     return int(self._is_in(np.arange(self._limit), split).sum())
 
 
 def _split_of(numbers):
-  """The split of each number, an index of _SPLITS: 1 in 50 to valid, 1 in 50 to test, by a multiplicative hash."""
+  """The split of each number, an index of _SPLITS, by a multiplicative hash: valid and test 1 in 50."""
   bucket = (numbers.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) >> np.uint64(32)) % np.uint64(50)
   return np.minimum(bucket, 2)

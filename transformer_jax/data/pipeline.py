@@ -18,15 +18,18 @@ class Batch:
 
 
 class FittingPairs:
-  """EncodedPairs without those that have a side longer than `max_length` tokens; the others stay, empty sides or not."""
+  """EncodedPairs without those that have a side longer than `max_length` tokens."""
 
   def __init__(self, encoded, max_length):
     self._encoded = encoded
-    self._rows = np.flatnonzero(np.maximum(encoded.source_lengths, encoded.target_lengths) <= max_length)
-    self.source_lengths, self.target_lengths = encoded.source_lengths[self._rows], encoded.target_lengths[self._rows]
-    longer = len(encoded) - len(self._rows)
-    dropped = {f"longer than {max_length} tokens": longer} if longer else {}
-    self.counts = dataclasses.replace(encoded.counts, kept=len(self._rows), dropped={**encoded.counts.dropped, **dropped})
+    longest = np.maximum(encoded.source_lengths, encoded.target_lengths)
+    self._rows = np.flatnonzero(longest <= max_length)
+    self.source_lengths = encoded.source_lengths[self._rows]
+    self.target_lengths = encoded.target_lengths[self._rows]
+    dropped, longer = dict(encoded.counts.dropped), len(encoded) - len(self._rows)
+    if longer:
+      dropped[f"longer than {max_length} tokens"] = longer
+    self.counts = dataclasses.replace(encoded.counts, kept=len(self._rows), dropped=dropped)
 
   def __getattr__(self, name):
     return getattr(self._encoded, name)

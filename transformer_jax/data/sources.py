@@ -7,7 +7,8 @@ from transformer_jax.data.tfds_source import TfdsSource
 from transformer_jax.data.treebank import Treebank
 
 SOURCES = {
-    "numbers": lambda data, data_root: NumbersSource(data.numbers_limit, data.numbers_train_size, data.numbers_all_below),
+    "numbers": lambda data, data_root: NumbersSource(data.numbers_limit, data.numbers_train_size,
+                                                     data.numbers_all_below),
     "text": ParallelText,
     "tfds": lambda data, data_root: TfdsSource(data),
     "treebank": Treebank,

@@ -19,14 +19,15 @@ from transformer_jax.errors import ConfigError, DataError
 _HYPHEN = re.compile(r"(\S)-(\S)")
 _SPLIT_HYPHEN = r"\1 ##AT##-##AT## \2"
 
-# Of languages that are written without spaces between words, and of Korean, whose words carry their particles: sacreBLEU's
-# tokenizers, best first. Those of MeCab need packages of their own.
+# Of languages that are written without spaces between words, and of Korean, whose words carry their
+# particles: sacreBLEU's tokenizers, best first. Those of MeCab need packages of their own.
 _TOKENIZERS = {"zh": ("zh",), "yue": ("zh",), "ja": ("ja-mecab", "char"), "ko": ("ko-mecab", "char"),
                **dict.fromkeys(("th", "lo", "km", "my", "bo", "dz"), ("char",))}
-_SHORT_CODES = dict(zho="zh", chi="zh", cmn="zh", jpn="ja", kor="ko", tha="th", lao="lo", khm="km", mya="my", bur="my", bod="bo",
-                    tib="bo", dzo="dz")
+_SHORT_CODES = dict(zho="zh", chi="zh", cmn="zh", jpn="ja", kor="ko", tha="th", lao="lo", khm="km",
+                    mya="my", bur="my", bod="bo", tib="bo", dzo="dz")
 _BY_WORDS = ("13a", "intl", "none")  # tokenizers that leave such text whole
-_UNSPACED = re.compile("[\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
+_UNSPACED = re.compile("[\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
+                       "\uf900-\ufaff\U00020000-\U0003ffff]")
 
 _TEST_SETS = {
     2737: "newstest2014 filtered (sacreBLEU wmt14)",
@@ -41,7 +42,7 @@ def corpus_bleu(hypotheses, references, tokenize="13a", lowercase=False):
   Args:
     hypotheses: sequence of str, one translation per sentence.
     references: sequence of str, as many.
-    tokenize: sacreBLEU's tokeniser: 13a (the default to report of most languages), or what `tokenizer_of` the language says.
+    tokenize: sacreBLEU's tokeniser: 13a, or what `tokenizer_of` says of the language.
     lowercase: whether both sides are lower-cased first; the signature then says case:lc.
 
   Returns:
@@ -64,9 +65,9 @@ def corpus_bleu(hypotheses, references, tokenize="13a", lowercase=False):
 
 
 def tokenizer_of(language):
-  """The name of the sacreBLEU tokeniser to report for a language: 13a, or one for text without spaces that is installed here.
+  """The sacreBLEU tokeniser to report for a language: 13a, or one for text without spaces.
 
-  `language` is a code of two or three letters, alone or with a script or region behind it: zh, zh-Hant, ja_XX, tha.
+  `language` is a code of two or three letters, alone or with a script or region: zh, zh-Hant, tha.
   """
   for name in _TOKENIZERS.get(_short_code(language), ()):
     if _why_not_tokenizer(name) is None:
@@ -75,7 +76,7 @@ def tokenizer_of(language):
 
 
 def has_spaces(language):
-  """Whether a language is written with spaces between words, so that tokenisers such as Moses' find them."""
+  """Whether a language has spaces between words, so that tokenisers such as Moses' find them."""
   return _short_code(language) not in _TOKENIZERS or _short_code(language) == "ko"
 
 
@@ -86,10 +87,13 @@ def check_tokenizer(name):
     ConfigError: it is not known, or something it needs is missing.
   """
   if name not in BLEU.TOKENIZERS:
-    known = [other for other in BLEU.TOKENIZERS if not other.endswith("-mecab") or _why_not_tokenizer(other) is None]
-    raise ConfigError(f"--tokenize={name}", "is no tokenizer of sacreBLEU that is installed here", f"choose one of {', '.join(known)}")
+    known = [other for other in BLEU.TOKENIZERS
+             if not other.endswith("-mecab") or _why_not_tokenizer(other) is None]
+    raise ConfigError(f"--tokenize={name}", "is no tokenizer of sacreBLEU that is installed here",
+                      f"choose one of {', '.join(known)}")
   if reason := _why_not_tokenizer(name):
-    remedy = f"pip install 'sacrebleu[{name[:2]}]'" if name.endswith("-mecab") else "or choose another"
+    is_mecab = name.endswith("-mecab")
+    remedy = f"pip install 'sacrebleu[{name[:2]}]'" if is_mecab else "or choose another"
     raise ConfigError(f"--tokenize={name}", reason, remedy)
 
 
@@ -107,7 +111,8 @@ def paper_bleu(hypotheses, references, language):
   """
   hypotheses, references = _paired(hypotheses, references)
   if not has_spaces(language):
-    raise DataError("paper_bleu", f"means nothing for '{language}': Moses' tokenizer needs spaces between words", "report sacreBLEU and chrF")
+    raise DataError("paper_bleu", f"means nothing for '{language}': Moses' tokenizer needs spaces",
+                    "report sacreBLEU and chrF")
   prepare = _paper_preparation(language)
   result = _multi_bleu("paper_bleu", map(prepare, hypotheses), map(prepare, references), lowercase=False)
   result["signature"] = (f"nrefs:1|case:mixed|punct:ascii|tok:moses-{language}|hyphens:split|smooth:none|"
@@ -216,11 +221,13 @@ def _why_not_tokenizer(name) -> str | None:
 
 def _why_meaningless(references, tokenize) -> str:
   """What to say of a score by words of text without spaces; an empty string where all is well."""
-  letters, words = len(_UNSPACED.findall("".join(references))), len(" ".join(references).split())
-  is_unspaced = 2 * letters > len("".join("".join(references).split()))
-  if tokenize not in _BY_WORDS or not is_unspaced or words >= 2 * len(references) and letters <= 8 * words:
+  words = " ".join(references).split()
+  letters = len(_UNSPACED.findall("".join(words)))
+  has_words = len(words) >= 2 * len(references) and letters <= 8 * len(words)
+  if tokenize not in _BY_WORDS or has_words or 2 * letters <= len("".join(words)):
     return ""
-  return "the text has no spaces between words, and BLEU by words says nothing of it: set its language, or a tokenizer such as zh or char"
+  return ("the text has no spaces between words, and BLEU by words says nothing of it: set its language, "
+          "or a tokenizer such as zh or char")
 
 
 def _paired(hypotheses, references):

@@ -2,7 +2,8 @@
 
 from transformer_jax.data.text import read_parallel
 from transformer_jax.errors import DataError
-from transformer_jax.metrics.bleu import check_tokenizer, corpus_bleu, paper_bleu_or_why_not, test_set_note, tokenized_bleu, tokenizer_of
+from transformer_jax.metrics.bleu import (
+    check_tokenizer, corpus_bleu, paper_bleu_or_why_not, test_set_note, tokenized_bleu, tokenizer_of)
 
 
 def bleu(hypothesis_path, reference_path, language, tokenize="", lowercase=False):
@@ -16,7 +17,7 @@ def bleu(hypothesis_path, reference_path, language, tokenize="", lowercase=False
 
   Returns:
     dict: "test_set" (how many sentences, and the WMT set of that size), "sacrebleu" (with chrF), "tokenized_bleu" (of the
-    text's own tokens, as multi-bleu.perl) and "paper_bleu" (or its "error", where sacremoses is missing or the language has no spaces).
+    text's own tokens, as multi-bleu.perl) and "paper_bleu" (or its "error": no sacremoses, no spaces).
 
   Raises:
     ConfigError: a tokenisation that sacreBLEU does not have here.

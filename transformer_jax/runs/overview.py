@@ -8,8 +8,8 @@ from transformer_jax.config import PAPER_TOKENS_PER_UPDATE, Config, unread_warni
 # Fields that say how a run is carried out, not what is learned.
 _NOT_OF_THE_PAPER = {"data_source", "tfds_data_dir", "tfds_splits", "attention_kernel", "log_every", "evaluate_every", "bleu_sentences",
                      "evaluation_beam_size", "seed", "keep_checkpoints", "keep_best", "max_nonfinite_updates", "deterministic",
-                     "decode_batch_tokens", "num_buckets", "numbers_limit", "numbers_train_size", "numbers_all_below", "grammar_train_size", "checkpoint_every", "treebank",
-                     "preprocessed_splits", *(f"{split}_{side}" for split in ("train", "valid", "test") for side in ("source", "target", "trees", "sections"))}
+                     "decode_batch_tokens", "num_buckets", "numbers_limit", "numbers_train_size", "grammar_train_size", "checkpoint_every", "treebank",
+                     "numbers_all_below", "preprocessed_splits", *(f"{split}_{side}" for split in ("train", "valid", "test") for side in ("source", "target", "trees", "sections"))}
 
 _MUCH_UNKNOWN = 0.01  # of a side's tokens
 

@@ -85,11 +85,14 @@ def prepare(config, data_root, tokenizer_folder=None):
   else:
     tokenizer = load_tokenizer(tokenizer_folder)
   task = build_task(config.data, tokenizer)
-  prepared = Prepared(config, task, source, {}, data_fingerprint(fingerprints, tokenizer), fingerprints["valid"])
-  prepared.encoded["train"] = _encode(prepared, "train", fingerprints["train"], config.data.max_length)
+  prepared = Prepared(config, task, source, {}, data_fingerprint(fingerprints, tokenizer),
+                      fingerprints["valid"])
+  train = _encode(prepared, "train", fingerprints["train"], config.data.max_length)
   # Perplexity is of all validation pairs, but for those that a learned table of positions has no room for.
   valid = _encode(prepared, "valid", fingerprints["valid"], None)
-  prepared.encoded["valid"] = FittingPairs(valid, config.model.max_positions) if config.model.positions == "learned" else valid
+  if config.model.positions == "learned":
+    valid = FittingPairs(valid, config.model.max_positions)
+  prepared.encoded.update(train=train, valid=valid)
   for split, limit in dict(train="max_length", valid="max_positions").items():
     if not len(prepared.encoded[split]):
       raise _nothing_left(prepared, split, limit)
@@ -108,26 +111,35 @@ def _refuse_blank(data, source, split):
     if not any(is_empty):
       return
     empty = [count + is_one for count, is_one in zip(empty, is_empty, strict=True)]
-  problem = f"none of its {number:,} pairs has text on both sides: {empty[0]:,} have no source, {empty[1]:,} no target"
-  raise DataError(_where(data, split), problem if number else "holds nothing: not one pair", "name files with text")
+  problem = (f"none of its {number:,} pairs has text on both sides: {empty[0]:,} have no source, "
+             f"{empty[1]:,} no target") if number else "holds nothing: not one pair"
+  raise DataError(_where(data, split), problem, "name files with text")
 
 
 def _nothing_left(prepared, split, limit) -> DataError:
-  """The error of a split whose pairs were all dropped: the files, how many pairs for which reason, and what would keep some."""
+  """The error of a split whose pairs were all dropped: the files, the reasons, what would keep some."""
   dropped = prepared.counts[split].dropped
   reasons = ", ".join(f"{count:,} {reason}" for reason, count in sorted(dropped.items()))
+  problem, remedy = f"no pairs are left: {reasons or 'there were none'}", "give other text"
+  if lengths := _longer_sides(prepared, split):
+    problem += f"; their longer sides have {min(lengths):,} to {max(lengths):,} tokens"
+    remedy = f"raise --{limit} to at least {min(lengths)}, or give other text"
+  return DataError(_where(prepared.config.data, split), problem, remedy)
+
+
+def _longer_sides(prepared, split) -> list[int]:
+  """Tokens of the longer side of each pair that has text on both."""
   task, is_preprocessed = prepared.task, prepared.is_preprocessed(split)
-  lengths = [max(len(task.encode_source(s, is_preprocessed)), len(task.encode_target(t, is_preprocessed)))
-             for s, t in prepared.source.pairs(split) if s.strip() and t.strip()]
-  return DataError(_where(prepared.config.data, split), f"no pairs are left: {reasons or 'there were none'}"
-                   + (f"; their longer sides have {min(lengths):,} to {max(lengths):,} tokens" if lengths else ""),
-                   f"raise --{limit} to at least {min(lengths)}, or give other text" if lengths else "give other text")
+  pairs = [pair for pair in prepared.source.pairs(split) if all(text.strip() for text in pair)]
+  return [max(len(task.encode_source(source, is_preprocessed)),
+              len(task.encode_target(target, is_preprocessed))) for source, target in pairs]
 
 
 def _where(data, split) -> str:
   """What names the text of a split: its settings, or the source that needs none."""
   names = [f"{split}_{part}" for part in ("source", "target", "sections", "trees")]
-  given = [f"--{name}={value}" for name in names if (value := getattr(data, name)) and data.data_source in ("text", "treebank")]
+  has_files = data.data_source in ("text", "treebank")
+  given = [f"--{name}={getattr(data, name)}" for name in names if has_files and getattr(data, name)]
   return f"{split} data ({', '.join(given) or f'--data_source={data.data_source}'})"
 
 

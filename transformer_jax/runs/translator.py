@@ -60,7 +60,8 @@ class Translator:
       ConfigError: both a step and several checkpoints to average are named.
     """
     if step is not None and (settings.get("average_last") or 1) > 1:
-      raise ConfigError(f"--average_last={settings['average_last']}", f"averages the latest checkpoints, and --step={step} names one", "leave one out")
+      raise ConfigError(f"--average_last={settings['average_last']}",
+                        f"averages the latest checkpoints, and --step={step} names one", "leave one out")
     parallel.start_up()
     folder = Workdir(workdir, primary=False)
     config = decode_overrides(Config.from_flat(folder.read_config()), settings)

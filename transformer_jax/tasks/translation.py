@@ -40,18 +40,20 @@ class TranslationTask:
     return "exact_match" if self.config.data_source == "numbers" else "bleu"
 
   def bleu_tokenizer(self, references_are_preprocessed: bool = False) -> str:
-    """sacreBLEU's tokeniser for what is scored: the target language's, or none where the text has been cut into words.
+    """sacreBLEU's tokeniser for what is scored: the target language's, or none where it is words.
 
-    Moses' scripts cut no words in a language without spaces; the files of a preprocessed split may have them.
+    Moses' scripts cut no words in a language without spaces; a preprocessed split's files have them.
     """
     language = self.config.target_language
-    has_words = self.config.preprocessing != "none" and (references_are_preprocessed or has_spaces(language))
+    is_cut = references_are_preprocessed or has_spaces(language)
+    has_words = self.config.preprocessing != "none" and is_cut
     return "none" if has_words else tokenizer_of(language)
 
   def headline(self, result):
     """The figures of an evaluation in a line."""
     score = f"exact match {result['exact_match']:.1%}" if self.main_score == "exact_match" else f"{result['name']} {result['bleu']:.2f}"
-    return f"{result['test_set']}, {score}" + (f" ({result['warning']})" if "warning" in result else "")
+    warning = f" ({result['warning']})" if "warning" in result else ""
+    return f"{result['test_set']}, {score}{warning}"
 
   def count_words(self, text):
     """Words that the output must cover: none, for translations are free."""
@@ -93,7 +95,10 @@ class TranslationTask:
     """
     hypotheses, references = self._scored(outputs, references, references_are_preprocessed)
     tokenize = self.bleu_tokenizer(references_are_preprocessed)
-    result = tokenized_bleu(hypotheses, references) if tokenize == "none" else corpus_bleu(hypotheses, references, tokenize)
+    if tokenize == "none":
+      result = tokenized_bleu(hypotheses, references)
+    else:
+      result = corpus_bleu(hypotheses, references, tokenize)
     exact_match = sum(map(str.__eq__, hypotheses, references)) / len(references)
     return dict(bleu=result.pop("score"), exact_match=exact_match, **result)
 
