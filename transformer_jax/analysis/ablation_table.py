@@ -252,9 +252,11 @@ def _noise_in_words(found, name):
       [row for row, p in compared if p < _LEVEL], [row for row, p in compared if p >= _LEVEL],
       [row for row, p in compared if p < _LEVEL / count]))
   title = _name(name)[0].upper() + _name(name)[1:]
-  return (f"{title}: larger than the noise of seeds: {larger}; not larger: {smaller}. Where no row "
-          f"differed, {_LEVEL * count:.1f} of {count} would still be called larger; held to "
-          f"p < {_LEVEL} / {count} (Bonferroni) these remain: {certain}.")
+  said = f"{title}: larger than the noise of seeds: {larger}; not larger: {smaller}."
+  if count == 1:
+    return said
+  return (f"{said} Where no row differed, {_LEVEL * count:.1f} of {count} would still be called "
+          f"larger; held to p < {_LEVEL} / {count} (Bonferroni) these remain: {certain}.")
 
 
 def _draw(found, path):
