@@ -9,9 +9,11 @@ import dataclasses
 import math
 import os
 import pathlib
+import re
+import stat
 import tempfile
 
-from transformer_jax.errors import ConfigError
+from transformer_jax.errors import ConfigError, WorkdirError
 
 PAD_ID, EOS_ID, UNK_ID = 0, 1, 2  # no BOS: the decoder starts from PAD, whose embedding is the zero vector
 
@@ -282,16 +284,33 @@ def parse_sections(text, flag):
 
 
 def split_list(text):
-  """The items of a comma-separated setting."""
-  return [item.strip() for item in text.split(",") if item.strip()]
+  """The items of a comma-separated setting; a comma within one is written "\\,"."""
+  items = (item.strip().replace("\\,", ",") for item in re.split(r"(?<!\\),", text))
+  return [item for item in items if item]
 
 
 def cache_folder():
-  """Where compiled programs, learned tokenizers and encoded text are kept: $TRANSFORMER_JAX_CACHE, or ~/.cache/transformer_jax."""
+  """Where compiled programs, learned tokenizers and encoded text are kept: $TRANSFORMER_JAX_CACHE, or ~/.cache/transformer_jax.
+
+  Raises:
+    WorkdirError: there is no home, and another user has taken the folder's place among the temporary ones.
+  """
   named = os.environ.get("TRANSFORMER_JAX_CACHE")
   if named:
-    return pathlib.Path(named)
+    return pathlib.Path(os.path.expanduser(named))
   try:
     return pathlib.Path.home() / ".cache" / "transformer_jax"
   except RuntimeError:  # a user without a home
-    return pathlib.Path(tempfile.gettempdir()) / "transformer_jax"
+    return _own_folder(pathlib.Path(tempfile.gettempdir()) / f"transformer_jax-{os.getuid()}")
+
+
+def _own_folder(path):
+  """A folder that only this user can change, made if need be: programs are read from it."""
+  try:
+    path.mkdir(mode=0o700, exist_ok=True)
+    found = path.lstat()
+  except OSError as error:
+    raise WorkdirError(path, f"cannot be made: {error.strerror or error}", "set TRANSFORMER_JAX_CACHE to a writable folder") from None
+  if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
+    raise WorkdirError(path, "may be changed by other users", "set TRANSFORMER_JAX_CACHE to a folder of your own")
+  return path

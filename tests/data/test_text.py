@@ -1,10 +1,13 @@
 """Reading lines: only a newline ends one, and what cannot be read is named by file and line."""
 
+import bz2
 import gzip
+import lzma
 
 import numpy as np
 import pytest
 
+from transformer_jax.data import text as text_module
 from transformer_jax.data.text import decode_line, expand_files, read_lines
 from transformer_jax.errors import DataError
 
@@ -62,7 +65,10 @@ def test_random_bytes_are_read_whole_or_refused_by_line(tmp_path):
     lines = lines[:-1] if not lines[-1] else lines
     decoded = [decode_line(line + b"\n", number) for number, line in enumerate(lines, 1)]
     first_bad = next((number for number, line in enumerate(lines, 1) if not _is_utf8(line)), None)
-    if first_bad is None:
+    if b"\r" in raw[:-1] and b"\n" not in raw:
+      with pytest.raises(DataError, match="carriage returns"):
+        list(read_lines(path))
+    elif first_bad is None:
       assert list(read_lines(path)) == decoded
     else:
       refused += 1
@@ -103,6 +109,78 @@ def test_damaged_gzip_names_the_file(tmp_path):
   (tmp_path / "bad.gz").write_bytes(raw)
   with pytest.raises(DataError, match="bad.gz"):
     list(read_lines(tmp_path / "bad.gz"))
+
+
+@pytest.mark.parametrize("pack, name, remedy", [
+    (gzip.compress, "lines.txt", "name that ends in .gz"), (bz2.compress, "lines.bz2", "unpack"), (lzma.compress, "lines.xz", "unpack"),
+    (lambda raw: gzip.compress(gzip.compress(raw)), "lines.gz", "unpack"), (lambda raw: b"PK\3\4" + raw, "lines.zip", "unpack")])
+def test_packed_files_are_refused_by_name(tmp_path, pack, name, remedy):
+  (tmp_path / name).write_bytes(pack(b"a line\n"))
+  with pytest.raises(DataError) as caught:
+    list(read_lines(tmp_path / name))
+  assert caught.value.where == str(tmp_path / name)
+  assert "is packed" in caught.value.problem and remedy in caught.value.remedy
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+@pytest.mark.parametrize("name", ["lines.txt", "lines.gz"])
+def test_a_file_in_another_encoding_is_refused_whole(tmp_path, encoding, name):
+  raw = "The first line\nand the next\n".encode(encoding)
+  (tmp_path / name).write_bytes(gzip.compress(raw) if name.endswith(".gz") else raw)
+  with pytest.raises(DataError, match="UTF-(16|32).*iconv -f") as caught:
+    list(read_lines(tmp_path / name))
+  assert caught.value.where == str(tmp_path / name)
+
+
+def test_text_that_only_looks_packed_or_wide_is_read(tmp_path):
+  for raw in (b"BZhang is a name\n", b"PK\n", b"a\0b\0c\n", b"\0\0\0\0\0\0\0\0\n", "\ufeffThe\n".encode()):
+    (tmp_path / "lines").write_bytes(raw)
+    assert list(read_lines(tmp_path / "lines")) == [raw.decode().removeprefix("\ufeff").removesuffix("\n")]
+
+
+@pytest.mark.parametrize("raw", [b"a\rb\rc", b"a\rb\r", b"\r\r", b"a b\r" * 50])
+def test_a_file_without_line_feeds_is_named(tmp_path, monkeypatch, raw):
+  monkeypatch.setattr(text_module, "_LONGEST_LINE", 100)
+  (tmp_path / "old").write_bytes(raw)
+  with pytest.raises(DataError, match="only carriage returns"):
+    list(read_lines(tmp_path / "old"))
+
+
+def test_one_line_is_no_file_of_carriage_returns(tmp_path):
+  for raw in (b"a\r", b"a", b"\r", b"a\rb\n"):
+    (tmp_path / "one").write_bytes(raw)
+    assert list(read_lines(tmp_path / "one")) == [raw.decode().removesuffix("\n").removesuffix("\r")]
+
+
+@pytest.mark.parametrize("name", ["long.txt", "long.gz"])
+def test_a_line_has_a_limit(tmp_path, monkeypatch, name):
+  monkeypatch.setattr(text_module, "_LONGEST_LINE", 100)
+  raw = b"x" * 99 + b"\n" + b"x" * 100 + b"\n"
+  (tmp_path / name).write_bytes(gzip.compress(raw) if name.endswith(".gz") else raw)
+  with pytest.raises(DataError) as caught:
+    list(read_lines(tmp_path / name))
+  assert caught.value.where == f"{tmp_path / name}:2" and "longer than 100 bytes" in caught.value.problem
+
+
+@pytest.mark.parametrize("name", ["x[1].en", "a*.en", "what?.en", "[ab].en", "a\\b.en"])
+def test_a_file_that_is_there_is_no_pattern(tmp_path, name):
+  (tmp_path / name).write_text("x\n")
+  (tmp_path / "a.en").write_text("y\n")
+  assert expand_files(name, tmp_path, "train_source") == [tmp_path / name]
+
+
+def test_a_comma_in_a_name(tmp_path):
+  for name in ("a,b.en", "c.en"):
+    (tmp_path / name).write_text("x\n")
+  assert [path.name for path in expand_files("a\\,b.en, c.en", tmp_path, "train_source")] == ["a,b.en", "c.en"]
+  with pytest.raises(DataError, match="comma in a name is written"):
+    expand_files("a,b.en", tmp_path, "train_source")
+
+
+def test_names_that_no_file_can_have(tmp_path):
+  for name in ("x" * 5000, "a\0b"):
+    with pytest.raises(DataError, match="there is no file"):
+      expand_files(name, tmp_path, "train_source")
 
 
 def test_expand_files(tmp_path):

@@ -3,31 +3,83 @@
 import glob
 import gzip
 import hashlib
+import os
 import pathlib
+import re
 import zlib
 
 from transformer_jax.config import split_list
 from transformer_jax.errors import DataError
 
 _BOM = "\N{ZERO WIDTH NO-BREAK SPACE}"
+_LONGEST_LINE = 1 << 24  # bytes: of a packed file, a few kilobytes may become gigabytes
+# How files begin that are no UTF-8.
+_PACKED = {"gzip": rb"\x1f\x8b", "bzip2": rb"BZh[1-9]1AY&SY", "xz": rb"\xfd7zXZ\0", "zstd": rb"\x28\xb5\x2f\xfd", "zip": rb"PK\x03\x04"}
+_WIDE = {"UTF-32": rb"\xff\xfe\0\0|\0\0\xfe\xff", "UTF-16": rb"\xff\xfe|\xfe\xff",
+         "UTF-16LE": rb"([^\0]\0){4}", "UTF-16BE": rb"(\0[^\0]){4}"}  # the last two: Latin letters without a byte order mark
+_ONLY_CARRIAGE_RETURNS = "has no line feed, only carriage returns", "end its lines with line feeds: tr '\\r' '\\n'"
+
+
+def raw_lines(path):
+  """Yields the lines of a file (.gz by its name) as bytes, each with its "\\n".
+
+  Raises:
+    DataError: unreadable, no text that may be UTF-8 (packed, or UTF-16), or a line beyond all measure; names the file, or file and line.
+  """
+  number = 0
+  try:
+    with (gzip.open if str(path).endswith(".gz") else open)(path, "rb") as file:
+      while raw := file.readline(_LONGEST_LINE + 1):
+        number += 1
+        if number == 1:
+          check_beginning(raw, path)
+        if len(raw) > _LONGEST_LINE:
+          _refuse_long(raw, f"{path}:{number}")
+        yield raw
+  except (OSError, EOFError, zlib.error) as error:
+    reason = getattr(error, "strerror", None) or str(error)
+    raise DataError(f"{path}:{number + 1}" if number else path, f"cannot be read: {reason}") from None
+
+
+def check_beginning(raw, name):
+  """Refuses a text by its first bytes.
+
+  Raises:
+    DataError: they are those of a packed file, or of UTF-16; `name` is where.
+  """
+  if kind := _kind_of(raw, _PACKED):
+    remedy = "give it a name that ends in .gz, or unpack it" if kind == "gzip" and not str(name).endswith(".gz") else "unpack it"
+    raise DataError(name, f"is packed by {kind}", remedy)
+  if kind := _kind_of(raw, _WIDE):
+    raise DataError(name, f"is {kind}, not UTF-8", f"convert it: iconv -f {kind} -t UTF-8")
+
+
+def _kind_of(raw, beginnings):
+  """The name of the first pattern that matches, or None."""
+  return next((kind for kind, pattern in beginnings.items() if re.match(pattern, raw)), None)
+
+
+def _refuse_long(raw, where):
+  if b"\r" in raw and not raw.endswith(b"\n"):
+    raise DataError(where, *_ONLY_CARRIAGE_RETURNS)
+  raise DataError(where, f"is longer than {_LONGEST_LINE:,} bytes", "cut it into lines")
 
 
 def read_lines(path):
   """Yields the lines of a UTF-8 file (.gz by its name) without "\\n", one "\\r" before it, and a leading BOM.
 
   Raises:
-    DataError: unreadable, or not UTF-8; names file and line.
+    DataError: what `raw_lines` refuses, or not UTF-8; names file and line.
   """
   number = 0
-  try:
-    with (gzip.open if str(path).endswith(".gz") else open)(path, "rb") as file:
-      for number, raw in enumerate(file, 1):
-        yield _strip(raw.decode("utf-8"), number)
-  except UnicodeDecodeError as error:
-    raise DataError(f"{path}:{number}", f"is not UTF-8 at byte {error.start}", "repair or remove the line") from None
-  except (OSError, EOFError, zlib.error) as error:
-    reason = getattr(error, "strerror", None) or str(error)
-    raise DataError(f"{path}:{number + 1}" if number else path, f"cannot be read: {reason}") from None
+  for number, raw in enumerate(raw_lines(path), 1):
+    if number == 1 and b"\r" in raw[:-1] and not raw.endswith(b"\n"):
+      raise DataError(path, *_ONLY_CARRIAGE_RETURNS)
+    try:
+      yield _strip(raw.decode("utf-8"), number)
+    except UnicodeDecodeError as error:
+      raise DataError(f"{path}:{number}", f"is not UTF-8 at byte {error.start}",
+                      "repair or remove the line, or convert the file to UTF-8 (iconv)") from None
 
 
 def read_parallel(path, other_path):
@@ -57,11 +109,11 @@ def hash_file(path):
     with open(path, "rb") as file:
       return hashlib.file_digest(file, "sha256").digest()
   except OSError as error:
-    raise DataError(path, f"cannot be read: {error.strerror}") from None
+    raise DataError(path, f"cannot be read: {error.strerror or error}") from None
 
 
 def expand_files(names, data_root, flag):
-  """The files of a comma-separated setting, wildcards expanded in sorted order, relative to `data_root`.
+  """The files of a comma-separated setting, relative to `data_root`. What is no file's name is a wildcard, expanded in sorted order.
 
   Raises:
     DataError: a name matches no file.
@@ -69,9 +121,12 @@ def expand_files(names, data_root, flag):
   files = []
   for name in split_list(names):
     path = pathlib.Path(data_root, name)
-    found = sorted(glob.glob(str(pathlib.Path(glob.escape(str(data_root)), name)))) if glob.has_magic(name) else [str(path)] * path.is_file()
+    found = [path] * os.path.isfile(path)
+    if not found and glob.has_magic(name):
+      found = sorted(glob.glob(str(pathlib.Path(glob.escape(str(data_root)), name))))
     if not found:
-      raise DataError(f"--{flag}", f"there is no file {path}", "relative paths start at --data_root (or $TRANSFORMER_JAX_DATA)")
+      comma = ", and a comma in a name is written \\," if "," in names else ""
+      raise DataError(f"--{flag}", f"there is no file {path}", f"relative paths start at --data_root (or $TRANSFORMER_JAX_DATA){comma}")
     files += [pathlib.Path(f) for f in found]
   return files
 
