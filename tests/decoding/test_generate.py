@@ -68,6 +68,55 @@ def test_nothing_is_read_before_it_is_needed():
   assert taken <= 501 + 200
 
 
+def test_what_is_there_is_answered_before_more_is_waited_for():
+  """A writer that sends its next sentence only when it has its answers."""
+  echo, waiting = Echo(), [[5, EOS_ID], None, [6, EOS_ID], [7, EOS_ID]]
+  sent, answers = [], []
+
+  def source():
+    for number, tokens in enumerate(waiting):
+      assert len(answers) == min(number, 2), "the last one is at hand, the others are waited for"
+      sent.append(number)
+      yield None if tokens is None else Source(tokens)
+
+  for n_best in generate(source(), echo, batch_tokens=1024, max_extra_length=50, is_at_hand=lambda: len(sent) == 3):
+    answers.append([h.tokens for h in n_best])
+  assert answers == [[[5]], [], [[6]], [[7]]]
+  assert [int((source_BS != PAD_ID).any(axis=1).sum()) for source_BS, *_ in echo.calls] == [1, 2]
+
+
+def test_nothing_is_asked_of_none():
+  echo = Echo()
+  answers = list(generate([None, Source([5, EOS_ID]), None], echo, batch_tokens=1024, max_extra_length=50))
+  assert [len(n_best) for n_best in answers] == [0, 1, 0] and len(echo.calls) == 1
+  assert list(generate([None], echo, batch_tokens=1024, max_extra_length=50)) == [[]] and len(echo.calls) == 1
+
+
+@pytest.mark.parametrize("beam_size, max_extra_length", [(1, 50), (4, 50), (200, 50), (4, 5000), (32, 500)])
+def test_what_a_search_fills_is_bounded(beam_size, max_extra_length):
+  echo = Echo()
+  list(run(sentences(3000), echo, batch_tokens=4096, beam_size=beam_size, max_extra_length=max_extra_length))
+  for source_BS, *_ in echo.calls:
+    rows, width = source_BS.shape
+    assert rows == 1 or rows * width <= 4096 and rows * beam_size * (width + max_extra_length) <= 17 * 4096
+  if beam_size <= 4 and max_extra_length == 50:  # the paper's search has the batches that the setting says
+    assert max(source_BS.shape[0] for source_BS, *_ in echo.calls) == 256
+
+
+def test_long_sentences_make_short_windows():
+  taken = 0
+
+  def long_ones():
+    nonlocal taken
+    for _ in range(2000):
+      taken += 1
+      yield [5] * 1000
+
+  answers = run(long_ones(), batch_tokens=1000)
+  list(itertools.islice(answers, 33 + 65))
+  assert taken <= 32 + 64 + 64
+
+
 def test_a_source_that_fails_late_loses_no_earlier_answer():
   def breaks():
     yield from sentences(40)
@@ -137,4 +186,5 @@ def test_rows_are_a_multiple_and_every_sentence_has_one(row_multiple):
 
 def test_one_sentence_does_not_pay_for_a_full_batch():
   (_, (rows, width)), = plan_batches([5], 4096, 1)
-  assert width == 16 and rows <= 32
+  assert width == 16 and rows == 1
+  assert plan_batches([5], 4096, 8)[0][1] == (8, 16)

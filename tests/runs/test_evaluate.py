@@ -1,6 +1,7 @@
 """`evaluate` and `score`: figures that agree with one another, files that stay, errors that name a flag."""
 
 import json
+import shutil
 
 import pytest
 
@@ -10,9 +11,11 @@ from transformer_jax.config import Config
 from transformer_jax.errors import CheckpointError, ConfigError, DataError
 from transformer_jax.metrics.bleu import corpus_bleu
 from transformer_jax.runs.evaluate import evaluate
-from transformer_jax.runs.translator import _steps_to_average
+from transformer_jax.runs.score import score
+from transformer_jax.runs.translator import Translator, _steps_to_average
 from transformer_jax.runs.validation import perplexity_of
 from transformer_jax.runs.workdir import Workdir
+from transformer_jax.tasks.translation import TranslationTask
 
 
 def last_json(capsys):
@@ -59,13 +62,81 @@ def test_files_instead_of_a_split(run_copy, tmp_path):
   (tmp_path / "s").write_text("one\ntwo\nthree\n")
   (tmp_path / "r").write_text("eins\nzwei\ndrei\n")
   result = evaluate(run_copy, overrides={}, source=tmp_path / "s", reference=tmp_path / "r")
-  hypotheses = (run_copy / "evaluations/files-step40.hypotheses.txt").read_text().splitlines()
+  (path,) = (run_copy / "evaluations").glob("files-*-step40.hypotheses.txt")
+  hypotheses = path.read_text().splitlines()
   assert result["bleu"] == corpus_bleu(hypotheses, ["eins", "zwei", "drei"])["score"] and result["set"] == "files"
   with pytest.raises(ConfigError, match="--reference: is missing"):
     evaluate(run_copy, overrides={}, source=tmp_path / "s")
   (tmp_path / "r").write_text("eins\n")
   with pytest.raises(DataError, match="has 1 lines, and .* has 3"):
     evaluate(run_copy, overrides={}, source=tmp_path / "s", reference=tmp_path / "r")
+
+
+@pytest.fixture(name="files")
+def make_files(tmp_path):
+  """Flags of a pair of files whose second source has many tokens."""
+  (tmp_path / "s").write_text("one\nnine hundred ninety nine\ntwo\nnine hundred ninety nine\n")
+  (tmp_path / "r").write_text("eins\nneunhundertneunundneunzig\nzwei\nneunhundertneunundneunzig\n")
+  return [f"--source={tmp_path}/s", f"--reference={tmp_path}/r"]
+
+
+def test_results_of_other_sets_and_settings_have_other_names(run_copy, tmp_path):
+  def names(**options):
+    evaluate(run_copy, **{"overrides": {}, **options})
+    return {path.name for path in (run_copy / "evaluations").glob("*.json")}
+
+  for name in "sr":
+    (tmp_path / name).write_text("eins\n")
+  (tmp_path / "other").write_text("zwei\n")
+  files = dict(source=tmp_path / "s", reference=tmp_path / "r")
+  one = names(**files)
+  assert len(one) == 1 and names(**files) == one
+  assert len(names(**dict(files, reference=tmp_path / "other"))) == 2
+  added = names(**files, overrides=dict(beam_size=1, length_penalty=0.6)) - one
+  assert len(added) == 2 and any(name.endswith("-step40-beam_size=1.json") for name in added), "0.6 is the run's own"
+  assert len(names(**files, overrides=dict(beam_size=4, decode_batch_tokens=100))) == 3, "the same result"
+
+
+def test_cut_sources_are_told_and_counted(run_copy, tmp_path, files, capsys):
+  assert command_line(["evaluate", f"--workdir={run_copy}", *files, "--beam_size=1", "--max_source_length=6"]) == 0
+  out, err = capsys.readouterr()
+  assert json.loads(out.splitlines()[-1])["cut_sources"] == 2
+  assert [line for line in err.splitlines() if "cut" in line] == [
+      line for line in err.splitlines() if f"{tmp_path}/s:2: cut from" in line and "--max_source_length=6, the first of 2" in line] != []
+  assert command_line(["score", f"--workdir={run_copy}", files[0], files[1].replace("reference", "target"), "--max_source_length=6"]) == 0
+  out, err = capsys.readouterr()
+  assert json.loads(out.splitlines()[-1])["cut_sources"] == 2 and err.count("cut from") == 1 and f"{tmp_path}/s:2: cut" in err
+
+
+def test_what_cannot_be_scored_is_refused_before_the_decoding(run_copy, tmp_path, monkeypatch):
+  monkeypatch.setattr(Translator, "outputs", lambda *_: pytest.fail("it was decoded"))
+  (tmp_path / "s").write_text("one\ntwo\n")
+  (tmp_path / "r").write_text("eins\n" + "zwei " * 200)
+  with pytest.raises(DataError, match=f"{tmp_path}/r:2: has .* tokens, and --decode_batch_tokens=64"):
+    evaluate(run_copy, overrides=dict(decode_batch_tokens=64, max_source_length=64), source=tmp_path / "s", reference=tmp_path / "r")
+  with pytest.raises(DataError, match="r:2: has .* tokens"):
+    score(run_copy, tmp_path / "s", tmp_path / "r", overrides=dict(decode_batch_tokens=64, max_source_length=64))
+
+
+def test_scores_that_cannot_be_kept_are_printed(run_copy, files, capsys):
+  shutil.rmtree(run_copy / "evaluations")
+  (run_copy / "evaluations").write_text("no folder")
+  assert command_line(["evaluate", f"--workdir={run_copy}", *files, "--beam_size=1"]) == 0
+  out, err = capsys.readouterr()
+  assert "exact_match" in json.loads(out.splitlines()[-1])
+  assert len(err.splitlines()) == 1 and "evaluations" in err and "cannot be written" in err and "not kept" in err
+
+
+def test_files_may_be_preprocessed_already(run_copy, files, monkeypatch, capsys):
+  seen = []
+  monkeypatch.setattr(TranslationTask, "encode_target", lambda self, text, is_preprocessed=False: seen.append(is_preprocessed) or [5, 1])
+  for flags, expected in ((["--tokenized_input"], {True}), ([], {False})):
+    assert command_line(["evaluate", f"--workdir={run_copy}", *files, "--beam_size=1", *flags]) == 0
+    assert set(seen) == expected
+    seen.clear()
+  capsys.readouterr()
+  assert command_line(["evaluate", f"--workdir={run_copy}", "--tokenized_input"]) == 2
+  assert "--tokenized_input: is about --source and --reference" in capsys.readouterr().err
 
 
 def test_score_sums_what_it_writes(trained, tmp_path, capsys):

@@ -1,16 +1,18 @@
 """A parser from end to end: trained, evaluated, and asked for trees of any text, one for each line."""
 
+import gzip
 import json
 
 import pytest
 import tiny_run
+from conversation import answers_of_a_conversation
 
 import transformer_jax
 from transformer_jax.analysis.attention_maps import sentence_attention
 from transformer_jax.cli.main import run as command_line
 from transformer_jax.data.trees import parse_tree
 from transformer_jax.data.preprocessing import penn_tokenize
-from transformer_jax.errors import ConfigError
+from transformer_jax.errors import ConfigError, DataError
 from transformer_jax.runs.evaluate import evaluate
 from transformer_jax.runs.parse import parse
 from transformer_jax.runs.train import train
@@ -82,6 +84,21 @@ def test_pretty_and_scores(parser, tmp_path):
     parse(parser, overrides={}, pretty=True, with_scores=True)
 
 
+def test_each_sentence_is_parsed_while_the_pipe_stays_open(parser, monkeypatch):
+  answers = answers_of_a_conversation(monkeypatch, [b"a dog .\n", b"\n", b"a dog .\n"], lambda: parse(parser, overrides=dict(beam_size=1, max_extra_length=4)))
+  assert len(answers) == 3 and answers[0] == answers[2] != b"\n" == answers[1]
+
+
+def test_packed_sentences_and_bytes_that_are_no_text(parser, tmp_path, capsys):
+  options = dict(overrides=dict(beam_size=1, max_extra_length=4))
+  (tmp_path / "in.gz").write_bytes(gzip.compress(b"a dog .\na \xff\n"))
+  parse(parser, tmp_path / "in.gz", tmp_path / "out.gz", **options)
+  assert gzip.decompress((tmp_path / "out.gz").read_bytes()).count(b"\n") == 2
+  assert "in.gz:2: is not UTF-8" in capsys.readouterr().err
+  with pytest.raises(DataError, match="in.gz:2: is not UTF-8"):
+    parse(parser, tmp_path / "in.gz", tmp_path / "out", is_strict=True, **options)
+
+
 def test_attention_of_a_parser_is_from_brackets_to_words(parser):
   one = sentence_attention(transformer_jax.load(parser), "the dog barks .", "(TOP (S (NP (DT the) (NN dog)) (VP (VBZ barks)) (. .)))")
   assert one.maps["cross"].queries == ["(S", "(NP", "XX", "XX", ")NP", "(VP", "XX", ")VP", "XX", ")S", "</s>"]
@@ -103,4 +120,4 @@ def test_resumes_and_scores_pairs(parser, tmp_path, capsys):
   assert command_line(["score", f"--workdir={parser}", f"--source={tmp_path / 'source'}", f"--target={tmp_path / 'target'}"]) == 0
   (tmp_path / "target").write_text("no tree\n")
   assert command_line(["score", f"--workdir={parser}", f"--source={tmp_path / 'source'}", f"--target={tmp_path / 'target'}"]) == 3
-  assert "is not a tree" in capsys.readouterr().err
+  assert f"{tmp_path / 'target'}:1: is not a tree" in capsys.readouterr().err

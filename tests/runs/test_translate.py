@@ -1,14 +1,20 @@
 """One line out for each line in, whatever the bytes; n-best lists; scores; output that is whole or absent."""
 
+import gzip
 import io
 import itertools
 import sys
 import types
 
 import pytest
+from conversation import answers_of_a_conversation
 
+import transformer_jax
 from transformer_jax.cli.main import run as command_line
+from transformer_jax.config import EOS_ID
+from transformer_jax.decoding.generate import Source
 from transformer_jax.errors import ConfigError
+from transformer_jax.runs.build import answer_sources, make_decode_batch
 from transformer_jax.runs.translate import translate
 
 # Each holds exactly one newline, at its end.
@@ -30,14 +36,36 @@ def test_every_line_has_its_line(trained, tmp_path, capsys):
   for line in lines:
     line.decode("utf-8")
   warnings = capsys.readouterr().err.splitlines()
-  assert len(warnings) == 1 and "in:12: cut from" in warnings[0] and "--max_source_length=100" in warnings[0]
+  assert len(warnings) == 2 and "in:12: cut from" in warnings[0] and "--max_source_length=100" in warnings[0]
+  assert "in:3: is not UTF-8, the first of 2 such lines" in warnings[1] and "--strict" in warnings[1]
 
 
 def test_a_line_is_answered_as_it_is_alone(trained, tmp_path):
   together = translated(trained, tmp_path, b"".join(DIRTY[:11]))
-  alone = [translated(trained, tmp_path, line)[0] for line in DIRTY[:11]]
+  # A file that begins as the third line does is taken for UTF-16.
+  alone = [translated(trained, tmp_path, b"\n" * (number == 2) + line)[-1] for number, line in enumerate(DIRTY[:11])]
   assert together == alone
   assert translated(trained, tmp_path, b"\xef\xbb\xbfforty two\r\n") == together[:1]  # a BOM and a CR are no text
+
+
+def test_strict_refuses_what_is_not_utf8(trained, tmp_path, capsys):
+  (tmp_path / "in").write_bytes(b"one\ntw\xff\n")
+  assert command_line(["translate", f"--workdir={trained}", f"--input={tmp_path}/in", f"--output={tmp_path}/out", "--strict"]) == 3
+  assert f"{tmp_path}/in:2: is not UTF-8 at byte 2" in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+def test_packed_input_and_output(trained, tmp_path):
+  (tmp_path / "in.gz").write_bytes(gzip.compress(b"forty two\nnine\n"))
+  for name in ("out", "out.gz", "again.gz"):
+    translate(trained, tmp_path / "in.gz", tmp_path / name, overrides={})
+  plain, packed = (tmp_path / "out").read_bytes(), (tmp_path / "out.gz").read_bytes()
+  assert plain.count(b"\n") == 2 and gzip.decompress(packed) == plain and packed == (tmp_path / "again.gz").read_bytes()
+
+
+def test_each_line_is_answered_while_the_pipe_stays_open(trained, monkeypatch):
+  sentences = [b"\n", b"forty two\n", b"   \n", b"nine\n"]
+  answers = answers_of_a_conversation(monkeypatch, sentences, lambda: translate(trained, overrides=dict(beam_size=1, max_extra_length=4)))
+  assert len(answers) == 4 and answers[0] == answers[2] == b"\n"
 
 
 def test_an_empty_file_gives_an_empty_file(trained, tmp_path):
@@ -68,7 +96,8 @@ def test_n_best_lists_and_scores(trained, tmp_path):
   assert scores == sorted(scores, reverse=True) and len({row[1] for row in rows[:3]}) == 3
   (with_scores,) = translated(trained, tmp_path, b"forty two\n", with_scores=True)
   log_prob, score, text = with_scores.decode().split("\t")
-  assert [text, log_prob, score] == rows[0][1:]
+  assert text == rows[0][1]
+  assert [float(log_prob), float(score)] == pytest.approx([float(rows[0][2]), float(rows[0][3])], abs=1e-3)  # of a batch of another shape
 
 
 def test_no_more_translations_than_the_search_keeps(trained, tmp_path):
@@ -77,18 +106,14 @@ def test_no_more_translations_than_the_search_keeps(trained, tmp_path):
       translated(trained, tmp_path, b"one\n", num_best=num_best, overrides=overrides)
 
 
-def test_log_probabilities_are_those_of_score(trained, tmp_path, capsys):
-  """What the search summed with its cache is what the whole model gives for the text."""
-  lines = translated(trained, tmp_path, b"forty two\nnine\n", num_best=2)
-  rows = [line.decode().split(" ||| ") for line in lines]
-  (tmp_path / "s").write_text("forty two\nforty two\nnine\nnine\n")
-  (tmp_path / "t").write_text("".join(f"{row[1]}\n" for row in rows))
-  assert command_line(["score", f"--workdir={trained}", f"--source={tmp_path}/s", f"--target={tmp_path}/t", f"--output={tmp_path}/p"]) == 0
-  scored = [float(line) for line in (tmp_path / "p").read_text().splitlines()]
-  # The text of a hypothesis may be cut into other sub-words than the search chose, which are less probable.
-  close = [abs(a - float(row[2])) < 1e-3 for a, row in zip(scored, rows, strict=True)]
-  assert sum(close) >= 3
-  assert '"pairs": 4' in capsys.readouterr().out
+def test_log_probabilities_are_those_of_score(trained):
+  """What the search summed with its cache is what the whole model gives for the same tokens."""
+  model = transformer_jax.load(trained)
+  sources = [Source(model.task.encode_source(text)) for text in ("forty two", "nine")]
+  best = answer_sources(sources, make_decode_batch(model.model, model.config.decode, num_best=2)(model._params), model.config.decode, num_best=2)
+  found = [(source.tokens, h.tokens + [EOS_ID] * h.is_finished, h.log_prob) for source, n_best in zip(sources, best) for h in n_best]
+  scored = [log_prob for log_prob, _ in model.log_probs_of([pair[:2] for pair in found])]
+  assert len(found) == 4 and scored == pytest.approx([log_prob for *_, log_prob in found], rel=1e-4)
 
 
 def test_greedy_is_beam_size_1(trained, tmp_path):

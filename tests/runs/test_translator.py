@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 import transformer_jax
-from transformer_jax.errors import ConfigError, WorkdirError
+from transformer_jax.errors import ConfigError, DataError, WorkdirError
+from transformer_jax.runs.build import make_decode_batch
 
 
 @pytest.fixture(scope="module")
@@ -17,6 +18,44 @@ def test_translates_lists_and_streams(model):
   assert len(three) == 3 and three[1] == "" and all(isinstance(text, str) for text in three)
   best = list(model.n_best(iter(["forty two", ""]), 2))
   assert [len(n_best) for n_best in best] == [2, 0] and best[0][0].score >= best[0][1].score and best[0][0].text == three[0]
+
+
+def test_one_text_is_no_list_of_texts(model):
+  for call in (lambda: model.translate("forty two"), lambda: model.outputs("forty two"), lambda: model.n_best("forty two", 1),
+               lambda: model.translate(b"forty two"), lambda: model.log_probs("ab"), lambda: list(model.log_probs(("ab", "cd"))),
+               lambda: model.translate([b"forty two"]), lambda: model.translate([None]), lambda: list(model.log_probs([("one", 1)])),
+               lambda: model.attention(["forty two"]), lambda: model.attention("forty two", ["x"])):
+    with pytest.raises(TypeError, match="text"):
+      call()
+  with pytest.raises(ValueError, match="num_best is 0"):
+    model.n_best(["forty two"], 0)
+
+
+def test_fewer_outputs_are_the_first_ones(model):
+  """The search ends sooner where one is wanted; sentences alone, for batches of one shape."""
+  for text in ("forty two", "nine hundred"):
+    (two,), (one,) = list(model.n_best([text], 2)), list(model.n_best([text], 1))
+    assert one[0].text == two[0].text and one[0].log_prob == pytest.approx(two[0].log_prob, rel=1e-5)
+  source_BS = np.array([[5, 6, 1, 0]], np.int32)
+  for num_best in (1, 2):
+    decode_batch = make_decode_batch(model.model, model.config.decode, num_best=num_best)(model._params)
+    assert decode_batch(source_BS, np.array([6]), np.array([0])).scores_BM.shape == (1, num_best)
+
+
+def test_a_batch_of_pairs_is_no_larger_than_the_setting_says(trained, monkeypatch):
+  model = transformer_jax.load(trained, decode_batch_tokens=256)
+  pairs = [("one", "eins"), ("two", "zwei " * 30), ("six " * 50, "sechs"), *[("one", "eins")] * 60]
+  expected = list(transformer_jax.load(trained).log_probs(pairs))
+  shapes, inner = set(), model._log_probs
+  monkeypatch.setattr(model, "_log_probs", lambda params, *sides: shapes.add(tuple(side.shape[1:] for side in sides)) or inner(params, *sides))
+  np.testing.assert_allclose(list(model.log_probs(pairs)), expected, rtol=1e-4)
+  assert shapes and all(rows * max(source, target) <= 256 for (rows, source), (_, target) in shapes)
+
+
+def test_a_target_beyond_what_is_computed_at_once_is_named(trained):
+  model = transformer_jax.load(trained, max_source_length=20, decode_batch_tokens=64)
+  with pytest.raises(DataError, match="target 2: has .* tokens, and --decode_batch_tokens=64"):
+    list(model.log_probs([("one", "eins"), ("two", "zwei " * 100)]))
 
 
 def test_attention_is_a_distribution_over_what_may_be_seen(model):

@@ -10,7 +10,7 @@ from transformer_jax.config import Config
 from transformer_jax.model import feed_forward, multi_head_attention
 from transformer_jax.model.transformer import Transformer
 from transformer_jax.training import label_smoothing
-from transformer_jax.training.label_smoothing import smoothed_cross_entropy, summed_cross_entropy
+from transformer_jax.training.label_smoothing import nll_of_targets, smoothed_cross_entropy, summed_cross_entropy
 from transformer_jax.training.schedule import noam_schedule
 from transformer_jax.training.state import initial_state
 from transformer_jax.training.step import TrainStep, loss_sums, make_reset
@@ -77,6 +77,20 @@ def setup():
   source = np.array([[5, 6, 7, 1], [8, 1, 0, 0], [9, 4, 1, 0], [3, 1, 0, 0]], np.int32)
   target = np.array([[4, 1, 0], [5, 6, 1], [1, 0, 0], [7, 1, 0]], np.int32)
   return config, model, source, target
+
+
+@pytest.mark.parametrize("chunk", [1 << 26, 64])
+def test_nll_of_targets_is_that_of_the_logits(chunk, monkeypatch):
+  """Values and gradients, in one chunk and in several, the last of them part empty."""
+  monkeypatch.setattr(label_smoothing, "_CHUNK", chunk)
+  keys = jax.random.split(jax.random.key(0), 2)
+  outputs_BTD, matrix_CD = jax.random.normal(keys[0], (3, 5, 4)), jax.random.normal(keys[1], (11, 4))
+  target_BT = np.array([[3, 4, 1, 0, 0], [5, 6, 7, 8, 1], [0, 0, 0, 0, 0]], np.int32)
+  expected = lambda o, m: jnp.where(target_BT != 0, smoothed_cross_entropy(o @ m.T, target_BT, 0.0)[1], 0.0)
+  np.testing.assert_allclose(nll_of_targets(outputs_BTD, matrix_CD, target_BT), expected(outputs_BTD, matrix_CD), rtol=1e-5, atol=1e-6)
+  ours, theirs = (jax.grad(lambda o, m, f=f: jnp.sum(f(o, m)), (0, 1))(outputs_BTD, matrix_CD) for f in (lambda o, m: nll_of_targets(o, m, target_BT), expected))
+  for one, other in zip(ours, theirs, strict=True):
+    np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("kernel, dtype", [("blocked", "float32"), ("xla", "float32"), ("blocked", "bfloat16")])

@@ -13,11 +13,12 @@ import numpy as np
 from transformer_jax import parallel
 from transformer_jax.analysis.attention_maps import ATTENTIONS
 from transformer_jax.config import PAD_ID
-from transformer_jax.decoding.generate import Source, generate
+from transformer_jax.decoding.generate import Source
 from transformer_jax.model.head_gates import HeadGates
-from transformer_jax.runs.build import cut, longest_source, make_decode_batch
+from transformer_jax.runs.build import answer_sources, make_decode_batch
+from transformer_jax.runs.cut_sources import CutSources
 from transformer_jax.runs.validation import perplexity_of
-from transformer_jax.training.label_smoothing import smoothed_cross_entropy
+from transformer_jax.training.label_smoothing import nll_of_targets
 
 POSITIONAL_SHARE = 0.9  # of a head's maxima at one offset (Voita et al. 2019)
 EOS_SHARE = 0.5  # of its maxima on the end of the sentence
@@ -40,14 +41,22 @@ class HeadStudy:
     self._translator, self._task, self._model = translator, translator.task, translator.model
     self._config, self._params, self._replicated = translator.config, jax.device_put(translator.params), parallel.replicate(translator.params)
     self._is_preprocessed = is_preprocessed
-    limit = longest_source(self._config)
     self._texts = [source for source, _ in pairs]
-    self._sources = [cut(self._task.encode_source(source, is_preprocessed), limit) for source in self._texts]
-    self._targets = [cut(self._task.encode_target(target, is_preprocessed), limit) for _, target in pairs]
+    self._sources = self._encode("sources", self._task.encode_source, self._texts)
+    targets = [target for _, target in pairs]
+    self._targets = self._encode("targets", self._task.encode_target, targets)
     self._references = [target for _, target in pairs[:bleu_sentences]]
     self._batches = list(self._batched(batch_size))
     self._decode_batch = make_decode_batch(self._model, self._config.decode, self._task.brackets())
     self._sum_nll = jax.jit(lambda params, gates, source, target: jnp.sum(_nll_B(self._model, params, gates, source, target)))
+
+  def _encode(self, name, encode, texts):
+    """Tokens of one side of the pairs; what the model does not take in is cut off, and that is said."""
+    cut_sources = CutSources(self._config)
+    encoded = (encode(text, self._is_preprocessed) for text in texts)
+    tokens = [cut_sources.cut(number, one) for number, one in enumerate(encoded, 1)]
+    cut_sources.say(name)
+    return tokens
 
   @property
   def heads(self):
@@ -78,12 +87,11 @@ class HeadStudy:
 
   def score(self, gates):
     """The task's main score (BLEU) of translations of the first sentences."""
-    decode, task = self._config.decode, self._task
+    task = self._task
     decode_batch = self._decode_batch(self._replicated, parallel.replicate(gates))
     count = len(self._references)
     sources = [Source(tokens, task.count_words(text)) for tokens, text in zip(self._sources[:count], self._texts[:count], strict=True)]
-    best = generate(sources, decode_batch, batch_tokens=decode.decode_batch_tokens,
-                    max_extra_length=decode.max_extra_length, row_multiple=parallel.num_devices())
+    best = answer_sources(sources, decode_batch, self._config.decode)
     outputs = [task.decode_target(n_best[0].tokens, text) for n_best, text in zip(best, self._texts[:count], strict=True)]
     return task.score(outputs, self._references, self._is_preprocessed)[task.main_score]
 
@@ -136,9 +144,9 @@ class HeadStudy:
 
 def _nll_B(model, params, gates, source_BS, target_BT):
   """Negative log-likelihood of each sentence, nats."""
-  logits_BTC = model.apply({"params": params}, source_BS, target_BT, gates=gates)
-  _, nll_BT = smoothed_cross_entropy(logits_BTC, target_BT, 0.0)
-  return jnp.sum(jnp.where(target_BT != PAD_ID, nll_BT, 0.0), axis=-1)
+  variables = {"params": params}
+  outputs_BTD, matrix_CD = model.apply(variables, source_BS, target_BT, gates=gates, method="before_logits")
+  return jnp.sum(nll_of_targets(outputs_BTD, matrix_CD, target_BT), axis=-1)
 
 
 def _pad(sequences, rows):

@@ -6,12 +6,13 @@ SETTINGS = dict(groups=("decode",), overrides=True)
 def declare(command):
   """The flags besides the decoding settings."""
   command.declare_workdir()
-  command.declare_path("input", "text file, one sentence a line; default: standard input")
-  command.declare_path("output", "file for the translations; default: standard output")
+  command.declare_path("input", "text file, one sentence a line, .gz allowed; default: standard input")
+  command.declare_path("output", "file for the translations; default: standard output; a name in .gz is packed")
   command.declare("num_best", 1, "translations of each sentence; with more than one a line is NUMBER ||| TEXT ||| LOG-PROB ||| SCORE")
   command.declare("with_scores", False, "write LOG-PROB, SCORE and TEXT, tabs between them")
   command.declare("tokenized_input", False, "the text has been through the run's preprocessing already")
   command.declare("tokenized_output", False, "leave the output as the run's preprocessing leaves text")
+  command.declare("strict", False, "refuse lines that are not UTF-8, instead of reading what can be read")
   command.declare_step()
 
 
@@ -21,4 +22,4 @@ def run(command):
   from transformer_jax.runs.translate import translate  # pylint: disable=import-outside-toplevel
   translate(workdir, command["input"], command["output"], overrides=command.settings(), num_best=command["num_best"],
             with_scores=command["with_scores"], tokenized_input=command["tokenized_input"], tokenized_output=command["tokenized_output"],
-            step=command["step"])
+            step=command["step"], is_strict=command["strict"])

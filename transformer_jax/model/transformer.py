@@ -51,10 +51,10 @@ class Transformer(nn.Module):
     memory_BSD = self.encode(source_BS, deterministic, gates)
     return self.logits(self.decode(source_BS, memory_BSD, target_BT, deterministic, gates))
 
-  def before_logits(self, source_BS, target_BT, deterministic=True):
+  def before_logits(self, source_BS, target_BT, deterministic=True, gates=None):
     """What the logits of `__call__` are products of: (the decoder's output [B, T, D], the pre-softmax matrix float32 [C, D])."""
-    memory_BSD = self.encode(source_BS, deterministic)
-    return self.decode(source_BS, memory_BSD, target_BT, deterministic), self._output_projection.matrix()
+    memory_BSD = self.encode(source_BS, deterministic, gates)
+    return self.decode(source_BS, memory_BSD, target_BT, deterministic, gates), self._output_projection.matrix()
 
   def encode(self, source_BS, deterministic=True, gates=None):
     """The encoder's output, [B, S, D]."""

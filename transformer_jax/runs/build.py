@@ -5,10 +5,11 @@ import numpy as np
 
 from transformer_jax import parallel
 from transformer_jax.attention import KERNELS, Use
-from transformer_jax.config import EOS_ID, Config
+from transformer_jax.config import EOS_ID, PAD_ID, Config
 from transformer_jax.data.preprocessing import Preprocessor
 from transformer_jax.decoding.beam_search import beam_search
 from transformer_jax.decoding.constrained import BracketRules, constrain
+from transformer_jax.decoding.generate import generate
 from transformer_jax.decoding.greedy import greedy_search
 from transformer_jax.decoding.length_penalty import LENGTH_PENALTIES
 from transformer_jax.errors import ConfigError
@@ -58,11 +59,11 @@ def parameter_shapes(model):
   return jax.eval_shape(model.init, jax.random.key(0), tokens, tokens)["params"]
 
 
-def make_search(model, decode, max_length=None, brackets=None):
+def make_search(model, decode, max_length=None, brackets=None, num_best=None):
   """A function (params, source_BS, max_lengths_B[, min_lengths_B[, gates[, num_words_B]]]) -> SearchResult, for one device.
 
   `max_length` is the room for output tokens; by default the source's padded length + `decode.max_extra_length`. `brackets` is what
-  each token does in a tree, for a constrained search.
+  each token does in a tree, for a constrained search. `num_best` outputs are searched for, by default as many as the beam holds.
   """
   rules = BracketRules.of(brackets) if decode.constrained else None
   penalty = lambda lengths: LENGTH_PENALTIES[decode.length_penalty_form](lengths, decode.length_penalty)
@@ -84,15 +85,15 @@ def make_search(model, decode, max_length=None, brackets=None):
       tokens_to_logits, cache, reorder = constrain(tokens_to_logits, cache, reorder, rules, decode.beam_size, room, max_lengths_B, num_words_B)
     if decode.beam_size == 1:
       return greedy_search(tokens_to_logits, cache, **shared)
-    return beam_search(tokens_to_logits, cache, beam_size=decode.beam_size, reorder=reorder, **shared)
+    return beam_search(tokens_to_logits, cache, beam_size=decode.beam_size, reorder=reorder, num_best=num_best, **shared)
 
   return search
 
 
-def make_decode_batch(model, decode, brackets=None):
+def make_decode_batch(model, decode, brackets=None, num_best=1):
   """A function (replicated params[, replicated HeadGates]) -> decode_batch(source_BS, max_lengths_B, num_words_B) -> SearchResult of numpy
-  arrays."""
-  search = parallel.on_devices(make_search(model, decode, brackets=brackets))
+  arrays, of `num_best` outputs a sentence."""
+  search = parallel.on_devices(make_search(model, decode, brackets=brackets, num_best=num_best))
 
   def with_params(params, gates=None):
 
@@ -106,10 +107,24 @@ def make_decode_batch(model, decode, brackets=None):
   return with_params
 
 
+def answer_sources(sources, decode_batch, decode, **options):
+  """`generate` with the decoding settings, on all devices."""
+  return generate(sources, decode_batch, batch_tokens=decode.decode_batch_tokens, max_extra_length=decode.max_extra_length,
+                  beam_size=decode.beam_size, row_multiple=parallel.num_devices(), **options)
+
+
 def longest_source(config):
   """Source tokens, EOS included, that the model can take in when it translates."""
   limit = config.decode.max_source_length
   return min(limit, config.model.max_positions) if config.model.positions == "learned" else limit
+
+
+def pad(sequences, rows, width):
+  """int32 [rows, width] of token sequences, filled up with PAD."""
+  padded = np.full((rows, width), PAD_ID, np.int32)
+  for row, sequence in zip(padded, sequences):
+    row[:len(sequence)] = sequence
+  return padded
 
 
 def cut(tokens, limit):

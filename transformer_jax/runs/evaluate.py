@@ -1,19 +1,27 @@
 """`evaluate`: decodes a test set, scores it, and keeps output and figures in the workdir."""
 
+import dataclasses
+import hashlib
+import sys
 import time
 
 from transformer_jax import parallel
-from transformer_jax.config import split_list
+from transformer_jax.config import Config, split_list
 from transformer_jax.data.sources import open_source
 from transformer_jax.data.text import read_parallel
-from transformer_jax.errors import ConfigError, DataError
+from transformer_jax.errors import ConfigError, DataError, WorkdirError
+from transformer_jax.runs.cut_sources import CutSources
 from transformer_jax.runs.translator import Translator
 from transformer_jax.runs.validation import perplexity_of
-from transformer_jax.runs.workdir import Workdir, atomic_write
+from transformer_jax.runs.workdir import Workdir, as_workdir_error, atomic_write
 from transformer_jax.strict_json import json_text
 
 
-def evaluate(workdir, *, split="test", overrides, source=None, reference=None, data_root=".", step=None):
+# Decoding settings that are told by an evaluation's steps, or change nothing that is scored.
+_NOT_IN_NAMES = ("average_last", "decode_batch_tokens")
+
+
+def evaluate(workdir, *, split="test", overrides, source=None, reference=None, data_root=".", step=None, tokenized_input=False):
   """Scores a split of the run's data, or a pair of files.
 
   Args:
@@ -23,33 +31,49 @@ def evaluate(workdir, *, split="test", overrides, source=None, reference=None, d
     source, reference: files to translate and to compare with, instead of a split.
     data_root: folder that relative data paths start from.
     step: checkpoint to use.
+    tokenized_input: the files have been through the run's preprocessing already.
 
   Returns:
     dict of scores, settings and speed; it also stands in evaluations/, beside the translations (.hypotheses.txt) and a line of
-    JSON for each sentence, with the log-probability of its reference and the reference's tokens (.sentences.jsonl).
+    JSON for each sentence, with the log-probability of its reference and the reference's tokens (.sentences.jsonl). Where these
+    cannot be written it is said on standard error.
+
+  Raises:
+    ConfigError, DataError: the set cannot be read or scored; before anything is decoded.
   """
+  if tokenized_input and not source:
+    raise ConfigError("--tokenized_input", "is about --source and --reference",
+                      "a split's text is told by the run's --preprocessed_splits")
   translator = Translator.load(workdir, step=step, **overrides)
-  sources, references, is_preprocessed, name = _test_set(translator.task, split, source, reference, data_root)
+  sources, references, is_preprocessed, name = _test_set(
+      translator.task, split, source, reference, data_root, tokenized_input)
+  pairs, cut_sources = zip(sources, references, strict=True), CutSources(translator.config)
+  where = reference or f"--split={split}"
+  encoded = list(translator.encoded_pairs(pairs, is_preprocessed, cut_sources, where, ":"))
+  cut_sources.say(source or where)
   start = time.perf_counter()
   outputs = translator.outputs(sources, is_preprocessed)
   seconds = time.perf_counter() - start
   scores = translator.task.report(outputs, references, is_preprocessed)
-  of_references = list(translator.log_probs(zip(sources, references, strict=True), is_preprocessed))
+  of_references = list(translator.log_probs_of(encoded))
   log_prob, tokens = map(sum, zip(*of_references))
   decode = translator.config.decode
   result = dict(
-      set=name, sentences=len(references), steps=translator.steps,
+      set=name, set_sha256=_digest(sources, references, is_preprocessed), sentences=len(references), steps=translator.steps,
       main_score=translator.task.main_score, **scores, loss=-log_prob / tokens, perplexity=perplexity_of(-log_prob / tokens),
       beam_size=decode.beam_size, length_penalty=decode.length_penalty, length_penalty_form=decode.length_penalty_form,
       max_extra_length=decode.max_extra_length, constrained=decode.constrained, decode_seconds=seconds, sentences_per_second=len(references) / seconds)
+  result.update(max_source_length=decode.max_source_length, cut_sources=cut_sources.count)
+  if source:
+    result.update(source=str(source), reference=str(reference))
   result["headline"] = translator.task.headline(result)
   sentences = [dict(source=s, reference=r, hypothesis=o.text, log_prob=p, tokens=t)
                for s, r, o, (p, t) in zip(sources, references, outputs, of_references, strict=True)]
-  _keep(workdir, name, translator.steps, sentences, result)
+  _keep(workdir, decode, sentences, result)
   return result
 
 
-def _test_set(task, split, source, reference, data_root):
+def _test_set(task, split, source, reference, data_root, tokenized_input):
   """(sources, references, whether they are preprocessed already, the set's name)."""
   if bool(source) != bool(reference):
     raise ConfigError("--source" if reference else "--reference", "is missing", "give both files, or neither")
@@ -60,7 +84,7 @@ def _test_set(task, split, source, reference, data_root):
     for number, pair in enumerate(zip(sources, references, strict=True), 1):
       if problem := task.problem_of(*pair):
         raise DataError(f"{reference}:{number}", problem)
-    return sources, references, False, "files"
+    return sources, references, tokenized_input, "files"
   data = task.config
   pairs = list(open_source(data, data_root).pairs(split))
   if not pairs:
@@ -68,16 +92,45 @@ def _test_set(task, split, source, reference, data_root):
   return [s for s, _ in pairs], [t for _, t in pairs], split in split_list(data.preprocessed_splits), split
 
 
-def evaluation_stem(workdir, name, steps):
-  """What the files of an evaluation are called in a workdir, without their endings."""
-  return f"{Workdir(workdir, primary=False).evaluations}/{name}-step{steps[-1]}" + (f"-average{len(steps)}" if len(steps) > 1 else "")
+def evaluation_stem(workdir, name, steps, decode=None):
+  """What the files of an evaluation are called in a workdir, without their endings.
+
+  Args:
+    workdir: folder of the run.
+    name: "valid", "test", or "files-" and the beginning of their digest.
+    steps: the checkpoints.
+    decode: the DecodeConfig; what differs from the run's own is part of the name. None: nothing does.
+  """
+  average = f"-average{len(steps)}" if len(steps) > 1 else ""
+  return f"{Workdir(workdir, primary=False).evaluations}/{name}-step{steps[-1]}{average}{_changed(workdir, decode)}"
 
 
-def _keep(workdir, name, steps, sentences, result):
+def _changed(workdir, decode):
+  """The settings of `decode` that are not the run's own, as a part of a name."""
+  if decode is None:
+    return ""
+  own = dataclasses.asdict(Config.from_flat(Workdir(workdir, primary=False).read_config()).decode)
+  settings = {name: value for name, value in dataclasses.asdict(decode).items() if name not in _NOT_IN_NAMES}
+  return "".join(f"-{name}={value}" for name, value in settings.items() if value != own[name])
+
+
+def _digest(sources, references, is_preprocessed):
+  """SHA-256 of a test set's text."""
+  return hashlib.sha256(json_text([sources, references, is_preprocessed]).encode()).hexdigest()
+
+
+def _keep(workdir, decode, sentences, result):
+  """Writes the files; scores that took hours are not lost because they cannot be kept."""
   if not parallel.is_primary():
     return
-  Workdir(workdir, primary=True)  # makes the folder
-  stem = evaluation_stem(workdir, name, steps)
-  atomic_write(f"{stem}.hypotheses.txt", "".join(f"{sentence['hypothesis']}\n" for sentence in sentences))
-  atomic_write(f"{stem}.sentences.jsonl", "".join(f"{json_text(sentence)}\n" for sentence in sentences))
-  atomic_write(f"{stem}.json", json_text(result, indent=1) + "\n")
+  name = f"files-{result['set_sha256'][:8]}" if result["set"] == "files" else result["set"]
+  stem = evaluation_stem(workdir, name, result["steps"], decode)
+  folder = Workdir(workdir, primary=False).evaluations
+  try:
+    with as_workdir_error(folder):
+      folder.mkdir(exist_ok=True)
+    atomic_write(f"{stem}.hypotheses.txt", "".join(f"{sentence['hypothesis']}\n" for sentence in sentences))
+    atomic_write(f"{stem}.sentences.jsonl", "".join(f"{json_text(sentence)}\n" for sentence in sentences))
+    atomic_write(f"{stem}.json", json_text(result, indent=1) + "\n")
+  except WorkdirError as error:
+    print(f"transformer-jax: {error.where}: {error.problem}; the scores are not kept", file=sys.stderr)

@@ -9,7 +9,8 @@ from transformer_jax.runs.translate import answer_lines
 from transformer_jax.runs.translator import Translator
 
 
-def parse(workdir, input_path=None, output_path=None, *, overrides, with_scores=False, pretty=False, tokenized_input=False, step=None):
+def parse(workdir, input_path=None, output_path=None, *, overrides, with_scores=False, pretty=False, tokenized_input=False, step=None,
+          is_strict=False):
   """Parses a file or standard input to a file or standard output; says on standard error how many trees were repaired.
 
   Args:
@@ -20,9 +21,11 @@ def parse(workdir, input_path=None, output_path=None, *, overrides, with_scores=
     pretty: writes a tree over several lines, indented, and an empty line after it.
     tokenized_input: the sentences are words between spaces; else they are cut into words as the Penn Treebank does.
     step: checkpoint to use.
+    is_strict: refuses lines that are not UTF-8.
 
   Raises:
     ConfigError: the run is no parser, or `pretty` is asked for with scores.
+    DataError: the input cannot be read as lines of text.
   """
   if pretty and with_scores:
     raise ConfigError("--pretty", "has no place for scores", "leave out --with_scores")
@@ -33,12 +36,13 @@ def parse(workdir, input_path=None, output_path=None, *, overrides, with_scores=
 
   def answer(lines, warn):
     sentences = lines if tokenized_input else map(penn_tokenize, lines)
-    for n_best in translator.n_best(sentences, 1, on_cut=warn):
+    for n_best in translator.n_best(sentences, 1, on_cut=warn, is_at_hand=lines.is_at_hand):
       count["trees"] += bool(n_best)
       count["repaired"] += bool(n_best) and n_best[0].is_repaired
       yield n_best
 
-  answer_lines(input_path, output_path, translator, answer, lambda number, n_best: _format(n_best, with_scores, pretty))
+  answer_lines(input_path, output_path, translator, answer, lambda number, n_best: _format(n_best, with_scores, pretty),
+               is_strict)
   print(f"transformer-jax: {count['trees']:,} trees, {count['repaired']:,} of them repaired", file=sys.stderr)
 
 

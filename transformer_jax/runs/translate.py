@@ -2,14 +2,15 @@
 
 import sys
 
-from transformer_jax.data.text import decode_line
-from transformer_jax.errors import ConfigError, DataError
+from transformer_jax.data.coming_lines import ComingLines, open_input
+from transformer_jax.errors import ConfigError
+from transformer_jax.runs.cut_sources import limit_of
 from transformer_jax.runs.translator import Translator
 from transformer_jax.runs.workdir import output_file
 
 
 def translate(workdir, input_path=None, output_path=None, *, overrides, num_best=1, with_scores=False, tokenized_input=False,
-              tokenized_output=False, step=None):
+              tokenized_output=False, step=None, is_strict=False):
   """Translates a file or standard input to a file or standard output.
 
   Args:
@@ -20,9 +21,11 @@ def translate(workdir, input_path=None, output_path=None, *, overrides, num_best
     with_scores: writes "log-prob<TAB>score<TAB>text".
     tokenized_input, tokenized_output: the text is, and is to stay, as the run's preprocessing leaves it.
     step: checkpoint to use.
+    is_strict: refuses lines that are not UTF-8.
 
   Raises:
     ConfigError: the run is no translation, or more translations are wanted of a sentence than the search keeps.
+    DataError: the input cannot be read as lines of text.
   """
   translator = Translator.load(workdir, step=step, **overrides)
   if translator.config.data.task != "translation":
@@ -32,39 +35,31 @@ def translate(workdir, input_path=None, output_path=None, *, overrides, num_best
     raise ConfigError(f"--num_best={num_best}", f"is not between 1 and --beam_size={beam_size}", "raise --beam_size too")
   detokenize = translator.config.data.preprocessing != "none" and not tokenized_output
   answer_lines(input_path, output_path, translator,
-               lambda lines, warn: translator.n_best(lines, num_best, tokenized_input, detokenize, warn),
-               lambda number, n_best: _format(number, n_best, num_best, with_scores))
+               lambda lines, warn: translator.n_best(lines, num_best, tokenized_input, detokenize, warn, lines.is_at_hand),
+               lambda number, n_best: _format(number, n_best, num_best, with_scores), is_strict)
 
 
-def answer_lines(input_path, output_path, translator, answer, to_text):
-  """Writes `to_text(number from 0, answer)` for each line read.
+def answer_lines(input_path, output_path, translator, answer, to_text, is_strict=False):
+  """Writes `to_text(number from 0, answer)` for each line read, before it waits for another one.
 
   Args:
     input_path, output_path: files; None or "-" is standard input or output.
     translator: a Translator, for its length limit.
-    answer: function (iterator of lines, on_cut) -> iterator of answers; `on_cut` is what `Translator.n_best` calls.
+    answer: function (ComingLines, on_cut) -> iterator of answers; `on_cut` is what `Translator.n_best` calls.
     to_text: see above; its text ends with a newline.
+    is_strict: refuses lines that are not UTF-8; else they are counted, and told in the end.
   """
   name = input_path or "-"
-  warn = lambda number, length: print(f"transformer-jax: {name}:{number}: cut from {length} tokens to --max_source_length="
-                                      f"{translator.config.decode.max_source_length}", file=sys.stderr)
-  with _open_input(input_path) as lines, output_file(output_path) as output:
-    sentences = (decode_line(line, number) for number, line in enumerate(lines, 1))
-    for number, one in enumerate(answer(sentences, warn)):
+  limit = limit_of(translator.config)
+  warn = lambda number, length: print(f"transformer-jax: {name}:{number}: cut from {length} tokens to {limit}", file=sys.stderr)
+  with open_input(input_path) as file, output_file(output_path) as output:
+    lines = ComingLines(file, name, is_strict)
+    for number, one in enumerate(answer(lines, warn)):
       output.write(to_text(number, one))
       output.flush()
-
-
-def _open_input(path):
-  """Binary lines; only a newline ends one."""
-  if path in (None, "", "-"):
-    if sys.stdin is None:
-      raise DataError("standard input", "is closed", "give --input")
-    return sys.stdin.buffer
-  try:
-    return open(path, "rb")
-  except OSError as error:
-    raise DataError("--input", f"{path} cannot be read: {error.strerror or error}") from None
+  if lines.num_damaged:
+    print(f"transformer-jax: {name}:{lines.first_damaged}: is not UTF-8, the first of {lines.num_damaged:,} such lines: "
+          "what could not be read is U+FFFD; --strict refuses it", file=sys.stderr)
 
 
 def _format(number, n_best, num_best, with_scores):

@@ -2,25 +2,31 @@
 
 import collections
 import dataclasses
+import functools
+import itertools
 import sys
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from transformer_jax import parallel
 from transformer_jax.checkpoints import Checkpoints, average_params
-from transformer_jax.config import PAD_ID, Config
+from transformer_jax.config import Config
 from transformer_jax.data.tokenizer_folder import load_tokenizer
-from transformer_jax.decoding.generate import Source, generate
+from transformer_jax.decoding.generate import Source, plan_batches, width_for
 from transformer_jax.errors import CheckpointError, ConfigError, DataError
-from transformer_jax.runs.build import build_model, build_task, cut, decode_overrides, longest_source, make_decode_batch, parameter_shapes
+from transformer_jax.runs.build import (
+    answer_sources, build_model, build_task, cut, decode_overrides, longest_source, make_decode_batch, pad, parameter_shapes)
+from transformer_jax.runs.cut_sources import CutSources
 from transformer_jax.runs.workdir import Workdir
 from transformer_jax.tasks.output import Output
-from transformer_jax.training.label_smoothing import smoothed_cross_entropy
+from transformer_jax.training.label_smoothing import nll_of_targets
 
 
 _VECTORS = ("query", "key", "value")  # the projections' names in the model
 _MODULES = dict(encoder=("encoder", "self_attention"), decoder=("decoder", "self_attention"), cross=("decoder", "cross_attention"))
+_WINDOW = 1024  # pairs that are sorted by length and scored before the first is answered
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,8 +45,8 @@ class Translator:
   def __init__(self, config, task, model, params, steps):
     self.config, self.task, self.model, self.steps = config, task, model, steps
     self._params = parallel.replicate(params)
-    self._decode_batch = make_decode_batch(model, config.decode, task.brackets())(self._params)
-    self._log_probs = parallel.on_devices(lambda p, s, t: _log_probs(model, p, s, t))
+    self._searches = {}  # num_best -> decode_batch
+    self._log_probs = parallel.on_devices(functools.partial(_log_probs, model))
 
   @property
   def params(self):
@@ -72,7 +78,11 @@ class Translator:
     return cls(config, task, model, average_params(checkpoints, parameter_shapes(model), steps), steps)
 
   def translate(self, sentences, is_preprocessed=False, detokenize=False):
-    """The best translation of each sentence, a list of strings; an empty sentence gives an empty one."""
+    """The best translation of each sentence, a list of strings; an empty sentence gives an empty one.
+
+    Raises:
+      TypeError: `sentences` is one text, or holds something else than texts.
+    """
     return [output.text for output in self.outputs(sentences, is_preprocessed, detokenize)]
 
   def outputs(self, sentences, is_preprocessed=False, detokenize=False):
@@ -80,33 +90,49 @@ class Translator:
     return [Output(n_best[0].text, n_best[0].is_repaired) if n_best else Output("")
             for n_best in self.n_best(sentences, 1, is_preprocessed, detokenize)]
 
-  def n_best(self, sentences, num_best, is_preprocessed=False, detokenize=False, on_cut=lambda number, length: None):
+  def n_best(self, sentences, num_best, is_preprocessed=False, detokenize=False, on_cut=lambda number, length: None,
+             is_at_hand=lambda: True):
     """Yields the `num_best` Translations of each sentence, best first, in order; an empty list for an empty one.
 
-    Reads no further ahead than a window, so it serves endless input. `on_cut(number, tokens)` hears of each sentence
-    (counted from 1) that was cut to `max_source_length`.
+    Reads no further ahead than a window, so it serves endless input, and answers what it has before
+    it waits for a sentence that is not at hand. `on_cut(number, tokens)` hears of each sentence
+    (counted from 1) that was cut to `max_source_length`; `is_at_hand()` is whether the next
+    sentence can be had without waiting.
+
+    Raises:
+      TypeError: `sentences` is one text, or holds something else than texts.
+      ValueError: `num_best` is below 1.
     """
-    waiting = collections.deque()  # the sentences that were read, and are not answered; None for empty ones
+    if num_best < 1:
+      raise ValueError(f"num_best is {num_best}, and at least 1 is to be searched for")
+    return self._n_best(_texts(sentences, "sentence"), num_best, is_preprocessed, detokenize, on_cut, is_at_hand)
+
+  def _n_best(self, sentences, num_best, is_preprocessed, detokenize, on_cut, is_at_hand):
+    waiting = collections.deque()  # the sentences that were read, and are not answered
 
     def sources():
       limit = longest_source(self.config)
       for number, sentence in enumerate(sentences, 1):
         source = self.task.encode_source(sentence, is_preprocessed)
-        waiting.append(sentence if len(source) > 1 else None)
+        waiting.append(sentence)
         if len(source) > limit:
           on_cut(number, len(source))
-        if len(source) > 1:
-          yield Source(cut(source, limit), self.task.count_words(sentence))
+        num_words = self.task.count_words(sentence)
+        yield Source(cut(source, limit), num_words) if len(source) > 1 else None
 
-    decode = self.config.decode
-    for hypotheses in generate(sources(), self._decode_batch, batch_tokens=decode.decode_batch_tokens, num_best=num_best,
-                               max_extra_length=decode.max_extra_length, row_multiple=parallel.num_devices()):
-      while (sentence := waiting.popleft()) is None:
-        yield []
+    best = answer_sources(sources(), self._search(num_best), self.config.decode, num_best=num_best,
+                          is_at_hand=is_at_hand)
+    for hypotheses in best:
+      sentence = waiting.popleft()
       outputs = [self.task.decode_target(h.tokens, sentence, detokenize) for h in hypotheses]
       yield [Translation(o.text, h.log_prob, h.score, o.is_repaired) for o, h in zip(outputs, hypotheses, strict=True)]
-    for _ in waiting:
-      yield []
+
+  def _search(self, num_best):
+    """decode_batch for so many outputs a sentence."""
+    if num_best not in self._searches:
+      with_params = make_decode_batch(self.model, self.config.decode, self.task.brackets(), num_best)
+      self._searches[num_best] = with_params(self._params)
+    return self._searches[num_best]
 
   def attention(self, source, target=None, is_preprocessed=False):
     """All attention for a sentence and its translation, or a given target.
@@ -117,8 +143,10 @@ class Translator:
       "vectors", what they come from: for each of the three a dict of "query" [N, H, ., K], "key" [N, H, ., K], "value" [N, H, ., V].
 
     Raises:
+      TypeError: the sentence or its output is no text.
       ValueError: the sentence or its output is empty, or longer than the model takes.
     """
+    list(_texts([source] if target is None else [source, target], "text"))
     task, limit = self.task, longest_source(self.config)
     text = self.translate([source], is_preprocessed)[0] if target is None else target
     source_S = task.encode_source(source, is_preprocessed)
@@ -138,24 +166,71 @@ class Translator:
   def log_probs(self, pairs, is_preprocessed=False):
     """Yields (log-probability in nats, target tokens with EOS) of each (source, target), in order.
 
+    Sources are cut as `translate` does.
+
     Raises:
-      DataError: a target is longer than a learned table of positions.
+      TypeError: `pairs` is one text, or holds something else than pairs of texts.
+      DataError: a target is longer than a table of positions, or than what is computed at once.
     """
-    number = 0
-    for rows in _windows(pairs, 64):
-      sources = [cut(self.task.encode_source(s, is_preprocessed), longest_source(self.config)) for s, _ in rows]
-      targets = [self.task.encode_target(t, is_preprocessed) for _, t in rows]
-      for number, target in enumerate(targets, number + 1):
-        self._check_length(number, len(target))
-      padded = [_pad(side, 64) for side in (sources, targets)]
-      log_probs_B = parallel.gather_rows(self._log_probs(self._params, *map(parallel.shard_rows, padded)), len(rows))
-      yield from zip(map(float, log_probs_B), map(len, targets), strict=True)
+    return self.log_probs_of(self.encoded_pairs(pairs, is_preprocessed))
 
+  def encoded_pairs(self, pairs, is_preprocessed=False, cut_sources=None, name="target", separator=" "):
+    """Yields (source tokens, target tokens), EOS included, of each pair of texts.
 
-  def _check_length(self, number, length):
-    model = self.config.model
+    Sources are cut to what the model takes in.
+
+    Args:
+      pairs: (source, target) texts.
+      is_preprocessed: whether they have been through the run's preprocessing.
+      cut_sources: CutSources that hears of what is cut.
+      name, separator: errors name pair i by `name`, `separator` and i.
+
+    Raises:
+      As `log_probs`.
+    """
+    cut_sources = cut_sources or CutSources(self.config)
+    if isinstance(pairs, (str, bytes)):
+      raise TypeError("pairs is one text, where a list of (source, target) is wanted")
+    return self._encoded_pairs(pairs, is_preprocessed, cut_sources, f"{name}{separator}")
+
+  def _encoded_pairs(self, pairs, is_preprocessed, cut_sources, name):
+    for number, pair in enumerate(pairs, 1):
+      if isinstance(pair, (str, bytes)):
+        raise TypeError(f"pair {number} is one text, where (source, target) is wanted")
+      what = f"pair {number}, text"
+      source, target = (_checked_text(what, side, text) for side, text in enumerate(pair, 1))
+      try:
+        tokens = self.task.encode_target(target, is_preprocessed)
+      except DataError as error:
+        raise DataError(f"{name}{number}", error.problem, error.remedy) from None
+      if problem := self._why_too_long(len(tokens)):
+        raise DataError(f"{name}{number}", *problem)
+      yield cut_sources.cut(number, self.task.encode_source(source, is_preprocessed)), tokens
+
+  def log_probs_of(self, encoded):
+    """The same as `log_probs` of `encoded_pairs`."""
+    batch_tokens = self.config.decode.decode_batch_tokens
+    for window in _windows(encoded, _WINDOW):
+      log_probs = np.zeros(len(window), np.float32)
+      lengths = [max(map(len, pair)) for pair in window]
+      for indices, (rows, _) in plan_batches(lengths, batch_tokens, parallel.num_devices()):
+        sides = zip(*(window[index] for index in indices), strict=True)
+        padded = [pad(side, rows, width_for(max(map(len, side)))) for side in sides]
+        log_probs_B = self._log_probs(self._params, *map(parallel.shard_rows, padded))
+        log_probs[indices] = parallel.gather_rows(log_probs_B, len(indices))
+      for log_prob, (_, target) in zip(log_probs, window, strict=True):
+        yield float(log_prob), len(target)
+
+  def _why_too_long(self, length):
+    """Why a target of so many tokens cannot be scored: (problem, remedy), or None."""
+    model, decode = self.config.model, self.config.decode
     if model.positions == "learned" and length > model.max_positions:
-      raise DataError(f"target {number}", f"has {length} tokens, and the model's table has --max_positions={model.max_positions}", "leave it out")
+      room = f"the model's table has --max_positions={model.max_positions}"
+      return f"has {length} tokens, and {room}", "leave it out"
+    if length > max(decode.decode_batch_tokens, decode.max_source_length):
+      room = f"--decode_batch_tokens={decode.decode_batch_tokens} are computed at once"
+      return f"has {length} tokens, and {room}", "leave it out, or raise --decode_batch_tokens"
+    return None
 
 
 def _vectors(intermediates, name):
@@ -167,9 +242,25 @@ def _vectors(intermediates, name):
 
 def _log_probs(model, params, source_BS, target_BT):
   """Log-probability of each target given its source, float32 [B]."""
-  logits_BTC = model.apply({"params": params}, source_BS, target_BT)
-  _, nll_BT = smoothed_cross_entropy(logits_BTC, target_BT, 0.0)
-  return -jax.numpy.sum(jax.numpy.where(target_BT != PAD_ID, nll_BT, 0.0), axis=-1)
+  outputs_BTD, matrix_CD = model.apply({"params": params}, source_BS, target_BT, method="before_logits")
+  return -jnp.sum(nll_of_targets(outputs_BTD, matrix_CD, target_BT), axis=-1)
+
+
+def _texts(texts, what):
+  """Yields `texts`, each of them checked.
+
+  Raises:
+    TypeError: they are one text, at once; or, when it comes, one of them is no text.
+  """
+  if isinstance(texts, (str, bytes)):
+    raise TypeError(f"{what}s are wanted in a list, and this is one text: {texts[:40]!r}")
+  return map(functools.partial(_checked_text, what), itertools.count(1), texts)
+
+
+def _checked_text(what, number, text):
+  if not isinstance(text, str):
+    raise TypeError(f"{what} {number} is of type {type(text).__name__}, and no text")
+  return text
 
 
 def _windows(items, size):
@@ -182,15 +273,6 @@ def _windows(items, size):
       window = []
   if window:
     yield window
-
-
-def _pad(sequences, rows):
-  """int32 [rows, width]: few shapes, since widths are powers of two."""
-  width = 1 << max(3, (max(map(len, sequences)) - 1).bit_length())
-  padded = np.full((rows, width), PAD_ID, np.int32)
-  for row, sequence in zip(padded, sequences):
-    row[:len(sequence)] = sequence
-  return padded
 
 
 def _steps_to_average(checkpoints, config, step, path):

@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 
 from transformer_jax import parallel
-from transformer_jax.decoding.generate import Source, generate
-from transformer_jax.runs.build import cut, decode_overrides, longest_source, make_decode_batch
+from transformer_jax.decoding.generate import Source
+from transformer_jax.runs.build import answer_sources, decode_overrides, make_decode_batch
+from transformer_jax.runs.cut_sources import CutSources
 from transformer_jax.training.step import make_evaluation_step
 
 
@@ -30,7 +31,16 @@ class Validation:
     self._decode_batch = make_decode_batch(model, self._config.decode, prepared.task.brackets())
     wanted = config.train.bleu_sentences
     pairs = list(itertools.islice(prepared.source.pairs("valid"), wanted)) if wanted else []
-    self._sources, self._references = [s for s, _ in pairs], [t for _, t in pairs]
+    self._texts, self._references = [s for s, _ in pairs], [t for _, t in pairs]
+    self._sources = self._encode(prepared.task)
+
+  def _encode(self, task):
+    """The sources that are translated; those that are cut are told, once for all evaluations."""
+    cut_sources, is_preprocessed = CutSources(self._config), self._prepared.is_preprocessed("valid")
+    sources = [Source(cut_sources.cut(number, task.encode_source(text, is_preprocessed)), task.count_words(text))
+               for number, text in enumerate(self._texts, 1)]
+    cut_sources.say("valid")
+    return sources
 
   def __call__(self, step, params, should_stop=lambda: False):
     start = time.perf_counter()
@@ -53,12 +63,8 @@ class Validation:
 
   def _bleu(self, params, should_stop):
     task, is_preprocessed = self._prepared.task, self._prepared.is_preprocessed("valid")
-    limit = longest_source(self._config)
-    sources = (Source(cut(task.encode_source(text, is_preprocessed), limit), task.count_words(text))
-               for text in _until(should_stop, self._sources))
-    best = generate(sources, self._decode_batch(params), batch_tokens=self._config.decode.decode_batch_tokens,
-                    max_extra_length=self._config.decode.max_extra_length, row_multiple=parallel.num_devices())
-    outputs = [task.decode_target(n_best[0].tokens, source) for n_best, source in zip(best, self._sources, strict=True)]
+    best = answer_sources(_until(should_stop, self._sources), self._decode_batch(params), self._config.decode)
+    outputs = [task.decode_target(n_best[0].tokens, source) for n_best, source in zip(best, self._texts, strict=True)]
     scores = task.score(outputs, self._references, is_preprocessed)
     return {name: scores[name] for name in task.logged_scores}
 

@@ -9,6 +9,7 @@ The metrics and the configuration belong to whoever holds the workdir's lock.
 import contextlib
 import datetime
 import errno
+import gzip
 import importlib.metadata
 import io
 import json
@@ -222,7 +223,7 @@ def output_file(path=None):
   """A UTF-8 text file for output; None, "" or "-" is standard output.
 
   A file is replaced when the block has ended without an error, so it may be the input; a device or a pipe is written
-  to directly. BrokenPipeError passes through, for the command to end quietly.
+  to directly. What has a name in .gz is packed. BrokenPipeError passes through, for the command to end quietly.
 
   Raises:
     WorkdirError: the output cannot be written.
@@ -236,10 +237,24 @@ def output_file(path=None):
       name, opened = path, _closing(open(path, "wb"))
   else:
     name, opened = path, _replacing(path)
-  with opened as file:
+  with opened as file, _packing(file, name) as file:
     output = _Output(file, name)
     yield output
     output.flush()
+
+
+@contextlib.contextmanager
+def _packing(file, name):
+  """`file`, or, for a name in .gz, what packs into it: the same bytes for the same text."""
+  if not str(name).endswith(".gz"):
+    yield file
+    return
+  packed = gzip.GzipFile("", "wb", fileobj=file, mtime=0)
+  try:
+    yield packed
+  finally:
+    with as_workdir_error(name):
+      packed.close()
 
 
 class _Output:
@@ -254,7 +269,9 @@ class _Output:
       self._file.write(text if isinstance(self._file, io.TextIOBase) else text.encode("utf-8", errors="replace"))
 
   def flush(self):
-    """Hands on what was written."""
+    """Hands on what was written; what is packed stays together, for it would take more room in pieces."""
+    if isinstance(self._file, gzip.GzipFile):
+      return
     with as_workdir_error(self._name):
       self._file.flush()
 

@@ -50,6 +50,21 @@ def summed_cross_entropy(outputs_BTD, matrix_CD, target_BT, smoothing):
   return _summed(outputs_BTD.reshape(-1, outputs_BTD.shape[-1]), matrix_CD, target_BT.reshape(-1), smoothing)
 
 
+def nll_of_targets(outputs_BTD, matrix_CD, target_BT):
+  """Negative log-likelihood of each target given the logits `outputs matrix^T`, float32 [B, T] in nats; 0 for PAD.
+
+  The logits are made a chunk at a time, and once more for gradients, so that all of them are never in memory.
+  """
+
+  @jax.checkpoint
+  def of_chunk(sums, chunk):
+    _, (_, nll, _) = _losses(*chunk, matrix_CD, 0.0)
+    return sums, nll
+
+  rows = outputs_BTD.reshape(-1, outputs_BTD.shape[-1]), target_BT.reshape(-1)
+  return _each_chunk(of_chunk, (), *rows, matrix_CD.shape[0])[1].reshape(target_BT.shape)
+
+
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
 def _summed(outputs_RD, matrix_CD, target_R, smoothing):
 

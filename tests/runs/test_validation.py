@@ -1,0 +1,18 @@
+"""What is said of the validation text before it is translated."""
+
+import tiny_run
+
+from transformer_jax.runs.build import build_model
+from transformer_jax.runs.prepare import prepare
+from transformer_jax.runs.validation import Validation
+
+
+def test_cut_sources_are_told_once(capsys):
+  config = tiny_run.tiny_config(max_source_length=6, bleu_sentences=20)
+  prepared = prepare(config, ".")
+  Validation(config, build_model(config, prepared.task), prepared)
+  (line,) = [line for line in capsys.readouterr().err.splitlines() if "cut" in line]
+  assert "valid:" in line and "--max_source_length=6" in line
+  generous = config.replace(max_source_length=1000)
+  Validation(generous, build_model(generous, prepared.task), prepared)
+  assert "cut" not in capsys.readouterr().err
