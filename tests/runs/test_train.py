@@ -6,6 +6,7 @@ import signal
 
 import numpy as np
 import pytest
+import tiny_run
 from tiny_run import metrics_of, tiny_config
 
 import transformer_jax
@@ -24,7 +25,7 @@ def test_a_run_leaves_the_files_of_the_design(trained):
   assert {path.name for path in trained.iterdir()} == {
       "config.json", "tokenizer", "checkpoints", "metrics.jsonl", "tensorboard", "evaluations", "log.txt", "lock"}
   config = json.loads((trained / "config.json").read_text())
-  assert config["settings"] == tiny_config().to_flat() and config["versions"]["jax"] and config["git_revision"] is not None
+  assert config["settings"] == tiny_config().to_flat() and config["versions"]["jax"] and "git_revision" in config
   assert Checkpoints(trained / "checkpoints", read_only=True).steps() == [20, 30, 40]
   assert any((trained / "tensorboard").iterdir())
 
@@ -102,7 +103,7 @@ def test_a_finished_run_only_says_so(run_copy):
   assert (digest_of(run_copy), metrics_of(run_copy)) == before
 
 
-@pytest.mark.parametrize("setting", [dict(d_model=64), dict(seed=2), dict(label_smoothing=0.2), dict(numbers_train_size=300),
+@pytest.mark.parametrize("setting", [dict(d_model=64), dict(seed=tiny_run.SEED + 1), dict(label_smoothing=0.2), dict(numbers_train_size=300),
                                      dict(vocab_size=60), dict(attention_kernel="reference")])
 def test_another_setting_is_another_run(run_copy, setting):
   (name, value), = setting.items()
