@@ -36,7 +36,7 @@ test: $(VENV)/installed
 test-slow: $(VENV)/installed
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m slow
 
-# The tests with other instruction sets, thread counts and seeds: about an hour.
+# The tests with other optimization, instruction sets, thread counts and seeds: about an hour.
 test-portability: $(VENV)/installed
 	$(BIN)/python tests/portability.py
 

@@ -10,7 +10,7 @@ D d_model, F d_ff, C vocabulary, M beams. So `query_BTHK` is [batch, length, hea
 Importing this package loads no jax; `load` does.
 """
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 
 
 def load(workdir, **settings):

@@ -281,7 +281,7 @@ def _check_together(config):
 
 # Told, not refused: without them a run does what it would with them.
 _HARMLESS_UNREAD = ("source_language", "target_language", "numbers_limit", "numbers_train_size",
-                    "numbers_all_below", "vocab_size")
+                    "numbers_all_below", "vocab_size", "max_positions")
 
 
 def refuse_unread(config):

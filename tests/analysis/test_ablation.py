@@ -21,7 +21,7 @@ from transformer_jax.cli.ablate import read_table
 from transformer_jax.cli.main import run as command_line
 from transformer_jax.errors import ConfigError, DataError
 
-SETTINGS = dict(train_steps=6, evaluate_every=6, checkpoint_every=3, log_every=2, bleu_sentences=0, numbers_limit=500)
+SETTINGS = dict(train_steps=6, evaluate_every=6, checkpoint_every=3, log_every=2, bleu_sentences=0, numbers_limit=500, num_buckets=1)
 
 
 @pytest.fixture

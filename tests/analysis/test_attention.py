@@ -25,7 +25,8 @@ AWKWARD = "<script>alert(1)</script> \"forty\" 'two' & </style> שלום \N{GRIN
 def workdir(tmp_path_factory):
   """Two layers, d_k and d_v that differ."""
   folder = tmp_path_factory.mktemp("attention") / "run"
-  train(tiny_run.tiny_config(num_layers=2, d_k=8, d_v=12, attention_kernel="reference", train_steps=60, checkpoint_every=60, bleu_sentences=0), folder, ".")
+  train(tiny_run.tiny_config(num_layers=2, d_k=8, d_v=12, attention_kernel="reference", num_buckets=1,
+                              train_steps=20, checkpoint_every=20, bleu_sentences=0), folder, ".")
   return folder
 
 

@@ -241,6 +241,7 @@ def test_no_console_error_and_no_request(opened):
   assert quiet(opened)
 
 
+@pytest.mark.slow
 def test_a_page_of_a_hundred_words(browser, tmp_path):
   """60 maps of 100 x 100; prints how long first paint, pointing at a word and drawing everything took."""
   import numpy as np  # pylint: disable=import-outside-toplevel

@@ -90,7 +90,8 @@ def test_gradients_are_those_of_finite_differences_of_the_loop(name, mask_name):
                          [(1, 2, 4), (60, 3, 4), (400, 100, 4), (400, 100, 5)],
                          ids=["blocks_of_queries", "uneven_blocks", "blocks_of_examples",
                               "a_prime_number_of_examples"])
-@pytest.mark.parametrize("dtype, tolerance", [("float32", 2e-6), ("bfloat16", 0.06)])
+@pytest.mark.parametrize("dtype, tolerance", [
+    ("float32", 2e-6), pytest.param("bfloat16", 0.06, marks=pytest.mark.slow)])
 def test_blocks_change_nothing(mask_name, block, queries, batch, dtype, tolerance, monkeypatch):
   """Values and gradients of the blocked kernel, cut into blocks of queries and of examples, are the reference's."""
   monkeypatch.setattr(blocked, "_BLOCK", block)

@@ -132,7 +132,7 @@ NO_PATHS = {
     "source_language", "target_language", "tfds_name", "tfds_splits", "preprocessed_splits",
     "train_sections", "valid_sections", "test_sections", "coordinator", "profile_steps",
     "inject_nonfinite", "language", "rows", "kernels", "num_heads", "d_k", "lengths",
-    "table_1_lengths"}
+    "table_1_lengths", "tokenize"}
 SENTENCES = {("attention", "source"), ("attention", "target")}
 
 

@@ -130,7 +130,7 @@ def test_a_cache_of_another_user_is_told_before_the_learning(data, monkeypatch):
 def test_the_files_without_text_are_named(data):
   for side in ("en", "de"):
     (data / f"train.{side}").write_text("\n  \n")
-  with pytest.raises(DataError, match="--train_source=train.en --train_target=train.de: "):
+  with pytest.raises(DataError, match="--train_source=train.en, --train_target=train.de"):
     prepare(config_of(), data)
 
 

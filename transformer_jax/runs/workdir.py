@@ -53,7 +53,7 @@ class Workdir:
 
   def has_config(self):
     """Whether a run was started here."""
-    return self._config.exists()
+    return os.path.exists(self._config)  # False too where no file can have such a name
 
   def write_config(self, settings):
     """Writes config.json: the flat settings, the versions of what computes, the git revision.
