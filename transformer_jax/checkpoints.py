@@ -181,7 +181,7 @@ class Checkpoints:
   def _add_file(self, step, name, content):
     path = self._folder / str(step)
     try:
-      if integrity.is_listed(path, name):  # a kill between writing and listing would look like damage
+      if integrity.is_listed(path, name):  # a kill before it is listed again would look like damage
         integrity.drop_from_list(path, name)
       (path / name).write_text(content, encoding="utf-8")
       integrity.add_to_list(path, name)

@@ -250,8 +250,10 @@ def stopped_at(step, monkeypatch, workdir, **settings):
 def updates_told(workdir):
   """How many updates the speeds of each line about training are of."""
   lines = map(json.loads, (workdir / "metrics.jsonl").read_text().splitlines())
-  return [round(line["target_tokens"] / line["target_tokens_per_second"] * line["updates_per_second"])
-          for line in lines if line["split"] == "train"]
+  lines = (line for line in lines if line["split"] == "train")
+  figures = ("target_tokens", "updates_per_second", "target_tokens_per_second")
+  values = ([line[name] for name in figures] for line in lines)
+  return [round(tokens * updates / tokens_a_second) for tokens, updates, tokens_a_second in values]
 
 
 def test_a_checkpoint_says_which_updates_have_a_line(tmp_path, monkeypatch):
@@ -266,7 +268,7 @@ def test_a_checkpoint_says_which_updates_have_a_line(tmp_path, monkeypatch):
   assert updates_told(run) == [5]
 
 
-def test_what_a_signal_saved_is_the_last_checkpoint_of_a_run_that_is_to_end_there(tmp_path, monkeypatch):
+def test_what_a_signal_saved_is_the_last_checkpoint_of_a_run_that_ends_there(tmp_path, monkeypatch):
   run = tmp_path / "run"
   stopped_at(13, monkeypatch, run)
   checkpoints = Checkpoints(run / "checkpoints", read_only=True)

@@ -153,7 +153,8 @@ def _put_other_aside(stem, result):
   for ending in _ENDINGS:
     if (file := pathlib.Path(f"{stem}{ending}")).exists():
       file.rename(f"{aside}{ending}")
-  print(f"transformer-jax: {path} is of another text or other settings, and is kept as {aside}.json", file=sys.stderr)
+  problem = "is of another text or other settings, and is kept as"
+  print(f"transformer-jax: {path} {problem} {aside}.json", file=sys.stderr)
 
 
 def _is_same(content, result):

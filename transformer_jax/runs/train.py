@@ -372,8 +372,10 @@ class _Run:
   def _save(self, step, state, position):
     meta = dict(data=position, data_fingerprint=self._prepared.fingerprint,
                 valid_fingerprint=self._prepared.valid_fingerprint,
-                num_devices=parallel.num_devices(), config=self._config.to_flat(), reported=self._reported)
-    self._checkpoints.save(step, parallel.to_host(state), meta, temporary=not self._is_regular(step))
+                num_devices=parallel.num_devices(), config=self._config.to_flat(),
+                reported=self._reported)
+    is_temporary = not self._is_regular(step)
+    self._checkpoints.save(step, parallel.to_host(state), meta, temporary=is_temporary)
 
   def _is_regular(self, step):
     """Whether a checkpoint of this step is one that is kept."""
