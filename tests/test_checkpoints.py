@@ -181,6 +181,36 @@ def test_temporary_step_goes_with_the_next_and_displaces_none(opened):
   assert checkpoints.steps() == [2, 4]
 
 
+def test_a_temporary_step_can_be_made_one_that_stays(folder, opened):
+  checkpoints = opened(2, 1)
+  for step in (1, 3):
+    save(checkpoints, step, temporary=step == 3)
+  checkpoints.make_regular(1)
+  assert not (folder / "1" / "regular").exists()
+  checkpoints.make_regular(3)
+  checkpoints.make_regular(4)
+  checkpoints.add_score(3, 5.0)
+  save(checkpoints, 5)
+  assert checkpoints.steps() == checkpoints.regular_steps() == [3, 5]
+  assert checkpoints.scores() == {3: 5.0}
+  checkpoints.read(3)
+
+
+def test_a_kill_while_a_score_is_replaced_does_no_damage(opened, monkeypatch):
+  checkpoints = opened(2, 1)
+  save(checkpoints, 1)
+  checkpoints.add_score(1, 5.0)
+  with monkeypatch.context() as patch:
+    patch.setattr(integrity, "add_to_list", lambda path, name: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+      checkpoints.add_score(1, 6.0)
+  checkpoints.read(1)
+  assert checkpoints.scores() == {}
+  checkpoints.add_score(1, 6.0)
+  checkpoints.read(1)
+  assert checkpoints.scores() == {1: 6.0}
+
+
 def test_a_step_that_is_there_is_left_alone(folder, opened):
   checkpoints = opened()
   save(checkpoints, 1, score=3.0)

@@ -11,6 +11,7 @@ nobody's business.
     <step>/state/        the arrays, an orbax PyTree
     <step>/meta.json     step, score, whether it is temporary, and the caller's JSON
     <step>/score.json    the score, where it came after the save, and what it is a score of
+    <step>/regular       where a step that was saved as temporary is none any more
     <step>/SHA256SUMS    as `sha256sum` writes it
     damaged-<step>/      a step that a resumed run went back past, put aside
 """
@@ -36,7 +37,8 @@ from transformer_jax.errors import CheckpointError, WorkdirError
 from transformer_jax.interrupt import temporary_file
 from transformer_jax.strict_json import json_text
 
-_WRITING, _DELETING, _DAMAGED, _SCORE = "writing-", "deleting-", "damaged-", "score.json"
+_WRITING, _DELETING, _DAMAGED = "writing-", "deleting-", "damaged-"
+_SCORE, _REGULAR = "score.json", "regular"
 _LITTER = re.compile(rf"({_WRITING}|{_DELETING})\d+")
 # What orbax and this file name their own files: if one of these is not listed, the list is damaged.
 _OWN = re.compile(
@@ -163,13 +165,28 @@ class Checkpoints:
     self.wait()
     if not self._is_writer or step not in self.steps() or not math.isfinite(score):
       return
-    path, content = self._folder / str(step), json_text(dict(score=float(score), of=of))
+    self._add_file(step, _SCORE, json_text(dict(score=float(score), of=of)))
+    self._writing = self._pool.submit(self._delete_old, max(self.steps()))
+
+  def make_regular(self, step):
+    """Makes of a temporary step one that counts and is kept as others; else changes nothing.
+
+    Raises:
+      WorkdirError: as `add_score`.
+    """
+    self.wait()
+    if self._is_writer and step in self.steps() and self._info(step)["temporary"]:
+      self._add_file(step, _REGULAR, "")
+
+  def _add_file(self, step, name, content):
+    path = self._folder / str(step)
     try:
-      (path / _SCORE).write_text(content, encoding="utf-8")
-      integrity.add_to_list(path, _SCORE)
+      if integrity.is_listed(path, name):  # a kill before it is listed again would look like damage
+        integrity.drop_from_list(path, name)
+      (path / name).write_text(content, encoding="utf-8")
+      integrity.add_to_list(path, name)
     except OSError as error:
       raise _not_written(path, error) from None
-    self._writing = self._pool.submit(self._delete_old, max(self.steps()))
 
   def is_saving(self):
     """Whether a save is under way."""
@@ -293,7 +310,7 @@ class Checkpoints:
         added = json.loads((path / _SCORE).read_bytes())
         score, of = added["score"], added["of"]
       return dict(score=None if score is None else float(score), of=json_text(of, sort_keys=True),
-                  temporary=bool(info["temporary"]))
+                  temporary=bool(info["temporary"]) and not integrity.is_listed(path, _REGULAR))
     except (OSError, ValueError, KeyError, TypeError):
       return dict(score=None, of=None, temporary=False)
 

@@ -24,11 +24,20 @@ def write_list(path):
 
 def add_to_list(path, name):
   """Lists one more file of a folder with a list; until this is done it is none of the folder's."""
-  lines = _parsed((path / LIST).read_bytes())
-  lines[name] = _sum(path / name)
+  flush_one(path / name)
+  _relist(path, lambda lines: {**lines, name: _sum(path / name)})
+
+
+def drop_from_list(path, name):
+  """Makes of a listed file one that is none of the folder's, so that it may change."""
+  _relist(path, lambda lines: {other: lines[other] for other in lines if other != name})
+
+
+def _relist(path, change):
+  """Replaces a folder's list by what a function makes of it: the old or the new one is there."""
+  lines = change(_parsed((path / LIST).read_bytes()))
   temporary = path / f".{LIST}.tmp"
   temporary.write_text(_as_text(dict(sorted(lines.items()))), encoding="utf-8")
-  flush_one(path / name)
   flush_one(temporary)
   temporary.replace(path / LIST)
   flush_one(path)

@@ -97,6 +97,19 @@ def test_results_of_other_sets_and_settings_have_other_names(run_copy, tmp_path)
   assert len(names(**files, overrides=dict(beam_size=4, decode_batch_tokens=100))) == 3, "the same result"
 
 
+def test_a_result_of_what_the_run_was_set_to_before_is_kept(run_copy, capsys):
+  evaluations, path = run_copy / "evaluations", run_copy / "config.json"
+  evaluate(run_copy, split="valid", overrides={})
+  before = (evaluations / "valid-step40.json").read_bytes()
+  path.write_text(path.read_text().replace('"beam_size": 4', '"beam_size": 1'))
+  for _ in range(2):
+    assert evaluate(run_copy, split="valid", overrides={})["beam_size"] == 1
+  assert "is of another text or other settings, and is kept" in capsys.readouterr().err
+  (aside,) = evaluations.glob("valid-step40-*.json")
+  assert aside.read_bytes() == before
+  assert len(list(evaluations.iterdir())) == 6
+
+
 def test_cut_sources_are_told_and_counted(run_copy, tmp_path, files, capsys):
   assert command_line(["evaluate", f"--workdir={run_copy}", *files, "--beam_size=1", "--max_source_length=6"]) == 0
   out, err = capsys.readouterr()

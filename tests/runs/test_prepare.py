@@ -186,6 +186,12 @@ def test_empty_files_are_named_with_their_split(data, split):
     prepare(config_of(), data)
 
 
+def test_numbers_that_are_all_in_training_leave_none_to_validate_on(data):
+  config = tiny_config(numbers_limit=100, numbers_train_size=100, numbers_all_below=100)
+  with pytest.raises(DataError, match="^valid data .*holds nothing.*; lower --numbers_all_below"):
+    prepare(config, data)
+
+
 def test_empty_trees_are_named(data):
   (data / "none.trees").write_text("")
   (data / "one.trees").write_text("(TOP (NP (NN cat)))\n")

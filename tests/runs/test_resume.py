@@ -1,5 +1,7 @@
 """What `train` takes for the same run, what it refuses, and evaluations that were cut off."""
 
+import dataclasses
+import itertools
 import json
 import os
 import shutil
@@ -228,3 +230,49 @@ def test_best_of_few_is_warned_of(settings, said):
 def test_an_epsilon_that_is_nothing_in_float32_is_refused(epsilon, tmp_path):
   with pytest.raises(ConfigError, match=f"--adam_epsilon={epsilon:g}: is 0 in float32"):
     train(tiny_config(adam_epsilon=epsilon), tmp_path / "run", ".")
+
+
+def stopped_at(step, monkeypatch, workdir, **settings):
+  """A run that a signal stops before an update."""
+  run_updates = train_module.run_updates
+
+  def stopping(config, state, stream, train_step, reset_sums, hooks, reported):
+    steps = itertools.count(int(train_module.parallel.to_host(state.step)))
+    stop = dataclasses.replace(hooks, should_stop=lambda: next(steps) == step)
+    return run_updates(config, state, stream, train_step, reset_sums, stop, reported)
+
+  with monkeypatch.context() as patch:
+    patch.setattr(train_module, "run_updates", stopping)
+    with pytest.raises(Interrupted):
+      train(tiny_config(**settings), workdir, ".")
+
+
+def updates_told(workdir):
+  """How many updates the speeds of each line about training are of."""
+  lines = map(json.loads, (workdir / "metrics.jsonl").read_text().splitlines())
+  lines = (line for line in lines if line["split"] == "train")
+  figures = ("target_tokens", "updates_per_second", "target_tokens_per_second")
+  values = ([line[name] for name in figures] for line in lines)
+  return [round(tokens * updates / tokens_a_second) for tokens, updates, tokens_a_second in values]
+
+
+def test_a_checkpoint_says_which_updates_have_a_line(tmp_path, monkeypatch):
+  """Stopped before there was one, with another log_every each time; then without metrics."""
+  run = tmp_path / "run"
+  stopped_at(7, monkeypatch, run)
+  stopped_at(8, monkeypatch, run, log_every=3)
+  train(tiny_config(train_steps=10, log_every=5, bleu_sentences=0), run, ".")
+  assert updates_told(run) == [10]
+  (run / "metrics.jsonl").unlink()
+  train(tiny_config(train_steps=15, log_every=5, evaluate_every=10, bleu_sentences=0), run, ".")
+  assert updates_told(run) == [5]
+
+
+def test_what_a_signal_saved_is_the_last_checkpoint_of_a_run_that_ends_there(tmp_path, monkeypatch):
+  run = tmp_path / "run"
+  stopped_at(13, monkeypatch, run)
+  checkpoints = Checkpoints(run / "checkpoints", read_only=True)
+  assert checkpoints.regular_steps() == [10]
+  train(tiny_config(train_steps=13), run, ".")
+  assert checkpoints.regular_steps() == [10, 13]
+  assert checkpoints.scores().keys() == {13}

@@ -2,6 +2,8 @@
 
 import dataclasses
 import hashlib
+import json
+import pathlib
 import sys
 import time
 
@@ -19,6 +21,10 @@ from transformer_jax.strict_json import json_text
 
 # Decoding settings that are told by an evaluation's steps, or change nothing that is scored.
 _NOT_IN_NAMES = ("average_last", "decode_batch_tokens")
+# What makes a result another one than a result of the same name: the run's own settings may change.
+_IDENTITY = ("set_sha256", "beam_size", "length_penalty", "length_penalty_form", "max_extra_length",
+             "constrained", "max_source_length")
+_ENDINGS = (".hypotheses.txt", ".sentences.jsonl", ".json")
 
 
 def evaluate(workdir, *, split="test", overrides, source=None, reference=None, data_root=".", step=None, tokenized_input=False):
@@ -129,8 +135,32 @@ def _keep(workdir, decode, sentences, result):
   try:
     with as_workdir_error(folder):
       folder.mkdir(exist_ok=True)
+      _put_other_aside(stem, result)
     atomic_write(f"{stem}.hypotheses.txt", "".join(f"{sentence['hypothesis']}\n" for sentence in sentences))
     atomic_write(f"{stem}.sentences.jsonl", "".join(f"{json_text(sentence)}\n" for sentence in sentences))
     atomic_write(f"{stem}.json", json_text(result, indent=1) + "\n")
   except WorkdirError as error:
     print(f"transformer-jax: {error.where}: {error.problem}; the scores are not kept", file=sys.stderr)
+
+
+def _put_other_aside(stem, result):
+  """Gives the files of an evaluation another name, where they are of another text or settings."""
+  path = pathlib.Path(f"{stem}.json")
+  content = path.read_bytes() if path.exists() else b""
+  if not content or _is_same(content, result):
+    return
+  aside = f"{stem}-{hashlib.sha256(content).hexdigest()[:8]}"
+  for ending in _ENDINGS:
+    if (file := pathlib.Path(f"{stem}{ending}")).exists():
+      file.rename(f"{aside}{ending}")
+  problem = "is of another text or other settings, and is kept as"
+  print(f"transformer-jax: {path} {problem} {aside}.json", file=sys.stderr)
+
+
+def _is_same(content, result):
+  """Whether a kept result is of the same; what an old one does not tell is not compared."""
+  try:
+    before = json.loads(content)
+    return all(before.get(name, result[name]) == result[name] for name in _IDENTITY)
+  except (ValueError, AttributeError, RecursionError):
+    return False

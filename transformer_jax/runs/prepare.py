@@ -113,7 +113,9 @@ def _refuse_blank(data, source, split):
     empty = [count + is_one for count, is_one in zip(empty, is_empty, strict=True)]
   problem = (f"none of its {number:,} pairs has text on both sides: {empty[0]:,} have no source, "
              f"{empty[1]:,} no target") if number else "holds nothing: not one pair"
-  raise DataError(_where(data, split), problem, "name files with text")
+  is_all_training = data.data_source == "numbers" and data.numbers_all_below
+  remedy = "lower --numbers_all_below" if is_all_training else "name files with text"
+  raise DataError(_where(data, split), problem, remedy)
 
 
 def _nothing_left(prepared, split, limit) -> DataError:

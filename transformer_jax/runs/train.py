@@ -181,6 +181,7 @@ class _Run:
     self._validation = Validation(config, model, prepared)
     self._learning_rate = noam_schedule(config.model.d_model, config.train.warmup_steps, config.train.learning_rate_scale)
     self._is_unevaluated = False  # whether a signal came while the last step was evaluated
+    self._reported = 0  # the step up to which a line tells of the updates
 
   def train(self, signals, on_corrupt, allow_device_change, inject_nonfinite, profile_steps):
     """Initialises or restores, trains, and saves on an early stop."""
@@ -201,10 +202,12 @@ class _Run:
         state = parallel.replicate(state)
         self._check_memory(train_step, state, stream)
         signals.begin()
-        self._evaluate_if_due(state)
+        if step := int(parallel.to_host(state.step)):
+          self._keep_if_due(step)
+          self._evaluate_if_due(step, state)
         observed = self._observed(train_step, inject_nonfinite, profile_steps)
         state, step, position, is_stopped = run_updates(
-            config, state, stream, observed, make_reset(), hooks, self._folder.reported_step())
+            config, state, stream, observed, make_reset(), hooks, self._reported)
         if isinstance(observed, ProfiledSteps):
           observed.close(state)
     is_stopped = is_stopped or self._is_unevaluated
@@ -253,8 +256,14 @@ class _Run:
       self._folder.log(f"warning: {error.where}: {error.problem}; went back to step {step}, "
                        "and put the damaged one aside as damaged-*")
     self._folder.cut_metrics(step)
+    self._reported = meta.get("reported", self._guess_of_reported(step, meta))
     self._folder.log(f"resumed at step {step}")
     return state, prepared.stream_from(meta["data"])
+
+  def _guess_of_reported(self, step, meta):
+    """The step up to which the updates were told, for a checkpoint of before it said so itself."""
+    reported = self._folder.reported_step()
+    return step - step % meta["config"]["log_every"] if reported is None else reported
 
   def _check_nothing_is_lost(self):
     """Refuses to start anew where there must have been a checkpoint.
@@ -315,7 +324,7 @@ class _Run:
 
   def _report(self, metrics):
     """A line of metrics for the updates since the last one."""
-    nll = metrics.pop("nll")
+    nll, self._reported = metrics.pop("nll"), metrics["step"]
     metrics.update(perplexity=perplexity_of(nll), learning_rate=float(self._learning_rate(max(metrics["step"], 1))))
     self._write(metrics)
     self._bar.update(metrics["step"] - self._bar.n)
@@ -324,11 +333,15 @@ class _Run:
     self._folder.log(f"step {step:,}/{total:,}: loss {metrics['loss']:.3f}, {metrics['updates_per_second']:.2f} updates/s, "
                      f"{metrics['target_tokens_per_second']:,.0f} target tokens/s, {left} left")
 
-  def _evaluate_if_due(self, state):
+  def _keep_if_due(self, step):
+    """Keeps what an interruption saved, where by the settings of now it is a checkpoint."""
+    if self._is_regular(step):
+      self._checkpoints.make_regular(step)
+
+  def _evaluate_if_due(self, step, state):
     """Makes up for an evaluation that did not come to its end before this start."""
-    step = int(parallel.to_host(state.step))
     done = {line["step"] for line in self._folder.read_metrics() if line.get("split") == "valid"}
-    is_due = step > 0 and is_evaluated(self._config.train, step) and step not in done
+    is_due = is_evaluated(self._config.train, step) and step not in done
     if parallel.agree_on(int(is_due)):
       self._evaluate(step, state)
 
@@ -359,9 +372,15 @@ class _Run:
   def _save(self, step, state, position):
     meta = dict(data=position, data_fingerprint=self._prepared.fingerprint,
                 valid_fingerprint=self._prepared.valid_fingerprint,
-                num_devices=parallel.num_devices(), config=self._config.to_flat())
-    is_regular = step % self._config.train.checkpoint_every == 0 or step == self._config.train.train_steps
-    self._checkpoints.save(step, parallel.to_host(state), meta, temporary=not is_regular)
+                num_devices=parallel.num_devices(), config=self._config.to_flat(),
+                reported=self._reported)
+    is_temporary = not self._is_regular(step)
+    self._checkpoints.save(step, parallel.to_host(state), meta, temporary=is_temporary)
+
+  def _is_regular(self, step):
+    """Whether a checkpoint of this step is one that is kept."""
+    train = self._config.train
+    return step % train.checkpoint_every == 0 or step == train.train_steps
 
   def _write_batches(self, step, batches):
     """The batches of a non-finite update, for whoever looks into it."""
