@@ -52,7 +52,7 @@ def test_what_is_read_is_accepted(settings):
 
 @pytest.mark.parametrize("settings, name", [
     (dict(TEXT, numbers_limit=1000), "numbers_limit=1000"), (dict(PARSING, numbers_train_size=9), "numbers_train_size=9"),
-    (dict(target_language="fr"), "target_language=fr"), (dict(max_positions=2000), "max_positions=2000"), (dict(TEXT, tokenizer="segmented", vocabulary_file="w", vocab_size=99), "vocab_size=99")])
+    (dict(target_language="fr"), "target_language=fr"), (dict(TEXT, tokenizer="segmented", vocabulary_file="w", vocab_size=99), "vocab_size=99")])
 def test_what_does_no_harm_is_told(settings, name):
   refuse_unread(config(**settings))
   (line,) = unread_warnings(config(**settings))

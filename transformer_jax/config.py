@@ -51,8 +51,8 @@ class ModelConfig:
   positions: str = _field("sinusoidal", "positional encoding: the paper's interleaved sinusoids, the authors' code's layout "
                           "(all sines, then all cosines), a learned table (Table 3, row E), or none",
                           choices=("sinusoidal", "sinusoidal_concatenated", "learned", "none"))
-  max_positions: int = _field(1024, "rows of a learned position table", low=1, high=1 << 20,
-                              only_for=dict(positions=("learned",)))
+  # Not `only_for` learned positions: the base of a table of rows sets it for the row that has them.
+  max_positions: int = _field(1024, "rows of a learned position table", low=1, high=1 << 20)
   norm: str = _field("post", "LayerNorm after each residual sum, as the paper, or before each sub-layer", choices=("post", "pre"))
   embedding_sharing: str = _field("all", "which of source embedding, target embedding and output projection are one matrix: "
                                   "all three (Section 3.4), the target's two, or none", choices=("all", "target", "none"))
@@ -281,7 +281,7 @@ def _check_together(config):
 
 # Told, not refused: without them a run does what it would with them.
 _HARMLESS_UNREAD = ("source_language", "target_language", "numbers_limit", "numbers_train_size",
-                    "numbers_all_below", "vocab_size", "max_positions")
+                    "numbers_all_below", "vocab_size")
 
 
 def refuse_unread(config):

@@ -54,6 +54,7 @@ def check(numbers, tmp_path, monkeypatch, **settings):
   assert strip(metrics_of(tmp_path / "poisoned")) == strip(metrics_of(tmp_path / "without"))
 
 
+@pytest.mark.slow
 def test_single_steps_and_two_in_a_row(tmp_path, monkeypatch):
   check({1, 7, 8, 25}, tmp_path, monkeypatch)
 

@@ -29,7 +29,7 @@ def test_what_is_inside_another_counts_once():
   assert busy == pytest.approx(110e-6)
 
 
-@pytest.mark.parametrize("accumulation_steps", [1, 2])
+@pytest.mark.parametrize("accumulation_steps", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_profiled_run_is_the_same_run(accumulation_steps, tmp_path):
   config = tiny_config(train_steps=8, accumulation_steps=accumulation_steps, bleu_sentences=0)
   train(config, tmp_path / "plain", ".")

@@ -198,7 +198,7 @@ def test_one_process_trains_in_a_workdir(run_copy):
     train(tiny_config(), run_copy, ".")
 
 
-@pytest.mark.parametrize("accumulation_steps", [1, 2])
+@pytest.mark.parametrize("accumulation_steps", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_batches_that_cannot_fit_are_refused_before_the_first_update(accumulation_steps, tmp_path, monkeypatch):
   config = tiny_config(accumulation_steps=accumulation_steps)
   monkeypatch.setattr(train_module.parallel, "free_memory", lambda: 100_000)

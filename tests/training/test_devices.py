@@ -36,6 +36,7 @@ def test_eight_devices_give_the_losses_of_one(on_one_device):
   assert on_one_device[-1] < on_one_device[0]  # it does train
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_losses_of_one(on_one_device):
   with socket.socket() as free:
     free.bind(("localhost", 0))
