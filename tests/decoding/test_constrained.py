@@ -42,7 +42,7 @@ def search(style, beam_size, seed, is_constrained=True):
   return found, result, table
 
 
-@pytest.mark.parametrize("style", ["vinyals", "t2t"])
+@pytest.mark.parametrize("style", ["vinyals", pytest.param("t2t", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("beam_size", [1, 4])
 def test_every_hypothesis_is_a_tree(style, beam_size):
   free = 0

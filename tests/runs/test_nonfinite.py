@@ -71,6 +71,7 @@ def test_at_marked_steps(numbers, tmp_path, monkeypatch):
   check(numbers, tmp_path, monkeypatch, accumulation_steps=1)
 
 
+@pytest.mark.slow
 def test_too_many_in_a_row_end_the_run_and_leave_the_last_checkpoint(tmp_path):
   config = tiny_config(max_nonfinite_updates=3, train_steps=30)
   with pytest.raises(NonFiniteError, match="step 12: 3 updates in a row"):

@@ -41,6 +41,7 @@ def test_a_profiled_run_is_the_same_run(accumulation_steps, tmp_path):
   assert all(f"  {part} " in log for part in ("attention", "feed-forward", "norms and residuals", "logits and loss"))
 
 
+@pytest.mark.slow
 def test_fewer_updates_than_asked_for(tmp_path):
   """A trace that has begun is written; one that has not is told."""
   config = tiny_config(train_steps=3, bleu_sentences=0)

@@ -174,6 +174,7 @@ def test_every_step_may_be_reported_when_none_is_finite(tmp_path):
     train(tiny_config(learning_rate_scale=1e30, max_nonfinite_updates=2, log_every=1), tmp_path / "run", ".")
 
 
+@pytest.mark.slow
 def test_learned_positions_may_end_where_the_sentences_end(tmp_path):
   """Batches, validation and decoding pad to more positions than the table has rows."""
   longest = max(len(batch) for batch in _longest_pairs())
