@@ -9,7 +9,7 @@ import signal
 import types
 
 import pytest
-from tiny_run import metrics_of, tiny_config
+from tiny_run import SEED, metrics_of, tiny_config
 
 from transformer_jax.checkpoints import Checkpoints
 from transformer_jax.errors import CheckpointError, ConfigError, Interrupted
@@ -66,7 +66,7 @@ def test_data_that_moved_is_the_same_data_and_a_test_set_may_be_added(tmp_path):
     (dict(tfds_data_dir="x", tfds_splits="train,validation,test"), dict(tfds_name="x")),
     (dict(preprocessed_splits="test"), dict(preprocessed_splits="train")),
     (dict(preprocessed_splits=" test , "), dict(preprocessed_splits="test,valid")),
-    (dict(train_source="x", train_target="y", valid_source="x", valid_target="y"), dict(seed=2)),
+    (dict(train_source="x", train_target="y", valid_source="x", valid_target="y"), dict(seed=SEED + 1)),
     (dict(test_source="x", test_target="y"), dict(source_language="x")),
     ({}, dict(bpe_codes="x")), ({}, dict(vocabulary_file="x")), ({}, dict(numbers_limit=200))])
 def test_where_the_text_lies_is_no_setting_of_the_run(same, other):
@@ -130,9 +130,10 @@ def test_settings_hold_without_their_file(run_copy):
 
 def test_settings_hold_where_their_file_was_edited(run_copy):
   path = run_copy / "config.json"
-  path.write_text(path.read_text().replace('"seed": 1', '"seed": 7'))
-  with pytest.raises(ConfigError, match="--seed=7: the run in .* was started with 1"):
-    train(tiny_config(seed=7), run_copy, ".")
+  other = SEED + 1
+  path.write_text(path.read_text().replace(f'"seed": {SEED}', f'"seed": {other}'))
+  with pytest.raises(ConfigError, match=f"--seed={other}: the run in .* was started with {SEED}"):
+    train(tiny_config(seed=other), run_copy, ".")
 
 
 def test_settings_of_before_a_setting_are_whole():
