@@ -5,7 +5,6 @@ rows: for full batches, for a few left-over sentences, and for one alone.
 """
 
 import dataclasses
-import itertools
 from typing import NamedTuple
 
 import numpy as np

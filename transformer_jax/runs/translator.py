@@ -6,7 +6,6 @@ import functools
 import itertools
 import sys
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
