@@ -18,7 +18,7 @@ setup(
     # On Windows: in WSL.
     classifiers=["Operating System :: POSIX :: Linux", "Operating System :: MacOS"],
     packages=find_packages(include=["transformer_jax", "transformer_jax.*"]),
-    package_data={"transformer_jax.analysis": ["explorer/*"], "transformer_jax.attention": ["fastest.json"]},
+    package_data={"transformer_jax.analysis.attention": ["explorer/*"], "transformer_jax.attention": ["fastest.json"]},
     python_requires=">=3.11",
     install_requires=[
         "absl-py>=2.3",

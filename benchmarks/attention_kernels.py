@@ -15,11 +15,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from transformer_jax import attention, parallel
+from transformer_jax.analysis.cost.heads import serving_kernels
 from transformer_jax.analysis.hardware import hardware
-from transformer_jax.analysis.head_cost import serving_kernels
-from transformer_jax.analysis.stopwatch import compiled, interleaved_timings
+from transformer_jax.analysis.timing import compiled, interleaved_timings
 from transformer_jax.attention import KERNELS, Mask
-from transformer_jax.runs.workdir import git_revision
+from transformer_jax.workdir.versions import git_revision
 
 WIDTH = 512
 _PADDING = 0.1  # of a batch, about what buckets leave

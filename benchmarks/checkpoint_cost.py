@@ -20,9 +20,9 @@ from transformer_jax import parallel
 from transformer_jax.checkpoints import Checkpoints
 from transformer_jax.config import Config
 from transformer_jax.model.transformer import Transformer
-from transformer_jax.runs.workdir import git_revision
 from transformer_jax.training.state import initial_state
 from transformer_jax.training.step import TrainStep
+from transformer_jax.workdir.versions import git_revision
 
 PRESETS = dict(base=({}, 37_000), tiny=(dict(num_layers=1, d_model=32, d_ff=32, num_heads=2, d_k=16, d_v=16), 100))
 WIDTH = 32

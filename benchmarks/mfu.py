@@ -20,7 +20,7 @@ import json
 from transformer_jax import parallel
 parallel.start_up()
 from transformer_jax.analysis.hardware import hardware
-from transformer_jax.analysis.stopwatch import matmul_flops_per_second
+from transformer_jax.analysis.timing import matmul_flops_per_second
 import jax
 size = {"cpu": 2048}.get(jax.default_backend(), 8192)
 print(json.dumps(dict(hardware(), jax=jax.__version__, peaks={d: matmul_flops_per_second(size, 9, d) for d in ("float32", "bfloat16")[:1 if size < 8192 else 2]})))

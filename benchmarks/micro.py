@@ -13,11 +13,11 @@ from jax import lax
 
 from transformer_jax import parallel
 from transformer_jax.analysis.hardware import hardware
-from transformer_jax.analysis.stopwatch import compiled, interleaved_timings
+from transformer_jax.analysis.timing import compiled, interleaved_timings
+from transformer_jax.attention.matmul import multiply_rows
 from transformer_jax.model.dropout import keep_multiplier
-from transformer_jax.model.products import multiply_rows
-from transformer_jax.runs.workdir import git_revision
 from transformer_jax.training import label_smoothing
+from transformer_jax.workdir.versions import git_revision
 
 ROWS, NARROW, WIDE, CLASSES = 2048, 256, 1024, 8_000
 RATE = 0.1
@@ -52,7 +52,7 @@ def dropout_masks():
 def feed_forward_gradients():
   """max(0, x W1) W2, forward and backward."""
   arguments = draw(ROWS, NARROW), draw(NARROW, WIDE), draw(WIDE, NARROW), draw(ROWS, NARROW)
-  for name, product in (("as jax derives them", jnp.matmul), ("model/products.py", multiply_rows)):
+  for name, product in (("as jax derives them", jnp.matmul), ("attention/matmul.py", multiply_rows)):
     yield name, compiled(gradients_of(lambda x, w1, w2, product=product: product(jax.nn.relu(product(x, w1)), w2)), *arguments)
 
 

@@ -14,15 +14,15 @@ import jax
 import numpy as np
 
 from transformer_jax import parallel
-from transformer_jax.analysis import cost
+from transformer_jax.analysis.cost import formulas as cost
 from transformer_jax.analysis.hardware import hardware
-from transformer_jax.analysis.stopwatch import Subject, interleaved_timings
 from transformer_jax.analysis.table3 import ROWS
+from transformer_jax.analysis.timing import Subject, interleaved_timings
 from transformer_jax.config import PAPER_TOKENS_PER_UPDATE, Config
 from transformer_jax.model.transformer import Transformer
-from transformer_jax.runs.workdir import git_revision
 from transformer_jax.training.state import initial_state
 from transformer_jax.training.step import TrainStep
+from transformer_jax.workdir.versions import git_revision
 
 USUAL = dict(length=16, positions=2048, d_model=256, vocabulary=8_000, num_layers=3)
 VARIED = dict(length=(8, 16, 32, 64, 128, 256), positions=(512, 1024, 2048, 4096), d_model=(128, 256, 512), vocabulary=(1_000, 8_000, 32_000),

@@ -22,7 +22,7 @@ import tempfile
 import work
 
 from transformer_jax.analysis.hardware import processor
-from transformer_jax.runs.workdir import git_revision
+from transformer_jax.workdir.versions import git_revision
 
 HERE = pathlib.Path(__file__).resolve().parent
 OURS = "transformer_jax"

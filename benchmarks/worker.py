@@ -20,7 +20,7 @@ from transformer_jax.attention import KERNELS, Mask  # noqa: E402
 from transformer_jax.config import Config  # noqa: E402
 from transformer_jax.model.multi_head_attention import MultiHeadAttention  # noqa: E402
 from transformer_jax.model.transformer import Transformer  # noqa: E402
-from transformer_jax.runs.build import make_search  # noqa: E402
+from transformer_jax.runs.search import make_search  # noqa: E402
 from transformer_jax.training.state import initial_state  # noqa: E402
 from transformer_jax.training.step import TrainStep  # noqa: E402
 

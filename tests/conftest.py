@@ -32,7 +32,7 @@ _ENOUGH_MEMORY = 1e9  # bytes that a test process may have before it drops its c
 @pytest.fixture(scope="session", autouse=True)
 def _as_many_small_runs():
   """Small programs are worth keeping on disk; freed memory is not worth keeping."""
-  from transformer_jax import parallel  # pylint: disable=import-outside-toplevel
+  from transformer_jax import parallel
   parallel.MIN_SECONDS_TO_CACHE = 0.05
   parallel.keep_freed_memory = lambda: None
 
@@ -86,8 +86,9 @@ def tiny_settings():
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory):
   """Workdir of a tiny run on the built-in task, trained once for all tests that only read one; not to be written to."""
-  import tiny_run  # pylint: disable=import-outside-toplevel
-  from transformer_jax.runs.train import train  # pylint: disable=import-outside-toplevel
+  import tiny_run
+
+  from transformer_jax.runs.train import train
   workdir = tmp_path_factory.mktemp("trained") / "run"
   train(tiny_run.tiny_config(), workdir, ".")
   return workdir

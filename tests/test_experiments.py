@@ -6,13 +6,13 @@ import jax
 import numpy as np
 import pytest
 
-from transformer_jax.analysis.cost import parameter_counts
+from transformer_jax.analysis.cost.formulas import parameter_counts
 from transformer_jax.analysis.table3 import ROWS
 from transformer_jax.cli import train
 from transformer_jax.cli.flags import Command
 from transformer_jax.config import Config, refuse_unread, unread_warnings
 from transformer_jax.model.transformer import Transformer
-from transformer_jax.runs.overview import difference_lines
+from transformer_jax.runs.startup_report import difference_lines
 
 EXPERIMENTS = pathlib.Path(__file__).resolve().parents[1] / "experiments"
 FILES = sorted(EXPERIMENTS.rglob("*.flags"))

@@ -8,7 +8,7 @@ import pytest
 
 PACKAGE = pathlib.Path(__file__).resolve().parents[1] / "transformer_jax"
 FILES = sorted(PACKAGE.rglob("*.py"))
-FLOORS = [("errors", "interrupt", "reference", "strict_json"), ("config", "integrity"), ("attention", "data", "metrics", "checkpoints", "parallel"), ("model", "tasks"),
+FLOORS = [("errors", "interrupt", "reference", "strict_json"), ("config", "files", "integrity"), ("attention", "data", "metrics", "checkpoints", "parallel", "workdir"), ("model", "tasks"),
           ("training", "decoding"), ("runs",), ("analysis",), ("cli",), ("__init__", "__main__")]
 FLOOR_OF = {unit: number for number, units in enumerate(FLOORS) for unit in units}
 

@@ -21,7 +21,7 @@ def load(workdir, **settings):
     **settings: decoding settings that override the run's, such as beam_size=1 or average_last=5.
 
   Returns:
-    A `transformer_jax.runs.translator.Translator`.
+    A `transformer_jax.runs.trained_model.TrainedModel`.
   """
-  from transformer_jax.runs.translator import Translator  # pylint: disable=import-outside-toplevel
-  return Translator.load(workdir, **settings)
+  from transformer_jax.runs.trained_model import TrainedModel
+  return TrainedModel.load(workdir, **settings)

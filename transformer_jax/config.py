@@ -214,6 +214,10 @@ class Config:
     """A checked copy with some hyper-parameters changed, by their flat names."""
     return Config.from_flat({**self.to_flat(), **values})
 
+  def override(self, values):
+    """A checked copy with the values of a dict that are not None."""
+    return self.replace(**{name: value for name, value in values.items() if value is not None})
+
 
 def fields():
   """name -> dataclasses.Field of every hyper-parameter, in the order of the groups."""

@@ -94,7 +94,7 @@ class Heeding:
 
 def install():
   """From here on SIGNALS end the process at once, unless they are ignored."""
-  _LEAVING.__enter__()  # pylint: disable=unnecessary-dunder-call  # until the process ends
+  _LEAVING.__enter__()
 
 
 def leave(number):

@@ -22,7 +22,7 @@ MIN_SECONDS_TO_CACHE = 0.5  # programs that compile sooner are not kept on disk
 
 _AXIS = "devices"
 _PATIENCE_AT_START = 100  # seconds for all processes of a run to be there
-_HEARTBEAT_TIMEOUT = 60  # seconds, before jax ends a process that waits for one that is gone; `runs.roll_call` is mostly sooner
+_HEARTBEAT_TIMEOUT = 60  # seconds, before jax ends a process that waits for one that is gone; `runs.watchdog` is mostly sooner
 
 # glibc's names for what `mallopt` sets.
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -2, -4, -8
@@ -189,7 +189,7 @@ def shard_rows(array):
 def gather_rows(tree, rows):
   """The inverse of `shard_rows` for results that all hosts need: numpy arrays of the first `rows` rows."""
   if jax.process_count() > 1:
-    from jax.experimental import multihost_utils  # pylint: disable=import-outside-toplevel
+    from jax.experimental import multihost_utils
     tree = multihost_utils.process_allgather(tree, tiled=True)
   return jax.tree.map(lambda x: np.asarray(x).reshape(-1, *x.shape[2:])[:rows], tree)
 
@@ -198,5 +198,5 @@ def agree_on(value):
   """The largest of all processes' values of a small integer, for decisions that all must take alike."""
   if jax.process_count() == 1:
     return value
-  from jax.experimental import multihost_utils  # pylint: disable=import-outside-toplevel
+  from jax.experimental import multihost_utils
   return int(np.max(multihost_utils.process_allgather(np.int32(value))))

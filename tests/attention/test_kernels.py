@@ -5,8 +5,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from transformer_jax.attention import blocked, kernels
-from transformer_jax.attention import KERNELS, Mask, Use, cached_attention, fastest_kernel, reference_weights
+from transformer_jax.attention import (
+  KERNELS,
+  Mask,
+  Use,
+  blocked,
+  cached_attention,
+  fastest_kernel,
+  kernels,
+  reference_weights,
+)
 
 ON_CPU = [name for name in KERNELS if KERNELS[name].why_not(Use("cpu", "float32", 8, 8)) is None]
 

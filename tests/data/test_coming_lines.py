@@ -35,7 +35,7 @@ def test_a_line_is_at_hand_when_it_is_whole(pipe):
 
 def test_a_pipe_in_which_no_read_waits(pipe):
   lines, write, _ = pipe
-  os.set_blocking(lines._file.fileno(), False)  # pylint: disable=protected-access
+  os.set_blocking(lines._file.fileno(), False)
   write(b"one\ntwo\n")
   assert [next(lines), next(lines)] == ["one", "two"] and not lines.is_at_hand()
 

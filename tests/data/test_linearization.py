@@ -5,7 +5,7 @@ import random
 import pytest
 
 from transformer_jax.data.linearization import kinds_of, linearize, to_tree
-from transformer_jax.data.treebank import trees_of
+from transformer_jax.data.sources.treebank import trees_of
 from transformer_jax.data.trees import clean, parse_tree, with_tags
 
 STYLES = ("vinyals", "t2t")

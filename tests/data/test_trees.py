@@ -4,8 +4,17 @@ import itertools
 
 import pytest
 
-from transformer_jax.data.treebank import trees_of
-from transformer_jax.data.trees import Constituent, Leaf, Tree, TreeError, clean, parse_tree, read_trees, to_text
+from transformer_jax.data.sources.treebank import trees_of
+from transformer_jax.data.trees import (
+  Constituent,
+  Leaf,
+  Tree,
+  TreeError,
+  clean,
+  parse_tree,
+  read_trees,
+  to_text,
+)
 
 JOHN = "(TOP (S (NP (NNP John)) (VP (VBZ has) (NP (DT a) (NN dog))) (. .)))"
 

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from transformer_jax.data.treebank import trees_of
+from transformer_jax.data.sources.treebank import trees_of
 from transformer_jax.data.trees import clean
 from transformer_jax.errors import DataError
 

@@ -9,7 +9,7 @@ from tiny_run import metrics_of, tiny_config
 import transformer_jax
 from transformer_jax.errors import TransformerJaxError
 from transformer_jax.runs import train as train_module
-from transformer_jax.runs import translator
+from transformer_jax.runs import trained_model as translator
 from transformer_jax.runs.digest import digest_of
 from transformer_jax.runs.train import train
 from transformer_jax.training.state import initial_state

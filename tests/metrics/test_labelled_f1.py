@@ -7,7 +7,16 @@ import pytest
 from transformer_jax.cli.main import run
 from transformer_jax.data.text import read_lines
 from transformer_jax.data.trees import Tree, parse_tree
-from transformer_jax.metrics.labelled_f1 import ERROR, PARAMETERS, SKIPPED, VALID, by_label, read_parameters, score_sentence, summarize
+from transformer_jax.metrics.labelled_f1 import (
+  ERROR,
+  PARAMETERS,
+  SKIPPED,
+  VALID,
+  by_label,
+  read_parameters,
+  score_sentence,
+  summarize,
+)
 from transformer_jax.runs.evalb import evalb
 
 TREE = "(TOP (S (NP (NN a)) (VP (VB b)) (. .)))"

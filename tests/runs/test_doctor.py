@@ -9,7 +9,7 @@ import pytest
 from transformer_jax.checkpoints import Checkpoints
 from transformer_jax.cli.main import run as command_line
 from transformer_jax.runs.doctor import examine
-from transformer_jax.runs.lock import WorkdirLock
+from transformer_jax.workdir.lock import WorkdirLock
 
 
 def contents(workdir):

@@ -12,10 +12,10 @@ from transformer_jax.errors import CheckpointError, ConfigError, DataError
 from transformer_jax.metrics.bleu import corpus_bleu
 from transformer_jax.runs.evaluate import evaluate
 from transformer_jax.runs.score import score
-from transformer_jax.runs.translator import Translator, _steps_to_average
+from transformer_jax.runs.trained_model import TrainedModel, _steps_to_average
 from transformer_jax.runs.validation import perplexity_of
-from transformer_jax.runs.workdir import Workdir
 from transformer_jax.tasks.translation import TranslationTask
+from transformer_jax.workdir.folder import Workdir
 
 
 def last_json(capsys):
@@ -122,7 +122,7 @@ def test_cut_sources_are_told_and_counted(run_copy, tmp_path, files, capsys):
 
 
 def test_what_cannot_be_scored_is_refused_before_the_decoding(run_copy, tmp_path, monkeypatch):
-  monkeypatch.setattr(Translator, "outputs", lambda *_: pytest.fail("it was decoded"))
+  monkeypatch.setattr(TrainedModel, "outputs", lambda *_: pytest.fail("it was decoded"))
   (tmp_path / "s").write_text("one\ntwo\n")
   (tmp_path / "r").write_text("eins\n" + "zwei " * 200)
   with pytest.raises(DataError, match=f"{tmp_path}/r:2: has .* tokens, and --decode_batch_tokens=64"):

@@ -8,10 +8,10 @@ import tiny_run
 from conversation import answers_of_a_conversation
 
 import transformer_jax
-from transformer_jax.analysis.attention_maps import sentence_attention
+from transformer_jax.analysis.attention.maps import sentence_attention
 from transformer_jax.cli.main import run as command_line
-from transformer_jax.data.trees import parse_tree
 from transformer_jax.data.preprocessing import penn_tokenize
+from transformer_jax.data.trees import parse_tree
 from transformer_jax.errors import ConfigError, DataError
 from transformer_jax.runs.evaluate import evaluate
 from transformer_jax.runs.parse import parse

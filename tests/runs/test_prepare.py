@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from tiny_run import tiny_config
 
-from transformer_jax.data.tokenizer_folder import save_tokenizer
+from transformer_jax.data.tokenizers.folder import save_tokenizer
 from transformer_jax.errors import ConfigError, DataError, WorkdirError
 from transformer_jax.runs import prepare as prepare_module
 from transformer_jax.runs import train as train_module
-from transformer_jax.runs.overview import data_lines
 from transformer_jax.runs.prepare import prepare
-from transformer_jax.runs.workdir import Workdir
+from transformer_jax.runs.startup_report import data_lines
+from transformer_jax.workdir.folder import Workdir
 
 WORDS = "the cat sat, on a mat and looked at another cat.".split()
 

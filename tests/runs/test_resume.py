@@ -17,7 +17,7 @@ from transformer_jax.runs import train as train_module
 from transformer_jax.runs.digest import digest_of
 from transformer_jax.runs.train import train
 from transformer_jax.runs.validation import Validation
-from transformer_jax.runs.workdir import whole_settings
+from transformer_jax.workdir.folder import whole_settings
 
 TEXT = "".join(f"{a} {b}\n" for a in "abcdefgh" for b in "ijklmnop")
 

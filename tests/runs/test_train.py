@@ -11,10 +11,17 @@ from tiny_run import metrics_of, tiny_config
 
 import transformer_jax
 from transformer_jax import parallel
-from transformer_jax.analysis import cost_study
-from transformer_jax.analysis.cost import update_flops
+from transformer_jax.analysis.cost import study as cost_study
+from transformer_jax.analysis.cost.formulas import update_flops
 from transformer_jax.checkpoints import Checkpoints
-from transformer_jax.errors import CheckpointError, ConfigError, DataError, Interrupted, NonFiniteError, WorkdirError
+from transformer_jax.errors import (
+  CheckpointError,
+  ConfigError,
+  DataError,
+  Interrupted,
+  NonFiniteError,
+  WorkdirError,
+)
 from transformer_jax.runs import train as train_module
 from transformer_jax.runs.digest import digest_of
 from transformer_jax.runs.prepare import prepare

@@ -14,7 +14,7 @@ from transformer_jax.cli.main import run as command_line
 from transformer_jax.config import EOS_ID
 from transformer_jax.decoding.generate import Source
 from transformer_jax.errors import ConfigError
-from transformer_jax.runs.build import answer_sources, make_decode_batch
+from transformer_jax.runs.search import answer_sources, make_decode_batch
 from transformer_jax.runs.translate import translate
 
 # Each holds exactly one newline, at its end.

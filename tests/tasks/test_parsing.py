@@ -3,7 +3,12 @@
 import pytest
 
 from transformer_jax.config import EOS_ID, UNK_ID, Config
-from transformer_jax.data.tokenizer_folder import fingerprint, load_tokenizer, save_tokenizer, train_parsing_tokenizer
+from transformer_jax.data.tokenizers.folder import (
+  fingerprint,
+  load_tokenizer,
+  save_tokenizer,
+  train_parsing_tokenizer,
+)
 from transformer_jax.data.trees import parse_tree
 from transformer_jax.errors import DataError
 from transformer_jax.metrics.labelled_f1 import f1_of_statistics

@@ -10,7 +10,7 @@ from transformer_jax import parallel
 from transformer_jax.attention import KERNELS, Use
 from transformer_jax.config import Config
 from transformer_jax.model.transformer import Transformer
-from transformer_jax.runs.build import make_search
+from transformer_jax.runs.search import make_search
 from transformer_jax.training import step as step_module
 from transformer_jax.training.state import initial_state
 

@@ -10,7 +10,11 @@ from transformer_jax.config import Config
 from transformer_jax.model import feed_forward, multi_head_attention
 from transformer_jax.model.transformer import Transformer
 from transformer_jax.training import label_smoothing
-from transformer_jax.training.label_smoothing import nll_of_targets, smoothed_cross_entropy, summed_cross_entropy
+from transformer_jax.training.label_smoothing import (
+  nll_of_targets,
+  smoothed_cross_entropy,
+  summed_cross_entropy,
+)
 from transformer_jax.training.schedule import noam_schedule
 from transformer_jax.training.state import initial_state
 from transformer_jax.training.step import TrainStep, loss_sums, make_reset

@@ -1,6 +1,10 @@
 """The mathematics of attention, in jax alone (floor 2; imports floors 0 and 1)."""
 
-from transformer_jax.attention.dot_product import cached_attention, reference_attention, reference_weights
+from transformer_jax.attention.dot_product import (
+           cached_attention,
+           reference_attention,
+           reference_weights,
+)
 from transformer_jax.attention.kernels import KERNELS, Kernel, Use, fastest_kernel
 from transformer_jax.attention.masks import Mask, lengths_of
 

@@ -13,7 +13,7 @@ import math
 import jax
 import jax.numpy as jnp
 
-from transformer_jax.attention.products import sum_of_outer_products
+from transformer_jax.attention.matmul import sum_of_outer_products
 
 _BLOCK = 1 << 23  # scores computed at once, 32 MB. Blocks that fit a cache were not faster: cutting and joining them costs as much
 _FEWEST_QUERIES = 64  # of a block: matrix products of fewer rows are slow

@@ -39,8 +39,9 @@ def run(command):
     if name not in configs:
       raise ConfigError(f"--rows={command['rows']}", f"'{name}' is no row of {folder}", f"choose from {', '.join(configs)}")
   results = command["results"] or f"{workdir}/results"
-  from transformer_jax import parallel  # pylint: disable=import-outside-toplevel
-  from transformer_jax.analysis import ablation, ablation_table  # pylint: disable=import-outside-toplevel
+  from transformer_jax import parallel
+  from transformer_jax.analysis.ablation import runs as ablation
+  from transformer_jax.analysis.ablation import table as ablation_table
   rows = [ablation.TableRow(name, config) for name, config in configs.items()]
   wanted = [row for row in rows if row.name in chosen]
   split, text = command["split"], ablation.Text(command["split"], command["data_root"])

@@ -21,7 +21,7 @@ def declare(command):
 def run(command):
   """Prints where the pages are."""
   workdir = command.workdir_of_a_run()
-  from transformer_jax.analysis.attention_report import report  # pylint: disable=import-outside-toplevel
+  from transformer_jax.analysis.attention.report import report
   folders = report(workdir, command["output"] or f"{workdir}/attention", overrides=command.settings(), source=command["source"],
                    target=command["target"] or None, input_path=command["input"], layer=command["layer"], head=command["head"], word=command["word"],
                    with_figures=command["figures"], tokenized_input=command["tokenized_input"], step=command["step"])

@@ -18,7 +18,7 @@ def declare(command):
 def run(command):
   """Prints one JSON object."""
   hypothesis, reference = command.required("hypothesis", "reference")
-  from transformer_jax.runs.bleu import bleu  # pylint: disable=import-outside-toplevel
+  from transformer_jax.runs.bleu import bleu
   language = command["language"]
   scores = bleu(hypothesis, reference, language, command["tokenize"], command["lowercase"])
   if warning := scores["sacrebleu"].get("warning"):

@@ -34,8 +34,8 @@ def run(command):
   for name in kernels:
     if name not in known:
       raise ConfigError("--kernels", f"'{name}' is not known", f"choose from {', '.join(known)}")
-  from transformer_jax import parallel  # pylint: disable=import-outside-toplevel
-  from transformer_jax.analysis.cost_study import study  # pylint: disable=import-outside-toplevel
+  from transformer_jax import parallel
+  from transformer_jax.analysis.cost.study import study
   parallel.start_up()
   page = study(command.required("output"), kernels=kernels, dtype=command["dtype"], workdir=command["workdir"] or None,
                log=lambda message: print(message, file=sys.stderr, flush=True), **lists, **numbers)

@@ -10,5 +10,5 @@ def declare(command):
 def run(command):
   """Prints the SHA-256."""
   workdir = command.required("workdir")
-  from transformer_jax.runs.digest import digest_of  # pylint: disable=import-outside-toplevel
+  from transformer_jax.runs.digest import digest_of
   print(digest_of(workdir, command["step"]))

@@ -14,7 +14,7 @@ def declare(command):
 def run(command):
   """Prints EVALB's summary, labels, and one JSON object."""
   gold, predicted = command.required("gold", "predicted")
-  from transformer_jax.runs.evalb import evalb, page  # pylint: disable=import-outside-toplevel
+  from transformer_jax.runs.evalb import evalb, page
   result = evalb(gold, predicted, command["parameters"])
   print("\n".join(page(result, command["per_sentence"])))
   print(json_text({name: value for name, value in result.items() if name != "per_sentence"}))

@@ -19,7 +19,7 @@ def declare(command):
 def run(command):
   """Prints the scores; the last line is one JSON object."""
   workdir = command.workdir_of_a_run()
-  from transformer_jax.runs.evaluate import evaluate  # pylint: disable=import-outside-toplevel
+  from transformer_jax.runs.evaluate import evaluate
   result = evaluate(workdir, split=command["split"], overrides=command.settings(), source=command["source"], reference=command["reference"],
                     data_root=command["data_root"], step=command["step"], tokenized_input=command["tokenized_input"])
   print(f"{result['set']}: {result['headline']}, perplexity {result['perplexity']:.3f}")

@@ -121,7 +121,7 @@ class Command:
       WorkdirError: there is no run.
     """
     workdir = self.required("workdir")
-    from transformer_jax.runs.workdir import Workdir  # pylint: disable=import-outside-toplevel
+    from transformer_jax.workdir.folder import Workdir
     Workdir(workdir, primary=False).read_config()
     return workdir
 

@@ -23,7 +23,7 @@ def run(command):
   for name in ("sentences", "bleu_sentences"):
     command.at_least(name, 1)
   command.at_least("random_orders", 0)
-  from transformer_jax.analysis.head_report import report  # pylint: disable=import-outside-toplevel
+  from transformer_jax.analysis.heads.report import report
   page = report(workdir, command["output"] or f"{workdir}/heads", overrides=command.settings(), split=command["split"],
                 sentences=command["sentences"], bleu_sentences=command["bleu_sentences"], random_orders=command["random_orders"],
                 data_root=command["data_root"], step=command["step"],

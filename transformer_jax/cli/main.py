@@ -87,7 +87,7 @@ def _dispatch(arguments):
     return 0 if arguments else 2
   name, *rest = arguments
   if name == "--version":
-    from transformer_jax import __version__  # pylint: disable=import-outside-toplevel
+    from transformer_jax import __version__
     print(__version__)
     return 0
   if name not in COMMANDS:

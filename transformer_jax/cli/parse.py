@@ -18,6 +18,6 @@ def declare(command):
 def run(command):
   """Writes one tree for each line read."""
   workdir = command.workdir_of_a_run()
-  from transformer_jax.runs.parse import parse  # pylint: disable=import-outside-toplevel
+  from transformer_jax.runs.parse import parse
   parse(workdir, command["input"], command["output"], overrides=command.settings(), with_scores=command["with_scores"],
         pretty=command["pretty"], tokenized_input=command["tokenized_input"], step=command["step"], is_strict=command["strict"])

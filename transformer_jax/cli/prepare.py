@@ -11,8 +11,8 @@ def declare(command):
 def run(command):
   """Prepares what `train` with the same flags will find, and prints the counts."""
   config = command.config()
-  from transformer_jax.runs.overview import data_lines  # pylint: disable=import-outside-toplevel
-  from transformer_jax.runs.prepare import prepare  # pylint: disable=import-outside-toplevel
+  from transformer_jax.runs.prepare import prepare
+  from transformer_jax.runs.startup_report import data_lines
   prepared = prepare(config, command["data_root"])
   for line in data_lines(config, prepared, prepared.stream_from()):
     print(line)

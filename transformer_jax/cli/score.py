@@ -19,6 +19,6 @@ def run(command):
   """Writes a log-probability a line; the last line of standard output is one JSON object."""
   _, source, target = command.required("workdir", "source", "target")
   workdir = command.workdir_of_a_run()
-  from transformer_jax.runs.score import score  # pylint: disable=import-outside-toplevel
+  from transformer_jax.runs.score import score
   print(json_text(score(workdir, source, target, overrides=command.settings(), output_path=command["output"],
                         tokenized_input=command["tokenized_input"], step=command["step"])))

@@ -28,7 +28,7 @@ def run(command):
   if not all(item.isdecimal() for item in poisoned):
     raise ConfigError(f"--inject_nonfinite={command['inject_nonfinite']}", "is not a list of positive whole numbers")
   profile_steps = _steps(command["profile_steps"])
-  from transformer_jax.runs.train import train  # pylint: disable=import-outside-toplevel
+  from transformer_jax.runs.train import train
   train(config, workdir, command["data_root"], on_corrupt=command["on_corrupt"], allow_device_change=command["allow_device_change"], hosts=hosts,
         inject_nonfinite=frozenset(map(int, poisoned)), profile_steps=profile_steps)
 

@@ -19,7 +19,7 @@ def declare(command):
 def run(command):
   """Writes one line for each line read."""
   workdir = command.workdir_of_a_run()
-  from transformer_jax.runs.translate import translate  # pylint: disable=import-outside-toplevel
+  from transformer_jax.runs.translate import translate
   translate(workdir, command["input"], command["output"], overrides=command.settings(), num_best=command["num_best"],
             with_scores=command["with_scores"], tokenized_input=command["tokenized_input"], tokenized_output=command["tokenized_output"],
             step=command["step"], is_strict=command["strict"])

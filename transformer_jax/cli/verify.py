@@ -7,7 +7,7 @@ def declare(command):
 
 def run(command):
   """A line per fact; exit code 1 if one fails."""
-  from transformer_jax.analysis.paper_facts import facts  # pylint: disable=import-outside-toplevel
+  from transformer_jax.analysis.verify.facts import facts
   failed = 0
   for fact in facts():
     holds, seen = fact.check()

@@ -39,7 +39,7 @@ _COMPOSABLE = re.compile("[^\u0300-\u036f][\u0300-\u036f]+")
 @functools.cache
 def _moses(language):
   try:
-    import sacremoses  # pylint: disable=import-outside-toplevel
+    import sacremoses
   except ImportError:
     raise DataError("--preprocessing", "needs the package sacremoses", "pip install sacremoses") from None
   code = _moses_code(language, sacremoses.corpus.NonbreakingPrefixes().available_langs)
@@ -88,7 +88,12 @@ def penn_tokenize(text):
 @functools.cache
 def _penn():
   try:
-    from nltk.tokenize import TreebankWordTokenizer  # pylint: disable=import-outside-toplevel
+    from nltk.tokenize import TreebankWordTokenizer
   except ImportError:
     raise DataError("raw text", "needs the package nltk", "pip install nltk, or give --tokenized_input") from None
   return TreebankWordTokenizer()
+
+
+def build_preprocessors(data):
+  """The Preprocessors of source and target."""
+  return tuple(Preprocessor(data.preprocessing, language) for language in (data.source_language, data.target_language))

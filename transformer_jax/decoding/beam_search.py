@@ -10,7 +10,15 @@ from jax import lax
 from transformer_jax.config import EOS_ID, PAD_ID
 from transformer_jax.decoding.next_tokens import best_next_tokens
 from transformer_jax.decoding.search_state import (
-    Alive, Finished, SearchResult, SearchState, gather_beams, initial_state, lengths_of, where_over)
+  Alive,
+  Finished,
+  SearchResult,
+  SearchState,
+  gather_beams,
+  initial_state,
+  lengths_of,
+  where_over,
+)
 
 
 def beam_search(tokens_to_logits, cache, *, batch_size, beam_size, max_length, max_lengths_B, penalty,

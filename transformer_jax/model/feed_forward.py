@@ -4,9 +4,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from transformer_jax.attention.matmul import dot_general
 from transformer_jax.config import ModelConfig
 from transformer_jax.model.dropout import dropout
-from transformer_jax.model.products import dot_general
 
 
 class FeedForward(nn.Module):

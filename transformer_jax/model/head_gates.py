@@ -4,6 +4,9 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
+# The three attentions, fields of HeadGates, and their titles.
+ATTENTIONS = dict(encoder="encoder", decoder="decoder", cross="decoder to encoder")
+
 
 class HeadGates(flax.struct.PyTreeNode):
   """Each head's output is multiplied by its gate before W^O: 1 leaves it as it is, 0 takes the head out of the model.

@@ -4,9 +4,9 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from transformer_jax.attention import KERNELS, Mask, cached_attention, reference_weights
+from transformer_jax.attention.matmul import dot_general
 from transformer_jax.config import ModelConfig
 from transformer_jax.model.dropout import keep_multiplier
-from transformer_jax.model.products import dot_general
 
 
 class MultiHeadAttention(nn.Module):

@@ -5,7 +5,10 @@ import math
 import numpy as np
 
 from transformer_jax.reference.layers import decoder, encoder
-from transformer_jax.reference.positions import concatenated_positional_encoding, positional_encoding
+from transformer_jax.reference.positions import (
+  concatenated_positional_encoding,
+  positional_encoding,
+)
 
 PAD_ID = 0  # config.PAD_ID; this floor imports nothing
 

@@ -3,7 +3,13 @@
 from transformer_jax.data.text import read_parallel
 from transformer_jax.errors import DataError
 from transformer_jax.metrics.bleu import (
-    check_tokenizer, corpus_bleu, paper_bleu_or_why_not, test_set_note, tokenized_bleu, tokenizer_of)
+  check_tokenizer,
+  corpus_bleu,
+  paper_bleu_or_why_not,
+  test_set_note,
+  tokenized_bleu,
+  tokenizer_of,
+)
 
 
 def bleu(hypothesis_path, reference_path, language, tokenize="", lowercase=False):

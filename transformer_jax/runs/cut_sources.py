@@ -3,7 +3,7 @@
 import sys
 
 from transformer_jax import parallel
-from transformer_jax.runs.build import cut, longest_source
+from transformer_jax.runs.search import cut, longest_source
 
 
 def limit_of(config):

@@ -3,8 +3,8 @@
 import hashlib
 
 from transformer_jax.checkpoints import Checkpoints
-from transformer_jax.runs.workdir import Workdir
 from transformer_jax.strict_json import json_text
+from transformer_jax.workdir.folder import Workdir
 
 
 def digest_of(workdir, step=None):

@@ -5,12 +5,13 @@ import dataclasses
 from transformer_jax import parallel
 from transformer_jax.checkpoints import Checkpoints
 from transformer_jax.config import Config
-from transformer_jax.data.sources import open_source
-from transformer_jax.data.tokenizer_folder import load_tokenizer
+from transformer_jax.data.sources.catalog import open_source
+from transformer_jax.data.tokenizers.folder import load_tokenizer
 from transformer_jax.errors import CheckpointError, TransformerJaxError
-from transformer_jax.runs.lock import lock_holder
 from transformer_jax.runs.prepare import data_fingerprint, text_fingerprints
-from transformer_jax.runs.workdir import Workdir, versions
+from transformer_jax.workdir.folder import Workdir
+from transformer_jax.workdir.lock import lock_holder
+from transformer_jax.workdir.versions import versions
 
 
 @dataclasses.dataclass

@@ -5,7 +5,15 @@ import sys
 from transformer_jax.data.text import read_lines, read_parallel
 from transformer_jax.data.trees import Tree, TreeError, leaves_of, parse_tree
 from transformer_jax.errors import ConfigError
-from transformer_jax.metrics.labelled_f1 import ERROR, PARAMETERS, by_label, percent, read_parameters, score_sentence, summarize
+from transformer_jax.metrics.labelled_f1 import (
+  ERROR,
+  PARAMETERS,
+  by_label,
+  percent,
+  read_parameters,
+  score_sentence,
+  summarize,
+)
 
 _FIGURES = (("Number of sentence", "sentences"), ("Number of Error sentence", "error_sentences"), ("Number of Skip  sentence", "skipped_sentences"),
             ("Number of Valid sentence", "valid_sentences"), ("Bracketing Recall", "recall"), ("Bracketing Precision", "precision"),

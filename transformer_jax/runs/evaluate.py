@@ -9,15 +9,15 @@ import time
 
 from transformer_jax import parallel
 from transformer_jax.config import Config, split_list
-from transformer_jax.data.sources import open_source
+from transformer_jax.data.sources.catalog import open_source
 from transformer_jax.data.text import read_parallel
 from transformer_jax.errors import ConfigError, DataError, WorkdirError
+from transformer_jax.files import as_workdir_error, atomic_write
 from transformer_jax.runs.cut_sources import CutSources
-from transformer_jax.runs.translator import Translator
+from transformer_jax.runs.trained_model import TrainedModel
 from transformer_jax.runs.validation import perplexity_of
-from transformer_jax.runs.workdir import Workdir, as_workdir_error, atomic_write
 from transformer_jax.strict_json import json_text
-
+from transformer_jax.workdir.folder import Workdir
 
 # Decoding settings that are told by an evaluation's steps, or change nothing that is scored.
 _NOT_IN_NAMES = ("average_last", "decode_batch_tokens")
@@ -50,7 +50,7 @@ def evaluate(workdir, *, split="test", overrides, source=None, reference=None, d
   if tokenized_input and not source:
     raise ConfigError("--tokenized_input", "is about --source and --reference",
                       "a split's text is told by the run's --preprocessed_splits")
-  translator = Translator.load(workdir, step=step, **overrides)
+  translator = TrainedModel.load(workdir, step=step, **overrides)
   sources, references, is_preprocessed, name = _test_set(
       translator.task, split, source, reference, data_root, tokenized_input)
   pairs, cut_sources = zip(sources, references, strict=True), CutSources(translator.config)

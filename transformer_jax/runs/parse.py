@@ -5,8 +5,8 @@ import sys
 from transformer_jax.data.preprocessing import penn_tokenize
 from transformer_jax.data.trees import parse_tree, to_text
 from transformer_jax.errors import ConfigError
+from transformer_jax.runs.trained_model import TrainedModel
 from transformer_jax.runs.translate import answer_lines
-from transformer_jax.runs.translator import Translator
 
 
 def parse(workdir, input_path=None, output_path=None, *, overrides, with_scores=False, pretty=False, tokenized_input=False, step=None,
@@ -29,7 +29,7 @@ def parse(workdir, input_path=None, output_path=None, *, overrides, with_scores=
   """
   if pretty and with_scores:
     raise ConfigError("--pretty", "has no place for scores", "leave out --with_scores")
-  translator = Translator.load(workdir, step=step, **overrides)
+  translator = TrainedModel.load(workdir, step=step, **overrides)
   if translator.config.data.task != "parsing":
     raise ConfigError(f"--workdir={workdir}", f"is a run of --task={translator.config.data.task}", "use transformer-jax translate")
   count = dict(trees=0, repaired=0)

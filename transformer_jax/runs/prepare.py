@@ -12,11 +12,18 @@ import os
 from transformer_jax.config import Config, cache_folder, refuse_unread, split_list
 from transformer_jax.data.encoded import encode_pairs
 from transformer_jax.data.pipeline import BatchStream, FittingPairs, ordered_batches
-from transformer_jax.data.sources import open_source
-from transformer_jax.data.tokenizer_folder import (
-    fingerprint, has_tokenizer, load_tokenizer, save_tokenizer, train_parsing_tokenizer, train_tokenizer)
+from transformer_jax.data.preprocessing import build_preprocessors
+from transformer_jax.data.sources.catalog import open_source
+from transformer_jax.data.tokenizers.folder import (
+  fingerprint,
+  has_tokenizer,
+  load_tokenizer,
+  save_tokenizer,
+  train_parsing_tokenizer,
+  train_tokenizer,
+)
 from transformer_jax.errors import DataError, WorkdirError
-from transformer_jax.runs.build import build_preprocessors, build_task
+from transformer_jax.runs.build import build_task
 
 _TOKENIZER_FORMAT = "2"  # another where the same text and settings give another tokenizer
 # What a learned tokenizer depends on, besides the text.

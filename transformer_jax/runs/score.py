@@ -2,10 +2,10 @@
 
 from transformer_jax.data.text import read_parallel
 from transformer_jax.errors import DataError
+from transformer_jax.files import output_file
 from transformer_jax.runs.cut_sources import CutSources
-from transformer_jax.runs.translator import Translator
+from transformer_jax.runs.trained_model import TrainedModel
 from transformer_jax.runs.validation import perplexity_of
-from transformer_jax.runs.workdir import output_file
 
 
 def score(workdir, source_path, target_path, *, overrides, output_path=None, tokenized_input=False, step=None):
@@ -17,7 +17,7 @@ def score(workdir, source_path, target_path, *, overrides, output_path=None, tok
   Raises:
     DataError: no lines, files of different lengths, or a target that is too long to be scored; names its line.
   """
-  translator = Translator.load(workdir, step=step, **overrides)
+  translator = TrainedModel.load(workdir, step=step, **overrides)
   sources, targets = read_parallel(source_path, target_path)
   if not sources:
     raise DataError(source_path, "has no lines")

@@ -13,23 +13,24 @@ from tqdm import tqdm
 from transformer_jax import parallel
 from transformer_jax.checkpoints import Checkpoints
 from transformer_jax.config import check_sums, refuse_unread, split_list
-from transformer_jax.data.tokenizer_folder import fingerprint, save_tokenizer
+from transformer_jax.data.tokenizers.folder import fingerprint, save_tokenizer
 from transformer_jax.errors import CheckpointError, ConfigError, Interrupted, WorkdirError
+from transformer_jax.files import atomic_write
 from transformer_jax.runs.build import build_model, check_kernel
-from transformer_jax.runs.lock import WorkdirLock
-from transformer_jax.runs.overview import overview
 from transformer_jax.runs.prepare import make_tokenizer, prepare
 from transformer_jax.runs.profile import ProfiledSteps
-from transformer_jax.runs.roll_call import RollCall
-from transformer_jax.runs.signals import StopSignals
-from transformer_jax.runs.tensorboard import TensorBoard
+from transformer_jax.runs.startup_report import overview
+from transformer_jax.runs.stop_signals import StopSignals
 from transformer_jax.runs.validation import EvaluationStopped, Validation, perplexity_of
-from transformer_jax.runs.workdir import Workdir, atomic_write, whole_settings
+from transformer_jax.runs.watchdog import Watchdog
 from transformer_jax.strict_json import json_text
 from transformer_jax.training.loop import Hooks, is_evaluated, run_updates
 from transformer_jax.training.schedule import noam_schedule
 from transformer_jax.training.state import initial_state
 from transformer_jax.training.step import TrainStep, make_reset
+from transformer_jax.workdir.folder import Workdir, whole_settings
+from transformer_jax.workdir.lock import WorkdirLock
+from transformer_jax.workdir.tensorboard import TensorBoard
 
 # Settings that may change when a run is resumed: they decide what is reported and kept, not what is computed.
 CHANGEABLE = {"train_steps", "log_every", "evaluate_every", "bleu_sentences", "evaluation_beam_size", "checkpoint_every", "keep_checkpoints",
@@ -76,8 +77,8 @@ def train(config, workdir, data_root, *, on_corrupt="refuse", allow_device_chang
   if not Workdir(workdir, primary=False).has_config():
     refuse_unread(config)
   folder = Workdir(workdir, primary=parallel.is_primary())
-  roll_call = RollCall(workdir, parallel.process_number(), parallel.num_processes())
-  with roll_call, _naming_lost_processes(folder.path), WorkdirLock(workdir, primary=parallel.is_primary()), StopSignals(_say) as signals:
+  watchdog = Watchdog(workdir, parallel.process_number(), parallel.num_processes())
+  with watchdog, _naming_lost_processes(folder.path), WorkdirLock(workdir, primary=parallel.is_primary()), StopSignals(_say) as signals:
     stored = _stored_settings(folder)
     config = _agree_with_stored(config, stored, folder.path)
     prepared = prepare(config, data_root, folder.tokenizer if stored else None)

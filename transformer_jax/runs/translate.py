@@ -4,9 +4,9 @@ import sys
 
 from transformer_jax.data.coming_lines import ComingLines, open_input
 from transformer_jax.errors import ConfigError
+from transformer_jax.files import output_file
 from transformer_jax.runs.cut_sources import limit_of
-from transformer_jax.runs.translator import Translator
-from transformer_jax.runs.workdir import output_file
+from transformer_jax.runs.trained_model import TrainedModel
 
 
 def translate(workdir, input_path=None, output_path=None, *, overrides, num_best=1, with_scores=False, tokenized_input=False,
@@ -27,7 +27,7 @@ def translate(workdir, input_path=None, output_path=None, *, overrides, num_best
     ConfigError: the run is no translation, or more translations are wanted of a sentence than the search keeps.
     DataError: the input cannot be read as lines of text.
   """
-  translator = Translator.load(workdir, step=step, **overrides)
+  translator = TrainedModel.load(workdir, step=step, **overrides)
   if translator.config.data.task != "translation":
     raise ConfigError(f"--workdir={workdir}", f"is a run of --task={translator.config.data.task}", "use transformer-jax parse")
   beam_size = translator.config.decode.beam_size
@@ -44,8 +44,8 @@ def answer_lines(input_path, output_path, translator, answer, to_text, is_strict
 
   Args:
     input_path, output_path: files; None or "-" is standard input or output.
-    translator: a Translator, for its length limit.
-    answer: function (ComingLines, on_cut) -> iterator of answers; `on_cut` is what `Translator.n_best` calls.
+    translator: a TrainedModel, for its length limit.
+    answer: function (ComingLines, on_cut) -> iterator of answers; `on_cut` is what `TrainedModel.n_best` calls.
     to_text: see above; its text ends with a newline.
     is_strict: refuses lines that are not UTF-8; else they are counted, and told in the end.
   """

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 
 from transformer_jax import parallel
 from transformer_jax.decoding.generate import Source
-from transformer_jax.runs.build import answer_sources, decode_overrides, make_decode_batch
 from transformer_jax.runs.cut_sources import CutSources
+from transformer_jax.runs.search import answer_sources, make_decode_batch
 from transformer_jax.training.step import make_evaluation_step
 
 
@@ -25,7 +25,7 @@ class Validation:
   """
 
   def __init__(self, config, model, prepared):
-    self._config = decode_overrides(config, dict(beam_size=config.train.evaluation_beam_size))
+    self._config = config.replace(beam_size=config.train.evaluation_beam_size)
     self._prepared = prepared
     self._evaluation_step = make_evaluation_step(model)
     self._decode_batch = make_decode_batch(model, self._config.decode, prepared.task.brackets())

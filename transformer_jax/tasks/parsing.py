@@ -10,7 +10,15 @@ from transformer_jax.config import EOS_ID, DataConfig
 from transformer_jax.data.linearization import kinds_of, linearize, to_tree
 from transformer_jax.data.trees import ROOT, Constituent, Tree, TreeError, parse_tree, with_tags
 from transformer_jax.errors import DataError
-from transformer_jax.metrics.labelled_f1 import PARAMETERS, VALID, by_label, f1_of, percent, score_sentence, summarize
+from transformer_jax.metrics.labelled_f1 import (
+  PARAMETERS,
+  VALID,
+  by_label,
+  f1_of,
+  percent,
+  score_sentence,
+  summarize,
+)
 from transformer_jax.tasks.output import Output
 
 _SPACES = re.compile("[ \t\r\n\f\v]+")  # what separates words in a tree; other white space is text

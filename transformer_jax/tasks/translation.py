@@ -6,8 +6,14 @@ import numpy as np
 
 from transformer_jax.config import EOS_ID, DataConfig
 from transformer_jax.metrics.bleu import (
-    corpus_bleu, has_spaces, paper_bleu_or_why_not, sentence_statistics, test_set_note, tokenized_bleu,
-    tokenizer_of)
+  corpus_bleu,
+  has_spaces,
+  paper_bleu_or_why_not,
+  sentence_statistics,
+  test_set_note,
+  tokenized_bleu,
+  tokenizer_of,
+)
 from transformer_jax.tasks.output import Output
 
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.nn import logsumexp
 
-from transformer_jax.attention.products import sum_of_outer_products
+from transformer_jax.attention.matmul import sum_of_outer_products
 from transformer_jax.config import PAD_ID
 from transformer_jax.model.embedding import project
 

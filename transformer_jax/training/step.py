@@ -9,7 +9,13 @@ import optax
 
 from transformer_jax.attention import lengths_of
 from transformer_jax.config import PAD_ID
-from transformer_jax.parallel import backend, device_index, num_processes, on_devices, sum_over_devices
+from transformer_jax.parallel import (
+  backend,
+  device_index,
+  num_processes,
+  on_devices,
+  sum_over_devices,
+)
 from transformer_jax.training.label_smoothing import summed_cross_entropy
 from transformer_jax.training.state import Sums, optimizer
 

@@ -1,0 +1,260 @@
+"""The explorer page in a real browser: every control is used, the numbers shown are the model's, and nothing leaves the page."""
+
+import json
+import math
+import shutil
+
+import pytest
+
+import transformer_jax
+from transformer_jax.analysis.attention.maps import sentence_attention
+from transformer_jax.analysis.attention.page import page
+from transformer_jax.model.head_gates import ATTENTIONS
+
+pytestmark = pytest.mark.browser
+
+AWKWARD = "forty <script>window.broken = 1</script> \"two\" שלום \N{GRINNING FACE} <b>bold</b>"
+
+
+@pytest.fixture(scope="module")
+def browser():
+  """Headless Chromium that keeps its console and its network requests."""
+  webdriver = pytest.importorskip("selenium.webdriver", reason="needs the package selenium")
+  chromium, driver = shutil.which("chromium") or shutil.which("chromium-browser"), shutil.which("chromedriver")
+  if not chromium or not driver:
+    pytest.skip("needs Chromium and chromedriver (Debian: chromium, chromium-driver)")
+  options = webdriver.ChromeOptions()
+  options.binary_location = chromium
+  for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+                   "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--window-size=1200,1400"):
+    options.add_argument(argument)
+  options.set_capability("goog:loggingPrefs", dict(browser="ALL", performance="ALL"))
+  found = webdriver.Chrome(options=options, service=webdriver.ChromeService(executable_path=driver))
+  yield found
+  found.quit()
+
+
+@pytest.fixture(scope="module")
+def attention(trained):
+  return sentence_attention(transformer_jax.load(trained), "two hundred forty two", "zweihundertzweiundvierzig")
+
+
+def importance():
+  return dict(perplexity=3.5, heads=[dict(attention=a, layer=0, head=h, importance=0.2 + 0.1 * h, masked_perplexity=3.6 + h) for a in ATTENTIONS for h in range(2)])
+
+
+@pytest.fixture
+def opened(browser, attention, tmp_path):
+  """The page of a sentence, opened from its file and ready."""
+  return open_page(browser, page(attention, importance()), tmp_path)
+
+
+def open_page(browser, html, tmp_path):
+  (tmp_path / "page.html").write_text(html, encoding="utf-8")
+  browser.get_log("browser"), browser.get_log("performance")  # what was before
+  browser.get(f"file://{tmp_path}/page.html")
+  from selenium.webdriver.support.ui import WebDriverWait
+  WebDriverWait(browser, 20).until(lambda b: b.execute_script("return document.documentElement.dataset.ready") == "true")
+  return browser
+
+
+def requests_of(browser):
+  """Addresses that were asked for, but for the page itself."""
+  messages = (json.loads(entry["message"])["message"] for entry in browser.get_log("performance"))
+  urls = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
+  return [url for url in urls if not url.startswith(("file://", "data:", "blob:"))]
+
+
+def element(browser, name):
+  return browser.find_element("id", name)
+
+
+def choose(browser, name, value):
+  """Chooses an option of a select, as a reader would."""
+  from selenium.webdriver.support.ui import Select
+  Select(element(browser, name)).select_by_value(str(value))
+
+
+def click(browser, node):
+  browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", node)
+  node.click()
+
+
+def radio(browser, name):
+  click(browser, browser.find_element("css selector", f"input[value={name}]"))
+
+
+def weights_shown(browser):
+  cells = browser.find_elements("css selector", "#weights_table tbody td[data-weight]")
+  return [float(cell.get_attribute("data-weight")) for cell in cells]
+
+
+def pixels(browser, name):
+  """A canvas as a string that changes with its picture."""
+  return browser.execute_script("return document.getElementById(arguments[0]).toDataURL()", name)
+
+
+def test_every_weight_that_the_page_computes_is_the_models(opened, attention):
+  for name, one in attention.maps.items():
+    radio(opened, name)
+    for head in range(2):
+      choose(opened, "step_head", head)
+      for query in range(len(one.queries)):
+        choose(opened, "step_query", query)
+        shown, wanted = weights_shown(opened), one.weights_NHTS[0, head, query]
+        assert len(shown) == (query + 1 if name == "decoder" else len(one.keys))
+        assert all(abs(a - b) < 1e-4 for a, b in zip(shown, wanted)), (name, head, query)
+        assert sum(shown) == pytest.approx(1)
+
+
+def test_the_steps_multiply_divide_and_sum(opened, attention):
+  one = attention.maps["cross"]
+  choose(opened, "step_query", 2)
+  choose(opened, "step_key", 1)
+  choose(opened, "step_head", 1)
+  number = lambda text: float(text.split("=")[1])
+  product = float(one.query_NHTK[0, 1, 2].astype(float) @ one.key_NHSK[0, 1, 1])
+  assert number(element(opened, "product_sum").text) == pytest.approx(product, abs=2e-3)
+  rows = opened.find_elements("css selector", "#product_table tbody tr")
+  assert len(rows) == one.query_NHTK.shape[-1]
+  chosen = opened.find_element("css selector", "#weights_table tr.chosen").find_elements("css selector", "td")
+  assert float(chosen[2].text) == pytest.approx(product / math.sqrt(one.query_NHTK.shape[-1]), abs=2e-3)
+  values = [float(x) for x in element(opened, "value_sum").text.strip("()").split(",")]
+  expected = one.weights_NHTS[0, 1, 2] @ one.value_NHSV[0, 1]
+  assert values == pytest.approx(expected.tolist(), abs=0.02)
+  scaled = weights_shown(opened)
+  click(opened, element(opened, "scaled"))
+  assert max(weights_shown(opened)) > max(scaled)  # without the division one word gets more
+  assert "÷ 1" in element(opened, "divided_head").text
+  click(opened, element(opened, "scaled"))
+  assert weights_shown(opened) == scaled
+
+
+def test_every_control_does_something(opened, attention):
+  lines, heat = pixels(opened, "lines_canvas"), pixels(opened, "map")
+  click(opened, element(opened, "one_head"))
+  assert pixels(opened, "lines_canvas") != lines and pixels(opened, "map") != heat
+  click(opened, element(opened, "all_heads"))
+  assert pixels(opened, "lines_canvas") == lines
+  click(opened, opened.find_elements("css selector", "#heads input")[1])
+  assert pixels(opened, "lines_canvas") != lines
+  click(opened, element(opened, "all_heads"))
+  choose(opened, "layer", 0)
+
+  word = opened.find_elements("css selector", "#queries button")[1]
+  opened.execute_script("arguments[0].focus()", word)
+  assert pixels(opened, "lines_canvas") != lines and word.get_attribute("aria-pressed") == "true" and "%" in element(opened, "lines_readout").text
+  opened.execute_script("arguments[0].focus()", opened.find_elements("css selector", "#keys button")[0])
+  assert "←" in element(opened, "lines_readout").text
+
+  from selenium.webdriver.common.keys import Keys
+  element(opened, "map").send_keys(Keys.ARROW_DOWN, Keys.ARROW_RIGHT)
+  one = attention.maps["cross"]
+  reading = element(opened, "map_readout").text
+  assert float(reading.rsplit(":", 1)[1]) == pytest.approx(float(one.weights_NHTS[0, :, 1, 1].mean()), abs=1e-4)
+
+  buttons = opened.find_elements("css selector", "#overview button")
+  assert len(buttons) == 2
+  click(opened, buttons[1])
+  assert buttons[1].get_attribute("aria-pressed") == "true" and buttons[0].get_attribute("aria-pressed") == "false"
+
+  total, softmax = (lambda: element(opened, "cost_total").text), (lambda: opened.find_elements("css selector", "#cost_table tr")[-1].text)
+  before = total(), softmax()
+  element(opened, "cost_h").send_keys(Keys.ARROW_RIGHT)
+  assert total() == before[0] and softmax() != before[1]  # h moves, the total does not
+  click(opened, element(opened, "cost_full"))
+  assert total() != before[0]
+  element(opened, "cost_n").send_keys(Keys.ARROW_RIGHT)
+  assert element(opened, "cost_n_out").text == "132"
+
+  assert "3.500" in element(opened, "importance").text
+  first = opened.find_element("css selector", "#importance tbody tr").text
+  assert first.startswith("1.2") and "0.3000" in first  # the most important first
+
+
+def test_a_perplexity_beyond_all_numbers(browser, attention, tmp_path):
+  found = importance()
+  found["perplexity"] = found["heads"][0]["masked_perplexity"] = math.inf
+  open_page(browser, page(attention, found), tmp_path)
+  assert "perplexity ∞" in element(browser, "importance").text
+
+
+def test_languages_and_light(opened):
+  title = opened.find_element("css selector", "h1")
+  assert title.text == "What attends to what"
+  click(opened, element(opened, "language"))
+  assert "どこ" in title.text
+  for paragraph in opened.find_elements("css selector", "section > p:first-of-type"):
+    assert paragraph.text and "。" in paragraph.text
+  colour = lambda: opened.execute_script("return getComputedStyle(document.body).backgroundColor")
+  before = colour()
+  click(opened, element(opened, "theme"))
+  assert colour() != before
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_text_has_enough_contrast(opened, theme):
+  """WCAG AA: 4.5 to 1, of every text against what is behind it."""
+  worst = opened.execute_script("""
+    document.documentElement.dataset.theme = arguments[0];
+    const rgb = (text) => text.match(/[\\d.]+/g).map(Number);
+    const light = ([r, g, b]) => [r, g, b].map((x) => x / 255).map((x) => x <= 0.03928 ? x / 12.92 : ((x + 0.055) / 1.055) ** 2.4)
+      .reduce((sum, x, i) => sum + x * [0.2126, 0.7152, 0.0722][i], 0);
+    const behind = (node) => { for (; node; node = node.parentElement) { const c = rgb(getComputedStyle(node).backgroundColor); if (c.length < 4 || c[3] > 0) return c; } return [255, 255, 255]; };
+    let worst = [99, ""];
+    for (const node of document.querySelectorAll("body *")) {
+      if (![...node.childNodes].some((child) => child.nodeType === 3 && child.textContent.trim()) || node.tagName === "SCRIPT") continue;
+      const [a, b] = [light(rgb(getComputedStyle(node).color)), light(behind(node))].sort((x, y) => y - x);
+      const ratio = (a + 0.05) / (b + 0.05);
+      if (ratio < worst[0]) worst = [ratio, node.tagName + " " + node.textContent.slice(0, 30)];
+    }
+    return worst;""", theme)
+  assert worst[0] >= 4.5, worst
+
+
+def test_everything_has_a_name_and_can_be_reached_by_keyboard(opened):
+  unnamed = opened.execute_script("""
+    return [...document.querySelectorAll("button, select, input, canvas[role]")].filter((node) =>
+      !(node.getAttribute("aria-label") || node.textContent.trim() || node.labels && [...node.labels].some((label) => label.textContent.trim()))).map((node) => node.outerHTML);""")
+  assert unnamed == []
+  assert opened.execute_script("return [...document.querySelectorAll('section')].every((s) => document.getElementById(s.getAttribute('aria-labelledby')))")
+  assert element(opened, "map").get_attribute("tabindex") == "0"
+
+
+def test_awkward_text_is_shown_as_text(browser, trained, tmp_path):
+  open_page(browser, page(sentence_attention(transformer_jax.load(trained), AWKWARD, AWKWARD)), tmp_path)
+  assert element(browser, "sentence").text == f"{AWKWARD} → {AWKWARD}"
+  assert browser.execute_script("return window.broken === undefined && !document.querySelector('b')")
+  assert not element(browser, "importance_section").is_displayed()
+  assert quiet(browser)
+
+
+def quiet(browser):
+  """Whether the console is empty and nothing was asked of a network."""
+  return [entry for entry in browser.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")] == [] and requests_of(browser) == []
+
+
+def test_no_console_error_and_no_request(opened):
+  for name in ATTENTIONS:
+    radio(opened, name)
+  for control in ("one_head", "all_heads", "language", "theme", "scaled", "cost_full"):
+    click(opened, element(opened, control))
+  assert quiet(opened)
+
+
+@pytest.mark.slow
+def test_a_page_of_a_hundred_words(browser, tmp_path):
+  """60 maps of 100 x 100; prints how long first paint, pointing at a word and drawing everything took."""
+  import numpy as np
+
+  from transformer_jax.analysis.attention.maps import AttentionMap, SentenceAttention
+  rng, words = np.random.default_rng(0), [f"word{i}" for i in range(100)]
+  weights = rng.dirichlet(np.full(100, 0.05), size=(6, 10, 100)).astype(np.float32)
+  vectors = rng.normal(size=(6, 10, 100, 16)).astype(np.float32)
+  one = AttentionMap(words, words, weights, vectors, vectors, vectors)
+  open_page(browser, page(SentenceAttention("a", "b", dict.fromkeys(ATTENTIONS, one))), tmp_path)
+  paint = browser.execute_script("return performance.getEntriesByName('first-contentful-paint')[0].startTime")
+  pointing = browser.execute_script("const start = performance.now(); for (let i = 0; i < 10; i++) point('query', i); return (performance.now() - start) / 10;")
+  everything = browser.execute_script("const start = performance.now(); refresh(); return performance.now() - start;")
+  print(f"first paint {paint:.0f} ms, a word {pointing:.0f} ms, everything {everything:.0f} ms")  # 200, 3 and 25 on two busy cores
+  assert len(browser.find_elements("css selector", "#queries button")) == 100 and quiet(browser)

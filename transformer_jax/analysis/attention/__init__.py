@@ -1,0 +1,1 @@
+"""What each head looks at: maps, figures, the explorer page."""

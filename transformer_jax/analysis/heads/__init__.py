@@ -1,0 +1,1 @@
+"""What single heads are worth: masked and pruned, one at a time."""
