@@ -9,20 +9,20 @@ import work
 
 OPTIONS = work.arguments()
 
-import functools  # noqa: E402
+import functools
 
-import jax  # noqa: E402
-import jax.numpy as jnp  # noqa: E402
-import numpy as np  # noqa: E402
+import jax
+import jax.numpy as jnp
+import numpy as np
 
-from transformer_jax import parallel  # noqa: E402
-from transformer_jax.attention import KERNELS, Mask  # noqa: E402
-from transformer_jax.config import Config  # noqa: E402
-from transformer_jax.model.multi_head_attention import MultiHeadAttention  # noqa: E402
-from transformer_jax.model.transformer import Transformer  # noqa: E402
-from transformer_jax.runs.search import make_search  # noqa: E402
-from transformer_jax.training.state import initial_state  # noqa: E402
-from transformer_jax.training.step import TrainStep  # noqa: E402
+from transformer_jax import parallel
+from transformer_jax.attention import KERNELS, Mask
+from transformer_jax.config import Config
+from transformer_jax.model.multi_head_attention import MultiHeadAttention
+from transformer_jax.model.transformer import Transformer
+from transformer_jax.runs.search import make_search
+from transformer_jax.training.state import initial_state
+from transformer_jax.training.step import TrainStep
 
 SIZE = work.SIZES[OPTIONS.work]
 

@@ -4,11 +4,11 @@ import work
 
 OPTIONS = work.arguments()
 
-import tempfile  # noqa: E402
+import tempfile
 
-import ctranslate2  # noqa: E402
-import numpy as np  # noqa: E402
-from ctranslate2.specs import Activation, TransformerSpec  # noqa: E402
+import ctranslate2
+import numpy as np
+from ctranslate2.specs import Activation, TransformerSpec
 
 SIZE = work.SIZES[OPTIONS.work]
 WORDS = ["<pad>", "<s>", "</s>", "<unk>", *(f"t{i}" for i in range(4, SIZE["vocab"]))]

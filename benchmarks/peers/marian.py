@@ -4,12 +4,12 @@ import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 
-import work  # noqa: E402
+import work
 
 OPTIONS = work.arguments()
 
-import torch  # noqa: E402
-import transformers  # noqa: E402
+import torch
+import transformers
 
 SIZE = work.SIZES[OPTIONS.work]
 

@@ -4,9 +4,9 @@ import work
 
 OPTIONS = work.arguments()
 
-import jax  # noqa: E402
-import jax.numpy as jnp  # noqa: E402
-import numpy as np  # noqa: E402
+import jax
+import jax.numpy as jnp
+import numpy as np
 
 SIZE = work.SIZES[OPTIONS.work]
 D, HEADS = SIZE["d"], SIZE["h"]

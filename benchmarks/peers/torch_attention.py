@@ -4,7 +4,7 @@ import work
 
 OPTIONS = work.arguments()
 
-import torch  # noqa: E402
+import torch
 
 SIZE = work.SIZES[OPTIONS.work]
 

@@ -4,10 +4,10 @@ import work
 
 OPTIONS = work.arguments()
 
-import math  # noqa: E402
+import math
 
-import torch  # noqa: E402
-from torch import nn  # noqa: E402
+import torch
+from torch import nn
 
 SIZE = work.SIZES[OPTIONS.work]
 DEVICE = "cuda" if torch.cuda.is_available() and OPTIONS.work.startswith("G") else "cpu"

@@ -98,7 +98,7 @@ def test_what_a_search_fills_is_bounded(beam_size, max_extra_length):
   list(run(sentences(3000), echo, batch_tokens=4096, beam_size=beam_size, max_extra_length=max_extra_length))
   for source_BS, *_ in echo.calls:
     rows, width = source_BS.shape
-    assert rows == 1 or rows * width <= 4096 and rows * beam_size * (width + max_extra_length) <= 17 * 4096
+    assert rows == 1 or (rows * width <= 4096 and rows * beam_size * (width + max_extra_length) <= 17 * 4096)
   if beam_size <= 4 and max_extra_length == 50:  # the paper's search has the batches that the setting says
     assert max(source_BS.shape[0] for source_BS, *_ in echo.calls) == 256
 

@@ -19,7 +19,7 @@ from transformer_jax.runs.translate import translate
 
 # Each holds exactly one newline, at its end.
 DIRTY = [b"forty two\n", b"\n", b"\xff\xfe\x80\n", b"seven\r\n", b"one\rtwo\n", "one\N{LINE SEPARATOR}two\n".encode(), b"\x00\x01\x0c\x1c\x85\n",
-         "\N{ZERO WIDTH NO-BREAK SPACE}five\n".encode(), b"   \n", "<pad> </s> <unk>\n".encode(), "\N{GRINNING FACE} שלום\n".encode(), b"one " * 300 + b"\n",
+         "\N{ZERO WIDTH NO-BREAK SPACE}five\n".encode(), b"   \n", b"<pad> </s> <unk>\n", "\N{GRINNING FACE} שלום\n".encode(), b"one " * 300 + b"\n",
          b"last, without newline"]
 
 

@@ -6,9 +6,9 @@ import matplotlib
 
 matplotlib.use("Agg")
 
-from matplotlib import pyplot  # noqa: E402
+from matplotlib import pyplot
 
-from transformer_jax.files import as_workdir_error  # noqa: E402
+from transformer_jax.files import as_workdir_error
 
 COLOURS = ("#3b6fb6", "#d1672e", "#3f8f5b", "#8a5aa8", "#a8483f", "#6b7280", "#c2a13a")
 

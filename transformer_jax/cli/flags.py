@@ -179,7 +179,7 @@ class Command:
 
   def _set(self, name, value, where):
     at = f"{where} --{name}" if where else f"--{name}"
-    if "\0" in value or not value.isprintable() and any(0xD800 <= ord(c) < 0xE000 for c in value):
+    if "\0" in value or (not value.isprintable() and any(0xD800 <= ord(c) < 0xE000 for c in value)):
       raise ConfigError(at, "has a NUL or bytes that are not UTF-8", "write the value as text")
     try:
       self._values[name].parse(_from_home(value) if name in self._paths else value)

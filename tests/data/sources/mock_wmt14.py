@@ -25,7 +25,7 @@ def hide(*packages):
 def prepare_wmt14(folder, train, valid, test):
   """Prepares `wmt14_translate/de-en` in folder / "tfds" from (English, German) pairs; returns that folder."""
   import tensorflow_datasets as tfds
-  import tensorflow_datasets.translate  # noqa: F401  pylint: disable=import-outside-toplevel,unused-import
+  import tensorflow_datasets.translate
 
   downloads, data_dir = folder / "downloads", folder / "tfds"
   _write_downloads(downloads, train, valid, test)

@@ -53,7 +53,7 @@ def _builder(name, data_dir):
   """The dataset's builder, prepared; downloads if it is not there yet."""
   try:
     import tensorflow_datasets as tfds
-    import tensorflow_datasets.translate  # noqa: F401  without TensorFlow, old names are known only after this
+    import tensorflow_datasets.translate
   except ImportError as error:
     raise DataError("--data_source=tfds", f"tensorflow-datasets is not installed ({error})", "pip install tensorflow-datasets") from None
   try:

@@ -92,7 +92,7 @@ def load_tokenizer(folder):
 def _read(folder, name):
   """The bytes of a file that the index names."""
   path = folder / name
-  if path.name != name or os.path.exists(path) and not os.path.isfile(path):
+  if path.name != name or (os.path.exists(path) and not os.path.isfile(path)):
     raise DataError(folder / _INDEX, f"names {name!r}, which is no file beside it", "restore it")
   return path.read_bytes()
 
