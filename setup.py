@@ -6,45 +6,50 @@ import re
 from setuptools import find_packages, setup
 
 HERE = pathlib.Path(__file__).parent
-VERSION = re.search(r'__version__ = "(.+)"', (HERE / "transformer_jax" / "__init__.py").read_text(encoding="utf-8")).group(1)
+VERSION = re.search(
+  r'__version__ = "(.+)"', (HERE / "transformer_jax" / "__init__.py").read_text(encoding="utf-8")
+).group(1)
 
 setup(
-    name="transformer_jax",
-    version=VERSION,
-    description='"Attention Is All You Need" in JAX: the whole system of the paper',
-    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
-    long_description_content_type="text/markdown",
-    license="Apache-2.0",
-    # On Windows: in WSL.
-    classifiers=["Operating System :: POSIX :: Linux", "Operating System :: MacOS"],
-    packages=find_packages(include=["transformer_jax", "transformer_jax.*"]),
-    package_data={"transformer_jax.analysis.attention": ["explorer/*"], "transformer_jax.attention": ["fastest.json"]},
-    python_requires=">=3.11",
-    install_requires=[
-        "absl-py>=2.3",
-        "flax>=0.12.8,<0.13",
-        "importlib_resources>=6",  # tensorflow-datasets 4.9.10 imports it without declaring it
-        "jax>=0.10.2,<0.13",
-        "matplotlib>=3.8",
-        "numpy>=1.26",
-        "optax>=0.2.8,<0.3",
-        "orbax-checkpoint>=0.12.8,<0.13",
-        "sacrebleu>=2.4",
-        "sacremoses>=0.1.1",
-        "nltk>=3.8",
-        "scipy>=1.13",
-        "sentencepiece>=0.2",
-        "subword-nmt>=0.3.8",
-        "tensorboardX>=2.6",
-        "tensorflow-datasets>=4.9.10,<5",
-        "tqdm>=4.66",
-    ],
-    extras_require={
-        "cuda": ["jax[cuda12]"],
-        "cuda13": ["jax[cuda13]"],
-        "tpu": ["jax[tpu]"],
-        "prepare": ["tensorflow-cpu"],  # only the download of a TensorFlow dataset needs it
-        "test": ["hypothesis>=6.100", "pytest>=8", "pytest-xdist>=3.5", "selenium>=4.20"],
-    },
-    entry_points={"console_scripts": ["transformer-jax = transformer_jax.cli.main:main"]},
+  name="transformer_jax",
+  version=VERSION,
+  description='"Attention Is All You Need" in JAX: the whole system of the paper',
+  long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+  long_description_content_type="text/markdown",
+  license="Apache-2.0",
+  # On Windows: in WSL.
+  classifiers=["Operating System :: POSIX :: Linux", "Operating System :: MacOS"],
+  packages=find_packages(include=["transformer_jax", "transformer_jax.*"]),
+  package_data={
+    "transformer_jax.analysis.attention": ["explorer/*"],
+    "transformer_jax.attention": ["fastest.json"],
+  },
+  python_requires=">=3.11",
+  install_requires=[
+    "absl-py>=2.3",
+    "flax>=0.12.8,<0.13",
+    "importlib_resources>=6",  # tensorflow-datasets 4.9.10 imports it without declaring it
+    "jax>=0.10.2,<0.13",
+    "matplotlib>=3.8",
+    "numpy>=1.26",
+    "optax>=0.2.8,<0.3",
+    "orbax-checkpoint>=0.12.8,<0.13",
+    "sacrebleu>=2.4",
+    "sacremoses>=0.1.1",
+    "nltk>=3.8",
+    "scipy>=1.13",
+    "sentencepiece>=0.2",
+    "subword-nmt>=0.3.8",
+    "tensorboardX>=2.6",
+    "tensorflow-datasets>=4.9.10,<5",
+    "tqdm>=4.66",
+  ],
+  extras_require={
+    "cuda": ["jax[cuda12]"],
+    "cuda13": ["jax[cuda13]"],
+    "tpu": ["jax[tpu]"],
+    "prepare": ["tensorflow-cpu"],  # only the download of a TensorFlow dataset needs it
+    "test": ["hypothesis>=6.100", "pytest>=8", "pytest-xdist>=3.5", "selenium>=4.20"],
+  },
+  entry_points={"console_scripts": ["transformer-jax = transformer_jax.cli.main:main"]},
 )

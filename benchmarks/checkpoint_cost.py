@@ -24,7 +24,10 @@ from transformer_jax.training.state import initial_state
 from transformer_jax.training.step import TrainStep
 from transformer_jax.workdir.versions import git_revision
 
-PRESETS = dict(base=({}, 37_000), tiny=(dict(num_layers=1, d_model=32, d_ff=32, num_heads=2, d_k=16, d_v=16), 100))
+PRESETS = dict(
+  base=({}, 37_000),
+  tiny=(dict(num_layers=1, d_model=32, d_ff=32, num_heads=2, d_k=16, d_v=16), 100),
+)
 WIDTH = 32
 
 
@@ -40,8 +43,13 @@ def main():
   settings, vocab_size = PRESETS[options.preset]
   config = Config().replace(attention_kernel="xla", **settings)
   model = Transformer(config.model, vocab_size, vocab_size)
-  state, train_step = parallel.replicate(jax.jit(lambda: initial_state(config, model))()), TrainStep(config, model)
-  tokens = np.random.default_rng(0).integers(3, vocab_size, (2, options.batch_tokens // WIDTH, WIDTH), dtype=np.int32)
+  state, train_step = (
+    parallel.replicate(jax.jit(lambda: initial_state(config, model))()),
+    TrainStep(config, model),
+  )
+  tokens = np.random.default_rng(0).integers(
+    3, vocab_size, (2, options.batch_tokens // WIDTH, WIDTH), dtype=np.int32
+  )
   batch = tuple(map(parallel.shard_rows, tokens))
 
   def update():
@@ -67,9 +75,23 @@ def main():
     checkpoints.close()
   usual = statistics.median(alone)
   lost = held_up + sum(seconds - usual for seconds in beside)
-  print(json.dumps(dict(
-      preset=options.preset, bytes=size, update_seconds=usual, held_up_seconds=held_up, written_after_seconds=written, updates_beside_the_writing=len(beside),
-      lost_seconds=lost, share_per_checkpoint_every_10_minutes=lost / 600, device=jax.devices()[0].device_kind, jax=jax.__version__, revision=git_revision())))
+  print(
+    json.dumps(
+      dict(
+        preset=options.preset,
+        bytes=size,
+        update_seconds=usual,
+        held_up_seconds=held_up,
+        written_after_seconds=written,
+        updates_beside_the_writing=len(beside),
+        lost_seconds=lost,
+        share_per_checkpoint_every_10_minutes=lost / 600,
+        device=jax.devices()[0].device_kind,
+        jax=jax.__version__,
+        revision=git_revision(),
+      )
+    )
+  )
 
 
 if __name__ == "__main__":

@@ -29,18 +29,27 @@ print(json.dumps(dict(hardware(), jax=jax.__version__, peaks={d: matmul_flops_pe
 
 def run(*command):
   """The JSON that a command prints in its last line."""
-  found = subprocess.run([sys.executable, *map(str, command)], check=True, stdout=subprocess.PIPE, text=True)
+  found = subprocess.run(
+    [sys.executable, *map(str, command)], check=True, stdout=subprocess.PIPE, text=True
+  )
   return json.loads(found.stdout.splitlines()[-1])
 
 
 def main():
   """Measures and prints."""
-  parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+  parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+  )
   parser.add_argument("--work", default="T1,T2")
   parser.add_argument("--rounds", type=int, default=5)
   options = parser.parse_args()
   before = run("-c", PEAK)
-  records = [run(pathlib.Path(__file__).with_name("worker.py"), f"--work={name}", f"--rounds={options.rounds}") for name in options.work.split(",")]
+  records = [
+    run(
+      pathlib.Path(__file__).with_name("worker.py"), f"--work={name}", f"--rounds={options.rounds}"
+    )
+    for name in options.work.split(",")
+  ]
   after = run("-c", PEAK)
   peaks = {dtype: max(peak, after["peaks"][dtype]) for dtype, peak in before["peaks"].items()}
   where = {name: value for name, value in before.items() if name != "peaks"}
@@ -48,12 +57,24 @@ def main():
     size = work.SIZES[r["work"]]
     r.update(where, ceiling_flops_per_second=peaks.get(size.get("dtype", "float32"), 0))
     if r["flop"]:
-      r.update(ms_per_update=1e3 * r["s"] / size["batches"], flop_per_update=r["flop"] / size["batches"], mfu=r["flop"] / r["s"] / r["ceiling_flops_per_second"])
+      r.update(
+        ms_per_update=1e3 * r["s"] / size["batches"],
+        flop_per_update=r["flop"] / size["batches"],
+        mfu=r["flop"] / r["s"] / r["ceiling_flops_per_second"],
+      )
     print(json.dumps(r))
-  print(f"\n{where}; ceiling {', '.join(f'{dtype} {peak / 1e9:,.0f} GFLOP/s' for dtype, peak in peaks.items())}\n")
-  print("| work | ms per update | GFLOP per update | MFU | target tokens/s | peak memory of the host, MB |\n|---|---|---|---|---|---|")
+  print(
+    f"\n{where}; ceiling {', '.join(f'{dtype} {peak / 1e9:,.0f} GFLOP/s' for dtype, peak in peaks.items())}\n"
+  )
+  print(
+    "| work | ms per update | GFLOP per update | MFU | target tokens/s | peak memory of the host, MB |\n|---|---|---|---|---|---|"
+  )
   for r in records:
-    update = f"{r['ms_per_update']:,.1f} | {r['flop_per_update'] / 1e9:,.0f} | {100 * r['mfu']:.0f}%" if r["flop"] else "- | - | -"
+    update = (
+      f"{r['ms_per_update']:,.1f} | {r['flop_per_update'] / 1e9:,.0f} | {100 * r['mfu']:.0f}%"
+      if r["flop"]
+      else "- | - | -"
+    )
     print(f"| {r['work']} | {update} | {r['tokens_per_second']:,.0f} | {r['rss_mb']:,} |")
 
 

@@ -29,11 +29,11 @@ OURS = "transformer_jax"
 
 # name -> (script, what it can do, whether it runs in the peers' environment)
 PEERS = {
-    "torch": ("peers/torch_transformer.py", ("T",), True),
-    "marian": ("peers/marian.py", ("T", "D"), True),
-    "ctranslate2": ("peers/ctranslate2_search.py", ("D",), True),
-    "sdpa": ("peers/torch_attention.py", ("A", "S"), True),
-    "plain_jax": ("peers/plain_jax.py", ("T",), False),
+  "torch": ("peers/torch_transformer.py", ("T",), True),
+  "marian": ("peers/marian.py", ("T", "D"), True),
+  "ctranslate2": ("peers/ctranslate2_search.py", ("D",), True),
+  "sdpa": ("peers/torch_attention.py", ("A", "S"), True),
+  "plain_jax": ("peers/plain_jax.py", ("T",), False),
 }
 
 
@@ -45,7 +45,14 @@ class Worker:
     env = dict(os.environ, PYTHONPATH=os.pathsep.join([*map(str, path), str(HERE)]))
     self.label, self.rounds = label, []
     self._errors = tempfile.TemporaryFile(mode="w+")
-    self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, text=True, env=env)
+    self._process = subprocess.Popen(
+      command,
+      stdin=subprocess.PIPE,
+      stdout=subprocess.PIPE,
+      stderr=self._errors,
+      text=True,
+      env=env,
+    )
     self.facts = json.loads(self._line().removeprefix("READY "))
 
   def round(self):
@@ -75,7 +82,9 @@ def run_in_turn(workers, rounds):
   for number in range(rounds):
     for worker in workers if number % 2 == 0 else reversed(workers):
       worker.round()
-  return [dict(worker.facts, label=worker.label, **work.summary(worker.rounds)) for worker in workers]
+  return [
+    dict(worker.facts, label=worker.label, **work.summary(worker.rounds)) for worker in workers
+  ]
 
 
 def workers_for(name, options, stack):
@@ -83,17 +92,37 @@ def workers_for(name, options, stack):
   kind = name[0] if name[0] in "TDAS" else ("D" if "out" in work.SIZES[name] else "T")
   heads = options.heads.split(",") if kind in "AS" else [""]
   kernels = options.kernels.split(",") if options.kernels else ["blocked" if kind in "AS" else ""]
-  wanted = [(f"{OURS} {variant}".strip(), sys.executable, HERE / "worker.py", variant, (HERE.parent,))
-            for kernel in kernels for h in heads for variant in [f"{kernel}@{h}" if h else kernel]]
+  wanted = [
+    (f"{OURS} {variant}".strip(), sys.executable, HERE / "worker.py", variant, (HERE.parent,))
+    for kernel in kernels
+    for h in heads
+    for variant in [f"{kernel}@{h}" if h else kernel]
+  ]
   if options.against:
     tree = stack.enter_context(worktree(options.against))
-    wanted += [(f"{options.against} {variant}".strip(), sys.executable, tree / "benchmarks" / "worker.py", variant, (tree,))
-               for *_, variant, _ in list(wanted)]
+    wanted += [
+      (
+        f"{options.against} {variant}".strip(),
+        sys.executable,
+        tree / "benchmarks" / "worker.py",
+        variant,
+        (tree,),
+      )
+      for *_, variant, _ in list(wanted)
+    ]
   for peer in filter(None, options.peers.split(",")):
     script, kinds, is_elsewhere = PEERS[peer]
     if kind in kinds:
-      wanted += [(f"{peer} @{h}" if h else peer, options.peer_python if is_elsewhere else sys.executable, HERE / script, f"@{h}" if h else "", ())
-                 for h in heads]
+      wanted += [
+        (
+          f"{peer} @{h}" if h else peer,
+          options.peer_python if is_elsewhere else sys.executable,
+          HERE / script,
+          f"@{h}" if h else "",
+          (),
+        )
+        for h in heads
+      ]
   started = []
   for label, python, script, variant, path in wanted:
     try:
@@ -122,7 +151,12 @@ def worktree(revision):
 
 def where():
   """On what this was measured; jax is not started, so that it does not run beside the workers."""
-  return dict(processor=processor(), cores=os.cpu_count(), python=platform.python_version(), revision=git_revision())
+  return dict(
+    processor=processor(),
+    cores=os.cpu_count(),
+    python=platform.python_version(),
+    revision=git_revision(),
+  )
 
 
 def table(records):
@@ -131,18 +165,26 @@ def table(records):
   yield "| work | system | tokens/s | slowest to fastest | s of a round | start to first round, s | peak memory, MB | ours / this |"
   yield "|---|---|---|---|---|---|---|---|"
   for r in records:
-    yield (f"| {r['work']} | {r['label']} ({r['version']}) | {r['tokens_per_second']:,.0f} | {r['slowest']:,.0f} to {r['fastest']:,.0f} | {r['s']:.4f} | "
-           f"{r['start_to_first_round_s']:.1f} | {r['rss_mb']:,} | {ours / r['tokens_per_second']:.2f} |")
+    yield (
+      f"| {r['work']} | {r['label']} ({r['version']}) | {r['tokens_per_second']:,.0f} | {r['slowest']:,.0f} to {r['fastest']:,.0f} | {r['s']:.4f} | "
+      f"{r['start_to_first_round_s']:.1f} | {r['rss_mb']:,} | {ours / r['tokens_per_second']:.2f} |"
+    )
 
 
 def main():
   """Runs what is asked for; the exit code."""
-  parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+  parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+  )
   parser.add_argument("--work", required=True, help="names of work.SIZES, comma-separated")
   parser.add_argument("--rounds", type=int, default=5)
   parser.add_argument("--peers", default="", help=",".join(PEERS))
   parser.add_argument("--peer_python", default="python3")
-  parser.add_argument("--kernels", default="", help="kernels of this project's, comma-separated; empty: auto, or blocked for attention alone")
+  parser.add_argument(
+    "--kernels",
+    default="",
+    help="kernels of this project's, comma-separated; empty: auto, or blocked for attention alone",
+  )
   parser.add_argument("--heads", default="1,8", help="for attention alone and for sub-layers")
   parser.add_argument("--against", default="", help="another revision of this project")
   parser.add_argument("--least", type=float, default=0.95)
@@ -150,7 +192,9 @@ def main():
   options = parser.parse_args()
   for flag, names, known in (("work", options.work, work.SIZES), ("peers", options.peers, PEERS)):
     if unknown := set(filter(None, names.split(","))) - set(known):
-      parser.error(f"--{flag}: {', '.join(sorted(unknown))} not known; choose from {', '.join(known)}")
+      parser.error(
+        f"--{flag}: {', '.join(sorted(unknown))} not known; choose from {', '.join(known)}"
+      )
   is_slower = False
   for name in options.work.split(","):
     with contextlib.ExitStack() as stack:
@@ -162,8 +206,10 @@ def main():
         file.write("\n".join(lines) + "\n")
     if options.against:
       half = len(records) // 2
-      is_slower |= any(new["tokens_per_second"] < options.least * old["tokens_per_second"]
-                       for new, old in zip(records[:half], records[half:2 * half], strict=True))
+      is_slower |= any(
+        new["tokens_per_second"] < options.least * old["tokens_per_second"]
+        for new, old in zip(records[:half], records[half : 2 * half], strict=True)
+      )
   return int(is_slower)
 
 

@@ -31,16 +31,42 @@ def base_flags(folder):
     text = rng.permutation(np.resize(words, PAIRS * WORDS)).reshape(PAIRS, WORDS)
     lengths = rng.integers(WORDS // 2, WORDS + 1, PAIRS)
     path = pathlib.Path(folder) / side
-    path.write_text("\n".join(" ".join(line[:length]) for line, length in zip(text, lengths)) + "\n", encoding="ascii")
+    path.write_text(
+      "\n".join(" ".join(line[:length]) for line, length in zip(text, lengths)) + "\n",
+      encoding="ascii",
+    )
     flags += [f"--{split}_{side}={path}" for split in ("train", "valid")]
-  return [*flags, "--data_source=text", "--tokenizer=segmented", f"--vocab_size={VOCABULARY}", "--batch_tokens=2048", "--max_length=64", "--bleu_sentences=0"]
+  return [
+    *flags,
+    "--data_source=text",
+    "--tokenizer=segmented",
+    f"--vocab_size={VOCABULARY}",
+    "--batch_tokens=2048",
+    "--max_length=64",
+    "--bleu_sentences=0",
+  ]
 
 
 def seconds_to_first_update(flags, folder, cache):
   """Starts a training, waits for the metrics of its first update, and ends it."""
-  command = [sys.executable, "-m", "transformer_jax", "train", f"--workdir={folder}", "--log_every=1", "--train_steps=1000", *flags]
+  command = [
+    sys.executable,
+    "-m",
+    "transformer_jax",
+    "train",
+    f"--workdir={folder}",
+    "--log_every=1",
+    "--train_steps=1000",
+    *flags,
+  ]
   start, metrics = time.perf_counter(), pathlib.Path(folder) / "metrics.jsonl"
-  with subprocess.Popen(command, env=dict(os.environ, TRANSFORMER_JAX_CACHE=str(cache)), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+  with subprocess.Popen(
+    command,
+    env=dict(os.environ, TRANSFORMER_JAX_CACHE=str(cache)),
+    stdout=subprocess.DEVNULL,
+    stderr=subprocess.PIPE,
+    text=True,
+  ) as process:
     while not (metrics.exists() and metrics.stat().st_size):
       if process.poll() is not None:
         raise RuntimeError(process.stderr.read())
@@ -52,7 +78,9 @@ def seconds_to_first_update(flags, folder, cache):
 
 def main():
   """Measures and prints."""
-  parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+  parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+  )
   parser.add_argument("--rounds", type=int, default=3)
   parser.add_argument("flags", nargs="*", help="flags of train")
   options = parser.parse_args()
@@ -66,8 +94,19 @@ def main():
   subprocess.run([sys.executable, "-c", "import transformer_jax.runs.train"], check=True)
   imports = time.perf_counter() - imports
   for name, seconds in found.items():
-    print(json.dumps(dict(caches=name, seconds=statistics.median(seconds), fastest=min(seconds), slowest=max(seconds), imports=imports,
-                          flags=options.flags or "base", **where())))
+    print(
+      json.dumps(
+        dict(
+          caches=name,
+          seconds=statistics.median(seconds),
+          fastest=min(seconds),
+          slowest=max(seconds),
+          imports=imports,
+          flags=options.flags or "base",
+          **where(),
+        )
+      )
+    )
 
 
 if __name__ == "__main__":

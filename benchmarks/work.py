@@ -25,22 +25,22 @@ _TINY = dict(d=32, layers=1, ff=64, h=2, vocab=100)
 # `budget`: padded positions of a batch's side; `batches`: of a round; `mean`: length in tokens. T: training, D: beam search, A: attention alone,
 # S: a whole sub-layer with its projections. tiny works are there to try a script.
 SIZES = {
-    "T1": dict(_SMALL, mean=15, budget=2048, batches=4),
-    "T2": dict(_BASE, mean=28, budget=2048, batches=1),
-    "D1": dict(_BASE, mean=28, batch=32, out=28, beam=4, repeats=1),
-    "D1b1": dict(_BASE, mean=28, batch=1, out=28, beam=4, repeats=4),
-    "A1S": dict(batch=64, length=32, width=512),
-    "A1": dict(batch=32, length=128, width=512),
-    "A1L": dict(batch=32, length=1024, width=512),
-    "S1S": dict(batch=64, length=32, width=512),
-    "S1": dict(batch=32, length=128, width=512),
-    "G-base": dict(_BASE, mean=28, budget=25_000, batches=4, dtype="bfloat16"),
-    "G-big": dict(_BIG, mean=28, budget=25_000, batches=4, dtype="bfloat16"),
-    "G-decode": dict(_BASE, mean=28, batch=1024, out=28, beam=4, repeats=1, dtype="bfloat16"),
-    "T-tiny": dict(_TINY, mean=9, budget=256, batches=2),
-    "D-tiny": dict(_TINY, mean=9, batch=4, out=6, beam=4, repeats=1),
-    "A-tiny": dict(batch=2, length=16, width=32),
-    "S-tiny": dict(batch=2, length=16, width=32),
+  "T1": dict(_SMALL, mean=15, budget=2048, batches=4),
+  "T2": dict(_BASE, mean=28, budget=2048, batches=1),
+  "D1": dict(_BASE, mean=28, batch=32, out=28, beam=4, repeats=1),
+  "D1b1": dict(_BASE, mean=28, batch=1, out=28, beam=4, repeats=4),
+  "A1S": dict(batch=64, length=32, width=512),
+  "A1": dict(batch=32, length=128, width=512),
+  "A1L": dict(batch=32, length=1024, width=512),
+  "S1S": dict(batch=64, length=32, width=512),
+  "S1": dict(batch=32, length=128, width=512),
+  "G-base": dict(_BASE, mean=28, budget=25_000, batches=4, dtype="bfloat16"),
+  "G-big": dict(_BIG, mean=28, budget=25_000, batches=4, dtype="bfloat16"),
+  "G-decode": dict(_BASE, mean=28, batch=1024, out=28, beam=4, repeats=1, dtype="bfloat16"),
+  "T-tiny": dict(_TINY, mean=9, budget=256, batches=2),
+  "D-tiny": dict(_TINY, mean=9, batch=4, out=6, beam=4, repeats=1),
+  "A-tiny": dict(batch=2, length=16, width=32),
+  "S-tiny": dict(batch=2, length=16, width=32),
 }
 
 
@@ -50,7 +50,9 @@ def _pairs(size, count, seed):
   sigma = np.sqrt(np.log(1 + 0.45**2))
   z = rng.standard_normal((count, 2))
   z[:, 1] = 0.9 * z[:, 0] + np.sqrt(1 - 0.81) * z[:, 1]
-  lengths = np.clip(np.rint(np.exp(np.log(size["mean"]) - sigma**2 / 2 + sigma * z)), 3, 100).astype(int)
+  lengths = np.clip(
+    np.rint(np.exp(np.log(size["mean"]) - sigma**2 / 2 + sigma * z)), 3, 100
+  ).astype(int)
 
   def words(number):
     ranks = np.exp(rng.random(number) * np.log(size["vocab"] - FIRST_WORD)).astype(int)
@@ -63,7 +65,7 @@ def pad(rows):
   """int32 [rows, longest], filled up with PAD."""
   array = np.full((len(rows), max(map(len, rows))), PAD, np.int32)
   for row, ids in zip(array, rows, strict=True):
-    row[:len(ids)] = ids
+    row[: len(ids)] = ids
   return array
 
 
@@ -100,7 +102,10 @@ def training_flops(work, batches):
   """Operations that a round's real tokens need, forward and backward: 6 for each parameter that a token meets, logits, attention."""
   size = SIZES[work]
   d, ff, layers = size["d"], size["ff"], size["layers"]
-  of_source, of_target = layers * (4 * d * d + 2 * d * ff + 2 * d * d), layers * (6 * d * d + 2 * d * ff) + d * size["vocab"]
+  of_source, of_target = (
+    layers * (4 * d * d + 2 * d * ff + 2 * d * d),
+    layers * (6 * d * d + 2 * d * ff) + d * size["vocab"],
+  )
   flops = 0
   for batch in batches:
     source, target = ((side != PAD).sum(1, dtype=np.int64) for side in batch)
@@ -132,8 +137,15 @@ def serve(options, system, version, run_round, **facts):
   """
   start = time.perf_counter()
   run_round()
-  facts = dict(system=system, work=options.work, variant=options.variant, version=version, first_round_s=time.perf_counter() - start,
-               start_to_first_round_s=time.perf_counter() - _STARTED, **facts)
+  facts = dict(
+    system=system,
+    work=options.work,
+    variant=options.variant,
+    version=version,
+    first_round_s=time.perf_counter() - start,
+    start_to_first_round_s=time.perf_counter() - _STARTED,
+    **facts,
+  )
   for _ in range(options.warmup - 1):
     run_round()
   if not options.serve:
@@ -148,12 +160,23 @@ def serve(options, system, version, run_round, **facts):
 def summary(rounds):
   """What rounds that were served come to: medians, and the fastest and the slowest."""
   speeds = [r["tokens"] / r["s"] for r in rounds]
-  return dict(rounds=len(rounds), tokens_per_second=np.median(speeds), slowest=min(speeds), fastest=max(speeds), s=np.median([r["s"] for r in rounds]),
-              cpu_s=np.median([r["cpu_s"] for r in rounds]), rss_mb=rounds[-1]["rss_mb"])
+  return dict(
+    rounds=len(rounds),
+    tokens_per_second=np.median(speeds),
+    slowest=min(speeds),
+    fastest=max(speeds),
+    s=np.median([r["s"] for r in rounds]),
+    cpu_s=np.median([r["cpu_s"] for r in rounds]),
+    rss_mb=rounds[-1]["rss_mb"],
+  )
 
 
 def _timed(run_round):
   cpu, start = time.process_time(), time.perf_counter()
   tokens = run_round()
-  return dict(tokens=tokens, s=time.perf_counter() - start, cpu_s=time.process_time() - cpu,
-              rss_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+  return dict(
+    tokens=tokens,
+    s=time.perf_counter() - start,
+    cpu_s=time.process_time() - cpu,
+    rss_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+  )

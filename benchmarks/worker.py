@@ -30,8 +30,16 @@ SIZE = work.SIZES[OPTIONS.work]
 def config():
   """The model that T and G works train or search with."""
   width = SIZE["d"] // SIZE["h"]
-  return Config().replace(num_layers=SIZE["layers"], d_model=SIZE["d"], d_ff=SIZE["ff"], num_heads=SIZE["h"], d_k=width, d_v=width,
-                          dtype=SIZE.get("dtype", "float32"), attention_kernel=OPTIONS.variant or "auto")
+  return Config().replace(
+    num_layers=SIZE["layers"],
+    d_model=SIZE["d"],
+    d_ff=SIZE["ff"],
+    num_heads=SIZE["h"],
+    d_k=width,
+    d_v=width,
+    dtype=SIZE.get("dtype", "float32"),
+    attention_kernel=OPTIONS.variant or "auto",
+  )
 
 
 def training():
@@ -75,15 +83,23 @@ def attention(is_sublayer):
   kernel, _, heads = (OPTIONS.variant or "blocked@8").partition("@")
   batch, length, width, heads = SIZE["batch"], SIZE["length"], SIZE["width"], int(heads or 8)
   d_k = width // heads
-  draw = lambda seed, *shape: jnp.asarray(np.random.default_rng(seed).standard_normal(shape), jnp.float32)
+  draw = lambda seed, *shape: jnp.asarray(
+    np.random.default_rng(seed).standard_normal(shape), jnp.float32
+  )
   if is_sublayer:
     sizes = dict(d_model=width, num_heads=heads, d_k=d_k, d_v=d_k, attention_kernel=kernel)
     module = MultiHeadAttention(Config().replace(**sizes).model, jnp.dtype("float32"))
     inputs = draw(0, batch, length, width)
-    arrays, slope = (jax.jit(module.init)(jax.random.key(0), inputs, inputs, Mask()), inputs), draw(1, batch, length, width)
+    arrays, slope = (
+      (jax.jit(module.init)(jax.random.key(0), inputs, inputs, Mask()), inputs),
+      draw(1, batch, length, width),
+    )
     function = lambda params, x: module.apply(params, x, x, Mask())[0]
   else:
-    arrays, slope = [draw(seed, batch, length, heads, d_k) for seed in range(3)], draw(3, batch, length, heads, d_k)
+    arrays, slope = (
+      [draw(seed, batch, length, heads, d_k) for seed in range(3)],
+      draw(3, batch, length, heads, d_k),
+    )
     function = functools.partial(KERNELS[kernel].attend, mask=Mask())
 
   @jax.jit
@@ -95,7 +111,9 @@ def attention(is_sublayer):
     jax.block_until_ready(both(arrays, slope))
     return batch * length
 
-  return run_round, 12.0 * batch * length**2 * width + (24.0 * batch * length * width**2 if is_sublayer else 0.0)
+  return run_round, 12.0 * batch * length**2 * width + (
+    24.0 * batch * length * width**2 if is_sublayer else 0.0
+  )
 
 
 def main():

@@ -15,14 +15,18 @@ import pytest
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Most of the suite's time goes into compiling programs that run for milliseconds. `make test-portability` compiles them as users do.
 if "--xla_backend_optimization_level" not in os.environ.get("XLA_FLAGS", ""):
-  os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=0".strip()
+  os.environ["XLA_FLAGS"] = (
+    f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=0".strip()
+  )
 
 if "TRANSFORMER_JAX_CACHE" not in os.environ:  # so that tests neither use nor fill a user's own
   os.environ["TRANSFORMER_JAX_CACHE"] = tempfile.mkdtemp(prefix="transformer_jax-tests-")
   atexit.register(shutil.rmtree, os.environ["TRANSFORMER_JAX_CACHE"], ignore_errors=True)
 
 # What one test has compiled another finds on disk, whatever either leaves in memory.
-os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", f"{os.environ['TRANSFORMER_JAX_CACHE']}/compiled")
+os.environ.setdefault(
+  "JAX_COMPILATION_CACHE_DIR", f"{os.environ['TRANSFORMER_JAX_CACHE']}/compiled"
+)
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.05")
 
@@ -33,6 +37,7 @@ _ENOUGH_MEMORY = 1e9  # bytes that a test process may have before it drops its c
 def _as_many_small_runs():
   """Small programs are worth keeping on disk; freed memory is not worth keeping."""
   from transformer_jax import parallel
+
   parallel.MIN_SECONDS_TO_CACHE = 0.05
   parallel.keep_freed_memory = lambda: None
 
@@ -71,7 +76,11 @@ def _resident_bytes():
 def shared_data():
   """Folder of real text and treebanks: $TRANSFORMER_JAX_DATA, or shared/data beside the repository."""
   named = os.environ.get("TRANSFORMER_JAX_DATA")
-  folder = pathlib.Path(named) if named else pathlib.Path(__file__).resolve().parents[2] / "shared" / "data"
+  folder = (
+    pathlib.Path(named)
+    if named
+    else pathlib.Path(__file__).resolve().parents[2] / "shared" / "data"
+  )
   if not folder.is_dir():
     pytest.skip(f"needs real data: set TRANSFORMER_JAX_DATA ({folder} is not there)")
   return folder
@@ -89,6 +98,7 @@ def trained(tmp_path_factory):
   import tiny_run
 
   from transformer_jax.runs.train import train
+
   workdir = tmp_path_factory.mktemp("trained") / "run"
   train(tiny_run.tiny_config(), workdir, ".")
   return workdir

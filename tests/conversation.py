@@ -15,7 +15,6 @@ def answers_of_a_conversation(monkeypatch, sentences, function):
   rescue = threading.Timer(120, writer.close)  # what waits for more would wait for ever
 
   class Out(io.RawIOBase):
-
     def write(self, data):
       answers.append((bytes(data), writer.closed))
       writer.write(to_send.pop(0)) if to_send else writer.close()
@@ -29,5 +28,7 @@ def answers_of_a_conversation(monkeypatch, sentences, function):
     function()
   finally:
     rescue.cancel()
-  assert not any(was_closed for _, was_closed in answers), "an answer came only when the pipe was closed"
+  assert not any(was_closed for _, was_closed in answers), (
+    "an answer came only when the pipe was closed"
+  )
   return [answer for answer, _ in answers]

@@ -19,12 +19,12 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 _OPTIMIZED = "--xla_backend_optimization_level=3"  # as users have it; `make test` compiles in haste
 WAYS = dict(
-    optimized=dict(XLA_FLAGS=_OPTIMIZED),
-    avx2=dict(XLA_FLAGS=f"{_OPTIMIZED} --xla_cpu_max_isa=AVX2"),
-    sse4_2=dict(XLA_FLAGS=f"{_OPTIMIZED} --xla_cpu_max_isa=SSE4_2"),
-    seed=dict(TRANSFORMER_JAX_TEST_SEED="7"),
-    one_thread=dict(NPROC="1"),
-    four_threads=dict(NPROC="4"),
+  optimized=dict(XLA_FLAGS=_OPTIMIZED),
+  avx2=dict(XLA_FLAGS=f"{_OPTIMIZED} --xla_cpu_max_isa=AVX2"),
+  sse4_2=dict(XLA_FLAGS=f"{_OPTIMIZED} --xla_cpu_max_isa=SSE4_2"),
+  seed=dict(TRANSFORMER_JAX_TEST_SEED="7"),
+  one_thread=dict(NPROC="1"),
+  four_threads=dict(NPROC="4"),
 )
 
 
@@ -32,15 +32,23 @@ def run_way(way: str, arguments: list[str]) -> tuple[bool, str]:
   """Runs pytest in a way of `WAYS`; returns whether all passed, and a line with what it took."""
   before, start = _processor_seconds(), time.monotonic()
   command = [sys.executable, "-m", "pytest", "-q", *arguments]
-  done = subprocess.run(command, cwd=ROOT, env={**os.environ, **WAYS[way]}, check=False,
-                        stdout=subprocess.PIPE, text=True)
+  done = subprocess.run(
+    command,
+    cwd=ROOT,
+    env={**os.environ, **WAYS[way]},
+    check=False,
+    stdout=subprocess.PIPE,
+    text=True,
+  )
   if done.returncode:
     print(done.stdout)
   last = re.sub(r" in [\d.:() ]*s.*", "", done.stdout.strip().splitlines()[-1])
   seconds, wall = _processor_seconds() - before, time.monotonic() - start
   # Of children the system keeps the largest alone, so this is the most of any way until here.
   peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e6
-  line = f"{way:12} {last}; {seconds:.0f} s of processor, {wall:.0f} s, largest process {peak:.2f} GB"
+  line = (
+    f"{way:12} {last}; {seconds:.0f} s of processor, {wall:.0f} s, largest process {peak:.2f} GB"
+  )
   return done.returncode == 0, line
 
 

@@ -12,6 +12,7 @@ from transformer_jax.errors import WorkdirError
 @pytest.fixture
 def homeless(tmp_path, monkeypatch):
   """A user without a home; the folder for temporary files is the test's."""
+
   def no_home():
     raise RuntimeError("Could not determine home directory.")
 
@@ -41,8 +42,10 @@ def open_to_all(folder):
   folder.chmod(0o777)
 
 
-@pytest.mark.parametrize("take", [
-    open_to_all, lambda folder: folder.symlink_to("/"), lambda folder: folder.write_text("a file")])
+@pytest.mark.parametrize(
+  "take",
+  [open_to_all, lambda folder: folder.symlink_to("/"), lambda folder: folder.write_text("a file")],
+)
 def test_a_place_that_another_may_have_taken_is_refused(homeless, take):
   take(homeless / f"transformer_jax-{os.getuid()}")
   with pytest.raises(WorkdirError, match="TRANSFORMER_JAX_CACHE"):

@@ -37,10 +37,19 @@ class State(flax.struct.PyTreeNode):
 
 
 def make_state(step, width=3):
-  params = {"encoder": {"kernel": np.arange(2 * width, dtype=np.float32).reshape(2, width) / 3 + step,
-                        "bias": (np.arange(width) / 7 + step).astype(ml_dtypes.bfloat16)},
-            "scale": np.float32(step)}
-  return State(np.int32(step), params, ((), Moments(np.int64(step), {"kernel": np.full(width, np.pi * step)})), np.array(True))
+  params = {
+    "encoder": {
+      "kernel": np.arange(2 * width, dtype=np.float32).reshape(2, width) / 3 + step,
+      "bias": (np.arange(width) / 7 + step).astype(ml_dtypes.bfloat16),
+    },
+    "scale": np.float32(step),
+  }
+  return State(
+    np.int32(step),
+    params,
+    ((), Moments(np.int64(step), {"kernel": np.full(width, np.pi * step)})),
+    np.array(True),
+  )
 
 
 def meta_of(step):
@@ -81,15 +90,20 @@ def save(checkpoints, *steps, **settings):
 
 def test_round_trip_is_exact(opened):
   save(opened(), 7)
-  state, meta, step = opened(read_only=True).restore(jax.eval_shape(lambda: make_state(0)).replace(
-      opt_state=make_state(0).opt_state))  # eval_shape has no 64 bits
+  state, meta, step = opened(read_only=True).restore(
+    jax.eval_shape(lambda: make_state(0)).replace(opt_state=make_state(0).opt_state)
+  )  # eval_shape has no 64 bits
   assert_same(state, make_state(7))
   assert (meta, step) == (meta_of(7), 7)
 
 
 def test_latest_or_the_named_step_is_restored(opened):
   checkpoints = opened()
-  assert (checkpoints.steps(), checkpoints.latest_step(), checkpoints.best_step()) == ([], None, None)
+  assert (checkpoints.steps(), checkpoints.latest_step(), checkpoints.best_step()) == (
+    [],
+    None,
+    None,
+  )
   save(checkpoints, 2, 10)
   assert (checkpoints.steps(), checkpoints.latest_step()) == ([2, 10], 10)
   assert checkpoints.restore(make_state(0))[2] == 10
@@ -152,8 +166,14 @@ def test_a_score_counts_once_it_is_listed(folder, opened):
 
 def test_only_scores_of_a_kind_are_compared_and_the_best_of_each_kind_stay(opened):
   checkpoints = opened(1, 1)
-  for step, score, of in [(1, 0.1, "match"), (2, 0.5, "match"), (3, -9.0, "loss"), (4, -2.0, "loss"),
-                          (5, -3.0, "loss"), (6, -4.0, "loss")]:
+  for step, score, of in [
+    (1, 0.1, "match"),
+    (2, 0.5, "match"),
+    (3, -9.0, "loss"),
+    (4, -2.0, "loss"),
+    (5, -3.0, "loss"),
+    (6, -4.0, "loss"),
+  ]:
     save(checkpoints, step)
     checkpoints.add_score(step, score, {"name": of})
   checkpoints.wait()
@@ -230,7 +250,10 @@ def damages(content):
   yield "zeroed", bytes(len(content))
   yield "longer", content + b"\0"
   for place in (0, len(content) // 2, len(content) - 1):
-    yield f"bit flipped at {place}", content[:place] + bytes([content[place] ^ 4]) + content[place + 1:]
+    yield (
+      f"bit flipped at {place}",
+      content[:place] + bytes([content[place] ^ 4]) + content[place + 1 :],
+    )
 
 
 def test_every_damage_to_every_file_is_refused_by_name(folder, opened):
@@ -240,7 +263,10 @@ def test_every_damage_to_every_file_is_refused_by_name(folder, opened):
     whole = path.read_bytes()
     for damage, content in damages(whole):
       path.write_bytes(content)
-      for read in (lambda: reader.restore(make_state(0)), lambda: reader.restore_params(make_state(0).params)):
+      for read in (
+        lambda: reader.restore(make_state(0)),
+        lambda: reader.restore_params(make_state(0).params),
+      ):
         with pytest.raises(CheckpointError, match="/20/.*; ") as error:
           read()
         assert path.name in str(error.value) or path.name == "SHA256SUMS", (path, damage)
@@ -260,9 +286,21 @@ def test_a_file_too_many_is_refused(folder, opened):
     opened(read_only=True).restore(make_state(0))
 
 
-@pytest.mark.parametrize("name", [
-    ".DS_Store", "state/d/.nfs00000012", "Thumbs.db", "state/desktop.ini", "._meta.json", "notes.txt",
-    "state/d/._x", "@eaDir/x", "meta.json~", "state/copy of _METADATA"])
+@pytest.mark.parametrize(
+  "name",
+  [
+    ".DS_Store",
+    "state/d/.nfs00000012",
+    "Thumbs.db",
+    "state/desktop.ini",
+    "._meta.json",
+    "notes.txt",
+    "state/d/._x",
+    "@eaDir/x",
+    "meta.json~",
+    "state/copy of _METADATA",
+  ],
+)
 def test_what_nobody_listed_is_no_damage(folder, opened, name):
   save(opened(), 10, 20)
   path = folder / "20" / name
@@ -286,7 +324,7 @@ def test_a_list_without_some_lines_is_refused(folder, opened):
   path = folder / "20" / "SHA256SUMS"
   lines = path.read_text().splitlines(keepends=True)
   for number in range(len(lines)):
-    path.write_text("".join(lines[:number] + lines[number + 1:]))
+    path.write_text("".join(lines[:number] + lines[number + 1 :]))
     with pytest.raises(CheckpointError, match="is not in SHA256SUMS, which lists all files"):
       opened(read_only=True).read(20)
 
@@ -311,8 +349,32 @@ def test_a_renamed_step_is_refused(folder, opened):
     opened(read_only=True).restore(make_state(0))
 
 
-ODD_NAMES = ["lr[0.1]", "[", "]", "a\\b", "\\", "a**b", "*", "?", "**", "gs:", "s3:", "{a,b}", "a\nb",
-             " ", "e\u0301", "\U0001f600", "\u202eabc", "\udcff", "%2F", "#", "~", "-x", "lr=0.1", "x" * 255]
+ODD_NAMES = [
+  "lr[0.1]",
+  "[",
+  "]",
+  "a\\b",
+  "\\",
+  "a**b",
+  "*",
+  "?",
+  "**",
+  "gs:",
+  "s3:",
+  "{a,b}",
+  "a\nb",
+  " ",
+  "e\u0301",
+  "\U0001f600",
+  "\u202eabc",
+  "\udcff",
+  "%2F",
+  "#",
+  "~",
+  "-x",
+  "lr=0.1",
+  "x" * 255,
+]
 
 
 @pytest.mark.parametrize("name", ODD_NAMES, ids=ascii)
@@ -330,7 +392,9 @@ def test_a_folder_of_any_name_can_be_written_and_read(tmp_path, name):
 
 def test_an_odd_name_is_refused_at_once_where_no_plain_one_can_be_given(tmp_path, monkeypatch):
   monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path / "[tmp]"))
-  with pytest.raises(WorkdirError, match="cannot be written under; use another --workdir, or another"):
+  with pytest.raises(
+    WorkdirError, match="cannot be written under; use another --workdir, or another"
+  ):
     Checkpoints(tmp_path / "lr[0.1]")
   Checkpoints(tmp_path / "plain")
 
@@ -393,10 +457,14 @@ def test_parameters_that_are_not_finite_are_refused_by_name(opened, value, leaf)
   save(checkpoints, 10)
   checkpoints.save(20, state, meta_of(20))
   checkpoints.wait()
-  for load in (lambda: checkpoints.restore(make_state(0)),
-               lambda: checkpoints.restore_params(make_state(0).params),
-               lambda: average_params(checkpoints, make_state(0).params, [10, 20])):
-    with pytest.raises(CheckpointError, match=f"/20: params/encoder/{leaf} holds numbers that are not"):
+  for load in (
+    lambda: checkpoints.restore(make_state(0)),
+    lambda: checkpoints.restore_params(make_state(0).params),
+    lambda: average_params(checkpoints, make_state(0).params, [10, 20]),
+  ):
+    with pytest.raises(
+      CheckpointError, match=f"/20: params/encoder/{leaf} holds numbers that are not"
+    ):
       load()
   assert checkpoints.restore(make_state(0), on_corrupt="previous")[2] == 10
 
@@ -416,7 +484,10 @@ def test_previous_is_taken_only_when_asked_for(folder, opened):
   state, meta, step = reader.restore(make_state(0), on_corrupt="previous")
   assert_same(state, make_state(10))
   assert (meta, step) == (meta_of(10), 10)
-  assert ["/30/" in str(reader.passed_over[0]), "/20/" in str(reader.passed_over[1])] == [True, True]
+  assert ["/30/" in str(reader.passed_over[0]), "/20/" in str(reader.passed_over[1])] == [
+    True,
+    True,
+  ]
   assert reader.steps() == [10, 20, 30]
 
 
@@ -452,13 +523,21 @@ def test_nothing_is_removed_when_all_are_damaged(folder, opened):
   assert opened().steps() == [10, 20]
 
 
-@pytest.mark.parametrize("change, message", [
-    (dict(params=make_state(0, width=4).params),
-     r"params/encoder/bias is bfloat16\[3\] in the checkpoint, and bfloat16\[4\] in this model"),
+@pytest.mark.parametrize(
+  "change, message",
+  [
+    (
+      dict(params=make_state(0, width=4).params),
+      r"params/encoder/bias is bfloat16\[3\] in the checkpoint, and bfloat16\[4\] in this model",
+    ),
     (dict(step=np.int64(0)), r"step is int32\[\] in the checkpoint, and int64\[\]"),
-    (dict(params={**make_state(0).params, "new": np.zeros(1)}), r"params/new is missing in the checkpoint, and float64\[1\]"),
+    (
+      dict(params={**make_state(0).params, "new": np.zeros(1)}),
+      r"params/new is missing in the checkpoint, and float64\[1\]",
+    ),
     (dict(is_done=()), r"is_done is bool\[\] in the checkpoint, and missing in this model"),
-])
+  ],
+)
 def test_another_model_is_refused_by_leaf(folder, opened, change, message):
   save(opened(), 10, 20)
   for on_corrupt in ("refuse", "previous"):  # another model is no damage
@@ -472,7 +551,10 @@ def test_parameters_alone(opened):
   reader, like = opened(read_only=True), jax.eval_shape(lambda: make_state(0).params)
   assert_same(reader.restore_params(like), make_state(20).params)
   assert_same(reader.restore_params(like, 10), make_state(10).params)
-  with pytest.raises(CheckpointError, match=r"/20: encoder/bias is bfloat16\[3\] in the checkpoint, and bfloat16\[5\]"):
+  with pytest.raises(
+    CheckpointError,
+    match=r"/20: encoder/bias is bfloat16\[3\] in the checkpoint, and bfloat16\[5\]",
+  ):
     reader.restore_params(make_state(0, width=5).params)
 
 
@@ -484,7 +566,10 @@ def test_parameters_of_a_plain_dict(opened):
 
 def test_average_is_computed_in_float64(opened):
   checkpoints = opened()
-  like = {"w": jax.ShapeDtypeStruct((2,), np.float32), "b": jax.ShapeDtypeStruct((), ml_dtypes.bfloat16)}
+  like = {
+    "w": jax.ShapeDtypeStruct((2,), np.float32),
+    "b": jax.ShapeDtypeStruct((), ml_dtypes.bfloat16),
+  }
   values = [(1e8, 1.0), (-1e8, 2.0), (1.0, 4.5)]
   for step, (w, b) in enumerate(values):
     params = {"w": np.array([w, w], np.float32), "b": np.array(b, ml_dtypes.bfloat16)}
@@ -500,9 +585,18 @@ def test_average_is_computed_in_float64(opened):
 def test_names_and_arrays_without_a_template(opened):
   save(opened(), 5)
   arrays, meta, step = opened(read_only=True).read()
-  assert sorted(arrays) == ["is_done", "opt_state/1/count", "opt_state/1/mean/kernel", "params/encoder/bias",
-                            "params/encoder/kernel", "params/scale", "step"]
-  np.testing.assert_array_equal(arrays["opt_state/1/mean/kernel"], make_state(5).opt_state[1].mean["kernel"])
+  assert sorted(arrays) == [
+    "is_done",
+    "opt_state/1/count",
+    "opt_state/1/mean/kernel",
+    "params/encoder/bias",
+    "params/encoder/kernel",
+    "params/scale",
+    "step",
+  ]
+  np.testing.assert_array_equal(
+    arrays["opt_state/1/mean/kernel"], make_state(5).opt_state[1].mean["kernel"]
+  )
   assert (meta, step) == (meta_of(5), 5)
 
 
@@ -512,16 +606,26 @@ def test_full_disk_shows_at_the_next_call_and_loses_nothing(folder, opened, monk
   with monkeypatch.context() as patch:
     patch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9, 1000))
     checkpoints.save(2, make_state(2), {})
-    with pytest.raises(WorkdirError, match="/2: cannot be written: No space left on device.*free some space"):
+    with pytest.raises(
+      WorkdirError, match="/2: cannot be written: No space left on device.*free some space"
+    ):
       checkpoints.save(3, make_state(3), {})
   assert os.listdir(folder) == ["1"]
   save(checkpoints, 4)
   assert checkpoints.steps() == [4]
 
 
-@pytest.mark.parametrize("error, expected", [
-    (ValueError("RESOURCE_EXHAUSTED: write failed: No space left on device [os_error_code='28']"), WorkdirError),
-    (OSError(5, "Input/output error"), WorkdirError), (ValueError("a bug"), ValueError)])
+@pytest.mark.parametrize(
+  "error, expected",
+  [
+    (
+      ValueError("RESOURCE_EXHAUSTED: write failed: No space left on device [os_error_code='28']"),
+      WorkdirError,
+    ),
+    (OSError(5, "Input/output error"), WorkdirError),
+    (ValueError("a bug"), ValueError),
+  ],
+)
 def test_failures_of_orbax_show_as_what_they_are(folder, opened, monkeypatch, error, expected):
 
   def fail(*_, **__):
@@ -557,8 +661,10 @@ def test_opening_for_writing_removes_litter_and_nothing_else(folder, opened):
 def test_a_step_deleted_while_it_is_read_is_said_so(folder, opened, monkeypatch):
   save(opened(), 1)
   reader = opened(read_only=True)
-  monkeypatch.setattr("transformer_jax.checkpoints._read_arrays",
-                      lambda *_: shutil.rmtree(folder / "1") or os.stat(folder / "1"))
+  monkeypatch.setattr(
+    "transformer_jax.checkpoints._read_arrays",
+    lambda *_: shutil.rmtree(folder / "1") or os.stat(folder / "1"),
+  )
   with pytest.raises(CheckpointError, match="deleted while it was read"):
     reader.restore_params(make_state(0).params)
 
@@ -616,8 +722,12 @@ _KILLED = """
 def python(code, *args):
   """Starts Python on indented code, with the package under test."""
   environment = {**os.environ, "PYTHONPATH": str(pathlib.Path(transformer_jax.__file__).parents[1])}
-  return subprocess.Popen([sys.executable, "-c", textwrap.dedent(code), *map(str, args)], stdout=subprocess.PIPE, text=True,
-                          env=environment)
+  return subprocess.Popen(
+    [sys.executable, "-c", textwrap.dedent(code), *map(str, args)],
+    stdout=subprocess.PIPE,
+    text=True,
+    env=environment,
+  )
 
 
 def test_killed_at_any_moment_the_last_saved_step_is_there(folder, opened):
@@ -632,7 +742,9 @@ def test_killed_at_any_moment_the_last_saved_step_is_there(folder, opened):
       assert int(number) in (saved, saved + 1)  # killed between the rename and the report
       saved, kills = int(number), kills + 1
   assert kills == 25 and saved > 3
-  state, meta, step = opened(2, 0).restore({"params": {"w": np.zeros((100, 100), np.float32)}, "step": np.int32(0)})
+  state, meta, step = opened(2, 0).restore(
+    {"params": {"w": np.zeros((100, 100), np.float32)}, "step": np.int32(0)}
+  )
   assert (step, meta) == (saved, {"step": saved})
   np.testing.assert_array_equal(state["params"]["w"], saved)
   assert all(name.isdecimal() for name in os.listdir(folder))
@@ -672,4 +784,9 @@ def test_sums_are_what_sha256sum_reads(folder, opened):
   save(opened(), 1)
   assert json.loads((folder / "1" / "meta.json").read_text())["meta"] == meta_of(1)
   if shutil.which("sha256sum"):
-    subprocess.run(["sha256sum", "--check", "--strict", "SHA256SUMS"], cwd=folder / "1", check=True, capture_output=True)
+    subprocess.run(
+      ["sha256sum", "--check", "--strict", "SHA256SUMS"],
+      cwd=folder / "1",
+      check=True,
+      capture_output=True,
+    )

@@ -8,7 +8,9 @@ from transformer_jax.config import Config, fields, refuse_unread, unread_warning
 from transformer_jax.errors import ConfigError
 
 PARSING = dict(task="parsing", data_source="grammar", embedding_sharing="none")
-TEXT = dict(data_source="text", train_source="a", train_target="b", valid_source="c", valid_target="d")
+TEXT = dict(
+  data_source="text", train_source="a", train_target="b", valid_source="c", valid_target="d"
+)
 TREES = dict(PARSING, data_source="treebank", train_trees="a", valid_trees="b")
 
 
@@ -16,7 +18,9 @@ def config(**settings):
   return Config().replace(**settings)
 
 
-@pytest.mark.parametrize("settings, name, remedy", [
+@pytest.mark.parametrize(
+  "settings, name, remedy",
+  [
     (dict(train_source="a.en"), "--train_source=a.en", "give --data_source=text"),
     (dict(test_target="a.en"), "--test_target=a.en", "give --data_source=text"),
     (dict(PARSING, valid_source="a"), "--valid_source=a", "give --data_source=text"),
@@ -29,30 +33,61 @@ def config(**settings):
     (dict(grammar_train_size=10), "--grammar_train_size=10", "give --data_source=grammar"),
     (dict(TREES, grammar_train_size=10), "--grammar_train_size=10", "give --data_source=grammar"),
     (dict(linearization="t2t"), "--linearization=t2t", "give --task=parsing"),
-    (dict(preprocessed_splits="test"), "--preprocessed_splits=test", "give --preprocessing=moses or --preprocessing=moses_lowercase"),
+    (
+      dict(preprocessed_splits="test"),
+      "--preprocessed_splits=test",
+      "give --preprocessing=moses or --preprocessing=moses_lowercase",
+    ),
     (dict(bpe_codes="codes"), "--bpe_codes=codes", "give --tokenizer=subword_nmt"),
-    (dict(TEXT, tokenizer="segmented", bpe_merges=5), "--bpe_merges=5", "give --tokenizer=subword_nmt"),
-    (dict(tokenizer="subword_nmt", bpe_codes="codes", bpe_merges=5), "--bpe_merges=5", "leave --bpe_merges out"),
+    (
+      dict(TEXT, tokenizer="segmented", bpe_merges=5),
+      "--bpe_merges=5",
+      "give --tokenizer=subword_nmt",
+    ),
+    (
+      dict(tokenizer="subword_nmt", bpe_codes="codes", bpe_merges=5),
+      "--bpe_merges=5",
+      "leave --bpe_merges out",
+    ),
     (dict(vocabulary_file="words"), "--vocabulary_file=words", "give --tokenizer=segmented"),
-])
+  ],
+)
 def test_what_nothing_reads_is_refused_by_name(settings, name, remedy):
   with pytest.raises(ConfigError, match=f"^{re.escape(name)}: is read .*{re.escape(remedy)}"):
     refuse_unread(config(**settings))
 
 
-@pytest.mark.parametrize("settings", [
-    {}, TEXT, TREES, dict(TREES, treebank="wsj", test_sections="23"), dict(PARSING, grammar_train_size=10, linearization="t2t"),
-    dict(data_source="tfds", tfds_name="x/y"), dict(tokenizer="subword_nmt", bpe_merges=5), dict(tokenizer="subword_nmt", bpe_codes="codes"),
-    dict(TEXT, tokenizer="segmented", vocabulary_file="words"), dict(preprocessing="moses", preprocessed_splits="valid"),
-    dict(positions="learned", max_positions=2000), dict(numbers_limit=1000, numbers_all_below=100)])
+@pytest.mark.parametrize(
+  "settings",
+  [
+    {},
+    TEXT,
+    TREES,
+    dict(TREES, treebank="wsj", test_sections="23"),
+    dict(PARSING, grammar_train_size=10, linearization="t2t"),
+    dict(data_source="tfds", tfds_name="x/y"),
+    dict(tokenizer="subword_nmt", bpe_merges=5),
+    dict(tokenizer="subword_nmt", bpe_codes="codes"),
+    dict(TEXT, tokenizer="segmented", vocabulary_file="words"),
+    dict(preprocessing="moses", preprocessed_splits="valid"),
+    dict(positions="learned", max_positions=2000),
+    dict(numbers_limit=1000, numbers_all_below=100),
+  ],
+)
 def test_what_is_read_is_accepted(settings):
   refuse_unread(config(**settings))
   assert not unread_warnings(config(**settings))
 
 
-@pytest.mark.parametrize("settings, name", [
-    (dict(TEXT, numbers_limit=1000), "numbers_limit=1000"), (dict(PARSING, numbers_train_size=9), "numbers_train_size=9"),
-    (dict(target_language="fr"), "target_language=fr"), (dict(TEXT, tokenizer="segmented", vocabulary_file="w", vocab_size=99), "vocab_size=99")])
+@pytest.mark.parametrize(
+  "settings, name",
+  [
+    (dict(TEXT, numbers_limit=1000), "numbers_limit=1000"),
+    (dict(PARSING, numbers_train_size=9), "numbers_train_size=9"),
+    (dict(target_language="fr"), "target_language=fr"),
+    (dict(TEXT, tokenizer="segmented", vocabulary_file="w", vocab_size=99), "vocab_size=99"),
+  ],
+)
 def test_what_does_no_harm_is_told(settings, name):
   refuse_unread(config(**settings))
   (line,) = unread_warnings(config(**settings))

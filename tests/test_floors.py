@@ -8,8 +8,17 @@ import pytest
 
 PACKAGE = pathlib.Path(__file__).resolve().parents[1] / "transformer_jax"
 FILES = sorted(PACKAGE.rglob("*.py"))
-FLOORS = [("errors", "interrupt", "reference", "strict_json"), ("config", "files", "integrity"), ("attention", "data", "metrics", "checkpoints", "parallel", "workdir"), ("model", "tasks"),
-          ("training", "decoding"), ("runs",), ("analysis",), ("cli",), ("__init__", "__main__")]
+FLOORS = [
+  ("errors", "interrupt", "reference", "strict_json"),
+  ("config", "files", "integrity"),
+  ("attention", "data", "metrics", "checkpoints", "parallel", "workdir"),
+  ("model", "tasks"),
+  ("training", "decoding"),
+  ("runs",),
+  ("analysis",),
+  ("cli",),
+  ("__init__", "__main__"),
+]
 FLOOR_OF = {unit: number for number, units in enumerate(FLOORS) for unit in units}
 
 
@@ -47,19 +56,39 @@ def test_every_file_is_on_a_floor():
 def test_a_file_imports_from_below_or_from_its_own_folder(path):
   unit = unit_of(path)
   for other in inside_of(path):
-    assert other == unit or FLOOR_OF[other] < FLOOR_OF[unit], f"{path} (floor {FLOOR_OF[unit]}) imports {other} (floor {FLOOR_OF[other]})"
+    assert other == unit or FLOOR_OF[other] < FLOOR_OF[unit], (
+      f"{path} (floor {FLOOR_OF[unit]}) imports {other} (floor {FLOOR_OF[other]})"
+    )
 
 
 def test_no_folder_has_a_cycle():
-  modules = {".".join(("transformer_jax", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__"): path
-             for path in FILES}
-  graph = {name: {target for imported in imports_of(path) for target in (imported, imported.rpartition(".")[0])
-                  if target in modules and target != name and target != "transformer_jax"} for name, path in modules.items()}
+  modules = {
+    ".".join(("transformer_jax", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(
+      ".__init__"
+    ): path
+    for path in FILES
+  }
+  graph = {
+    name: {
+      target
+      for imported in imports_of(path)
+      for target in (imported, imported.rpartition(".")[0])
+      if target in modules and target != name and target != "transformer_jax"
+    }
+    for name, path in modules.items()
+  }
   list(graphlib.TopologicalSorter(graph).static_order())  # raises CycleError
 
 
-@pytest.mark.parametrize("unit, forbidden", [
-    ("attention", {"flax"}), ("data", {"jax", "flax"}), ("metrics", {"jax", "flax"}), ("tasks", {"jax", "flax"})])
+@pytest.mark.parametrize(
+  "unit, forbidden",
+  [
+    ("attention", {"flax"}),
+    ("data", {"jax", "flax"}),
+    ("metrics", {"jax", "flax"}),
+    ("tasks", {"jax", "flax"}),
+  ],
+)
 def test_packages_that_a_folder_must_not_know(unit, forbidden):
   for path in FILES:
     if unit_of(path) == unit:
@@ -75,7 +104,10 @@ def test_the_reference_knows_numpy_alone():
 def uses(text):
   """Files whose code (not comments) has an attribute or a name `text`."""
   for path in FILES:
-    names = (getattr(node, "attr", None) or getattr(node, "id", None) for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+    names = (
+      getattr(node, "attr", None) or getattr(node, "id", None)
+      for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    )
     if text in names:
       yield unit_of(path)
 

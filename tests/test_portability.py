@@ -7,8 +7,16 @@ import pytest
 
 TESTS = pathlib.Path(__file__).parent
 # The files with models that are trained a little: what these say may not matter.
-TRAINED = [f"{TESTS / name}" for name in (
-    "runs", "cli/test_streams.py", "analysis/heads/test_heads.py", "analysis/attention/test_attention.py", "decoding")]
+TRAINED = [
+  f"{TESTS / name}"
+  for name in (
+    "runs",
+    "cli/test_streams.py",
+    "analysis/heads/test_heads.py",
+    "analysis/attention/test_attention.py",
+    "decoding",
+  )
+]
 
 
 @pytest.mark.slow

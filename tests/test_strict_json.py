@@ -9,12 +9,21 @@ import pytest
 from transformer_jax.strict_json import json_text
 
 
-@pytest.mark.parametrize("value, text", [
-    (math.nan, "null"), (math.inf, "null"), (-math.inf, "null"), (np.float64("inf"), "null"),
-    (dict(a=[1.5, (math.nan, 2)], b=dict(c=-math.inf, d="NaN")),
-     '{"a": [1.5, [null, 2]], "b": {"c": null, "d": "NaN"}}'),
+@pytest.mark.parametrize(
+  "value, text",
+  [
+    (math.nan, "null"),
+    (math.inf, "null"),
+    (-math.inf, "null"),
+    (np.float64("inf"), "null"),
+    (
+      dict(a=[1.5, (math.nan, 2)], b=dict(c=-math.inf, d="NaN")),
+      '{"a": [1.5, [null, 2]], "b": {"c": null, "d": "NaN"}}',
+    ),
     ([True, None, 1, 0.1, "ü"], '[true, null, 1, 0.1, "\\u00fc"]'),
-    ({1: math.inf}, '{"1": null}')])
+    ({1: math.inf}, '{"1": null}'),
+  ],
+)
 def test_what_is_not_finite_is_null(value, text):
   assert json_text(value) == text
 

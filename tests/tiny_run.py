@@ -9,10 +9,31 @@ from transformer_jax.config import Config
 SEED = int(os.environ.get("TRANSFORMER_JAX_TEST_SEED", "1"))
 
 TINY = dict(
-    seed=SEED,
-    data_source="numbers", numbers_limit=1000, numbers_train_size=400, vocab_size=70, max_length=40, batch_tokens=512, num_buckets=2,
-    num_layers=1, d_model=32, d_ff=32, num_heads=2, d_k=16, d_v=16, attention_kernel="xla", dropout_rate=0.2, warmup_steps=20,
-    train_steps=40, log_every=10, evaluate_every=20, checkpoint_every=10, keep_checkpoints=3, keep_best=0, bleu_sentences=8)
+  seed=SEED,
+  data_source="numbers",
+  numbers_limit=1000,
+  numbers_train_size=400,
+  vocab_size=70,
+  max_length=40,
+  batch_tokens=512,
+  num_buckets=2,
+  num_layers=1,
+  d_model=32,
+  d_ff=32,
+  num_heads=2,
+  d_k=16,
+  d_v=16,
+  attention_kernel="xla",
+  dropout_rate=0.2,
+  warmup_steps=20,
+  train_steps=40,
+  log_every=10,
+  evaluate_every=20,
+  checkpoint_every=10,
+  keep_checkpoints=3,
+  keep_best=0,
+  bleu_sentences=8,
+)
 
 
 def tiny_config(**settings):
@@ -28,4 +49,7 @@ def flags(**settings):
 def metrics_of(workdir):
   """Lines of metrics.jsonl without times and speeds, which no two runs share."""
   lines = map(json.loads, (workdir / "metrics.jsonl").read_text().splitlines())
-  return [{name: value for name, value in line.items() if not name.endswith(("_seconds", "_per_second"))} for line in lines]
+  return [
+    {name: value for name, value in line.items() if not name.endswith(("_seconds", "_per_second"))}
+    for line in lines
+  ]

@@ -24,4 +24,5 @@ def load(workdir, **settings):
     A `transformer_jax.runs.trained_model.TrainedModel`.
   """
   from transformer_jax.runs.trained_model import TrainedModel
+
   return TrainedModel.load(workdir, **settings)

@@ -42,7 +42,8 @@ _SCORE, _REGULAR = "score.json", "regular"
 _LITTER = re.compile(rf"({_WRITING}|{_DELETING})\d+")
 # What orbax and this file name their own files: if one of these is not listed, the list is damaged.
 _OWN = re.compile(
-    r"meta\.json|state/(.*/)?(_\w+|manifest\.ocdbt|process_\d+|commit_success\.txt|d/[^/]+)")
+  r"meta\.json|state/(.*/)?(_\w+|manifest\.ocdbt|process_\d+|commit_success\.txt|d/[^/]+)"
+)
 _PLAIN = re.compile(r"[A-Za-z0-9_./+=,@ -]*")  # what orbax and TensorStore take for nothing else
 _COMPRESSION = 100  # times that a state is larger than its files, at the very most
 
@@ -67,8 +68,11 @@ class Checkpoints:
     try:
       self._folder = pathlib.Path(folder).absolute()
     except FileNotFoundError:
-      raise WorkdirError(folder, "starts at this shell's working folder, which was deleted",
-                         "change to one that is there") from None
+      raise WorkdirError(
+        folder,
+        "starts at this shell's working folder, which was deleted",
+        "change to one that is there",
+      ) from None
     self._keep_last, self._keep_best = keep_last, keep_best
     self._is_writer = primary and not read_only
     self._writing = None  # future of the save under way
@@ -232,13 +236,17 @@ class Checkpoints:
         self.passed_over.append(error)
         if on_corrupt == "previous":
           continue
-        raise CheckpointError(error.where, error.problem, _remedy(is_oldest=candidate == candidates[-1])) from None
+        raise CheckpointError(
+          error.where, error.problem, _remedy(is_oldest=candidate == candidates[-1])
+        ) from None
       if self._is_writer:
         for damaged in candidates[:number]:
           self._put_aside(damaged)
       return _like(like, arrays), meta, candidate
     newest = self.passed_over[0]
-    raise CheckpointError(newest.where, newest.problem, "none before it is whole: start anew in another --workdir")
+    raise CheckpointError(
+      newest.where, newest.problem, "none before it is whole: start anew in another --workdir"
+    )
 
   def restore_params(self, like_params, step=None):
     """The numpy parameters of a step (the latest by default), without reading the rest of its state.
@@ -296,8 +304,11 @@ class Checkpoints:
     if not steps:
       raise CheckpointError(self._folder, "there is no checkpoint", "train first")
     if step is not None and step not in steps:
-      raise CheckpointError(self._folder, f"there is no checkpoint of step {step}",
-                            f"there are {', '.join(map(str, steps))}")
+      raise CheckpointError(
+        self._folder,
+        f"there is no checkpoint of step {step}",
+        f"there are {', '.join(map(str, steps))}",
+      )
     return steps[-1] if step is None else step
 
   def _info(self, step):
@@ -309,8 +320,11 @@ class Checkpoints:
       if integrity.is_listed(path, _SCORE):
         added = json.loads((path / _SCORE).read_bytes())
         score, of = added["score"], added["of"]
-      return dict(score=None if score is None else float(score), of=json_text(of, sort_keys=True),
-                  temporary=bool(info["temporary"]) and not integrity.is_listed(path, _REGULAR))
+      return dict(
+        score=None if score is None else float(score),
+        of=json_text(of, sort_keys=True),
+        temporary=bool(info["temporary"]) and not integrity.is_listed(path, _REGULAR),
+      )
     except (OSError, ValueError, KeyError, TypeError):
       return dict(score=None, of=None, temporary=False)
 
@@ -346,9 +360,9 @@ class Checkpoints:
 
   def _delete_old(self, latest):
     """Removes what `keep_last` and `keep_best` do not keep; `latest` always stays."""
-    keep = {latest, *self.regular_steps()[-self._keep_last:]}
+    keep = {latest, *self.regular_steps()[-self._keep_last :]}
     for scores in self._scores_by_kind().values():
-      keep.update(_best_first(scores)[:self._keep_best])
+      keep.update(_best_first(scores)[: self._keep_best])
     for step in set(self.steps()) - keep:
       self._delete(step)
 
@@ -379,7 +393,9 @@ def average_params(checkpoints, like_params, steps):
   total = jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float64), like_params)
   for step in steps:
     total = jax.tree.map(np.add, total, checkpoints.restore_params(like_params, step))
-  return jax.tree.map(lambda leaf, like: np.asarray(leaf / len(steps)).astype(like.dtype), total, like_params)
+  return jax.tree.map(
+    lambda leaf, like: np.asarray(leaf / len(steps)).astype(like.dtype), total, like_params
+  )
 
 
 def _orbax():
@@ -388,7 +404,9 @@ def _orbax():
   Without compression: float32 weights lose 8% of their size to it, and a save takes three times the processor time.
   """
   me = jax.process_index()
-  alone = ocp.options.MultiprocessingOptions(me, active_processes={me}, barrier_sync_key_prefix=f"process{me}")
+  alone = ocp.options.MultiprocessingOptions(
+    me, active_processes={me}, barrier_sync_key_prefix=f"process{me}"
+  )
   handler = ocp.PyTreeCheckpointHandler(use_compression=False, multiprocessing_options=alone)
   return ocp.Checkpointer(handler, multiprocessing_options=alone)
 
@@ -408,8 +426,11 @@ def _plainly_named(path):
     return
   link = pathlib.Path(tempfile.gettempdir(), f"transformer_jax-{secrets.token_hex(8)}")
   if not _PLAIN.fullmatch(str(link)):
-    raise WorkdirError(path, "has a name that checkpoints cannot be written under",
-                       "use another --workdir, or another TMPDIR")
+    raise WorkdirError(
+      path,
+      "has a name that checkpoints cannot be written under",
+      "use another --workdir, or another TMPDIR",
+    )
   with temporary_file(link):
     link.symlink_to(path, target_is_directory=True)
     try:
@@ -452,7 +473,8 @@ def _check_claims(path, tree, like):
   if like is not None:
     _check_fit(like, dict(_named_leaves(tree)), path.parent)
   claimed = sum(
-      math.prod(leaf.shape) * np.dtype(leaf.dtype).itemsize for leaf in jax.tree.leaves(tree))
+    math.prod(leaf.shape) * np.dtype(leaf.dtype).itemsize for leaf in jax.tree.leaves(tree)
+  )
   found = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
   if claimed > _COMPRESSION * found:
     problem = f"claims {claimed:,} bytes of arrays in {found:,} bytes of files"
@@ -486,8 +508,11 @@ def _check_fit(like, found, where):
   for name in [*wanted, *found]:
     if wanted.get(name) != found.get(name):
       here, there = _show(wanted.get(name)), _show(found.get(name))
-      raise CheckpointError(where, f"{name} is {there} in the checkpoint, and {here} in this model",
-                            "use the settings of the run: they stand in its config.json")
+      raise CheckpointError(
+        where,
+        f"{name} is {there} in the checkpoint, and {here} in this model",
+        "use the settings of the run: they stand in its config.json",
+      )
 
 
 def _like(like, arrays):
@@ -523,4 +548,6 @@ def _not_written(path, error):
   problem = getattr(error, "strerror", None) or str(error)
   full = "No space left" in problem or "quota" in problem.lower()
   remedy = "free some space" if full else "check the disk and the permissions"
-  return WorkdirError(path, f"cannot be written: {problem}", f"{remedy}, then run the same command again")
+  return WorkdirError(
+    path, f"cannot be written: {problem}", f"{remedy}, then run the same command again"
+  )

@@ -52,5 +52,8 @@ class Interrupted(TransformerJaxError):
 
   def __init__(self, signal_number, step):
     self.exit_code = 128 + signal_number
-    super().__init__(f"signal {signal_number}", f"stopped after step {step}, state saved",
-                     "run the same command again to resume")
+    super().__init__(
+      f"signal {signal_number}",
+      f"stopped after step {step}, state saved",
+      "run the same command again to resume",
+    )

@@ -45,7 +45,10 @@ def output_file(path=None):
   if path in (None, "", "-"):
     if sys.stdout is None:
       raise WorkdirError("standard output", "is closed", "give --output")
-    name, opened = "standard output", contextlib.nullcontext(getattr(sys.stdout, "buffer", sys.stdout))
+    name, opened = (
+      "standard output",
+      contextlib.nullcontext(getattr(sys.stdout, "buffer", sys.stdout)),
+    )
   elif os.path.exists(path) and not os.path.isfile(path):
     with as_workdir_error(path):
       name, opened = path, _closing(open(path, "wb"))
@@ -80,7 +83,9 @@ class _Output:
   def write(self, text):
     """Writes text as it is; lone surrogates become question marks."""
     with as_workdir_error(self._name):
-      self._file.write(text if isinstance(self._file, io.TextIOBase) else text.encode("utf-8", errors="replace"))
+      self._file.write(
+        text if isinstance(self._file, io.TextIOBase) else text.encode("utf-8", errors="replace")
+      )
 
   def flush(self):
     """Hands on what was written; what is packed stays together, for it would take more room in pieces."""
@@ -136,16 +141,25 @@ def as_workdir_error(path):
   except BrokenPipeError:
     raise
   except OSError as error:
-    raise WorkdirError(path, f"cannot be written: {error.strerror or error}",
-                       f"{_remedy(error)}, then run the same command again") from None
+    raise WorkdirError(
+      path,
+      f"cannot be written: {error.strerror or error}",
+      f"{_remedy(error)}, then run the same command again",
+    ) from None
 
 
 def _remedy(error):
   """What helps against a failed write, an OSError."""
   if error.errno == errno.ENOENT and not _has_working_folder():
     return "this shell's working folder was deleted: change to one that is there"
-  if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG,
-                     errno.ELOOP):
+  if error.errno in (
+    errno.ENOENT,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.EEXIST,
+    errno.ENAMETOOLONG,
+    errno.ELOOP,
+  ):
     return "name another path"
   if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
     return "make the folder writable"

@@ -124,7 +124,9 @@ _LEAVING = Heeding(leave)
 def end(code):
   """Ends the process as `sys.exit` does; after an error, one of several does not wait for the others, as jax does on its way out."""
   if has_others and code not in (0, *(128 + number for number in SIGNALS)):
-    with contextlib.suppress(OSError, ValueError, AttributeError):  # a stream may be closed, or not there
+    with contextlib.suppress(
+      OSError, ValueError, AttributeError
+    ):  # a stream may be closed, or not there
       sys.stdout.flush()
       sys.stderr.flush()
     os._exit(code)

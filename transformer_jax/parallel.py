@@ -53,8 +53,11 @@ def _keep_programs(folder: pathlib.Path) -> None:
   except OSError as error:
     why = error.strerror or str(error)
   if why:
-    print(f"transformer-jax: warning: compiled programs are not kept: {folder}: {why}; "
-          "set TRANSFORMER_JAX_CACHE to a writable folder", file=sys.stderr)
+    print(
+      f"transformer-jax: warning: compiled programs are not kept: {folder}: {why}; "
+      "set TRANSFORMER_JAX_CACHE to a writable folder",
+      file=sys.stderr,
+    )
   # jax says it again, or that the disk is full, in several lines for each program, which runs
   # all the same.
   warnings.filterwarnings("ignore", message="Error (reading|writing) persistent compilation cache")
@@ -73,13 +76,24 @@ def _join(coordinator, num_processes, process_id):
   # Its handler of SIGTERM only takes note. Another jax may have no such service.
   with contextlib.suppress(AttributeError):
     jax.config.update("jax_enable_preemption_service", False)
-  where = {} if coordinator == "auto" else dict(coordinator_address=coordinator, num_processes=num_processes, process_id=process_id)
+  where = (
+    {}
+    if coordinator == "auto"
+    else dict(coordinator_address=coordinator, num_processes=num_processes, process_id=process_id)
+  )
   try:
-    jax.distributed.initialize(**where, initialization_timeout=_PATIENCE_AT_START, heartbeat_timeout_seconds=_HEARTBEAT_TIMEOUT)
+    jax.distributed.initialize(
+      **where,
+      initialization_timeout=_PATIENCE_AT_START,
+      heartbeat_timeout_seconds=_HEARTBEAT_TIMEOUT,
+    )
     interrupt.has_others = jax.process_count() > 1
   except (ValueError, RuntimeError) as error:
-    raise ConfigError(f"--coordinator={coordinator}", f"the hosts of the run were not found: {error}",
-                      "name the first process's host:port; auto is for Slurm and TPU pods") from None
+    raise ConfigError(
+      f"--coordinator={coordinator}",
+      f"the hosts of the run were not found: {error}",
+      "name the first process's host:port; auto is for Slurm and TPU pods",
+    ) from None
 
 
 def keep_freed_memory():
@@ -92,7 +106,12 @@ def keep_freed_memory():
     mallopt = ctypes.CDLL(None).mallopt
   except (OSError, AttributeError):
     return
-  for setting, value in ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, -1), (_M_TOP_PAD, 1 << 28), (_M_ARENA_MAX, 1)):
+  for setting, value in (
+    (_M_MMAP_MAX, 0),
+    (_M_TRIM_THRESHOLD, -1),
+    (_M_TOP_PAD, 1 << 28),
+    (_M_ARENA_MAX, 1),
+  ):
     mallopt(setting, value)
 
 
@@ -122,8 +141,14 @@ def _available():
 def _left_in_container(folder=pathlib.Path("/sys/fs/cgroup")):
   with contextlib.suppress(OSError, ValueError):  # there is no such limit, or it is "max"
     limit = int((folder / "memory.max").read_text(encoding="ascii"))
-    cached = dict(line.split() for line in (folder / "memory.stat").read_text(encoding="ascii").splitlines())
-    return limit - int((folder / "memory.current").read_text(encoding="ascii")) + int(cached["inactive_file"])
+    cached = dict(
+      line.split() for line in (folder / "memory.stat").read_text(encoding="ascii").splitlines()
+    )
+    return (
+      limit
+      - int((folder / "memory.current").read_text(encoding="ascii"))
+      + int(cached["inactive_file"])
+    )
   return None
 
 
@@ -181,15 +206,18 @@ def shard_rows(array):
   devices, local = jax.device_count(), jax.local_device_count()
   rows = -(-array.shape[0] // devices) * devices
   if rows != array.shape[0]:
-    array = np.concatenate([array, np.zeros((rows - array.shape[0], *array.shape[1:]), array.dtype)])
+    array = np.concatenate(
+      [array, np.zeros((rows - array.shape[0], *array.shape[1:]), array.dtype)]
+    )
   split = array.reshape(devices, rows // devices, *array.shape[1:])
-  return split[jax.process_index() * local:][:local]
+  return split[jax.process_index() * local :][:local]
 
 
 def gather_rows(tree, rows):
   """The inverse of `shard_rows` for results that all hosts need: numpy arrays of the first `rows` rows."""
   if jax.process_count() > 1:
     from jax.experimental import multihost_utils
+
     tree = multihost_utils.process_allgather(tree, tiled=True)
   return jax.tree.map(lambda x: np.asarray(x).reshape(-1, *x.shape[2:])[:rows], tree)
 
@@ -199,4 +227,5 @@ def agree_on(value):
   if jax.process_count() == 1:
     return value
   from jax.experimental import multihost_utils
+
   return int(np.max(multihost_utils.process_allgather(np.int32(value))))

@@ -17,7 +17,9 @@ WORDS = ["<pad>", "<s>", "</s>", "<unk>", *(f"t{i}" for i in range(4, SIZE["voca
 def random_spec():
   """A post-norm Transformer of the work's size."""
   d, rng = SIZE["d"], np.random.default_rng(0)
-  matrix = lambda rows, columns: (rng.standard_normal((rows, columns)) * columns**-0.5).astype(np.float32)
+  matrix = lambda rows, columns: (rng.standard_normal((rows, columns)) * columns**-0.5).astype(
+    np.float32
+  )
 
   def linear(layer, outputs, inputs):
     layer.weight, layer.bias = matrix(outputs, inputs), np.zeros(outputs, np.float32)
@@ -35,12 +37,18 @@ def random_spec():
     linear(layer.linear_1, d, SIZE["ff"])
     norm(layer.layer_norm)
 
-  spec = TransformerSpec.from_config((SIZE["layers"], SIZE["layers"]), SIZE["h"], pre_norm=False, activation=Activation.RELU)
+  spec = TransformerSpec.from_config(
+    (SIZE["layers"], SIZE["layers"]), SIZE["h"], pre_norm=False, activation=Activation.RELU
+  )
   embedding = matrix(SIZE["vocab"], d)
   angles = np.arange(512)[:, None] * np.exp(np.arange(0, d, 2) * (-np.log(10_000) / d))
-  spec.encoder.embeddings[0].weight = spec.decoder.embeddings.weight = spec.decoder.projection.weight = embedding
+  spec.encoder.embeddings[0].weight = spec.decoder.embeddings.weight = (
+    spec.decoder.projection.weight
+  ) = embedding
   spec.decoder.projection.bias = np.zeros(SIZE["vocab"], np.float32)
-  spec.encoder.position_encodings.encodings = spec.decoder.position_encodings.encodings = np.hstack([np.sin(angles), np.cos(angles)]).astype(np.float32)
+  spec.encoder.position_encodings.encodings = spec.decoder.position_encodings.encodings = np.hstack(
+    [np.sin(angles), np.cos(angles)]
+  ).astype(np.float32)
   for layer in spec.encoder.layer:
     attention(layer.self_attention, (3 * d, d))
     feed_forward(layer.ffn)
@@ -60,12 +68,27 @@ def main():
   """Searches with the output's length forced."""
   with tempfile.TemporaryDirectory() as folder:
     random_spec().save(folder)
-    translator = ctranslate2.Translator(folder, device="cpu", compute_type=OPTIONS.variant or "float32", inter_threads=1, intra_threads=OPTIONS.threads)
-  sources, length = [[WORDS[i] for i in source] for source in work.search_sources(OPTIONS.work)], SIZE["out"]
+    translator = ctranslate2.Translator(
+      folder,
+      device="cpu",
+      compute_type=OPTIONS.variant or "float32",
+      inter_threads=1,
+      intra_threads=OPTIONS.threads,
+    )
+  sources, length = (
+    [[WORDS[i] for i in source] for source in work.search_sources(OPTIONS.work)],
+    SIZE["out"],
+  )
 
   def run_round():
     for _ in range(SIZE["repeats"]):
-      results = translator.translate_batch(sources, beam_size=SIZE["beam"], length_penalty=0.6, min_decoding_length=length, max_decoding_length=length)
+      results = translator.translate_batch(
+        sources,
+        beam_size=SIZE["beam"],
+        length_penalty=0.6,
+        min_decoding_length=length,
+        max_decoding_length=length,
+      )
       assert all(len(result.hypotheses[0]) == length for result in results)
     return SIZE["repeats"] * len(sources) * length
 

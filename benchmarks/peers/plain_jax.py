@@ -16,15 +16,20 @@ DTYPE = jnp.dtype(SIZE.get("dtype", "float32"))
 def initial_parameters():
   """A tree of float32 arrays."""
   rng = np.random.default_rng(0)
-  matrix = lambda rows, columns: jnp.asarray(rng.standard_normal((rows, columns)) * (2 / (rows + columns)) ** 0.5, jnp.float32)
+  matrix = lambda rows, columns: jnp.asarray(
+    rng.standard_normal((rows, columns)) * (2 / (rows + columns)) ** 0.5, jnp.float32
+  )
   linear = lambda rows, columns: (matrix(rows, columns), jnp.zeros(columns))
   norm = lambda: (jnp.ones(D), jnp.zeros(D))
   own = lambda: dict(qkv=linear(D, 3 * D), out=linear(D, D), norm=norm())
   ff = lambda: dict(inner=linear(D, SIZE["ff"]), outer=linear(SIZE["ff"], D), norm=norm())
   cross = lambda: dict(q=linear(D, D), kv=linear(D, 2 * D), out=linear(D, D), norm=norm())
   layers = range(SIZE["layers"])
-  return dict(embedding=matrix(SIZE["vocab"], D), encoder=[dict(own=own(), ff=ff()) for _ in layers],
-              decoder=[dict(own=own(), cross=cross(), ff=ff()) for _ in layers])
+  return dict(
+    embedding=matrix(SIZE["vocab"], D),
+    encoder=[dict(own=own(), ff=ff()) for _ in layers],
+    decoder=[dict(own=own(), cross=cross(), ff=ff()) for _ in layers],
+  )
 
 
 def positions():
@@ -42,13 +47,21 @@ def linear(params, x):
 def norm(params, x):
   """Layer normalisation."""
   centred = x - x.mean(-1, keepdims=True)
-  return (centred * jax.lax.rsqrt(jnp.square(centred).mean(-1, keepdims=True) + 1e-6) * params[0] + params[1]).astype(x.dtype)
+  return (
+    centred * jax.lax.rsqrt(jnp.square(centred).mean(-1, keepdims=True) + 1e-6) * params[0]
+    + params[1]
+  ).astype(x.dtype)
 
 
 def attend(query, key, value, mask):
   """All heads."""
   split = lambda x: x.reshape(*x.shape[:2], HEADS, D // HEADS)
-  scores = jnp.einsum("bqhd,bkhd->bhqk", split(query) * (D // HEADS) ** -0.5, split(key), preferred_element_type=jnp.float32)
+  scores = jnp.einsum(
+    "bqhd,bkhd->bhqk",
+    split(query) * (D // HEADS) ** -0.5,
+    split(key),
+    preferred_element_type=jnp.float32,
+  )
   weights = jax.nn.softmax(jnp.where(mask, scores, -1e9)).astype(value.dtype)
   return jnp.einsum("bhqk,bkhd->bqhd", weights, split(value)).reshape(query.shape)
 
@@ -64,13 +77,18 @@ def loss(params, source, target, key):
     return jnp.where(keep, x * (256 / 230), 0).astype(x.dtype)
 
   def embed(tokens):
-    return dropout((params["embedding"][tokens] * D**0.5 + TABLE[:tokens.shape[1]]).astype(DTYPE))
+    return dropout((params["embedding"][tokens] * D**0.5 + TABLE[: tokens.shape[1]]).astype(DTYPE))
 
   def own_attention(part, x, mask):
-    return norm(part["norm"], x + dropout(linear(part["out"], attend(*jnp.split(linear(part["qkv"], x), 3, -1), mask))))
+    return norm(
+      part["norm"],
+      x + dropout(linear(part["out"], attend(*jnp.split(linear(part["qkv"], x), 3, -1), mask))),
+    )
 
   def feed_forward(part, x):
-    return norm(part["norm"], x + dropout(linear(part["outer"], jax.nn.relu(linear(part["inner"], x)))))
+    return norm(
+      part["norm"], x + dropout(linear(part["outer"], jax.nn.relu(linear(part["inner"], x))))
+    )
 
   is_word = (source != work.PAD)[:, None, None]
   is_past = jnp.tril(jnp.ones((target.shape[1],) * 2, bool))
@@ -80,7 +98,16 @@ def loss(params, source, target, key):
   x = embed(jnp.pad(target, ((0, 0), (1, 0)), constant_values=work.BOS)[:, :-1])
   for layer in params["decoder"]:
     x, part = own_attention(layer["own"], x, is_past), layer["cross"]
-    x = norm(part["norm"], x + dropout(linear(part["out"], attend(linear(part["q"], x), *jnp.split(linear(part["kv"], memory), 2, -1), is_word))))
+    x = norm(
+      part["norm"],
+      x
+      + dropout(
+        linear(
+          part["out"],
+          attend(linear(part["q"], x), *jnp.split(linear(part["kv"], memory), 2, -1), is_word),
+        )
+      ),
+    )
     x = feed_forward(layer["ff"], x)
   logits = jnp.matmul(x, params["embedding"].T.astype(DTYPE), preferred_element_type=jnp.float32)
   normalizer = jax.nn.logsumexp(logits, -1)
@@ -120,7 +147,13 @@ def main():
     value.block_until_ready()
     return work.target_tokens(batches)
 
-  work.serve(OPTIONS, "plain JAX", jax.__version__, run_round, flop=work.training_flops(OPTIONS.work, batches))
+  work.serve(
+    OPTIONS,
+    "plain JAX",
+    jax.__version__,
+    run_round,
+    flop=work.training_flops(OPTIONS.work, batches),
+  )
 
 
 main()

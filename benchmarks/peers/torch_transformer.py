@@ -22,27 +22,43 @@ class Translator(nn.Module):
     d = SIZE["d"]
     self.embedding = nn.Embedding(SIZE["vocab"], d, padding_idx=work.PAD)
     nn.init.normal_(self.embedding.weight, std=d**-0.5)
-    self.transformer = nn.Transformer(d, SIZE["h"], SIZE["layers"], SIZE["layers"], SIZE["ff"], dropout=0.1, batch_first=True)
+    self.transformer = nn.Transformer(
+      d, SIZE["h"], SIZE["layers"], SIZE["layers"], SIZE["ff"], dropout=0.1, batch_first=True
+    )
     for layer in (*self.transformer.encoder.layers, *self.transformer.decoder.layers):
-      layer.dropout.p = layer.self_attn.dropout = 0.0  # inside the feed-forward network, on attention weights: not in the paper
+      layer.dropout.p = layer.self_attn.dropout = (
+        0.0  # inside the feed-forward network, on attention weights: not in the paper
+      )
       if hasattr(layer, "multihead_attn"):
         layer.multihead_attn.dropout = 0.0
-    angles = torch.arange(512.0)[:, None] * torch.exp(torch.arange(0, d, 2) * (-math.log(10_000) / d))
+    angles = torch.arange(512.0)[:, None] * torch.exp(
+      torch.arange(0, d, 2) * (-math.log(10_000) / d)
+    )
     self.register_buffer("positions", torch.stack([angles.sin(), angles.cos()], -1).flatten(1))
     self.dropout = nn.Dropout(0.1)
 
   def embed(self, tokens):
     """Embeddings plus positions."""
-    return self.dropout(self.embedding(tokens) * math.sqrt(SIZE["d"]) + self.positions[:tokens.shape[1]])
+    return self.dropout(
+      self.embedding(tokens) * math.sqrt(SIZE["d"]) + self.positions[: tokens.shape[1]]
+    )
 
   def forward(self, source, previous, target):
     """The mean smoothed cross-entropy."""
     length, padding = previous.shape[1], source == work.PAD
     future = torch.ones(length, length, dtype=torch.bool, device=source.device).triu(1)
-    outputs = self.transformer(self.embed(source), self.embed(previous), tgt_mask=future, tgt_is_causal=True,
-                               src_key_padding_mask=padding, memory_key_padding_mask=padding)
+    outputs = self.transformer(
+      self.embed(source),
+      self.embed(previous),
+      tgt_mask=future,
+      tgt_is_causal=True,
+      src_key_padding_mask=padding,
+      memory_key_padding_mask=padding,
+    )
     logits = outputs @ self.embedding.weight.T
-    return nn.functional.cross_entropy(logits.flatten(0, 1), target.flatten(), ignore_index=work.PAD, label_smoothing=0.1)
+    return nn.functional.cross_entropy(
+      logits.flatten(0, 1), target.flatten(), ignore_index=work.PAD, label_smoothing=0.1
+    )
 
 
 def main():
@@ -50,7 +66,9 @@ def main():
   torch.set_num_threads(OPTIONS.threads)
   torch.manual_seed(0)
   model = Translator().to(DEVICE)
-  optimizer = torch.optim.Adam(model.parameters(), lr=1e-4, betas=(0.9, 0.98), eps=1e-9, fused=IS_COMPILED or None)
+  optimizer = torch.optim.Adam(
+    model.parameters(), lr=1e-4, betas=(0.9, 0.98), eps=1e-9, fused=IS_COMPILED or None
+  )
   loss_of = torch.compile(model) if IS_COMPILED else model
   batches = work.training_batches(OPTIONS.work)
   tensors = []
@@ -69,7 +87,13 @@ def main():
     loss.item()
     return work.target_tokens(batches)
 
-  work.serve(OPTIONS, "torch nn.Transformer", torch.__version__, run_round, flop=work.training_flops(OPTIONS.work, batches))
+  work.serve(
+    OPTIONS,
+    "torch nn.Transformer",
+    torch.__version__,
+    run_round,
+    flop=work.training_flops(OPTIONS.work, batches),
+  )
 
 
 main()

@@ -23,8 +23,12 @@ def attention_by_loop(query, key, value, allowed):
   """Softmax(Q K^T / sqrt(d_k)) V, one example, head, query and key at a time, in float64."""
   out = np.zeros((*query.shape[:3], value.shape[-1]))
   for b, t, h in np.ndindex(*query.shape[:3]):
-    scores = [float(np.dot(query[b, t, h], key[b, s, h])) / np.sqrt(query.shape[-1]) if allowed[b, t, s] else -1e300
-              for s in range(key.shape[1])]
+    scores = [
+      float(np.dot(query[b, t, h], key[b, s, h])) / np.sqrt(query.shape[-1])
+      if allowed[b, t, s]
+      else -1e300
+      for s in range(key.shape[1])
+    ]
     weights = np.exp(np.array(scores) - max(scores))
     weights /= weights.sum()
     for s, weight in enumerate(weights):
@@ -34,18 +38,26 @@ def attention_by_loop(query, key, value, allowed):
 
 def draw(batch, num_queries, num_keys, heads, d_k, d_v, seed=0):
   rng = np.random.default_rng(seed)
-  shapes = (batch, num_queries, heads, d_k), (batch, num_keys, heads, d_k), (batch, num_keys, heads, d_v)
+  shapes = (
+    (batch, num_queries, heads, d_k),
+    (batch, num_keys, heads, d_k),
+    (batch, num_keys, heads, d_v),
+  )
   return [rng.standard_normal(shape).astype(np.float32) for shape in shapes]
 
 
 MASKS = {
-    "none": lambda batch, t, s: Mask(),
-    "causal": lambda batch, t, s: Mask(causal=True),
-    "lengths": lambda batch, t, s: Mask(key_lengths_B=jnp.arange(1, batch + 1) * s // batch),
-    "causal_lengths": lambda batch, t, s: Mask(causal=True, key_lengths_B=jnp.arange(1, batch + 1) * s // batch),
-    "segments": lambda batch, t, s: Mask(query_segments_BT=jnp.broadcast_to(jnp.arange(t) // 3, (batch, t)),
-                                         key_segments_BS=jnp.broadcast_to(jnp.arange(s) // 3, (batch, s))),
-    "all_masked_rows": lambda batch, t, s: Mask(key_lengths_B=jnp.zeros(batch, jnp.int32)),
+  "none": lambda batch, t, s: Mask(),
+  "causal": lambda batch, t, s: Mask(causal=True),
+  "lengths": lambda batch, t, s: Mask(key_lengths_B=jnp.arange(1, batch + 1) * s // batch),
+  "causal_lengths": lambda batch, t, s: Mask(
+    causal=True, key_lengths_B=jnp.arange(1, batch + 1) * s // batch
+  ),
+  "segments": lambda batch, t, s: Mask(
+    query_segments_BT=jnp.broadcast_to(jnp.arange(t) // 3, (batch, t)),
+    key_segments_BS=jnp.broadcast_to(jnp.arange(s) // 3, (batch, s)),
+  ),
+  "all_masked_rows": lambda batch, t, s: Mask(key_lengths_B=jnp.zeros(batch, jnp.int32)),
 }
 
 
@@ -89,23 +101,31 @@ def test_gradients_are_those_of_finite_differences_of_the_loop(name, mask_name):
       step[index] = 1e-5
       plus, minus = list(args), list(args)
       plus[which], minus[which] = args[which] + step, args[which] - step
-      slope = np.sum((attention_by_loop(*plus, allowed) - attention_by_loop(*minus, allowed)) * direction) / 2e-5
+      slope = (
+        np.sum((attention_by_loop(*plus, allowed) - attention_by_loop(*minus, allowed)) * direction)
+        / 2e-5
+      )
       np.testing.assert_allclose(gradient[index], slope, atol=2e-5)
 
 
 @pytest.mark.parametrize("mask_name", [*MASKS, "dense", "dense_for_all"])
-@pytest.mark.parametrize("block, queries, batch",
-                         [(1, 2, 4), (60, 3, 4), (400, 100, 4), (400, 100, 5)],
-                         ids=["blocks_of_queries", "uneven_blocks", "blocks_of_examples",
-                              "a_prime_number_of_examples"])
-@pytest.mark.parametrize("dtype, tolerance", [
-    ("float32", 2e-6), pytest.param("bfloat16", 0.06, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+  "block, queries, batch",
+  [(1, 2, 4), (60, 3, 4), (400, 100, 4), (400, 100, 5)],
+  ids=["blocks_of_queries", "uneven_blocks", "blocks_of_examples", "a_prime_number_of_examples"],
+)
+@pytest.mark.parametrize(
+  "dtype, tolerance", [("float32", 2e-6), pytest.param("bfloat16", 0.06, marks=pytest.mark.slow)]
+)
 def test_blocks_change_nothing(mask_name, block, queries, batch, dtype, tolerance, monkeypatch):
   """Values and gradients of the blocked kernel, cut into blocks of queries and of examples, are the reference's."""
   monkeypatch.setattr(blocked, "_BLOCK", block)
   monkeypatch.setattr(blocked, "_FEWEST_QUERIES", queries)
   allowed = np.random.default_rng(3).random((batch, 7, 9)) < 0.5
-  dense = dict(dense=Mask(allowed_BTS=jnp.asarray(allowed)), dense_for_all=Mask(causal=True, allowed_BTS=jnp.asarray(allowed[:1])))
+  dense = dict(
+    dense=Mask(allowed_BTS=jnp.asarray(allowed)),
+    dense_for_all=Mask(causal=True, allowed_BTS=jnp.asarray(allowed[:1])),
+  )
   mask = dense[mask_name] if mask_name in dense else MASKS[mask_name](batch, 9, 9)
   num_queries = 7 if mask_name in dense else 9
   query, key, value = (jnp.asarray(x, dtype) for x in draw(batch, num_queries, 9, 2, 6, 5))
@@ -115,9 +135,13 @@ def test_blocks_change_nothing(mask_name, block, queries, batch, dtype, toleranc
     values, pull = jax.vjp(lambda *x: KERNELS[name].attend(*x, mask), query, key, value)
     return values, *pull(slope)
 
-  for ours, theirs in zip(values_and_gradients("blocked"), values_and_gradients("reference"), strict=True):
+  for ours, theirs in zip(
+    values_and_gradients("blocked"), values_and_gradients("reference"), strict=True
+  ):
     assert ours.dtype == theirs.dtype
-    np.testing.assert_allclose(np.asarray(ours, np.float32), np.asarray(theirs, np.float32), atol=tolerance)
+    np.testing.assert_allclose(
+      np.asarray(ours, np.float32), np.asarray(theirs, np.float32), atol=tolerance
+    )
 
 
 def test_a_prime_number_of_examples_is_not_taken_one_by_one():
@@ -140,8 +164,16 @@ def test_memory_of_the_blocked_kernel_is_linear_in_length():
 
   def temporary_bytes(name, length):
     shape = jax.ShapeDtypeStruct((1, length, 8, 16), jnp.float32)
-    loss = lambda q, k, v: KERNELS[name].attend(q, k, v, Mask(causal=True, key_lengths_B=jnp.full(1, length - 3))).sum()
-    return jax.jit(jax.grad(loss, argnums=(0, 1, 2))).lower(shape, shape, shape).compile().memory_analysis().temp_size_in_bytes
+    loss = lambda q, k, v: (
+      KERNELS[name].attend(q, k, v, Mask(causal=True, key_lengths_B=jnp.full(1, length - 3))).sum()
+    )
+    return (
+      jax.jit(jax.grad(loss, argnums=(0, 1, 2)))
+      .lower(shape, shape, shape)
+      .compile()
+      .memory_analysis()
+      .temp_size_in_bytes
+    )
 
   assert temporary_bytes("reference", 4096) > 3.5 * temporary_bytes("reference", 2048)
   assert temporary_bytes("blocked", 4096) < 2.2 * temporary_bytes("blocked", 2048)
@@ -159,7 +191,9 @@ def test_cached_layout_gives_the_same():
   query, key, value = draw(2, 3, 5, 2, 4, 6)
   mask = Mask(key_lengths_B=jnp.array([5, 3]))
   cached = cached_attention(query, key.swapaxes(1, 2), value.swapaxes(1, 2), mask)
-  np.testing.assert_allclose(cached, KERNELS["reference"].attend(query, key, value, mask), atol=1e-6)
+  np.testing.assert_allclose(
+    cached, KERNELS["reference"].attend(query, key, value, mask), atol=1e-6
+  )
 
 
 def test_dropout_multiplies_the_weights():
@@ -180,16 +214,34 @@ def test_the_fastest_kernel_can_serve(backend, dtype):
 
 
 def test_the_fastest_kernel_is_that_of_the_nearest_shape(monkeypatch):
-  rows = [dict(num_heads=1, length=32, kernel="xla"), dict(num_heads=8, length=32, kernel="reference"), dict(num_heads=8, length=512, kernel="blocked")]
+  rows = [
+    dict(num_heads=1, length=32, kernel="xla"),
+    dict(num_heads=8, length=32, kernel="reference"),
+    dict(num_heads=8, length=512, kernel="blocked"),
+  ]
   monkeypatch.setattr(kernels, "_measured", lambda: {"cpu float32": dict(fastest=rows)})
   use = Use("cpu", "float32", 64, 64)
-  assert [fastest_kernel(use, *shape) for shape in ((1, 20, 20), (2, 32, 32), (4, 32, 32), (16, 16, 100), (8, 100, 4000))] == [
-      "xla", "xla", "reference", "reference", "blocked"]
-  assert fastest_kernel(Use("cpu", "float32", 64, 64, attention_dropout=True), 1, 20, 20) == "reference"
+  assert [
+    fastest_kernel(use, *shape)
+    for shape in ((1, 20, 20), (2, 32, 32), (4, 32, 32), (16, 16, 100), (8, 100, 4000))
+  ] == ["xla", "xla", "reference", "reference", "blocked"]
+  assert (
+    fastest_kernel(Use("cpu", "float32", 64, 64, attention_dropout=True), 1, 20, 20) == "reference"
+  )
   unmeasured = Use("tpu", "float32", 64, 64)
-  assert [fastest_kernel(u, 8, n, n) for u in (use, unmeasured) for n in (30, 2047, 4096)] == ["reference", "blocked", "blocked", "xla", "xla", "blocked"]
+  assert [fastest_kernel(u, 8, n, n) for u in (use, unmeasured) for n in (30, 2047, 4096)] == [
+    "reference",
+    "blocked",
+    "blocked",
+    "xla",
+    "xla",
+    "blocked",
+  ]
 
 
 def test_kernels_are_refused_with_a_reason():
-  for use, reason in ((Use("cpu", "bfloat16", 64, 64), "NVIDIA"), (Use("gpu", "float32", 64, 64), "bfloat16")):
+  for use, reason in (
+    (Use("cpu", "bfloat16", 64, 64), "NVIDIA"),
+    (Use("gpu", "float32", 64, 64), "bfloat16"),
+  ):
     assert reason in KERNELS["cudnn"].why_not(use)

@@ -9,7 +9,16 @@ from jax import lax
 from transformer_jax.attention.matmul import dot_general
 
 
-@pytest.mark.parametrize("inputs, kernel", [((3, 5, 4), (4, 7)), ((3, 5, 7), (7, 4)), ((2, 3, 5), (5, 2, 6)), ((2, 3, 4, 5), (4, 5, 6)), ((9,), (9, 2))])
+@pytest.mark.parametrize(
+  "inputs, kernel",
+  [
+    ((3, 5, 4), (4, 7)),
+    ((3, 5, 7), (7, 4)),
+    ((2, 3, 5), (5, 2, 6)),
+    ((2, 3, 4, 5), (4, 5, 6)),
+    ((9,), (9, 2)),
+  ],
+)
 @pytest.mark.parametrize("dtype, tolerance", [("float32", 1e-5), ("bfloat16", 0.1)])
 def test_values_and_gradients(inputs, kernel, dtype, tolerance):
   rng = np.random.default_rng(0)
@@ -21,4 +30,6 @@ def test_values_and_gradients(inputs, kernel, dtype, tolerance):
   slope = jnp.asarray(rng.standard_normal(ours.shape), dtype)
   for mine, other in zip((ours, *pull(slope)), (theirs, *pull_theirs(slope)), strict=True):
     assert (mine.shape, mine.dtype) == (other.shape, other.dtype)
-    np.testing.assert_allclose(np.asarray(mine, np.float32), np.asarray(other, np.float32), atol=tolerance)
+    np.testing.assert_allclose(
+      np.asarray(mine, np.float32), np.asarray(other, np.float32), atol=tolerance
+    )

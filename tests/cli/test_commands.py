@@ -9,18 +9,31 @@ import pytest
 
 
 def run(*arguments, **kwargs):
-  return subprocess.run([sys.executable, "-m", "transformer_jax", *arguments], capture_output=True, text=True, check=False, timeout=300,
-                        **kwargs)
+  return subprocess.run(
+    [sys.executable, "-m", "transformer_jax", *arguments],
+    capture_output=True,
+    text=True,
+    check=False,
+    timeout=300,
+    **kwargs,
+  )
 
 
-@pytest.mark.parametrize("arguments, code, message", [
+@pytest.mark.parametrize(
+  "arguments, code, message",
+  [
     ([], 2, ""),
     (["fly"], 2, "transformer-jax: 'fly': there is no such command; choose one of train, "),
     (["train"], 2, "transformer-jax: --workdir: is missing"),
     (["train", "--workdir=x", "--dk=3"], 2, "transformer-jax: --dk: train has no such flag"),
     (["digest"], 2, "transformer-jax: --workdir: is missing"),
-    (["bleu", "--hypothesis=/no/file", "--reference=/no/file"], 3, "transformer-jax: /no/file: cannot be read: No such file or directory"),
-])
+    (
+      ["bleu", "--hypothesis=/no/file", "--reference=/no/file"],
+      3,
+      "transformer-jax: /no/file: cannot be read: No such file or directory",
+    ),
+  ],
+)
 def test_errors_are_one_line(arguments, code, message, tmp_path):
   result = run(*arguments, cwd=tmp_path)
   assert result.returncode == code, result.stderr
@@ -29,17 +42,35 @@ def test_errors_are_one_line(arguments, code, message, tmp_path):
 
 
 def test_flags_are_checked_before_jax_is_loaded(tmp_path):
-  code = ("import sys; from transformer_jax.cli.main import run; assert run(sys.argv[1:]) == 2; "
-          "print(sorted({'jax', 'flax', 'tensorflow_datasets', 'sacrebleu'} & set(sys.modules)))")
-  result = subprocess.run([sys.executable, "-c", code, "train", f"--workdir={tmp_path}", "--num_heads=0"], capture_output=True, text=True,
-                          check=True)
+  code = (
+    "import sys; from transformer_jax.cli.main import run; assert run(sys.argv[1:]) == 2; "
+    "print(sorted({'jax', 'flax', 'tensorflow_datasets', 'sacrebleu'} & set(sys.modules)))"
+  )
+  result = subprocess.run(
+    [sys.executable, "-c", code, "train", f"--workdir={tmp_path}", "--num_heads=0"],
+    capture_output=True,
+    text=True,
+    check=True,
+  )
   assert result.stdout == "[]\n" and "--num_heads: 0 is too small" in result.stderr
 
 
 def test_help_lists_commands_and_flags():
   overview = run("--help")
   assert overview.returncode == 0
-  for name in ("train", "evaluate", "translate", "score", "bleu", "verify", "prepare", "digest", "cost", "heads", "ablate"):
+  for name in (
+    "train",
+    "evaluate",
+    "translate",
+    "score",
+    "bleu",
+    "verify",
+    "prepare",
+    "digest",
+    "cost",
+    "heads",
+    "ablate",
+  ):
     assert f"  {name} " in overview.stdout
     result = run(name, "--help")
     assert result.returncode == 0 and result.stdout.startswith(f"transformer-jax {name}: ")
@@ -67,16 +98,30 @@ def test_no_run_there(command, tmp_path):
 def test_paths_are_relative_to_data_root(tmp_path):
   for name in ("a.en", "a.de"):
     (tmp_path / name).write_text("one two\nthree\n")
-  files = [f"--{split}_{side}=a.{language}" for split in ("train", "valid") for side, language in (("source", "en"), ("target", "de"))]
+  files = [
+    f"--{split}_{side}=a.{language}"
+    for split in ("train", "valid")
+    for side, language in (("source", "en"), ("target", "de"))
+  ]
   flags = ["prepare", "--data_source=text", "--tokenizer=segmented", "--max_length=20", *files]
   result = run(*flags, f"--data_root={tmp_path}")
   assert result.returncode == 0 and "train 2 pairs" in result.stdout, result.stderr
   assert run(*flags, env={**os.environ, "TRANSFORMER_JAX_DATA": str(tmp_path)}).returncode == 0
   result = run(*flags, cwd=tmp_path / "..")
-  assert result.returncode == 3 and "--train_source: there is no file" in result.stderr and "--data_root" in result.stderr
+  assert (
+    result.returncode == 3
+    and "--train_source: there is no file" in result.stderr
+    and "--data_root" in result.stderr
+  )
 
 
 def test_a_closed_pipe_is_no_error():
-  process = subprocess.run(f"{sys.executable} -m transformer_jax train --help | head -1", shell=True, capture_output=True, text=True,
-                           check=False, env=os.environ)
+  process = subprocess.run(
+    f"{sys.executable} -m transformer_jax train --help | head -1",
+    shell=True,
+    capture_output=True,
+    text=True,
+    check=False,
+    env=os.environ,
+  )
   assert process.returncode == 0 and not process.stderr

@@ -28,11 +28,22 @@ def write(tmp_path, name, text):
 def test_every_field_is_a_flag_with_its_default():
   command = parsed()
   assert command.settings() == Config().to_flat()
-  assert all(f"--{name}" in command.help() and len(field.metadata["help"]) > 3 for name, field in fields().items())
+  assert all(
+    f"--{name}" in command.help() and len(field.metadata["help"]) > 3
+    for name, field in fields().items()
+  )
 
 
 def test_values_in_all_spellings():
-  command = parsed("--num_heads=4", "--d_k", "32", "-d_v=16", "--deterministic", "--noallow_device_change", "--norm=pre")
+  command = parsed(
+    "--num_heads=4",
+    "--d_k",
+    "32",
+    "-d_v=16",
+    "--deterministic",
+    "--noallow_device_change",
+    "--norm=pre",
+  )
   model = command.config().model
   assert (model.num_heads, model.d_k, model.d_v, model.norm) == (4, 32, 16, "pre")
   assert command["deterministic"] and not command["allow_device_change"]
@@ -46,21 +57,27 @@ def test_overrides_keep_what_is_not_given():
 def test_the_last_value_counts_and_files_nest_beside_each_other(tmp_path):
   (tmp_path / "inner").mkdir()
   write(tmp_path, "inner/base.flags", "--d_ff=100\n--d_model=64\n")
-  write(tmp_path, "inner/top.flags", "# comment\n\n// another\n  --flagfile=base.flags\n--d_ff=200\n")
+  write(
+    tmp_path, "inner/top.flags", "# comment\n\n// another\n  --flagfile=base.flags\n--d_ff=200\n"
+  )
   model = parsed(f"--flagfile={tmp_path}/inner/top.flags", "--d_model=32").config().model
   assert (model.d_ff, model.d_model) == (200, 32)
   assert parsed("--flagfile", f"{tmp_path}/inner/base.flags").config().model.d_ff == 100
 
 
-@pytest.mark.parametrize("arguments, message", [
+@pytest.mark.parametrize(
+  "arguments, message",
+  [
     (["--dk=3"], "--dk: train has no such flag; did you mean --d_k?"),
     (["--d_k=three"], "--d_k=three: is not a whole number"),
     (["--d_k"], "--d_k: has no value"),
     (["--d_k=0"], "--d_k: 0 is too small; at least 1"),
     (["--dropout_rate=nan"], "--dropout_rate: nan is not a finite number"),
     (["--norm=middle"], "--norm=middle: "),
-    (["--deterministic=maybe"],
-     "--deterministic=maybe: is neither true nor false; write true or false"),
+    (
+      ["--deterministic=maybe"],
+      "--deterministic=maybe: is neither true nor false; write true or false",
+    ),
     (["--allow_device_change=2"], "--allow_device_change=2: is neither true nor false; write true"),
     (["--dropout_rate=much"], "--dropout_rate=much: is not a number"),
     (["extra"], "'extra': is not a flag"),
@@ -74,14 +91,20 @@ def test_the_last_value_counts_and_files_nest_beside_each_other(tmp_path):
     (["--source_language=a\0b"], "--source_language: has a NUL"),
     (["--source_language=\udcff"], "--source_language: has a NUL or bytes that are not UTF-8"),
     (["--d_ff=100000000000"], "--d_ff: 100000000000 is too large"),
-    (["--average_last=9"], "--average_last: 9 checkpoints are to be averaged, and --keep_checkpoints=5 are kept"),
-])
+    (
+      ["--average_last=9"],
+      "--average_last: 9 checkpoints are to be averaged, and --keep_checkpoints=5 are kept",
+    ),
+  ],
+)
 def test_wrong_arguments(arguments, message):
   with pytest.raises(ConfigError, match=re.escape(message)):
     parsed(*arguments).config()
 
 
-@pytest.mark.parametrize("text, message", [
+@pytest.mark.parametrize(
+  "text, message",
+  [
     ("--d_k=16\nnum_heads=4\n", "top.flags:2: 'num_heads=4' is not a flag; write --name=value"),
     ("\n# x\n--dk=16\n", "top.flags:3 --dk: train has no such flag"),
     ("--d_k=x\n", "top.flags:1 --d_k=x: "),
@@ -90,16 +113,23 @@ def test_wrong_arguments(arguments, message):
     ("--d_k\n", "top.flags:1 --d_k: has no value"),
     ("--flagfile=top.flags\n", "top.flags:1: "),
     ("--flagfile=nowhere.flags\n", "top.flags:1: nowhere.flags cannot be read"),
-    ("--target_language=de   # German\n", "top.flags:1: '--target_language=de   # German' has a "
-     "comment behind the value; give the comment a line of its own"),
+    (
+      "--target_language=de   # German\n",
+      "top.flags:1: '--target_language=de   # German' has a "
+      "comment behind the value; give the comment a line of its own",
+    ),
     ("--d_k=16 # narrow\n", "top.flags:1: '--d_k=16 # narrow' has a comment behind the value"),
     ("--d_k=16\t// narrow\n", "top.flags:1: '--d_k=16\t// narrow' has a comment behind the value"),
     ("--deterministic # slow\n", "top.flags:1: '--deterministic # slow' has a comment behind"),
     ("--flagfile=top.flags # 2\n", "top.flags:1: '--flagfile=top.flags # 2' has a comment behind"),
-    ('\n--workdir="runs/x"\n', 'top.flags:2: "runs/x" is in quotes, which no shell takes off here; '
-     "write the value without them"),
+    (
+      '\n--workdir="runs/x"\n',
+      'top.flags:2: "runs/x" is in quotes, which no shell takes off here; '
+      "write the value without them",
+    ),
     ("--train_source='a b.en'\n", "top.flags:1: 'a b.en' is in quotes"),
-])
+  ],
+)
 def test_wrong_lines(tmp_path, text, message):
   path = write(tmp_path, "top.flags", text)
   with pytest.raises(ConfigError, match=re.escape(f"{tmp_path}/{message}")):
@@ -129,10 +159,26 @@ def test_what_only_looks_like_a_comment_or_quotes_is_a_value(tmp_path):
 
 # Flags and settings that take any text and name no file.
 NO_PATHS = {
-    "source_language", "target_language", "tfds_name", "tfds_splits", "preprocessed_splits",
-    "train_sections", "valid_sections", "test_sections", "coordinator", "profile_steps",
-    "inject_nonfinite", "language", "rows", "kernels", "num_heads", "d_k", "lengths",
-    "table_1_lengths", "tokenize"}
+  "source_language",
+  "target_language",
+  "tfds_name",
+  "tfds_splits",
+  "preprocessed_splits",
+  "train_sections",
+  "valid_sections",
+  "test_sections",
+  "coordinator",
+  "profile_steps",
+  "inject_nonfinite",
+  "language",
+  "rows",
+  "kernels",
+  "num_heads",
+  "d_k",
+  "lengths",
+  "table_1_lengths",
+  "tokenize",
+}
 SENTENCES = {("attention", "source"), ("attention", "target")}
 
 
@@ -170,14 +216,24 @@ def test_flag_files_and_folders_of_the_environment_have_homes(tmp_path, monkeypa
   assert cache_folder() == tmp_path / "cache"
 
 
-@pytest.mark.parametrize("flags, message", [
-    (["--log_every=10000", "--batch_tokens=402000"],
-     "--log_every=10000: updates of up to 402,000 tokens (--batch_tokens x --accumulation_steps) are "
-     "more tokens than the 2,147,483,647 that a line of metrics can count; at most 5341"),
-    (["--log_every=1000", "--batch_tokens=25000", "--accumulation_steps=100"],
-     "--log_every=1000: updates of up to 2,500,000 tokens"),
-    (["--log_every=1", "--batch_tokens=100000000", "--accumulation_steps=100"],
-     "--accumulation_steps=100: batches of --batch_tokens=100000000 make")])
+@pytest.mark.parametrize(
+  "flags, message",
+  [
+    (
+      ["--log_every=10000", "--batch_tokens=402000"],
+      "--log_every=10000: updates of up to 402,000 tokens (--batch_tokens x --accumulation_steps) are "
+      "more tokens than the 2,147,483,647 that a line of metrics can count; at most 5341",
+    ),
+    (
+      ["--log_every=1000", "--batch_tokens=25000", "--accumulation_steps=100"],
+      "--log_every=1000: updates of up to 2,500,000 tokens",
+    ),
+    (
+      ["--log_every=1", "--batch_tokens=100000000", "--accumulation_steps=100"],
+      "--accumulation_steps=100: batches of --batch_tokens=100000000 make",
+    ),
+  ],
+)
 def test_more_tokens_than_the_sums_can_count(flags, message):
   with pytest.raises(ConfigError, match=re.escape(message)):
     parsed(*flags).config()

@@ -17,25 +17,49 @@ PYTHON = f"{sys.executable} -m transformer_jax"
 @pytest.fixture(scope="module")
 def workdir(tmp_path_factory):
   folder = tmp_path_factory.mktemp("streams") / "run"
-  train(tiny_run.tiny_config(train_steps=2, evaluate_every=2, checkpoint_every=2, bleu_sentences=0), folder, ".")
+  train(
+    tiny_run.tiny_config(train_steps=2, evaluate_every=2, checkpoint_every=2, bleu_sentences=0),
+    folder,
+    ".",
+  )
   return folder
 
 
-@pytest.mark.parametrize("command, code, message", [
-    ("{python} digest --workdir={workdir} >/dev/full", 6, "standard output: cannot be written: No space left on device"),
+@pytest.mark.parametrize(
+  "command, code, message",
+  [
+    (
+      "{python} digest --workdir={workdir} >/dev/full",
+      6,
+      "standard output: cannot be written: No space left on device",
+    ),
     ("{python} --help >/dev/full", 6, "standard output: cannot be written"),
     ("{python} digest --workdir={workdir} | true; exit ${{PIPESTATUS[0]}}", 0, None),
     ("{python} train --help | head -1 >/dev/null; exit ${{PIPESTATUS[0]}}", 0, None),
-    ("echo one | {python} translate --workdir={workdir} >/dev/full", 6, "standard output: cannot be written: No space left on device"),
+    (
+      "echo one | {python} translate --workdir={workdir} >/dev/full",
+      6,
+      "standard output: cannot be written: No space left on device",
+    ),
     ("echo one | {python} translate --workdir={workdir} >&-", 6, "standard output: is closed"),
     ("{python} translate --workdir={workdir} <&-", 3, "standard input: is closed"),
     ("echo one | LC_ALL=C {python} translate --workdir={workdir}", 0, None),
-    ("echo '(S (ÄP (N ü)))' >{workdir}/trees; PYTHONIOENCODING=ascii {python} evalb "
-     "--gold={workdir}/trees --predicted={workdir}/trees", 0, None),
+    (
+      "echo '(S (ÄP (N ü)))' >{workdir}/trees; PYTHONIOENCODING=ascii {python} evalb "
+      "--gold={workdir}/trees --predicted={workdir}/trees",
+      0,
+      None,
+    ),
     ("PYTHONIOENCODING=ascii {python} evalb --gold=ä --predicted=ä", 3, "\\xe4: cannot be read"),
-])
+  ],
+)
 def test_streams(workdir, command, code, message):
-  run = subprocess.run(["bash", "-c", command.format(python=PYTHON, workdir=workdir)], capture_output=True, text=True, check=False)
+  run = subprocess.run(
+    ["bash", "-c", command.format(python=PYTHON, workdir=workdir)],
+    capture_output=True,
+    text=True,
+    check=False,
+  )
   assert run.returncode == code, run.stderr
   lines = run.stderr.splitlines()
   assert lines == [] if message is None else len(lines) == 1 and message in lines[0], run.stderr
@@ -48,25 +72,51 @@ _HEEDING_CTRL_C = "import runpy, signal; signal.signal(signal.SIGINT, signal.def
 @pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_translate_at_once_and_leaves_no_file(workdir, tmp_path, number, code):
   """While it waits for input, with an output file begun."""
-  process = subprocess.Popen([sys.executable, "-c", _HEEDING_CTRL_C, "translate", f"--workdir={workdir}", f"--output={tmp_path}/out"], stdin=subprocess.PIPE,
-                             stderr=subprocess.PIPE, text=True)
+  process = subprocess.Popen(
+    [
+      sys.executable,
+      "-c",
+      _HEEDING_CTRL_C,
+      "translate",
+      f"--workdir={workdir}",
+      f"--output={tmp_path}/out",
+    ],
+    stdin=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    text=True,
+  )
   end = time.monotonic() + 60
   while not list(tmp_path.iterdir()):
     assert process.poll() is None and time.monotonic() < end
     time.sleep(0.02)
   os.kill(process.pid, number)
   _, errors = process.communicate(timeout=30)
-  assert process.returncode == code and len(errors.splitlines()) == 1 and errors.startswith("transformer-jax: ")
+  assert (
+    process.returncode == code
+    and len(errors.splitlines()) == 1
+    and errors.startswith("transformer-jax: ")
+  )
   assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("flags, message", [
+@pytest.mark.parametrize(
+  "flags, message",
+  [
     (["--coordinator=nonsense"], "--coordinator=nonsense: is neither host:port nor auto"),
-    (["--coordinator=localhost:1", "--num_processes=2", "--process_id=5"], "--process_id=5: is not below --num_processes=2"),
+    (
+      ["--coordinator=localhost:1", "--num_processes=2", "--process_id=5"],
+      "--process_id=5: is not below --num_processes=2",
+    ),
     (["--num_processes=2"], "--coordinator: is missing"),
     (["--process_id=1"], "--process_id=1: counts processes, and there is one"),
     (["--coordinator=auto"], "--coordinator=auto: the hosts of the run were not found"),
-])
+  ],
+)
 def test_hosts_that_cannot_be(flags, message, tmp_path):
-  run = subprocess.run([*PYTHON.split(), "train", f"--workdir={tmp_path}/run", *flags], capture_output=True, text=True, check=False)
+  run = subprocess.run(
+    [*PYTHON.split(), "train", f"--workdir={tmp_path}/run", *flags],
+    capture_output=True,
+    text=True,
+    check=False,
+  )
   assert run.returncode == 2 and len(run.stderr.splitlines()) == 1 and message in run.stderr

@@ -43,9 +43,12 @@ def test_no_other_cut_pads_less(seed, num_buckets):
   rng = np.random.default_rng(seed)
   source, target = rng.integers(1, 33, 60), rng.integers(1, 33, 60)
   grid = sorted({-(-int(n) // 4) * 4 for n in np.maximum(source, target)})
-  least = min(_cost_of_cut(source, target, cut)
-              for size in range(1, num_buckets + 1)
-              for cut in itertools.combinations(grid, size) if cut[-1] == grid[-1])
+  least = min(
+    _cost_of_cut(source, target, cut)
+    for size in range(1, num_buckets + 1)
+    for cut in itertools.combinations(grid, size)
+    if cut[-1] == grid[-1]
+  )
   assert padded(source, target, choose_buckets(source, target, num_buckets)) <= least
 
 
@@ -108,7 +111,9 @@ def test_an_epoch_holds_every_pair_once_in_full_batches():
   assert sorted(np.concatenate([rows for _, rows in batches]).tolist()) == list(range(3000))
   for number, bucket in enumerate(buckets):
     sizes = [len(rows) for index, rows in batches if index == number]
-    assert sum(size < rows_of(bucket, 512) for size in sizes) <= 1 and max(sizes) <= rows_of(bucket, 512)
+    assert sum(size < rows_of(bucket, 512) for size in sizes) <= 1 and max(sizes) <= rows_of(
+      bucket, 512
+    )
   assert all((which[rows] == bucket).all() for bucket, rows in batches)
 
 
@@ -120,7 +125,9 @@ def test_the_plan_is_a_pure_function_of_seed_and_epoch():
 
 def test_epochs_mix_pairs_and_order_anew():
   """Another epoch has other partners in a batch, and buckets do not come in runs."""
-  batches = [{frozenset(rows.tolist()) for _, rows in plan(1, epoch)[2] if len(rows) > 1} for epoch in (0, 1)]
+  batches = [
+    {frozenset(rows.tolist()) for _, rows in plan(1, epoch)[2] if len(rows) > 1} for epoch in (0, 1)
+  ]
   assert len(batches[0] & batches[1]) < 0.05 * len(batches[0])
   order = [bucket for bucket, _ in plan(1, 0)[2]]
   assert sum(a != b for a, b in zip(order, order[1:])) > len(order) / 2

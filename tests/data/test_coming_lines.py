@@ -27,7 +27,13 @@ def test_a_line_is_at_hand_when_it_is_whole(pipe):
   write(b"tw")
   assert not lines.is_at_hand()
   write(b"o\r\n\nthr")
-  assert lines.is_at_hand() and next(lines) == "two" and lines.is_at_hand() and next(lines) == "" and not lines.is_at_hand()
+  assert (
+    lines.is_at_hand()
+    and next(lines) == "two"
+    and lines.is_at_hand()
+    and next(lines) == ""
+    and not lines.is_at_hand()
+  )
   write(b"ee")
   close()
   assert lines.is_at_hand() and list(lines) == ["three"] and lines.is_at_hand()
@@ -40,23 +46,39 @@ def test_a_pipe_in_which_no_read_waits(pipe):
   assert [next(lines), next(lines)] == ["one", "two"] and not lines.is_at_hand()
 
 
-@pytest.mark.parametrize("content, expected", [
-    (b"", []), (b"\n", [""]), (b"a", ["a"]), (b"a\n\nb\rc\r\n", ["a", "", "b\rc"]), ("\N{ZERO WIDTH NO-BREAK SPACE}a\nb".encode(), ["a", "b"]),
-    (b"x" * 200_000 + b"\ny\n", ["x" * 200_000, "y"])])
+@pytest.mark.parametrize(
+  "content, expected",
+  [
+    (b"", []),
+    (b"\n", [""]),
+    (b"a", ["a"]),
+    (b"a\n\nb\rc\r\n", ["a", "", "b\rc"]),
+    ("\N{ZERO WIDTH NO-BREAK SPACE}a\nb".encode(), ["a", "b"]),
+    (b"x" * 200_000 + b"\ny\n", ["x" * 200_000, "y"]),
+  ],
+)
 def test_lines_of_files_packed_ones_and_what_is_no_file(tmp_path, content, expected):
   (tmp_path / "in").write_bytes(content)
   (tmp_path / "in.gz").write_bytes(gzip.compress(content))
   for name in ("in", "in.gz"):
     with open_input(tmp_path / name) as file:
       assert list(ComingLines(file, name)) == expected
-  for file in (io.BytesIO(content), iter(content.splitlines(keepends=True) if b"\r" not in content else [content])):
+  for file in (
+    io.BytesIO(content),
+    iter(content.splitlines(keepends=True) if b"\r" not in content else [content]),
+  ):
     lines = ComingLines(file, "in")
     assert lines.is_at_hand() and list(lines) == expected
 
 
-@pytest.mark.parametrize("content, problem", [
-    ("forty two\n".encode("utf-16"), "in: is UTF-16"), ("vierzig\n".encode("utf-16-be"), "in: is UTF-16BE"),
-    (gzip.compress(b"forty two\n"), "in: is packed by gzip")])
+@pytest.mark.parametrize(
+  "content, problem",
+  [
+    ("forty two\n".encode("utf-16"), "in: is UTF-16"),
+    ("vierzig\n".encode("utf-16-be"), "in: is UTF-16BE"),
+    (gzip.compress(b"forty two\n"), "in: is packed by gzip"),
+  ],
+)
 def test_what_is_no_text_is_named(content, problem):
   with pytest.raises(DataError, match=problem):
     list(ComingLines(io.BytesIO(content), "in"))
@@ -73,7 +95,10 @@ def test_a_broken_packed_file_is_named(tmp_path):
 def test_what_is_not_utf8_is_counted_or_refused():
   content = b"a\nb\xff\n\xc3\nd\n"
   lines = ComingLines(io.BytesIO(content), "in")
-  assert list(lines) == ["a", "b\ufffd", "\ufffd", "d"] and (lines.num_damaged, lines.first_damaged) == (2, 2)
+  assert list(lines) == ["a", "b\ufffd", "\ufffd", "d"] and (
+    lines.num_damaged,
+    lines.first_damaged,
+  ) == (2, 2)
   with pytest.raises(DataError, match="in:2: is not UTF-8 at byte 1; .*--strict"):
     list(ComingLines(io.BytesIO(content), "in", is_strict=True))
 

@@ -19,7 +19,12 @@ print(Preprocessor("none", "de")(next(open_source(Config().data).pairs("train"))
 
 
 def test_imports_and_runs_without_the_optional_packages():
-  run = subprocess.run([sys.executable, "-c", _ALONE], capture_output=True, text=True, check=False,
-                       cwd=pathlib.Path(__file__).parents[2])
+  run = subprocess.run(
+    [sys.executable, "-c", _ALONE],
+    capture_output=True,
+    text=True,
+    check=False,
+    cwd=pathlib.Path(__file__).parents[2],
+  )
   assert run.returncode == 0, run.stderr
   assert run.stdout.strip()

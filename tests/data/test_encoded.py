@@ -45,7 +45,9 @@ def test_drops_are_counted_by_reason(tmp_path):
   assert texts(pairs) == [PAIRS[0], PAIRS[1], PAIRS[5]]
   assert pairs.counts.kept == 3
   assert sorted(pairs.counts.dropped.values()) == [1, 2]
-  assert {reason: n for reason, n in pairs.counts.dropped.items() if "5" in reason} == {"longer than 5 tokens": 1}
+  assert {reason: n for reason, n in pairs.counts.dropped.items() if "5" in reason} == {
+    "longer than 5 tokens": 1
+  }
   assert len(encoded(tmp_path, max_length=6)) == 4  # the limit itself is allowed, EOS counted
 
 
@@ -109,7 +111,7 @@ def test_two_processes_may_encode_the_same(tmp_path, monkeypatch):
 
 def flip_a_bit(content):
   place = len(content) * 3 // 4
-  return content[:place] + bytes([content[place] ^ 1]) + content[place + 1:]
+  return content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
 
 
 def unpickled(_):
@@ -118,11 +120,19 @@ def unpickled(_):
   return file.getvalue()
 
 
-@pytest.mark.parametrize("damage", [
-    flip_a_bit, lambda content: content[:-3], lambda content: b"", lambda content: b"[" * 99_999,
-    unpickled])
-@pytest.mark.parametrize("name", [
-    "source.npy", "source_offsets.npy", "target.npy", "target_offsets.npy", "counts.json"])
+@pytest.mark.parametrize(
+  "damage",
+  [
+    flip_a_bit,
+    lambda content: content[:-3],
+    lambda content: b"",
+    lambda content: b"[" * 99_999,
+    unpickled,
+  ],
+)
+@pytest.mark.parametrize(
+  "name", ["source.npy", "source_offsets.npy", "target.npy", "target_offsets.npy", "counts.json"]
+)
 def test_what_is_damaged_is_made_again_and_said(tmp_path, capsys, name, damage):
   encoded(tmp_path)
   (path,) = tmp_path.glob(f"*/{name}")
@@ -135,8 +145,10 @@ def test_what_is_damaged_is_made_again_and_said(tmp_path, capsys, name, damage):
   assert not capsys.readouterr().err
 
 
-@pytest.mark.parametrize("values", [
-    dict(kept=5), dict(dropped={"longer": 3}), dict(unknown={}), dict(sha256={}), dict(sha256=None)])
+@pytest.mark.parametrize(
+  "values",
+  [dict(kept=5), dict(dropped={"longer": 3}), dict(unknown={}), dict(sha256={}), dict(sha256=None)],
+)
 def test_counts_that_were_changed_are_not_believed(tmp_path, capsys, values):
   encoded(tmp_path)
   (path,) = tmp_path.glob("*/counts.json")
@@ -185,7 +197,13 @@ def test_memory_does_not_grow_with_the_tokens(tmp_path, monkeypatch):
   monkeypatch.setattr(encoded_module, "_BLOCK", 1000)
   tracemalloc.start()
   try:
-    encode_pairs(lambda: itertools.repeat(("", ""), 2000), lambda _: [5] * 500, lambda _: [6] * 500, tmp_path, "key")
+    encode_pairs(
+      lambda: itertools.repeat(("", ""), 2000),
+      lambda _: [5] * 500,
+      lambda _: [6] * 500,
+      tmp_path,
+      "key",
+    )
     peak = tracemalloc.get_traced_memory()[1]
   finally:
     tracemalloc.stop()

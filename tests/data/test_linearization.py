@@ -27,11 +27,26 @@ def round_trip(tree, style):
 
 
 @pytest.mark.parametrize("style", STYLES)
-@pytest.mark.parametrize("text", [
-    "(TOP (X x))", "(TOP (A (X x)) (B (X y)))", "(TOP (NP (NP (NP x))))", "(TOP (NP (NP a) (NP (NP b) (NP c))))", "(TOP (A (/A x) (= y) (=B z)))",
-    "(TOP (A (A x)) (B (A x) (B y)))", "(TOP (T (NP (T word))))", "(TOP (T (NP (DT a) (T word)) (NN b)))", "(TOP (A (A (A x)) (A y)))",
-    "(TOP (/X (NN a)) (NP (NN b)))", "(TOP (/ (NN a) (/X (/Y (/X b)))))", "(TOP (=X (X (X a) (=X b))))", "(TOP (\\/X (/X (\\/X a) (\\ b) (= c))))",
-    "(TOP (A (/A (A a) (/A b)) (/A c)))", "(TOP (\\ (\\\\ (\\ a) (\\\\ b))))"])
+@pytest.mark.parametrize(
+  "text",
+  [
+    "(TOP (X x))",
+    "(TOP (A (X x)) (B (X y)))",
+    "(TOP (NP (NP (NP x))))",
+    "(TOP (NP (NP a) (NP (NP b) (NP c))))",
+    "(TOP (A (/A x) (= y) (=B z)))",
+    "(TOP (A (A x)) (B (A x) (B y)))",
+    "(TOP (T (NP (T word))))",
+    "(TOP (T (NP (DT a) (T word)) (NN b)))",
+    "(TOP (A (A (A x)) (A y)))",
+    "(TOP (/X (NN a)) (NP (NN b)))",
+    "(TOP (/ (NN a) (/X (/Y (/X b)))))",
+    "(TOP (=X (X (X a) (=X b))))",
+    "(TOP (\\/X (/X (\\/X a) (\\ b) (= c))))",
+    "(TOP (A (/A (A a) (/A b)) (/A c)))",
+    "(TOP (\\ (\\\\ (\\ a) (\\\\ b))))",
+  ],
+)
 def test_awkward_trees_survive(text, style):
   """Tags that are labels too, tags that look like brackets, several roots."""
   tree = clean(parse_tree(text))
@@ -41,10 +56,28 @@ def test_awkward_trees_survive(text, style):
 def test_random_labels_and_tags_survive():
   """Whatever labels and tags are made of what the style itself uses."""
   rng = random.Random(4)
-  names = ["A", "/A", "=A", "\\A", "/=A", "=/A", "\\/A", "\\=A", "/", "=", "\\", "//A", "==A", "\\\\A"]
+  names = [
+    "A",
+    "/A",
+    "=A",
+    "\\A",
+    "/=A",
+    "=/A",
+    "\\/A",
+    "\\=A",
+    "/",
+    "=",
+    "\\",
+    "//A",
+    "==A",
+    "\\\\A",
+  ]
 
   def some(depth):
-    inner = " ".join(some(depth - 1) if depth and rng.random() < 0.6 else f"({rng.choice(names)} w)" for _ in range(rng.randrange(1, 4)))
+    inner = " ".join(
+      some(depth - 1) if depth and rng.random() < 0.6 else f"({rng.choice(names)} w)"
+      for _ in range(rng.randrange(1, 4))
+    )
     return f"({rng.choice(names)} {inner})"
 
   for _ in range(500):
@@ -59,7 +92,10 @@ def test_ten_thousand_levels(style):
 
 @pytest.mark.parametrize("style", STYLES)
 def test_real_trees_survive(shared_data, style):
-  files = [*sorted((shared_data / "wsj_sample").glob("*.mrg"))[:20], shared_data / "craft_treebank" / "dev.trees.gz"]
+  files = [
+    *sorted((shared_data / "wsj_sample").glob("*.mrg"))[:20],
+    shared_data / "craft_treebank" / "dev.trees.gz",
+  ]
   for path in files:
     for tree in map(clean, trees_of(path)):
       assert round_trip(tree, style) == tree
@@ -69,7 +105,12 @@ def test_real_trees_survive(shared_data, style):
 @pytest.mark.parametrize("style", STYLES)
 def test_every_real_tree_survives(shared_data, style):
   folders = ("wsj_sample", "craft_treebank", "genia_treebank")
-  files = [path for folder in folders for path in sorted((shared_data / folder).iterdir()) if path.name.endswith((".mrg", ".gz"))]
+  files = [
+    path
+    for folder in folders
+    for path in sorted((shared_data / folder).iterdir())
+    if path.name.endswith((".mrg", ".gz"))
+  ]
   trees = [tree for path in files for tree in map(clean, trees_of(path)) if tree is not None]
   assert len(trees) == 3396 + 18951 + 2780 + 1361 + 1494 - DROPPED
   for tree in trees:
@@ -79,23 +120,37 @@ def test_every_real_tree_survives(shared_data, style):
 DROPPED = 0  # trees of those sets without a word
 
 
-@pytest.mark.parametrize("symbols, text", [
-    ("(S (NP XX )NP (VP XX )VP", "(TOP (S (NP (XX a)) (VP (XX b))))"),  # a closing is missing at the end
+@pytest.mark.parametrize(
+  "symbols, text",
+  [
+    (
+      "(S (NP XX )NP (VP XX )VP",
+      "(TOP (S (NP (XX a)) (VP (XX b))))",
+    ),  # a closing is missing at the end
     ("(S (NP XX (VP XX )VP )S", "(TOP (S (NP (XX a) (VP (XX b)))))"),  # one closing closes two
     ("(S (NP XX )NP )ADJP (VP XX )VP )S", "(TOP (S (NP (XX a)) (VP (XX b))))"),  # nothing to close
     ("(S (NP XX )NP (VP XX XX XX )VP )S", "(TOP (S (NP (XX a)) (VP (XX b))))"),  # too many words
     ("(S (NP XX )NP )S", "(TOP (S (NP (XX a)) (XX b)))"),  # too few
     ("(NP XX )NP (VP XX", "(TOP (S (NP (XX a)) (VP (XX b))))"),  # several roots
     ("(S (NP )NP XX XX )S", "(TOP (S (XX a) (XX b)))"),  # an empty constituent
-    ("(S <unk> XX XX )S", "(TOP (S (XX a) (XX b)))"), ("", "(TOP (XX a) (XX b))"), (")S )S", "(TOP (XX a) (XX b))"),
-    ("(S (S (S (S", "(TOP (S (XX a) (XX b)))")])
+    ("(S <unk> XX XX )S", "(TOP (S (XX a) (XX b)))"),
+    ("", "(TOP (XX a) (XX b))"),
+    (")S )S", "(TOP (XX a) (XX b))"),
+    ("(S (S (S (S", "(TOP (S (XX a) (XX b)))"),
+  ],
+)
 def test_repair(symbols, text):
   tree, is_repaired = to_tree(symbols.split(), ["a", "b"], "vinyals")
   assert is_repaired and str(tree) == text
 
 
-@pytest.mark.parametrize("symbols, text", [
-    ("S NP NN /NP VP VBZ", "(TOP (S (NP (NN dogs)) (VP (VBZ bark))))"), ("S NP NN VBZ /NP", "(TOP (S (NP (NN dogs) (VBZ bark))))")])
+@pytest.mark.parametrize(
+  "symbols, text",
+  [
+    ("S NP NN /NP VP VBZ", "(TOP (S (NP (NN dogs)) (VP (VBZ bark))))"),
+    ("S NP NN VBZ /NP", "(TOP (S (NP (NN dogs) (VBZ bark))))"),
+  ],
+)
 def test_repair_of_t2t_knows_what_opens(symbols, text):
   """An output that was cut at its limit lacks closings, and a label is no tag for that."""
   tree, is_repaired = to_tree(symbols.split(), ["dogs", "bark"], "t2t", {"S", "NP", "VP"})
@@ -110,8 +165,11 @@ def test_what_is_well_formed_is_not_repaired():
 def fuzz(trees, count, seed):
   """Random and mutated sequences give trees over the right words whose spans nest."""
   rng = random.Random(seed)
-  pools = {style: sorted({s for tree in trees for s in linearize(tree, style)}) + ["<unk>", "/", "=", ")NP" if style == "vinyals" else "/NP"]
-           for style in STYLES}
+  pools = {
+    style: sorted({s for tree in trees for s in linearize(tree, style)})
+    + ["<unk>", "/", "=", ")NP" if style == "vinyals" else "/NP"]
+    for style in STYLES
+  }
   repaired = 0
   for _ in range(count):
     tree, style = rng.choice(trees), rng.choice(STYLES)
@@ -120,16 +178,28 @@ def fuzz(trees, count, seed):
       symbols = [rng.choice(pool) for _ in range(rng.randrange(80))]
     for _ in range(rng.randrange(6)):
       place = rng.randrange(len(symbols) + 1)
-      symbols[place:place + rng.randrange(3)] = [rng.choice(pool)] * rng.randrange(3)
+      symbols[place : place + rng.randrange(3)] = [rng.choice(pool)] * rng.randrange(3)
     found, is_repaired = to_tree(symbols, tree.words, style)
     repaired += is_repaired
     assert found.words == tree.words and parse_tree(str(found)) == found
-    assert not is_repaired or len(found.constituents) == 1 or found.constituents[1][1:] == (0, len(tree.words))
+    assert (
+      not is_repaired
+      or len(found.constituents) == 1
+      or found.constituents[1][1:] == (0, len(tree.words))
+    )
   assert 0.5 * count < repaired < count
 
 
-FEW = [JOHN, *(clean(parse_tree(text)) for text in (
-    "(S (NP (DT the) (NN dog)) (VP (VBZ says) (SBAR (IN that) (S (NP (PRP he)) (VP (VBZ runs))))) (. .))", "(NP (NP (NN x)) (PP (IN of) (NP (NN y))))"))]
+FEW = [
+  JOHN,
+  *(
+    clean(parse_tree(text))
+    for text in (
+      "(S (NP (DT the) (NN dog)) (VP (VBZ says) (SBAR (IN that) (S (NP (PRP he)) (VP (VBZ runs))))) (. .))",
+      "(NP (NP (NN x)) (PP (IN of) (NP (NN y))))",
+    )
+  ),
+]
 
 
 def test_ten_thousand_sequences_are_repaired():
@@ -138,9 +208,24 @@ def test_ten_thousand_sequences_are_repaired():
 
 @pytest.mark.slow
 def test_a_hundred_thousand_sequences_are_repaired(shared_data):
-  fuzz([clean(tree) for tree in trees_of(shared_data / "craft_treebank" / "dev.trees.gz")], 100_000, seed=2)
+  fuzz(
+    [clean(tree) for tree in trees_of(shared_data / "craft_treebank" / "dev.trees.gz")],
+    100_000,
+    seed=2,
+  )
 
 
 def test_what_each_symbol_does():
-  assert kinds_of(["(S", ")S", "XX", "<unk>", "("], "vinyals") == [("open", "S"), ("close", "S"), ("leaf", "XX"), None, None]
-  assert kinds_of(["S", "/S", "NN", "/"], "t2t") == [("open", "S"), ("close", "S"), ("leaf", "NN"), ("leaf", "/")]
+  assert kinds_of(["(S", ")S", "XX", "<unk>", "("], "vinyals") == [
+    ("open", "S"),
+    ("close", "S"),
+    ("leaf", "XX"),
+    None,
+    None,
+  ]
+  assert kinds_of(["S", "/S", "NN", "/"], "t2t") == [
+    ("open", "S"),
+    ("close", "S"),
+    ("leaf", "NN"),
+    ("leaf", "/"),
+  ]

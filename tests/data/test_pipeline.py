@@ -17,9 +17,14 @@ COUNT, BATCH_TOKENS = 300, 64
 def encoded(tmp_path_factory):
   """300 pairs; pair i starts with the token 1000 + i on both sides."""
   rng = np.random.default_rng(3)
-  pairs = [[[1000 + i, *rng.integers(3, 999, rng.integers(0, 30)).tolist()] for _ in range(2)] for i in range(COUNT)]
+  pairs = [
+    [[1000 + i, *rng.integers(3, 999, rng.integers(0, 30)).tolist()] for _ in range(2)]
+    for i in range(COUNT)
+  ]
   encode = lambda tokens: [*tokens, EOS_ID]
-  return encode_pairs(lambda: iter(pairs), encode, encode, tmp_path_factory.mktemp("cache"), "pairs")
+  return encode_pairs(
+    lambda: iter(pairs), encode, encode, tmp_path_factory.mktemp("cache"), "pairs"
+  )
 
 
 def stream_of(encoded, seed=1, position=None):
@@ -37,7 +42,7 @@ def rows_in(batch):
     assert source[0] == target[0]
     for tokens in (source, target):
       (ends,) = np.nonzero(tokens == EOS_ID)
-      assert len(ends) == 1 and not tokens[ends[0] + 1:].any() and tokens[:ends[0]].all()
+      assert len(ends) == 1 and not tokens[ends[0] + 1 :].any() and tokens[: ends[0]].all()
     numbers.append(int(source[0]) - 1000)
   return numbers
 
@@ -47,8 +52,8 @@ def test_a_batch_holds_its_pairs_and_padding(encoded):
   assert batch.source_BS.shape == (3, 32) and batch.target_BT.shape == (3, 36)
   assert batch.source_BS.dtype == batch.target_BT.dtype == np.int32
   assert rows_in(batch) == [5, 299]
-  assert batch.source_BS[1, :len(encoded.source(299))].tolist() == encoded.source(299).tolist()
-  assert batch.target_BT[0, :len(encoded.target(5))].tolist() == encoded.target(5).tolist()
+  assert batch.source_BS[1, : len(encoded.source(299))].tolist() == encoded.source(299).tolist()
+  assert batch.target_BT[0, : len(encoded.target(5))].tolist() == encoded.target(5).tolist()
 
 
 def test_an_epoch_is_every_pair_once_in_the_announced_shapes(encoded):
@@ -65,7 +70,9 @@ def test_an_epoch_is_every_pair_once_in_the_announced_shapes(encoded):
 def test_the_first_batch_is_of_the_largest_shape(encoded):
   for seed in range(5):
     batch = stream_of(encoded, seed).next()
-    assert batch.source_BS.shape[1] + batch.target_BT.shape[1] == max(s + t for _, s, t in stream_of(encoded).shapes())
+    assert batch.source_BS.shape[1] + batch.target_BT.shape[1] == max(
+      s + t for _, s, t in stream_of(encoded).shapes()
+    )
 
 
 def test_any_position_goes_on_exactly(encoded):
@@ -76,9 +83,17 @@ def test_any_position_goes_on_exactly(encoded):
   for _ in range(total):
     positions.append(json.dumps(stream.position))
     batches.append(stream.next())
-  for start in (0, 1, 7, stream.batches_in_epoch - 1, stream.batches_in_epoch, stream.batches_in_epoch + 1, total - 3):
+  for start in (
+    0,
+    1,
+    7,
+    stream.batches_in_epoch - 1,
+    stream.batches_in_epoch,
+    stream.batches_in_epoch + 1,
+    total - 3,
+  ):
     resumed = stream_of(encoded, position=json.loads(positions[start]))
-    for expected in batches[start:start + 12]:
+    for expected in batches[start : start + 12]:
       batch = resumed.next()
       np.testing.assert_array_equal(batch.source_BS, expected.source_BS)
       np.testing.assert_array_equal(batch.target_BT, expected.target_BT)
@@ -100,7 +115,13 @@ def test_ordered_batches_hold_every_pair_once_whatever_its_length(encoded):
 
 
 def test_a_pair_longer_than_the_batch_stands_alone(tmp_path):
-  pairs = encode_pairs(lambda: iter([([3] * 200, [4] * 10), ([5], [6])]), lambda t: [*t, 1], lambda t: [*t, 1], tmp_path, "long")
+  pairs = encode_pairs(
+    lambda: iter([([3] * 200, [4] * 10), ([5], [6])]),
+    lambda t: [*t, 1],
+    lambda t: [*t, 1],
+    tmp_path,
+    "long",
+  )
   stream = BatchStream(pairs, 2, BATCH_TOKENS, 1)
   assert stream.shapes()[-1][0] == 1
   assert stream.next().source_BS.shape == (1, 204)

@@ -12,10 +12,20 @@ from transformer_jax.data.text import read_lines
 from transformer_jax.errors import DataError
 
 
-@pytest.mark.parametrize("language, split, lines, most_different", [
-    ("en", "valid", 1014, 0), ("en", "test2016", 1000, 0), ("de", "test2016", 1000, 0),
-    ("de", "valid", 1014, 1),  # the scripts move a full stop out of German quotes where sacremoses does not
-])
+@pytest.mark.parametrize(
+  "language, split, lines, most_different",
+  [
+    ("en", "valid", 1014, 0),
+    ("en", "test2016", 1000, 0),
+    ("de", "test2016", 1000, 0),
+    (
+      "de",
+      "valid",
+      1014,
+      1,
+    ),  # the scripts move a full stop out of German quotes where sacremoses does not
+  ],
+)
 def test_agrees_with_the_scripts(shared_data, language, split, lines, most_different):
   preprocess, folder = Preprocessor("moses_lowercase", language), shared_data / "multi30k"
   made = [preprocess(line) for line in read_lines(folder / f"{split}.{language}.gz")]
@@ -27,11 +37,19 @@ def test_agrees_with_the_scripts(shared_data, language, split, lines, most_diffe
 def test_tokenises_and_keeps_case():
   """English punctuation moves into the quotes, as in Moses' normalize-punctuation."""
   pytest.importorskip("sacremoses")
-  assert Preprocessor("moses", "en")("It's a “test”, isn't it?") == "It &apos;s a &quot; test , &quot; isn &apos;t it ?"
-  assert Preprocessor("moses_lowercase", "de")("Ein Mann, 3.000 Äpfel & z.B. Öl.") == "ein mann , 3.000 äpfel &amp; z.b. öl ."
+  assert (
+    Preprocessor("moses", "en")("It's a “test”, isn't it?")
+    == "It &apos;s a &quot; test , &quot; isn &apos;t it ?"
+  )
+  assert (
+    Preprocessor("moses_lowercase", "de")("Ein Mann, 3.000 Äpfel & z.B. Öl.")
+    == "ein mann , 3.000 äpfel &amp; z.b. öl ."
+  )
 
 
-@pytest.mark.parametrize("text", ["It's a test, isn't it?", "A man (in blue) walks: 50% off; A & B.", "x", ""])
+@pytest.mark.parametrize(
+  "text", ["It's a test, isn't it?", "A man (in blue) walks: 50% off; A & B.", "x", ""]
+)
 def test_undo_restores_plain_text(text):
   pytest.importorskip("sacremoses")
   preprocess = Preprocessor("moses", "en")
@@ -41,7 +59,17 @@ def test_undo_restores_plain_text(text):
 def test_one_line_in_one_line_out():
   """Whatever the characters, no line end comes out."""
   pytest.importorskip("sacremoses")
-  for text in ("a\u2028b", "a\rb", "a\x0bb\x0cc\x85d", "\0", "\ufeff", "\ufffd\ufffd", " \t ", "e\u0301", "\U0001f600"):
+  for text in (
+    "a\u2028b",
+    "a\rb",
+    "a\x0bb\x0cc\x85d",
+    "\0",
+    "\ufeff",
+    "\ufffd\ufffd",
+    " \t ",
+    "e\u0301",
+    "\U0001f600",
+  ):
     assert len(Preprocessor("moses", "en")(text).splitlines()) <= 1
 
 
@@ -75,14 +103,25 @@ def test_other_text_is_not_composed(text):
   assert text in Preprocessor("moses", "en")(text)
 
 
-@pytest.mark.parametrize("language, like, said", [
-    ("de_DE", "de", "'de_DE'.*'de'"), ("en-US", "en", "'en-US'.*'en'"), ("ZH", "zh", "'ZH'"),
-    ("xx", "xx", "'xx'.*English"), ("", "", "''.*English"),
-    ("de", "de", ""), ("ja", "ja", "")])
+@pytest.mark.parametrize(
+  "language, like, said",
+  [
+    ("de_DE", "de", "'de_DE'.*'de'"),
+    ("en-US", "en", "'en-US'.*'en'"),
+    ("ZH", "zh", "'ZH'"),
+    ("xx", "xx", "'xx'.*English"),
+    ("", "", "''.*English"),
+    ("de", "de", ""),
+    ("ja", "ja", ""),
+  ],
+)
 def test_a_language_that_moses_does_not_know_is_told(language, like, said, capsys):
   pytest.importorskip("sacremoses")
   preprocessing._moses.cache_clear()
-  made = [Preprocessor("moses", language)("It's z.B. Mr. Ok."), Preprocessor("moses", language)("again")]
+  made = [
+    Preprocessor("moses", language)("It's z.B. Mr. Ok."),
+    Preprocessor("moses", language)("again"),
+  ]
   lines = capsys.readouterr().err.splitlines()
   assert len(lines) == bool(said) and all(re.search(said, line) for line in lines)
   assert made[0] == Preprocessor("moses", like)("It's z.B. Mr. Ok.")
@@ -91,23 +130,36 @@ def test_a_language_that_moses_does_not_know_is_told(language, like, said, capsy
 STRAIGHT = str.maketrans("“”‘’", "\"\"''")
 
 
-@pytest.mark.parametrize("text, words", [
+@pytest.mark.parametrize(
+  "text, words",
+  [
     ("“Stop,” she said.", "`` Stop , '' she said ."),
     ("It’s Anna’s; they don’t care.", "It 's Anna 's ; they do n't care ."),
-    ("(“Yes.”)", "-LRB- `` Yes . '' -RRB-"), ("He—“the man”—left…", "He -- `` the man '' -- left ..."),
+    ("(“Yes.”)", "-LRB- `` Yes . '' -RRB-"),
+    ("He—“the man”—left…", "He -- `` the man '' -- left ..."),
     ("“Why?”", "`` Why ? ''"),
-    ("“a” “b”", "`` a '' `` b ''"), ("„a” «b»", "`` a '' `` b ''"),
+    ("“a” “b”", "`` a '' `` b ''"),
+    ("„a” «b»", "`` a '' `` b ''"),
     ("He said, “She’s ‘here.’”", "He said , `` She 's 'here . ' ''"),
-    ("Ｏk，（yes）！", "Ｏk , -LRB- yes -RRB- !")])
+    ("Ｏk，（yes）！", "Ｏk , -LRB- yes -RRB- !"),
+  ],
+)
 def test_typographic_marks_are_cut_and_written_as_a_treebank_does(text, words):
   pytest.importorskip("nltk")
   assert penn_tokenize(text) == words
   assert len(penn_tokenize(text.translate(STRAIGHT)).split()) == len(words.split())
 
 
-@pytest.mark.parametrize("text, words", [
-    ("He owns 1/2 of it.", "He owns 1\\/2 of it ."), ("1\\/2 and/or", "1\\/2 and\\/or"),
-    ("2 * 3", "2 \\* 3"), ("a * \\*", "a \\* \\*"), ("／", "\\/")])
+@pytest.mark.parametrize(
+  "text, words",
+  [
+    ("He owns 1/2 of it.", "He owns 1\\/2 of it ."),
+    ("1\\/2 and/or", "1\\/2 and\\/or"),
+    ("2 * 3", "2 \\* 3"),
+    ("a * \\*", "a \\* \\*"),
+    ("／", "\\/"),
+  ],
+)
 def test_slashes_and_stars_are_written_as_the_treebank_does(text, words):
   pytest.importorskip("nltk")
   assert penn_tokenize(text) == words

@@ -12,19 +12,22 @@ from transformer_jax.data.text import decode_line, expand_files, read_lines
 from transformer_jax.errors import DataError
 
 LINES = {
-    "unix": (b"a\nb\n", ["a", "b"]),
-    "windows": (b"a\r\nb\r\n", ["a", "b"]),
-    "no newline at the end": (b"a\nb", ["a", "b"]),
-    "empty file": (b"", []),
-    "one empty line": (b"\n", [""]),
-    "empty lines": (b"\na\n\n\n", ["", "a", "", ""]),
-    "lone carriage return": (b"a\rb\n\rc\n", ["a\rb", "\rc"]),
-    "only one carriage return goes": (b"a\r\r\n", ["a\r"]),
-    "byte order mark": (b"\xef\xbb\xbfa\n\xef\xbb\xbfb\n", ["a", "\ufeffb"]),
-    "byte order mark alone": (b"\xef\xbb\xbf\n", [""]),
-    "what str.splitlines would cut at": ("a\u2028b\u2029c\x85d\x0be\x0cf\x1cg\n".encode(), ["a\u2028b\u2029c\x85d\x0be\x0cf\x1cg"]),
-    "NUL": (b"a\0b\n\0\n", ["a\0b", "\0"]),
-    "spaces stay": (b"  a\t \n", ["  a\t "]),
+  "unix": (b"a\nb\n", ["a", "b"]),
+  "windows": (b"a\r\nb\r\n", ["a", "b"]),
+  "no newline at the end": (b"a\nb", ["a", "b"]),
+  "empty file": (b"", []),
+  "one empty line": (b"\n", [""]),
+  "empty lines": (b"\na\n\n\n", ["", "a", "", ""]),
+  "lone carriage return": (b"a\rb\n\rc\n", ["a\rb", "\rc"]),
+  "only one carriage return goes": (b"a\r\r\n", ["a\r"]),
+  "byte order mark": (b"\xef\xbb\xbfa\n\xef\xbb\xbfb\n", ["a", "\ufeffb"]),
+  "byte order mark alone": (b"\xef\xbb\xbf\n", [""]),
+  "what str.splitlines would cut at": (
+    "a\u2028b\u2029c\x85d\x0be\x0cf\x1cg\n".encode(),
+    ["a\u2028b\u2029c\x85d\x0be\x0cf\x1cg"],
+  ),
+  "NUL": (b"a\0b\n\0\n", ["a\0b", "\0"]),
+  "spaces stay": (b"  a\t \n", ["  a\t "]),
 }
 
 
@@ -36,13 +39,16 @@ def test_line_ends(tmp_path, raw, expected, name):
   assert list(read_lines(path)) == expected
 
 
-@pytest.mark.parametrize("raw, line, byte", [
+@pytest.mark.parametrize(
+  "raw, line, byte",
+  [
     (b"\xff\n", 1, 0),
     (b"good\nbad \xc3\n", 2, 4),  # cut inside a character
     (b"a\n\nb\xc0\xaf\n", 3, 1),  # overlong form
     (b"a\n\xed\xa0\x80\n", 2, 0),  # half of a surrogate pair
     (b"a\nb\xe2\x80", 2, 1),  # cut at the end of the file
-])
+  ],
+)
 def test_invalid_utf8_names_file_line_and_byte(tmp_path, raw, line, byte):
   path = tmp_path / "bad.txt"
   path.write_bytes(raw)
@@ -55,11 +61,25 @@ def test_invalid_utf8_names_file_line_and_byte(tmp_path, raw, line, byte):
 
 def test_random_bytes_are_read_whole_or_refused_by_line(tmp_path):
   rng, path = np.random.default_rng(7), tmp_path / "fuzz"
-  parts = [b"a", b" ", b"\n", b"\r", b"\r\n", b"\0", b"\xef\xbb\xbf", "ß".encode(), "\u2028".encode(), b"\xff", b"\xe2\x80"]
+  parts = [
+    b"a",
+    b" ",
+    b"\n",
+    b"\r",
+    b"\r\n",
+    b"\0",
+    b"\xef\xbb\xbf",
+    "ß".encode(),
+    "\u2028".encode(),
+    b"\xff",
+    b"\xe2\x80",
+  ]
   weights = np.array([20, 9, 9, 3, 3, 1, 1, 3, 2, 0.2, 0.2])
   refused = 0
   for _ in range(300):
-    raw = b"".join(parts[i] for i in rng.choice(len(parts), rng.integers(0, 60), p=weights / weights.sum()))
+    raw = b"".join(
+      parts[i] for i in rng.choice(len(parts), rng.integers(0, 60), p=weights / weights.sum())
+    )
     path.write_bytes(raw)
     lines = raw.split(b"\n")
     lines = lines[:-1] if not lines[-1] else lines
@@ -111,11 +131,16 @@ def test_damaged_gzip_names_the_file(tmp_path):
     list(read_lines(tmp_path / "bad.gz"))
 
 
-@pytest.mark.parametrize("pack, name, remedy", [
-    (gzip.compress, "lines.txt", "name that ends in .gz"), (bz2.compress, "lines.bz2", "unpack"),
+@pytest.mark.parametrize(
+  "pack, name, remedy",
+  [
+    (gzip.compress, "lines.txt", "name that ends in .gz"),
+    (bz2.compress, "lines.bz2", "unpack"),
     (lzma.compress, "lines.xz", "unpack"),
     (lambda raw: gzip.compress(gzip.compress(raw)), "lines.gz", "unpack"),
-    (lambda raw: b"PK\3\4" + raw, "lines.zip", "unpack")])
+    (lambda raw: b"PK\3\4" + raw, "lines.zip", "unpack"),
+  ],
+)
 def test_packed_files_are_refused_by_name(tmp_path, pack, name, remedy):
   (tmp_path / name).write_bytes(pack(b"a line\n"))
   with pytest.raises(DataError) as caught:
@@ -135,9 +160,17 @@ def test_a_file_in_another_encoding_is_refused_whole(tmp_path, encoding, name):
 
 
 def test_text_that_only_looks_packed_or_wide_is_read(tmp_path):
-  for raw in (b"BZhang is a name\n", b"PK\n", b"a\0b\0c\n", b"\0\0\0\0\0\0\0\0\n", "\ufeffThe\n".encode()):
+  for raw in (
+    b"BZhang is a name\n",
+    b"PK\n",
+    b"a\0b\0c\n",
+    b"\0\0\0\0\0\0\0\0\n",
+    "\ufeffThe\n".encode(),
+  ):
     (tmp_path / "lines").write_bytes(raw)
-    assert list(read_lines(tmp_path / "lines")) == [raw.decode().removeprefix("\ufeff").removesuffix("\n")]
+    assert list(read_lines(tmp_path / "lines")) == [
+      raw.decode().removeprefix("\ufeff").removesuffix("\n")
+    ]
 
 
 @pytest.mark.parametrize("raw", [b"a\rb\rc", b"a\rb\r", b"\r\r", b"a b\r" * 50])
@@ -151,7 +184,9 @@ def test_a_file_without_line_feeds_is_named(tmp_path, monkeypatch, raw):
 def test_one_line_is_no_file_of_carriage_returns(tmp_path):
   for raw in (b"a\r", b"a", b"\r", b"a\rb\n"):
     (tmp_path / "one").write_bytes(raw)
-    assert list(read_lines(tmp_path / "one")) == [raw.decode().removesuffix("\n").removesuffix("\r")]
+    assert list(read_lines(tmp_path / "one")) == [
+      raw.decode().removesuffix("\n").removesuffix("\r")
+    ]
 
 
 @pytest.mark.parametrize("name", ["long.txt", "long.gz"])
@@ -161,7 +196,9 @@ def test_a_line_has_a_limit(tmp_path, monkeypatch, name):
   (tmp_path / name).write_bytes(gzip.compress(raw) if name.endswith(".gz") else raw)
   with pytest.raises(DataError) as caught:
     list(read_lines(tmp_path / name))
-  assert caught.value.where == f"{tmp_path / name}:2" and "longer than 100 bytes" in caught.value.problem
+  assert (
+    caught.value.where == f"{tmp_path / name}:2" and "longer than 100 bytes" in caught.value.problem
+  )
 
 
 @pytest.mark.parametrize("name", ["x[1].en", "a*.en", "what?.en", "[ab].en", "a\\b.en"])
@@ -174,7 +211,10 @@ def test_a_file_that_is_there_is_no_pattern(tmp_path, name):
 def test_a_comma_in_a_name(tmp_path):
   for name in ("a,b.en", "c.en"):
     (tmp_path / name).write_text("x\n")
-  assert [path.name for path in expand_files("a\\,b.en, c.en", tmp_path, "train_source")] == ["a,b.en", "c.en"]
+  assert [path.name for path in expand_files("a\\,b.en, c.en", tmp_path, "train_source")] == [
+    "a,b.en",
+    "c.en",
+  ]
   with pytest.raises(DataError, match="comma in a name is written"):
     expand_files("a,b.en", tmp_path, "train_source")
 

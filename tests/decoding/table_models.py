@@ -21,7 +21,7 @@ FIRST_WORD = 2
 def random_tables(seed, batch, vocab, depth, eos_bias=0.0):
   """float32 [batch, prefixes of fewer than `depth` words, vocab]."""
   words = vocab - FIRST_WORD
-  prefixes = sum(words ** d for d in range(depth))
+  prefixes = sum(words**d for d in range(depth))
   tables = 1.5 * np.random.default_rng(seed).normal(size=(batch, prefixes, vocab))
   tables[..., EOS_ID] += eos_bias
   return tables.astype(np.float32)
@@ -56,20 +56,46 @@ def tokens_to_logits_of(tables_BNC):
   return tokens_to_logits
 
 
-@functools.partial(jax.jit, static_argnames=("beam_size", "max_length", "form", "greedy", "num_best"))
-def search(tables_BNC, max_lengths_B, min_lengths_B, alpha, *, beam_size, max_length, form="gnmt", greedy=False,
-           num_best=None):
+@functools.partial(
+  jax.jit, static_argnames=("beam_size", "max_length", "form", "greedy", "num_best")
+)
+def search(
+  tables_BNC,
+  max_lengths_B,
+  min_lengths_B,
+  alpha,
+  *,
+  beam_size,
+  max_length,
+  form="gnmt",
+  greedy=False,
+  num_best=None,
+):
   """SearchResult of beam search, or greedy search, over the tables."""
   batch = tables_BNC.shape[0]
-  shared = dict(batch_size=batch, max_length=max_length, max_lengths_B=max_lengths_B, min_lengths_B=min_lengths_B,
-                penalty=lambda length: LENGTH_PENALTIES[form](length, alpha))
+  shared = dict(
+    batch_size=batch,
+    max_length=max_length,
+    max_lengths_B=max_lengths_B,
+    min_lengths_B=min_lengths_B,
+    penalty=lambda length: LENGTH_PENALTIES[form](length, alpha),
+  )
   if greedy:
-    return greedy_search(tokens_to_logits_of(tables_BNC), jnp.zeros((batch, 1), jnp.int32), **shared)
-  return beam_search(tokens_to_logits_of(tables_BNC), jnp.zeros((batch, beam_size), jnp.int32), beam_size=beam_size,
-                     num_best=num_best, **shared)
+    return greedy_search(
+      tokens_to_logits_of(tables_BNC), jnp.zeros((batch, 1), jnp.int32), **shared
+    )
+  return beam_search(
+    tokens_to_logits_of(tables_BNC),
+    jnp.zeros((batch, beam_size), jnp.int32),
+    beam_size=beam_size,
+    num_best=num_best,
+    **shared,
+  )
 
 
-def run_search(tables, max_lengths=None, min_lengths=None, alpha=0.6, *, beam_size, max_length, **options):
+def run_search(
+  tables, max_lengths=None, min_lengths=None, alpha=0.6, *, beam_size, max_length, **options
+):
   """`search` with every limit at `max_length` and no minimum by default; numpy out."""
   full = np.full(len(tables), max_length, np.int32)
   max_lengths = full if max_lengths is None else np.asarray(max_lengths, np.int32)
@@ -80,5 +106,12 @@ def run_search(tables, max_lengths=None, min_lengths=None, alpha=0.6, *, beam_si
 
 def n_best(result, row):
   """[(tokens, score, is finished)] of one sentence, the empty places left out."""
-  return [(tuple(result.tokens_BMT[row, m, :result.lengths_BM[row, m]].tolist()), float(result.scores_BM[row, m]),
-           bool(result.is_finished_BM[row, m])) for m in range(result.lengths_BM.shape[1]) if result.lengths_BM[row, m]]
+  return [
+    (
+      tuple(result.tokens_BMT[row, m, : result.lengths_BM[row, m]].tolist()),
+      float(result.scores_BM[row, m]),
+      bool(result.is_finished_BM[row, m]),
+    )
+    for m in range(result.lengths_BM.shape[1])
+    if result.lengths_BM[row, m]
+  ]

@@ -15,7 +15,9 @@ from transformer_jax.reference import beam_search as reference
 def assert_same_list(ours, expected):
   """Same tokens in the same order, same scores."""
   assert [tokens for tokens, *_ in ours] == [tokens for tokens, _ in expected]
-  np.testing.assert_allclose([score for _, score, _ in ours], [score for _, score in expected], rtol=2e-5, atol=2e-6)
+  np.testing.assert_allclose(
+    [score for _, score, _ in ours], [score for _, score in expected], rtol=2e-5, atol=2e-6
+  )
 
 
 @pytest.mark.parametrize("form", LENGTH_PENALTIES)
@@ -42,7 +44,9 @@ def test_a_narrow_beam_is_the_reference_beam_search(beam_size, alpha):
   for row, table in enumerate(tables):
     model = log_probabilities(table)
     assert_same_list(n_best(result, row), reference.beam_search(model, beam_size, alpha, 5, EOS_ID))
-    missed += reference.exhaustive_search(model, alpha, 5, EOS_ID)[0][0] != n_best(result, row)[0][0]
+    missed += (
+      reference.exhaustive_search(model, alpha, 5, EOS_ID)[0][0] != n_best(result, row)[0][0]
+    )
   assert beam_size > 2 or missed > 0, "a narrow beam that misses nothing makes this test empty"
 
 
@@ -57,7 +61,7 @@ def test_log_probs_are_of_the_tokens_and_scores_are_penalised():
       np.testing.assert_allclose(score, log_prob / ((5 + len(tokens)) / 6) ** 0.6, rtol=1e-5)
       assert finished == (tokens[-1] == EOS_ID)
       assert PAD_ID not in tokens and EOS_ID not in tokens[:-1]
-      assert (result.tokens_BMT[row, m, len(tokens):] == PAD_ID).all()
+      assert (result.tokens_BMT[row, m, len(tokens) :] == PAD_ID).all()
 
 
 def test_a_batch_of_32_gives_each_sentence_what_it_gets_alone():
@@ -67,7 +71,7 @@ def test_a_batch_of_32_gives_each_sentence_what_it_gets_alone():
   together = run_search(tables, limits, beam_size=4, max_length=6)
   assert (together.lengths_BM.max(axis=1) <= limits).all()
   for row in range(32):
-    alone = run_search(tables[row:row + 1], limits[row:row + 1], beam_size=4, max_length=6)
+    alone = run_search(tables[row : row + 1], limits[row : row + 1], beam_size=4, max_length=6)
     for ours, batched in zip(alone, together, strict=True):
       np.testing.assert_array_equal(ours[0], batched[row])
 
@@ -84,8 +88,14 @@ def test_a_limit_is_that_of_a_search_with_less_room():
 
 
 def test_a_limit_of_zero_asks_for_nothing():
-  result = run_search(random_tables(5, batch=2, vocab=5, depth=4), [0, 4], beam_size=3, max_length=4, form="power")
-  assert not result.lengths_BM[0].any() and not result.tokens_BMT[0].any() and not result.is_finished_BM[0].any()
+  result = run_search(
+    random_tables(5, batch=2, vocab=5, depth=4), [0, 4], beam_size=3, max_length=4, form="power"
+  )
+  assert (
+    not result.lengths_BM[0].any()
+    and not result.tokens_BMT[0].any()
+    and not result.is_finished_BM[0].any()
+  )
   assert (result.scores_BM[0] == -np.inf).all() and (result.log_probs_BM[0] == -np.inf).all()
   assert result.lengths_BM[1].all()
 
@@ -101,7 +111,9 @@ def test_unfinished_outputs_follow_the_finished_ones():
     assert finished == sorted(finished, reverse=True)
     unfinished = [(len(tokens), score) for tokens, score, f in ours if not f]
     assert all(length == 4 for length, _ in unfinished)
-    mixed += 0 < len(unfinished) < 4 and max(s for _, s in unfinished) > min(s for _, s, f in ours if f)
+    mixed += 0 < len(unfinished) < 4 and max(s for _, s in unfinished) > min(
+      s for _, s, f in ours if f
+    )
   assert mixed, "no case in which an unfinished output has a better score than a finished one"
 
 
@@ -109,7 +121,9 @@ def test_nothing_finished_gives_the_live_hypotheses():
   tables = random_tables(7, batch=20, vocab=5, depth=4)
   result = run_search(tables, min_lengths=np.full(20, 5), beam_size=3, max_length=4)
   assert not result.is_finished_BM.any() and (result.lengths_BM == 4).all()
-  np.testing.assert_allclose(result.scores_BM, result.log_probs_BM / length_penalty(4, 0.6), rtol=1e-6)
+  np.testing.assert_allclose(
+    result.scores_BM, result.log_probs_BM / length_penalty(4, 0.6), rtol=1e-6
+  )
   assert (np.diff(result.scores_BM, axis=1) <= 0).all()
 
 
@@ -133,7 +147,9 @@ def test_min_length_forbids_eos_and_nothing_else():
 
 
 def test_no_copies_where_there_are_fewer_continuations_than_places():
-  tables = random_tables(9, batch=20, vocab=3, depth=3)  # one word: outputs 1; 2 1; 2 2 1, and 2 2 2 unfinished
+  tables = random_tables(
+    9, batch=20, vocab=3, depth=3
+  )  # one word: outputs 1; 2 1; 2 2 1, and 2 2 2 unfinished
   result = run_search(tables, beam_size=6, max_length=3)
   for row in range(20):
     ours = n_best(result, row)
@@ -154,11 +170,20 @@ def test_the_search_stops_when_nothing_can_win():
 
   def sure_to_end(tokens_BM, position, cache):
     jax.debug.callback(lambda p: steps.append(int(p)), position)
-    logits_C = jnp.where(position == 2, jnp.array([0.0, 30.0, 0, 0, 0]), jnp.array([0, -20.0, 3, 2, 1]))
+    logits_C = jnp.where(
+      position == 2, jnp.array([0.0, 30.0, 0, 0, 0]), jnp.array([0, -20.0, 3, 2, 1])
+    )
     return jnp.broadcast_to(logits_C, (*tokens_BM.shape, 5)), cache
 
-  result = beam_search(sure_to_end, (), batch_size=1, beam_size=2, max_length=50, max_lengths_B=np.array([50]),
-                       penalty=lambda length: length_penalty(length, 0.6))
+  result = beam_search(
+    sure_to_end,
+    (),
+    batch_size=1,
+    beam_size=2,
+    max_length=50,
+    max_lengths_B=np.array([50]),
+    penalty=lambda length: length_penalty(length, 0.6),
+  )
   jax.effects_barrier()
   assert sorted(steps) == [0, 1, 2]
   assert result.is_finished_BM.all() and (result.lengths_BM == 3).all()
@@ -177,14 +202,23 @@ def test_a_hypothesis_that_gains_by_its_length_is_waited_for():
   """With alpha 2 a long sure continuation beats the short output that is finished first."""
 
   def model(tokens_BM, position, cache):
-    at_first = jnp.array([-30.0, 1.0, 0.0, -30.0])  # EOS at once: log 0.73; a word: log 0.27, and then 8 sure words
+    at_first = jnp.array(
+      [-30.0, 1.0, 0.0, -30.0]
+    )  # EOS at once: log 0.73; a word: log 0.27, and then 8 sure words
     later = jnp.array([-30.0, -30.0, 0.0, -30.0])
     at_last = jnp.array([-30.0, 0.0, -30.0, -30.0])
     logits_C = jnp.where(position == 0, at_first, jnp.where(position == 9, at_last, later))
     return jnp.broadcast_to(logits_C, (*tokens_BM.shape, 4)), cache
 
-  result = beam_search(model, (), batch_size=1, beam_size=1, max_length=10, max_lengths_B=np.array([10]),
-                       penalty=lambda length: length_penalty(length, 2.0))
+  result = beam_search(
+    model,
+    (),
+    batch_size=1,
+    beam_size=1,
+    max_length=10,
+    max_lengths_B=np.array([10]),
+    penalty=lambda length: length_penalty(length, 2.0),
+  )
   assert n_best(jax.device_get(result), 0)[0][0] == (2,) * 9 + (EOS_ID,)
 
 
@@ -203,8 +237,16 @@ def test_reorder_is_given_the_parents():
     return cache[0], jnp.take_along_axis(cache[1], parents_BM, axis=1)
 
   zeros = jnp.zeros((8, 3), jnp.int32)
-  ours = beam_search(indirect, (zeros, zeros), batch_size=8, beam_size=3, max_length=5, max_lengths_B=np.full(8, 5),
-                     penalty=lambda length: length_penalty(length, 0.6), reorder=reorder)
+  ours = beam_search(
+    indirect,
+    (zeros, zeros),
+    batch_size=8,
+    beam_size=3,
+    max_length=5,
+    max_lengths_B=np.full(8, 5),
+    penalty=lambda length: length_penalty(length, 0.6),
+    reorder=reorder,
+  )
   expected = run_search(tables, beam_size=3, max_length=5)
   np.testing.assert_array_equal(ours.tokens_BMT, expected.tokens_BMT)
   assert seen == [(8, 3)]

@@ -21,9 +21,13 @@ class Echo:
     rows, width = source_BS.shape
     tokens = np.zeros((rows, 3, width), np.int32)
     tokens[:, 0], tokens[:, 1, 0] = source_BS, source_BS[:, 0]
-    lengths = np.stack([(source_BS != PAD_ID).sum(1), np.ones(rows, int), np.zeros(rows, int)], axis=1)
+    lengths = np.stack(
+      [(source_BS != PAD_ID).sum(1), np.ones(rows, int), np.zeros(rows, int)], axis=1
+    )
     log_probs = np.tile([-1.0, -2.0, -np.inf], (rows, 1)).astype(np.float32)
-    return SearchResult(tokens, lengths, log_probs, log_probs / 2, np.tile([True, False, False], (rows, 1)))
+    return SearchResult(
+      tokens, lengths, log_probs, log_probs / 2, np.tile([True, False, False], (rows, 1))
+    )
 
 
 def sentences(count, seed=0, longest=90):
@@ -34,7 +38,11 @@ def sentences(count, seed=0, longest=90):
 
 def run(sources, decode_batch=None, **options):
   """The answers to token lists."""
-  return generate(map(Source, sources), decode_batch or Echo(), **{"batch_tokens": 1024, "max_extra_length": 50, **options})
+  return generate(
+    map(Source, sources),
+    decode_batch or Echo(),
+    **{"batch_tokens": 1024, "max_extra_length": 50, **options},
+  )
 
 
 def test_ten_thousand_lines_come_back_in_order():
@@ -79,7 +87,9 @@ def test_what_is_there_is_answered_before_more_is_waited_for():
       sent.append(number)
       yield None if tokens is None else Source(tokens)
 
-  for n_best in generate(source(), echo, batch_tokens=1024, max_extra_length=50, is_at_hand=lambda: len(sent) == 3):
+  for n_best in generate(
+    source(), echo, batch_tokens=1024, max_extra_length=50, is_at_hand=lambda: len(sent) == 3
+  ):
     answers.append([h.tokens for h in n_best])
   assert answers == [[[5]], [], [[6]], [[7]]]
   assert [int((source_BS != PAD_ID).any(axis=1).sum()) for source_BS, *_ in echo.calls] == [1, 2]
@@ -87,19 +97,38 @@ def test_what_is_there_is_answered_before_more_is_waited_for():
 
 def test_nothing_is_asked_of_none():
   echo = Echo()
-  answers = list(generate([None, Source([5, EOS_ID]), None], echo, batch_tokens=1024, max_extra_length=50))
+  answers = list(
+    generate([None, Source([5, EOS_ID]), None], echo, batch_tokens=1024, max_extra_length=50)
+  )
   assert [len(n_best) for n_best in answers] == [0, 1, 0] and len(echo.calls) == 1
-  assert list(generate([None], echo, batch_tokens=1024, max_extra_length=50)) == [[]] and len(echo.calls) == 1
+  assert (
+    list(generate([None], echo, batch_tokens=1024, max_extra_length=50)) == [[]]
+    and len(echo.calls) == 1
+  )
 
 
-@pytest.mark.parametrize("beam_size, max_extra_length", [(1, 50), (4, 50), (200, 50), (4, 5000), (32, 500)])
+@pytest.mark.parametrize(
+  "beam_size, max_extra_length", [(1, 50), (4, 50), (200, 50), (4, 5000), (32, 500)]
+)
 def test_what_a_search_fills_is_bounded(beam_size, max_extra_length):
   echo = Echo()
-  list(run(sentences(3000), echo, batch_tokens=4096, beam_size=beam_size, max_extra_length=max_extra_length))
+  list(
+    run(
+      sentences(3000),
+      echo,
+      batch_tokens=4096,
+      beam_size=beam_size,
+      max_extra_length=max_extra_length,
+    )
+  )
   for source_BS, *_ in echo.calls:
     rows, width = source_BS.shape
-    assert rows == 1 or (rows * width <= 4096 and rows * beam_size * (width + max_extra_length) <= 17 * 4096)
-  if beam_size <= 4 and max_extra_length == 50:  # the paper's search has the batches that the setting says
+    assert rows == 1 or (
+      rows * width <= 4096 and rows * beam_size * (width + max_extra_length) <= 17 * 4096
+    )
+  if (
+    beam_size <= 4 and max_extra_length == 50
+  ):  # the paper's search has the batches that the setting says
     assert max(source_BS.shape[0] for source_BS, *_ in echo.calls) == 256
 
 
@@ -136,7 +165,7 @@ def test_limits_follow_each_source_and_filling_rows_have_none():
   echo = Echo()
   sources = [[5, 6, 7, EOS_ID], [EOS_ID], [8, EOS_ID]]
   list(run(sources, echo, max_extra_length=3))
-  (source_BS, max_lengths_B, _), = echo.calls
+  ((source_BS, max_lengths_B, _),) = echo.calls
   assert source_BS.dtype == max_lengths_B.dtype == np.int32
   assert source_BS[:3, :4].tolist() == [[5, 6, 7, 1], [8, 1, 0, 0], [1, 0, 0, 0]]  # longest first
   assert max_lengths_B[:3].tolist() == [6, 4, 3]
@@ -145,13 +174,22 @@ def test_limits_follow_each_source_and_filling_rows_have_none():
 
 def test_words_to_cover_go_with_their_sentence():
   echo = Echo()
-  list(generate([Source([5, EOS_ID], 1), Source([5, 6, EOS_ID], 7)], echo, batch_tokens=1024, max_extra_length=3))
+  list(
+    generate(
+      [Source([5, EOS_ID], 1), Source([5, 6, EOS_ID], 7)],
+      echo,
+      batch_tokens=1024,
+      max_extra_length=3,
+    )
+  )
   assert echo.calls[0][2][:3].tolist() == [7, 1, 0]
 
 
 def test_an_empty_source_is_answered_even_without_room():
   echo = Echo()
-  assert list(run([[EOS_ID], []], echo, max_extra_length=0)) == [[Hypothesis([], -1.0, -0.5, True)]] * 2
+  assert (
+    list(run([[EOS_ID], []], echo, max_extra_length=0)) == [[Hypothesis([], -1.0, -0.5, True)]] * 2
+  )
   assert echo.calls[0][1][:2].tolist() == [1, 1]
 
 
@@ -165,9 +203,13 @@ def test_a_search_without_any_output_still_answers():
   def nothing(source_BS, max_lengths_B, num_words_B):
     shape = (len(max_lengths_B), 2)
     none = np.full(shape, -np.inf, np.float32)
-    return SearchResult(np.zeros((*shape, 4), np.int32), np.zeros(shape, np.int32), none, none, np.zeros(shape, bool))
+    return SearchResult(
+      np.zeros((*shape, 4), np.int32), np.zeros(shape, np.int32), none, none, np.zeros(shape, bool)
+    )
 
-  assert list(run([[4, EOS_ID]], nothing, num_best=2)) == [[Hypothesis([], -np.inf, -np.inf, False)]]
+  assert list(run([[4, EOS_ID]], nothing, num_best=2)) == [
+    [Hypothesis([], -np.inf, -np.inf, False)]
+  ]
 
 
 @pytest.mark.parametrize("row_multiple", [1, 3, 8])
@@ -185,6 +227,6 @@ def test_rows_are_a_multiple_and_every_sentence_has_one(row_multiple):
 
 
 def test_one_sentence_does_not_pay_for_a_full_batch():
-  (_, (rows, width)), = plan_batches([5], 4096, 1)
+  ((_, (rows, width)),) = plan_batches([5], 4096, 1)
   assert width == 16 and rows == 1
   assert plan_batches([5], 4096, 8)[0][1] == (8, 16)

@@ -26,11 +26,11 @@ def test_greedy_is_argmax_decoding_with_limits_and_minimum():
   unfinished = 0
   for row, table in enumerate(tables):
     tokens, log_prob = argmax_output(log_probabilities(table), limits[row], least[row])
-    (ours, score, finished), = n_best(result, row)
+    ((ours, score, finished),) = n_best(result, row)
     assert ours == tokens and finished == (tokens[-1] == EOS_ID)
     np.testing.assert_allclose(score, log_prob / length_penalty(len(tokens), 0.6), rtol=1e-5)
     np.testing.assert_allclose(result.log_probs_BM[row, 0], log_prob, rtol=1e-5)
-    assert (result.tokens_BMT[row, 0, len(tokens):] == PAD_ID).all()
+    assert (result.tokens_BMT[row, 0, len(tokens) :] == PAD_ID).all()
     unfinished += not finished
   assert 0 < unfinished < 300
 
@@ -40,7 +40,9 @@ def test_a_batch_gives_each_sentence_what_it_gets_alone():
   limits = np.arange(32) % 6
   together = run_search(tables, limits, beam_size=1, max_length=5, greedy=True)
   for row in range(32):
-    alone = run_search(tables[row:row + 1], limits[row:row + 1], beam_size=1, max_length=5, greedy=True)
+    alone = run_search(
+      tables[row : row + 1], limits[row : row + 1], beam_size=1, max_length=5, greedy=True
+    )
     for ours, batched in zip(alone, together, strict=True):
       np.testing.assert_array_equal(ours[0], batched[row])
 
@@ -56,6 +58,12 @@ def test_a_beam_of_one_goes_on_where_greedy_ends_and_keeps_what_greedy_leaves():
 
 
 def test_a_limit_of_zero_asks_for_nothing():
-  result = run_search(random_tables(3, batch=2, vocab=5, depth=4), [0, 4], beam_size=1, max_length=4, greedy=True)
-  assert result.lengths_BM[0, 0] == 0 and result.scores_BM[0, 0] == -np.inf and not result.is_finished_BM[0, 0]
+  result = run_search(
+    random_tables(3, batch=2, vocab=5, depth=4), [0, 4], beam_size=1, max_length=4, greedy=True
+  )
+  assert (
+    result.lengths_BM[0, 0] == 0
+    and result.scores_BM[0, 0] == -np.inf
+    and not result.is_finished_BM[0, 0]
+  )
   assert result.lengths_BM[1, 0] > 0

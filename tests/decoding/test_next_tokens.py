@@ -36,11 +36,15 @@ def test_log_probs_are_of_the_whole_vocabulary_in_float32(vocab, dtype):
   expected[..., PAD_ID] = -np.inf
   expected[np.asarray(least) == 5, :, EOS_ID] = -np.inf
   order = np.argsort(-expected, axis=-1, kind="stable")[..., :4]
-  np.testing.assert_allclose(log_probs, np.take_along_axis(expected, order, -1), rtol=1e-5, atol=1e-5)
+  np.testing.assert_allclose(
+    log_probs, np.take_along_axis(expected, order, -1), rtol=1e-5, atol=1e-5
+  )
   assert log_probs.dtype == jnp.float32
   best = np.isfinite(log_probs)
   np.testing.assert_array_equal(np.asarray(tokens)[best], order[best])
-  assert (np.asarray(tokens)[:2, :, 0] != PAD_ID).all() and (np.asarray(tokens)[2, :, 0] == EOS_ID).all()
+  assert (np.asarray(tokens)[:2, :, 0] != PAD_ID).all() and (
+    np.asarray(tokens)[2, :, 0] == EOS_ID
+  ).all()
 
 
 def test_equal_tokens_come_by_id():

@@ -12,14 +12,24 @@ from transformer_jax.decoding.length_penalty import length_penalty
 from transformer_jax.model.transformer import Transformer
 
 VOCAB, ROOM = 24, 9
-SOURCE = np.array([[5, 6, 7, 9, 1, 0, 0], [8, 3, 1, 0, 0, 0, 0], [4, 4, 4, 4, 11, 12, 1], [1, 0, 0, 0, 0, 0, 0],
-                   [9, 17, 20, 1, 0, 0, 0]], np.int32)
+SOURCE = np.array(
+  [
+    [5, 6, 7, 9, 1, 0, 0],
+    [8, 3, 1, 0, 0, 0, 0],
+    [4, 4, 4, 4, 11, 12, 1],
+    [1, 0, 0, 0, 0, 0, 0],
+    [9, 17, 20, 1, 0, 0, 0],
+  ],
+  np.int32,
+)
 LIMITS = np.array([9, 7, 9, 4, 8], np.int32)
 
 
 @pytest.fixture(scope="module")
 def model_and_params():
-  config = Config().replace(num_layers=2, d_model=16, d_ff=24, num_heads=2, d_k=8, d_v=8, attention_kernel="xla")
+  config = Config().replace(
+    num_layers=2, d_model=16, d_ff=24, num_heads=2, d_k=8, d_v=8, attention_kernel="xla"
+  )
   model = Transformer(config.model, VOCAB, VOCAB)
   params = jax.jit(model.init)(jax.random.key(2), SOURCE, SOURCE)["params"]
   # Larger embeddings make sharper distributions than an untrained model has.
@@ -43,9 +53,15 @@ def make(model, params, beam_size, is_cached):
       logits_NC = jax.lax.dynamic_index_in_dim(logits_NTC, position, axis=1, keepdims=False)
       return logits_NC.reshape(batch, beam_size, -1), previous_BMT
 
-    shared = dict(batch_size=batch, max_length=ROOM, max_lengths_B=limits_B,
-                  penalty=lambda length: length_penalty(length, 0.6))
-    function, start = (step, cache) if is_cached else (whole, jnp.zeros((batch, beam_size, ROOM + 1), jnp.int32))
+    shared = dict(
+      batch_size=batch,
+      max_length=ROOM,
+      max_lengths_B=limits_B,
+      penalty=lambda length: length_penalty(length, 0.6),
+    )
+    function, start = (
+      (step, cache) if is_cached else (whole, jnp.zeros((batch, beam_size, ROOM + 1), jnp.int32))
+    )
     if beam_size == 1:
       return greedy_search(function, start, **shared)
     reorder = dict(reorder=lambda cache, parents_BM: cache.reorder(parents_BM)) if is_cached else {}
@@ -66,7 +82,12 @@ def test_cache_batch_and_padding_change_nothing(model_and_params, beam_size):
   result = cached(SOURCE, LIMITS)
   assert_close(make(*model_and_params, beam_size, False)(SOURCE, LIMITS), result)
   for row, source in enumerate(SOURCE):
-    assert_close(cached(source[None], LIMITS[row:row + 1]), jax.tree.map(lambda x, row=row: x[row:row + 1], result))
+    assert_close(
+      cached(source[None], LIMITS[row : row + 1]),
+      jax.tree.map(lambda x, row=row: x[row : row + 1], result),
+    )
   assert_close(cached(np.pad(SOURCE, ((0, 0), (0, 4))), LIMITS), result)
   assert (np.asarray(result.lengths_BM) <= LIMITS[:, None]).all()
-  assert len({tuple(row) for row in np.asarray(result.tokens_BMT)[:, 0].tolist()}) > 1, "all outputs are alike"
+  assert len({tuple(row) for row in np.asarray(result.tokens_BMT)[:, 0].tolist()}) > 1, (
+    "all outputs are alike"
+  )

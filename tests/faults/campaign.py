@@ -29,11 +29,27 @@ from tiny_run import flags, metrics_of  # noqa: E402
 from transformer_jax.checkpoints import Checkpoints  # noqa: E402
 from transformer_jax.runs.digest import digest_of  # noqa: E402
 
-SETTINGS = dict(numbers_limit=100_000, num_buckets=6, dropout_rate=0.1, d_model=64, d_ff=128, log_every=5, evaluate_every=100, bleu_sentences=0,
-                checkpoint_every=10, keep_checkpoints=2)
+SETTINGS = dict(
+  numbers_limit=100_000,
+  num_buckets=6,
+  dropout_rate=0.1,
+  d_model=64,
+  d_ff=128,
+  log_every=5,
+  evaluate_every=100,
+  bleu_sentences=0,
+  checkpoint_every=10,
+  keep_checkpoints=2,
+)
 STEPS_PER_INTERRUPTION = 12
 PATIENCE = 180  # seconds that a process may take for anything
-KILLS = ("start", "step", "write", "write", "cleanup")  # "write" twice: that is where most can go wrong
+KILLS = (
+  "start",
+  "step",
+  "write",
+  "write",
+  "cleanup",
+)  # "write" twice: that is where most can go wrong
 
 
 @dataclasses.dataclass
@@ -51,7 +67,13 @@ class Tally:
 
   def faults(self):
     """How much went wrong."""
-    return (self.lost_checkpoints + self.differing_digests + self.differing_metrics + self.litter + self.wrong_exit_codes)
+    return (
+      self.lost_checkpoints
+      + self.differing_digests
+      + self.differing_metrics
+      + self.litter
+      + self.wrong_exit_codes
+    )
 
 
 class Run:
@@ -60,7 +82,9 @@ class Run:
   def __init__(self, workdir, steps, devices, num_processes, **settings):
     self.workdir, self._num_processes, self._processes = workdir, num_processes, []
     self._flags = flags(**{**SETTINGS, **settings, "train_steps": steps})
-    xla_flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}"
+    xla_flags = (
+      f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}"
+    )
     self._env = dict(os.environ, JAX_PLATFORMS="cpu", PYTHONPATH=str(ROOT), XLA_FLAGS=xla_flags)
 
   def start(self):
@@ -70,11 +94,26 @@ class Run:
       with socket.socket() as free:
         free.bind(("localhost", 0))
         address = f"localhost:{free.getsockname()[1]}"
-      hosts = lambda number: [f"--coordinator={address}", f"--num_processes={self._num_processes}", f"--process_id={number}"]
-    command = [sys.executable, "-m", "transformer_jax", "train", f"--workdir={self.workdir}", *self._flags]
+      hosts = lambda number: [
+        f"--coordinator={address}",
+        f"--num_processes={self._num_processes}",
+        f"--process_id={number}",
+      ]
+    command = [
+      sys.executable,
+      "-m",
+      "transformer_jax",
+      "train",
+      f"--workdir={self.workdir}",
+      *self._flags,
+    ]
     self._errors = [tempfile.TemporaryFile() for _ in range(self._num_processes)]
-    self._processes = [subprocess.Popen(command + hosts(number), stdout=subprocess.DEVNULL, stderr=errors, env=self._env)
-                       for number, errors in enumerate(self._errors)]
+    self._processes = [
+      subprocess.Popen(
+        command + hosts(number), stdout=subprocess.DEVNULL, stderr=errors, env=self._env
+      )
+      for number, errors in enumerate(self._errors)
+    ]
 
   def is_over(self):
     """Whether a process has ended."""
@@ -135,7 +174,12 @@ def interrupt(run, how, rng):
   elif how in ("write", "cleanup"):
     latest, skipped = max(run.steps(), default=0), rng.randrange(2)
     prefix = "writing-" if how == "write" else "deleting-"
-    run.wait_until(lambda: max(run.steps(), default=0) >= latest + 10 * skipped and any(name.startswith(prefix) for name in run.names()))
+    run.wait_until(
+      lambda: (
+        max(run.steps(), default=0) >= latest + 10 * skipped
+        and any(name.startswith(prefix) for name in run.names())
+      )
+    )
     time.sleep(rng.uniform(0, 0.02 if how == "write" else 0.001))
   else:
     run.wait_until(lambda: last_logged(run.workdir) >= before + 5 * rng.randrange(1, 3))
@@ -148,13 +192,17 @@ def interrupt(run, how, rng):
 def campaign(folder, kills, stops, seed, devices=1, processes=1, say=print):
   """Runs it in `folder`; returns the Tally."""
   rng, tally = random.Random(seed), Tally()
-  hows = [KILLS[i % len(KILLS)] for i in range(kills)] + [("TERM", "INT")[i % 2] for i in range(stops)]
+  hows = [KILLS[i % len(KILLS)] for i in range(kills)] + [
+    ("TERM", "INT")[i % 2] for i in range(stops)
+  ]
   rng.shuffle(hows)
   steps = max(100, STEPS_PER_INTERRUPTION * len(hows))
   whole = Run(folder / "whole", steps, devices, processes, keep_checkpoints=10**6)
   whole.start()
   assert set(whole.codes()) == {0}, whole.errors()
-  shapes = next(line for line in (whole.workdir / "log.txt").read_text().splitlines() if "shapes " in line).rpartition("shapes ")[2]
+  shapes = next(
+    line for line in (whole.workdir / "log.txt").read_text().splitlines() if "shapes " in line
+  ).rpartition("shapes ")[2]
   epochs = Checkpoints(whole.workdir / "checkpoints", read_only=True).read()[1]["data"]["epoch"]
   say(f"the run left alone: {steps} updates, {epochs} epochs, shapes {shapes}")
   assert epochs >= 3 and shapes.count("x(") >= 4
@@ -169,14 +217,20 @@ def campaign(folder, kills, stops, seed, devices=1, processes=1, say=print):
     tally.kills, tally.stops = tally.kills + is_killed, tally.stops + (not is_killed)
     tally.in_a_write += is_killed and any(not name.isdecimal() for name in broken.names())
     expected = 0 if set(codes) == {0} else {"TERM": 143, "INT": 130}.get(how, -9)
-    if codes[which] != expected or (len(codes) > 1 and not is_killed and set(codes) != {expected}) or (expected and 0 in codes):
+    if (
+      codes[which] != expected
+      or (len(codes) > 1 and not is_killed and set(codes) != {expected})
+      or (expected and 0 in codes)
+    ):
       tally.wrong_exit_codes += 1
       say(f"{how}: exit codes {codes}, not {expected}: {broken.errors()}")
     after = broken.steps()
     tally.lost_checkpoints += max(existing, default=0) > max(after, default=0)
     for step in after[-1:]:
       # A signal may come between two steps that the other run keeps: then only the end of the run can tell.
-      if step in whole.steps() and digest_of(broken.workdir, step) != digest_of(whole.workdir, step):
+      if step in whole.steps() and digest_of(broken.workdir, step) != digest_of(
+        whole.workdir, step
+      ):
         tally.differing_digests += 1
         say(f"{how}: step {step} differs")
     if sum(done.values()) % 25 == 0:
@@ -205,7 +259,9 @@ def main():
     start = time.monotonic()
     os.environ.setdefault("TRANSFORMER_JAX_CACHE", str(pathlib.Path(folder) / "cache"))
     tally = campaign(pathlib.Path(folder), **options)
-  print(json.dumps(dict(options, **dataclasses.asdict(tally), seconds=round(time.monotonic() - start))))
+  print(
+    json.dumps(dict(options, **dataclasses.asdict(tally), seconds=round(time.monotonic() - start)))
+  )
   sys.exit(tally.faults() > 0)
 
 

@@ -5,7 +5,9 @@ from campaign import campaign
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kills, stops, devices, processes", [(8, 2, 1, 1), (4, 2, 4, 1), (4, 2, 1, 2)])
+@pytest.mark.parametrize(
+  "kills, stops, devices, processes", [(8, 2, 1, 1), (4, 2, 4, 1), (4, 2, 1, 2)]
+)
 def test_interruptions_change_no_bit(tmp_path, kills, stops, devices, processes):
   tally = campaign(tmp_path, kills, stops, 1, devices, processes)
   assert (tally.kills, tally.stops) == (kills, stops)

@@ -19,10 +19,24 @@ def damaged(content, other, rng):
   """`DAMAGES` other contents of a file; None: no file. `other` is what another step's file of that kind holds."""
   place = rng.randrange(len(content))
   start, end = sorted(rng.sample(range(len(content) + 1), 2))
-  flipped = content[:place] + bytes([content[place] ^ (1 << rng.randrange(8))]) + content[place + 1:]
-  yield from (None, b"", content[:-1], content[:place], content + b"\0", flipped, content[::-1] + b"x", rng.randbytes(len(content)),
-              content[:start] + bytes(end - start) + content[end:] if any(content[start:end]) else bytes(len(content) + 1),
-              content[:start] + content[end:], other if other != content else content + content)
+  flipped = (
+    content[:place] + bytes([content[place] ^ (1 << rng.randrange(8))]) + content[place + 1 :]
+  )
+  yield from (
+    None,
+    b"",
+    content[:-1],
+    content[:place],
+    content + b"\0",
+    flipped,
+    content[::-1] + b"x",
+    rng.randbytes(len(content)),
+    content[:start] + bytes(end - start) + content[end:]
+    if any(content[start:end])
+    else bytes(len(content) + 1),
+    content[:start] + content[end:],
+    other if other != content else content + content,
+  )
 
 
 def files_of(step_folder):
@@ -44,7 +58,9 @@ def test_a_thousand_damaged_checkpoints(run_copy):
   whole = {step: reader.read(step)[0] for step in steps}
   for number, step in enumerate(steps[1:], 1):
     others = files_of(folder / str(steps[number - 1]))
-    for round_ in range(1 + 1000 // (DAMAGES * len(files_of(folder / str(step))) * (len(steps) - 1))):
+    for round_ in range(
+      1 + 1000 // (DAMAGES * len(files_of(folder / str(step))) * (len(steps) - 1))
+    ):
       for place, path in enumerate(files_of(folder / str(step))):
         content = path.read_bytes()
         for damage in damaged(content, others[place % len(others)].read_bytes(), rng):
@@ -72,17 +88,30 @@ def test_fifty_through_the_commands(run_copy, trained, tmp_path):
     command = ["digest"] if number % 5 else ["train", *settings_of(run_copy)]
     result = run(*command, f"--workdir={run_copy}")
     assert result.returncode == 4 and len(result.stderr.splitlines()) == 1, (path, result.stderr)
-    assert f"{latest}" in result.stderr and (path.name in result.stderr or path.name == "SHA256SUMS"), (path, result.stderr)
+    assert f"{latest}" in result.stderr and (
+      path.name in result.stderr or path.name == "SHA256SUMS"
+    ), (path, result.stderr)
     if number % 10 == 0:
       copy = shutil.copytree(run_copy, tmp_path / f"again{number}")
-      assert run("train", *settings_of(run_copy), f"--workdir={copy}", "--on_corrupt=previous").returncode == 0
+      assert (
+        run(
+          "train", *settings_of(run_copy), f"--workdir={copy}", "--on_corrupt=previous"
+        ).returncode
+        == 0
+      )
       assert digest(copy) == expected
     path.write_bytes(content)
   assert digest(run_copy) == expected
 
 
 def run(*arguments):
-  return subprocess.run([sys.executable, "-m", "transformer_jax", *arguments], capture_output=True, text=True, check=False, timeout=300)
+  return subprocess.run(
+    [sys.executable, "-m", "transformer_jax", *arguments],
+    capture_output=True,
+    text=True,
+    check=False,
+    timeout=300,
+  )
 
 
 def digest(workdir):

@@ -12,13 +12,22 @@ def wrong_values():
     rule = field.metadata
     if field.type in (int, float):
       yield from ((name, value) for value in ("three", "", "1e400", "nan", "0x", "1,2"))
-      yield from ((name, value) for value in (rule["low"] is not None and rule["low"] - 1, rule["high"] is not None and rule["high"] * 2) if value is not False)
+      yield from (
+        (name, value)
+        for value in (
+          rule["low"] is not None and rule["low"] - 1,
+          rule["high"] is not None and rule["high"] * 2,
+        )
+        if value is not False
+      )
     if field.type is int:
       yield name, "1.5"
     if field.type is bool:
       yield name, "perhaps"
     if rule["choices"]:
-      yield from ((name, value) for value in ("", "nothing_of_the_kind", rule["choices"][0].upper()))
+      yield from (
+        (name, value) for value in ("", "nothing_of_the_kind", rule["choices"][0].upper())
+      )
 
 
 @pytest.mark.parametrize("name", sorted({name for name, _ in wrong_values()}))

@@ -13,8 +13,33 @@ from transformer_jax.data.trees import clean
 from transformer_jax.errors import DataError
 
 LINES = 100_000
-ODD = ["", " ", "\r", "a\rb", "\0", "\u2028", "\u2029", "\x85", "\x0b\x0c", "\ufeff", "</s>", "<pad> <s> <unk>", "\u2581", "\u2581\u2581one",
-       "שלום עולם", "مرحبا", "👩‍👩‍👧 🎉", "e\u0301" * 40, "ａｂｃ", "\u202eabc\u202c", "(TOP (NN x))", "%s %n {0}", "'; --", "\\n\\0", "\ud7ff\ue000"]
+ODD = [
+  "",
+  " ",
+  "\r",
+  "a\rb",
+  "\0",
+  "\u2028",
+  "\u2029",
+  "\x85",
+  "\x0b\x0c",
+  "\ufeff",
+  "</s>",
+  "<pad> <s> <unk>",
+  "\u2581",
+  "\u2581\u2581one",
+  "שלום עולם",
+  "مرحبا",
+  "👩‍👩‍👧 🎉",
+  "e\u0301" * 40,
+  "ａｂｃ",
+  "\u202eabc\u202c",
+  "(TOP (NN x))",
+  "%s %n {0}",
+  "'; --",
+  "\\n\\0",
+  "\ud7ff\ue000",
+]
 WORDS = ["one", "two", "forty", "hundred", "thousand", "and", "xyzzy", "-"]
 
 
@@ -28,7 +53,12 @@ def line(rng):
   if kind < 0.9:
     return rng.randbytes(rng.randrange(1, 30)).replace(b"\n", b"")
   if kind < 0.9999:
-    return rng.choice(ODD).encode() + rng.randbytes(4).replace(b"\n", b"") + rng.choice(WORDS).encode() + rng.choice([b"\r", b""])
+    return (
+      rng.choice(ODD).encode()
+      + rng.randbytes(4).replace(b"\n", b"")
+      + rng.choice(WORDS).encode()
+      + rng.choice([b"\r", b""])
+    )
   return rng.choice([b"one ", b"\xff", "é".encode(), b"("]) * 300_000  # about a megabyte
 
 
@@ -41,15 +71,31 @@ def memory_of(process):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not pathlib.Path("/proc/self/status").exists(), reason="reads memory from /proc")
+@pytest.mark.skipif(
+  not pathlib.Path("/proc/self/status").exists(), reason="reads memory from /proc"
+)
 def test_a_hundred_thousand_fuzzed_lines(trained, tmp_path):
   """Each has its line, in order; the first leaves before the last is read, and memory is flat after the first tenth."""
   rng = random.Random(1)
-  lines = [b"one hundred" if number % 1000 == 500 else line(rng) for number in range(LINES)]  # a mark to see the order by
-  command = [sys.executable, "-m", "transformer_jax", "translate", f"--workdir={trained}", "--beam_size=1", "--max_extra_length=4",
-             "--max_source_length=32", "--decode_batch_tokens=8192", "--with_scores"]
+  lines = [
+    b"one hundred" if number % 1000 == 500 else line(rng) for number in range(LINES)
+  ]  # a mark to see the order by
+  command = [
+    sys.executable,
+    "-m",
+    "transformer_jax",
+    "translate",
+    f"--workdir={trained}",
+    "--beam_size=1",
+    "--max_extra_length=4",
+    "--max_source_length=32",
+    "--decode_batch_tokens=8192",
+    "--with_scores",
+  ]
   with open(tmp_path / "errors", "w+b") as errors:
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors)
+    process = subprocess.Popen(
+      command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors
+    )
     fed = [0]
 
     def feed():
@@ -75,12 +121,38 @@ def test_a_hundred_thousand_fuzzed_lines(trained, tmp_path):
   assert max(marks) - min(marks) < 1e-3 and max(marks) < 0
   assert fed_at_first < LINES / 10
   first, *rest = memory.values()
-  print(f"first answer after {fed_at_first} lines; memory {[round(m / 2**20) for m in memory.values()]} MB")
+  print(
+    f"first answer after {fed_at_first} lines; memory {[round(m / 2**20) for m in memory.values()]} MB"
+  )
   assert max(rest) < first + 100 * 2**20, memory
 
 
-PIECES = ["(", ")", "(S ", "(NP ", "(NN dog)", "(-NONE- *T*-1)", " word ", "(VBZ is)", "(TOP ", "()", "( )", "\n", "\r\n", "\0", "\u2028", "(NP-SBJ=1 ", "((", "))",
-          "\ufeff", "(. .)", "(-LRB- -LRB-)", "\t", "é", "(PRT|ADVP (RP up))"]
+PIECES = [
+  "(",
+  ")",
+  "(S ",
+  "(NP ",
+  "(NN dog)",
+  "(-NONE- *T*-1)",
+  " word ",
+  "(VBZ is)",
+  "(TOP ",
+  "()",
+  "( )",
+  "\n",
+  "\r\n",
+  "\0",
+  "\u2028",
+  "(NP-SBJ=1 ",
+  "((",
+  "))",
+  "\ufeff",
+  "(. .)",
+  "(-LRB- -LRB-)",
+  "\t",
+  "é",
+  "(PRT|ADVP (RP up))",
+]
 
 
 @pytest.mark.slow
@@ -94,7 +166,13 @@ def test_ten_thousand_fuzzed_trees(tmp_path):
       text = "".join(rng.choices(PIECES, k=rng.randrange(1, 30)))
     else:
       place = rng.randrange(len(good))
-      text = good * rng.randrange(3) + good[:place] + rng.choice(PIECES) + good[place + rng.randrange(3):] + good
+      text = (
+        good * rng.randrange(3)
+        + good[:place]
+        + rng.choice(PIECES)
+        + good[place + rng.randrange(3) :]
+        + good
+      )
     content = text.encode()
     if number % 10 == 0:
       content += rng.randbytes(3)
@@ -106,7 +184,10 @@ def test_ten_thousand_fuzzed_trees(tmp_path):
       read += 1
     except DataError as error:
       named, _, number_of_line = error.where.rpartition(":")
-      assert named == str(path) and 1 <= int(number_of_line) <= content.count(b"\n") + 1, (error, content)
+      assert named == str(path) and 1 <= int(number_of_line) <= content.count(b"\n") + 1, (
+        error,
+        content,
+      )
       refused += 1
   print(f"{read} read, {refused} refused by line")
   assert read > 500 and refused > 500

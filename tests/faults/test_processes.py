@@ -14,6 +14,11 @@ def test_a_killed_process_is_named_and_the_other_ends(which, tmp_path):
   run.wait_until(lambda: last_logged(run.workdir) >= 10)
   run.send(signal.SIGKILL, which)
   codes = run.codes()  # an error where one of them goes on
-  assert codes[which] == -signal.SIGKILL and codes[1 - which] not in (0, -signal.SIGKILL), run.errors()
+  assert codes[which] == -signal.SIGKILL and codes[1 - which] not in (0, -signal.SIGKILL), (
+    run.errors()
+  )
   time.sleep(2)  # the witness of the killed one writes on its own
-  assert f"process {which} of 2 (" in (said := (run.workdir / "log.txt").read_text()) and "ended without a word" in said
+  assert (
+    f"process {which} of 2 (" in (said := (run.workdir / "log.txt").read_text())
+    and "ended without a word" in said
+  )

@@ -15,23 +15,74 @@ from transformer_jax.runs.train import train
 from transformer_jax.training.state import initial_state
 
 SIGNS = [chr(code) for code in range(32, 127) if not chr(code).isalnum() and chr(code) != "/"]
-PATTERNS = ["**", "a**b", "[!a]", "[a-z]*", "{a,b}", "lr[0.1]/deep/er", "a\\[b]\\", "%5B", "$HOME",
-            "`x`", "~x", "--workdir"]
+PATTERNS = [
+  "**",
+  "a**b",
+  "[!a]",
+  "[a-z]*",
+  "{a,b}",
+  "lr[0.1]/deep/er",
+  "a\\[b]\\",
+  "%5B",
+  "$HOME",
+  "`x`",
+  "~x",
+  "--workdir",
+]
 ADDRESSES = ["gs:", "s3:", "file:", "http:", "gs:/x", "a:b"]
 BLANKS = ["a b", " a", "a ", "a\tb", "a\nb", "a\rb", "a\u00a0b", "a\u200bb", "\ufeffa"]
-LETTERS = [*(unicodedata.normalize(form, "Übé") for form in ("NFC", "NFD")), "模型", "מודל", "نموذج",
-           "\u202eabc", "\U0001f600", "\U0001f469\u200d\U0001f52c", "a\udcffb", "\x01"]
-PATHS = ["x" * 255, "/".join(["y" * 100] * 20), "x/", "x//y", "./x", "a/../b", ".hidden", "...",
-         "checkpoints", "20", "writing-1"]
+LETTERS = [
+  *(unicodedata.normalize(form, "Übé") for form in ("NFC", "NFD")),
+  "模型",
+  "מודל",
+  "نموذج",
+  "\u202eabc",
+  "\U0001f600",
+  "\U0001f469\u200d\U0001f52c",
+  "a\udcffb",
+  "\x01",
+]
+PATHS = [
+  "x" * 255,
+  "/".join(["y" * 100] * 20),
+  "x/",
+  "x//y",
+  "./x",
+  "a/../b",
+  ".hidden",
+  "...",
+  "checkpoints",
+  "20",
+  "writing-1",
+]
 REFUSED = ["x" * 256, "ü" * 128, "/".join(["z" * 200] * 30), "a\0b"]
 ALONE = [sign for sign in SIGNS if sign not in ". "]
-NAMES = list(dict.fromkeys([*(f"a{sign}b" for sign in SIGNS), *ALONE, *PATTERNS, *ADDRESSES, *BLANKS,
-                            *LETTERS, *PATHS]))
+NAMES = list(
+  dict.fromkeys(
+    [*(f"a{sign}b" for sign in SIGNS), *ALONE, *PATTERNS, *ADDRESSES, *BLANKS, *LETTERS, *PATHS]
+  )
+)
 
-SETTINGS = dict(d_model=8, d_ff=8, num_heads=1, d_k=4, d_v=4, numbers_limit=100,
-                numbers_train_size=60, vocab_size=60, max_length=32, batch_tokens=128, num_buckets=1,
-                bleu_sentences=0, train_steps=1, log_every=1, evaluate_every=2, checkpoint_every=1,
-                beam_size=1, max_extra_length=1)
+SETTINGS = dict(
+  d_model=8,
+  d_ff=8,
+  num_heads=1,
+  d_k=4,
+  d_v=4,
+  numbers_limit=100,
+  numbers_train_size=60,
+  vocab_size=60,
+  max_length=32,
+  batch_tokens=128,
+  num_buckets=1,
+  bleu_sentences=0,
+  train_steps=1,
+  log_every=1,
+  evaluate_every=2,
+  checkpoint_every=1,
+  beam_size=1,
+  max_extra_length=1,
+)
 
 
 def once(function):

@@ -14,8 +14,13 @@ from transformer_jax.errors import ConfigError, DataError
 from transformer_jax.metrics import bleu
 
 SYSTEMS = ["C-3MA.4959", "LIUM-NMT.4900", "online-B.0", "online-G.0"]
-TOKENIZERS = {"13a": ("13a", False), "13a_lc": ("13a", True), "intl": ("intl", False), "none": ("none", False),
-              "char": ("char", False)}
+TOKENIZERS = {
+  "13a": ("13a", False),
+  "13a_lc": ("13a", True),
+  "intl": ("intl", False),
+  "none": ("none", False),
+  "char": ("char", False),
+}
 
 
 @functools.cache
@@ -33,8 +38,13 @@ def wmt17(shared_data):
 
 
 # One tokeniser of every system and every tokeniser of one system run always, the rest with the slow tests.
-FIGURES = [pytest.param(system, name, marks=[] if name == "13a" or system == "LIUM-NMT.4900" else pytest.mark.slow)
-           for system in SYSTEMS for name in TOKENIZERS]
+FIGURES = [
+  pytest.param(
+    system, name, marks=[] if name == "13a" or system == "LIUM-NMT.4900" else pytest.mark.slow
+  )
+  for system in SYSTEMS
+  for name in TOKENIZERS
+]
 
 
 @pytest.mark.parametrize("system, name", FIGURES)
@@ -46,7 +56,10 @@ def test_every_published_figure_of_sacrebleu(wmt17, system, name):
   assert round(result["score"], 4) == figures["bleu"]
   assert [round(p, 4) for p in result["precisions"]] == figures["precisions"]
   assert round(result["brevity_penalty"], 6) == figures["bp"]
-  assert (result["hypothesis_length"], result["reference_length"]) == (figures["sys_len"], figures["ref_len"])
+  assert (result["hypothesis_length"], result["reference_length"]) == (
+    figures["sys_len"],
+    figures["ref_len"],
+  )
   assert result["signature"].split("|version")[0] == figures["signature"].split("|version")[0]
   if not lowercase:
     assert round(result["chrf"], 4) == expected[system]["chrF2"]
@@ -66,7 +79,10 @@ def multi_bleu_formula(hypotheses, references):
     hypothesis, reference = hypothesis.split(), reference.split()
     lengths = [lengths[0] + len(hypothesis), lengths[1] + len(reference)]
     for n in range(1, 5):
-      grams = [collections.Counter(tuple(s[i:i + n]) for i in range(len(s) - n + 1)) for s in (hypothesis, reference)]
+      grams = [
+        collections.Counter(tuple(s[i : i + n]) for i in range(len(s) - n + 1))
+        for s in (hypothesis, reference)
+      ]
       correct[n - 1] += sum((grams[0] & grams[1]).values())
       total[n - 1] += sum(grams[0].values())
   if 0 in correct:
@@ -79,7 +95,8 @@ def test_tokenized_bleu_is_multi_bleu(wmt17):
   texts, references, _ = wmt17
   for system in SYSTEMS[:2]:
     assert bleu.tokenized_bleu(texts[system], references)["score"] == pytest.approx(
-        multi_bleu_formula(texts[system], references), rel=1e-12)
+      multi_bleu_formula(texts[system], references), rel=1e-12
+    )
 
 
 def test_no_smoothing_and_no_four_gram_match_is_zero():
@@ -95,7 +112,9 @@ def test_brevity_penalty_known_answer():
 
 def test_lowercase_option():
   assert bleu.tokenized_bleu(["Ä B c d"], ["ä b c d"])["score"] < 100
-  assert bleu.tokenized_bleu(["Ä B c d"], ["ä b c d"], lowercase=True)["score"] == pytest.approx(100)
+  assert bleu.tokenized_bleu(["Ä B c d"], ["ä b c d"], lowercase=True)["score"] == pytest.approx(
+    100
+  )
 
 
 def test_hyphens_split_as_the_perl_substitution_does():
@@ -106,9 +125,13 @@ def test_hyphens_split_as_the_perl_substitution_does():
 
 
 def test_paper_bleu_counts_compound_parts():
-  result = bleu.paper_bleu(["Das ist ein E-Mail-Test, heute."], ["Das ist ein E-Mail-Text, heute."], "de")
+  result = bleu.paper_bleu(
+    ["Das ist ein E-Mail-Test, heute."], ["Das ist ein E-Mail-Text, heute."], "de"
+  )
   # Das ist ein E ##AT##-##AT## Mail ##AT##-##AT## Test , heute .
-  assert result["hypothesis_length"] == 11 and result["precisions"][0] == pytest.approx(100 * 10 / 11)
+  assert result["hypothesis_length"] == 11 and result["precisions"][0] == pytest.approx(
+    100 * 10 / 11
+  )
   assert result["name"] == "paper_bleu" and "moses-de" in result["signature"]
 
 
@@ -152,17 +175,29 @@ def test_sums_of_sentence_statistics_are_the_corpus(tokenize):
   references = ["the cat sat on a mat .", "a b", "quite another thing, I said", "y x z"]
   statistics = bleu.sentence_statistics(hypotheses, references, tokenize)
   for chosen in ([0, 1, 2, 3], [0, 0, 2], [1], [3, 3], [1, 2], [2]):
-    expected = BLEU(tokenize=tokenize, force=True).corpus_score([hypotheses[i] for i in chosen], [[references[i] for i in chosen]]).score
+    expected = (
+      BLEU(tokenize=tokenize, force=True)
+      .corpus_score([hypotheses[i] for i in chosen], [[references[i] for i in chosen]])
+      .score
+    )
     assert bleu.bleu_of_statistics(statistics[chosen].sum(0)) == pytest.approx(expected, abs=1e-9)
-    exact = BLEU(tokenize=tokenize, smooth_method="none", force=True).corpus_score(
-        [hypotheses[i] for i in chosen], [[references[i] for i in chosen]]).score
-    assert bleu.bleu_of_statistics(statistics[chosen].sum(0), smooth=False) == pytest.approx(exact, abs=1e-9)
+    exact = (
+      BLEU(tokenize=tokenize, smooth_method="none", force=True)
+      .corpus_score([hypotheses[i] for i in chosen], [[references[i] for i in chosen]])
+      .score
+    )
+    assert bleu.bleu_of_statistics(statistics[chosen].sum(0), smooth=False) == pytest.approx(
+      exact, abs=1e-9
+    )
 
 
 JAPANESE = ["水の門と山。", "犬が川を見る。", "町の道に車があります。"]
 
 
-@pytest.mark.parametrize("language", ["ja", "ja-JP", "ja_XX", "JPN", "zh", "zh-Hant", "cmn", "th", "lo", "km", "mya", "yue"])
+@pytest.mark.parametrize(
+  "language",
+  ["ja", "ja-JP", "ja_XX", "JPN", "zh", "zh-Hant", "cmn", "th", "lo", "km", "mya", "yue"],
+)
 def test_text_without_spaces_has_a_tokenizer_by_its_language(language):
   tokenize = bleu.tokenizer_of(language)
   assert tokenize in ("zh", "char", "ja-mecab")
@@ -181,26 +216,40 @@ def test_other_languages_keep_the_default(language):
 
 def test_mecab_is_taken_where_it_is_installed(monkeypatch):
   monkeypatch.setattr(bleu, "_why_not_tokenizer", lambda name: None)
-  assert [bleu.tokenizer_of(language) for language in ("ja", "ko", "zh")] == ["ja-mecab", "ko-mecab", "zh"]
-  monkeypatch.setattr(bleu, "_why_not_tokenizer", lambda name: "no" if name.endswith("mecab") else None)
+  assert [bleu.tokenizer_of(language) for language in ("ja", "ko", "zh")] == [
+    "ja-mecab",
+    "ko-mecab",
+    "zh",
+  ]
+  monkeypatch.setattr(
+    bleu, "_why_not_tokenizer", lambda name: "no" if name.endswith("mecab") else None
+  )
   assert [bleu.tokenizer_of(language) for language in ("ja", "ko", "zh")] == ["char", "char", "zh"]
 
 
 @pytest.mark.parametrize("score", [bleu.corpus_bleu, bleu.tokenized_bleu])
 def test_a_score_by_words_of_text_without_spaces_says_so(score):
   assert "no spaces between words" in score(JAPANESE, JAPANESE)["warning"]
-  for text in (["水 の 門 と 山 。", "犬 が 川 を 見る 。"], ["das ist gut", "neunundneunzig"], ["einundzwanzigtausendelf"]):
+  for text in (
+    ["水 の 門 と 山 。", "犬 が 川 を 見る 。"],
+    ["das ist gut", "neunundneunzig"],
+    ["einundzwanzigtausendelf"],
+  ):
     assert "warning" not in score(text, text)
 
 
 def test_tokenizers_that_are_not_here(monkeypatch):
   with pytest.raises(ConfigError, match="--tokenize=x: .* choose one of none, zh, 13a, "):
     bleu.corpus_bleu(["a"], ["a"], "x")
-  monkeypatch.setattr(bleu, "_why_not_tokenizer", lambda name: "needs packages that are not installed")
+  monkeypatch.setattr(
+    bleu, "_why_not_tokenizer", lambda name: "needs packages that are not installed"
+  )
   with pytest.raises(ConfigError, match=r"--tokenize=ja-mecab: needs packages .*sacrebleu\[ja\]"):
     bleu.sentence_statistics(["a"], ["a"], "ja-mecab")
 
 
 def test_sums_of_japanese_statistics_are_the_corpus():
   sums = bleu.sentence_statistics(JAPANESE, JAPANESE[::-1], "char").sum(0)
-  assert bleu.bleu_of_statistics(sums) == pytest.approx(bleu.corpus_bleu(JAPANESE, JAPANESE[::-1], "char")["score"], abs=1e-9)
+  assert bleu.bleu_of_statistics(sums) == pytest.approx(
+    bleu.corpus_bleu(JAPANESE, JAPANESE[::-1], "char")["score"], abs=1e-9
+  )

@@ -28,35 +28,76 @@ def scored(gold, predicted, parameters="collins"):
 
 def known_lines(path):
   """EVALB's own line for each sentence: ID, length, status, matched, gold, test, crossing, words, tags."""
-  rows = (line.split() for line in path.read_text().splitlines() if re.match(r" *\d+ +\d+ +\d ", line))
+  rows = (
+    line.split() for line in path.read_text().splitlines() if re.match(r" *\d+ +\d+ +\d ", line)
+  )
   return [[int(row[i]) for i in (0, 1, 2, 5, 6, 7, 8, 9, 10)] for row in rows]
 
 
 def as_row(number, score):
-  return [number, score.length, score.status, score.matched, score.gold, score.predicted, score.crossing, score.words, score.correct_tags]
+  return [
+    number,
+    score.length,
+    score.status,
+    score.matched,
+    score.gold,
+    score.predicted,
+    score.crossing,
+    score.words,
+    score.correct_tags,
+  ]
 
 
 def test_the_sample(shared_data):
   """`sample.rsl` is of an older program: sentences that are left out show 4 words there, and 0 at present."""
   folder = shared_data / "evalb"
   result = evalb(folder / "sample.gld", folder / "sample.tst", folder / "sample.prm")
-  for number, (score, known) in enumerate(zip(result["per_sentence"], known_lines(folder / "sample.rsl"), strict=True), 1):
+  for number, (score, known) in enumerate(
+    zip(result["per_sentence"], known_lines(folder / "sample.rsl"), strict=True), 1
+  ):
     assert as_row(number, score) == known[:7] + ([0] if known[2] else [known[7]]) + known[8:]
-  expected = dict(sentences=24, error_sentences=5, skipped_sentences=2, valid_sentences=17, recall=87.76, precision=90.53, f1=89.12,
-                  complete_match=52.94, average_crossing=0.06, no_crossing=94.12, two_or_less_crossing=100, tagging_accuracy=98.15,
-                  matched=86, gold=98, predicted=95, crossing=1, words=108, correct_tags=106)
+  expected = dict(
+    sentences=24,
+    error_sentences=5,
+    skipped_sentences=2,
+    valid_sentences=17,
+    recall=87.76,
+    precision=90.53,
+    f1=89.12,
+    complete_match=52.94,
+    average_crossing=0.06,
+    no_crossing=94.12,
+    two_or_less_crossing=100,
+    tagging_accuracy=98.15,
+    matched=86,
+    gold=98,
+    predicted=95,
+    crossing=1,
+    words=108,
+    correct_tags=106,
+  )
   assert {name: round(value, 2) for name, value in result["all"].items()} == expected
-  assert [round(result["cutoff"][name], 2) for name in ("sentences", "recall", "precision", "f1", "complete_match", "tagging_accuracy")] == [
-      23, 81.25, 85.25, 83.2, 50.0, 96.88]
+  assert [
+    round(result["cutoff"][name], 2)
+    for name in ("sentences", "recall", "precision", "f1", "complete_match", "tagging_accuracy")
+  ] == [23, 81.25, 85.25, 83.2, 50.0, 96.88]
 
 
 @pytest.mark.parametrize("parameters", ["collins", "new", "COLLINS.prm", "new.prm"])
 def test_damaged_wsj_trees(shared_data, parameters):
   folder = shared_data / "evalb"
-  result = evalb(folder / "wsj_noisy.gld", folder / "wsj_noisy.tst", folder / parameters if "." in parameters else parameters)
-  assert [as_row(number, score) for number, score in enumerate(result["per_sentence"], 1)] == known_lines(folder / "wsj_noisy.rsl")
-  for part, known in (("all", [741, 0, 4, 737, 86.23, 88.56, 87.38, 47.63, 0.09, 92.81, 99.46, 96.44]),
-                      ("cutoff", [665, 0, 4, 661, 85.55, 87.94, 86.73, 46.29, 0.09, 93.04, 99.7, 96.23])):
+  result = evalb(
+    folder / "wsj_noisy.gld",
+    folder / "wsj_noisy.tst",
+    folder / parameters if "." in parameters else parameters,
+  )
+  assert [
+    as_row(number, score) for number, score in enumerate(result["per_sentence"], 1)
+  ] == known_lines(folder / "wsj_noisy.rsl")
+  for part, known in (
+    ("all", [741, 0, 4, 737, 86.23, 88.56, 87.38, 47.63, 0.09, 92.81, 99.46, 96.44]),
+    ("cutoff", [665, 0, 4, 661, 85.55, 87.94, 86.73, 46.29, 0.09, 93.04, 99.7, 96.23]),
+  ):
     assert [round(value, 2) for value in list(result[part].values())[:12]] == known
 
 
@@ -65,7 +106,14 @@ def test_the_named_parameters_are_those_of_the_files(shared_data):
     assert read_parameters(read_lines(shared_data / "evalb" / file)) == PARAMETERS[name]
 
 
-@pytest.mark.parametrize("line, problem", [("DELETE_LABELS X", "1: 'DELETE_LABELS'"), ("EQ_LABEL A", "1: EQ_LABEL has 1"), ("MAX_ERROR ten", "1: ")])
+@pytest.mark.parametrize(
+  "line, problem",
+  [
+    ("DELETE_LABELS X", "1: 'DELETE_LABELS'"),
+    ("EQ_LABEL A", "1: EQ_LABEL has 1"),
+    ("MAX_ERROR ten", "1: "),
+  ],
+)
 def test_parameter_files_that_are_wrong(line, problem):
   with pytest.raises(ValueError, match=re.escape(problem)):
     read_parameters([line])
@@ -91,7 +139,9 @@ def test_quotation_marks_are_put_back_by_the_new_parameters():
   assert scored(predicted, gold, "new").matched == 3
   twice = scored("(S (: ') (POS ') (NN a) (: /))", "(S (POS ') (NN ') (NN a) ('' /))", "new")
   assert twice.status == ERROR  # EVALB puts a mark back twice, and finds the lengths differ
-  doubled = scored("(S (NP (`` ') (NN a)) (VP (VB b) ('' ')))", "(S (NP (POS ') (NN a)) (VP (VB b) (NN ')))", "new")
+  doubled = scored(
+    "(S (NP (`` ') (NN a)) (VP (VB b) ('' ')))", "(S (NP (POS ') (NN a)) (VP (VB b) (NN ')))", "new"
+  )
   assert (doubled.status, doubled.matched, doubled.words) == (VALID, 3, 4)
 
 
@@ -112,7 +162,9 @@ def test_crossing_counts_predicted_brackets():
 
 def test_by_label():
   rows = by_label([scored("(S (NP (NN a)) (NP (NN b)))", "(S (NP (NN a)) (VP (NN b)))")])
-  assert list(rows) == ["NP", "S", "VP"] and rows["NP"] == dict(gold=2, predicted=1, matched=1, recall=50.0, precision=100.0, f1=200 / 3)
+  assert list(rows) == ["NP", "S", "VP"] and rows["NP"] == dict(
+    gold=2, predicted=1, matched=1, recall=50.0, precision=100.0, f1=200 / 3
+  )
 
 
 def test_nothing_to_score():
@@ -122,10 +174,44 @@ def test_nothing_to_score():
 def test_the_command(tmp_path, capsys):
   (tmp_path / "gold").write_text(f"{TREE}\n{TREE}\n")
   (tmp_path / "predicted").write_text(f"{TREE}\n{TREE[:-1]}\n")
-  assert run(["evalb", f"--gold={tmp_path / 'gold'}", f"--predicted={tmp_path / 'predicted'}", "--per_sentence"]) == 0
+  assert (
+    run(
+      [
+        "evalb",
+        f"--gold={tmp_path / 'gold'}",
+        f"--predicted={tmp_path / 'predicted'}",
+        "--per_sentence",
+      ]
+    )
+    == 0
+  )
   out, err = capsys.readouterr()
-  assert "Bracketing FMeasure       = 100.00" in out and '"error_sentences": 1' in out and '"skipped_sentences": 0' in out
+  assert (
+    "Bracketing FMeasure       = 100.00" in out
+    and '"error_sentences": 1' in out
+    and '"skipped_sentences": 0' in out
+  )
   assert "predicted:2: a bracket that opens here is never closed" in err
-  assert run(["evalb", f"--gold={tmp_path / 'gold'}", f"--predicted={tmp_path / 'predicted'}", "--parameters=nothing"]) == 3
+  assert (
+    run(
+      [
+        "evalb",
+        f"--gold={tmp_path / 'gold'}",
+        f"--predicted={tmp_path / 'predicted'}",
+        "--parameters=nothing",
+      ]
+    )
+    == 3
+  )
   (tmp_path / "rules").write_text("WRONG 1\n")
-  assert run(["evalb", f"--gold={tmp_path / 'gold'}", f"--predicted={tmp_path / 'predicted'}", f"--parameters={tmp_path / 'rules'}"]) == 2
+  assert (
+    run(
+      [
+        "evalb",
+        f"--gold={tmp_path / 'gold'}",
+        f"--predicted={tmp_path / 'predicted'}",
+        f"--parameters={tmp_path / 'rules'}",
+      ]
+    )
+    == 2
+  )

@@ -11,12 +11,18 @@ from transformer_jax.model.transformer import Transformer
 
 SOURCE = np.array([[5, 6, 7, 9, 1, 0], [8, 3, 1, 0, 0, 0]], np.int32)
 TARGET = np.array([[4, 8, 9, 1], [7, 1, 0, 0]], np.int32)
-PLACES = {"encoder": ("encoder", "self_attention"), "decoder": ("decoder", "self_attention"), "cross": ("decoder", "cross_attention")}
+PLACES = {
+  "encoder": ("encoder", "self_attention"),
+  "decoder": ("decoder", "self_attention"),
+  "cross": ("decoder", "cross_attention"),
+}
 
 
 @pytest.fixture(scope="module")
 def model_and_params():
-  config = Config().replace(num_layers=2, d_model=16, d_ff=24, num_heads=4, d_k=5, d_v=3, attention_kernel="xla")
+  config = Config().replace(
+    num_layers=2, d_model=16, d_ff=24, num_heads=4, d_k=5, d_v=3, attention_kernel="xla"
+  )
   model = Transformer(config.model, 12, 12)
   return model, jax.jit(model.init)(jax.random.key(3), SOURCE, TARGET)["params"]
 
@@ -38,7 +44,9 @@ def test_a_closed_gate_is_a_missing_slice_of_w_o(model_and_params, attention):
   whole = model.apply({"params": params}, SOURCE, TARGET)
   stack, name = PLACES[attention]
   for layer, head in np.ndindex(2, 4):
-    gated = model.apply({"params": params}, SOURCE, TARGET, gates=closed(model.config, attention, layer, head))
+    gated = model.apply(
+      {"params": params}, SOURCE, TARGET, gates=closed(model.config, attention, layer, head)
+    )
     without = jax.tree.map(np.array, params)
     without[stack][f"layer_{layer}"][name]["out"]["kernel"][head] = 0.0
     np.testing.assert_allclose(gated, model.apply({"params": without}, SOURCE, TARGET), atol=1e-6)
@@ -53,7 +61,9 @@ def test_decoding_step_by_step_passes_the_same_gates(model_and_params):
   memory, cache = model.apply({"params": params}, SOURCE, 2, 4, gates, method="start")
   previous = np.zeros(2, np.int32)
   for position in range(4):
-    logits, cache = model.apply({"params": params}, np.stack([previous] * 2, 1), position, cache, memory, gates, method="step")
+    logits, cache = model.apply(
+      {"params": params}, np.stack([previous] * 2, 1), position, cache, memory, gates, method="step"
+    )
     np.testing.assert_allclose(logits[:, 0], whole[:, position], atol=2e-5)
     previous = TARGET[:, position]
 
@@ -65,4 +75,6 @@ def test_a_gate_of_one_sentence_is_no_other_sentences(model_and_params):
   both = jax.tree.map(lambda a, b: jnp.stack([a, b], axis=1), one, HeadGates.open(model.config))
   logits = model.apply({"params": params}, SOURCE, TARGET, gates=both)
   np.testing.assert_allclose(logits[1], whole[1], atol=1e-6)
-  np.testing.assert_allclose(logits[0], model.apply({"params": params}, SOURCE, TARGET, gates=one)[0], atol=1e-6)
+  np.testing.assert_allclose(
+    logits[0], model.apply({"params": params}, SOURCE, TARGET, gates=one)[0], atol=1e-6
+  )

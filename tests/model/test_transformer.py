@@ -16,16 +16,25 @@ from transformer_jax.reference import transformer as in_numpy
 SOURCE = np.array([[5, 6, 7, 9, 1, 0], [8, 3, 1, 0, 0, 0]], np.int32)
 TARGET = np.array([[4, 8, 9, 1], [7, 1, 0, 0]], np.int32)
 VARIANTS = {
-    "paper": {},
-    "narrow_keys": dict(num_heads=3, d_k=4, d_v=8),
-    "pre_norm": dict(norm="pre", positions="sinusoidal_concatenated"),
-    "untied_learned": dict(embedding_sharing="none", positions="learned", max_positions=16),
-    "target_tied": dict(embedding_sharing="target", positions="none"),
+  "paper": {},
+  "narrow_keys": dict(num_heads=3, d_k=4, d_v=8),
+  "pre_norm": dict(norm="pre", positions="sinusoidal_concatenated"),
+  "untied_learned": dict(embedding_sharing="none", positions="learned", max_positions=16),
+  "target_tied": dict(embedding_sharing="target", positions="none"),
 }
 
 
 def build(**settings):
-  tiny = dict(num_layers=2, d_model=16, d_ff=24, num_heads=2, d_k=8, d_v=8, attention_kernel="xla", max_length=16)
+  tiny = dict(
+    num_layers=2,
+    d_model=16,
+    d_ff=24,
+    num_heads=2,
+    d_k=8,
+    d_v=8,
+    attention_kernel="xla",
+    max_length=16,
+  )
   config = Config().replace(**{**tiny, **settings})
   model = Transformer(config.model, 12, 12)
   params = jax.jit(model.init)(jax.random.key(3), SOURCE, TARGET)["params"]
@@ -42,15 +51,21 @@ def test_logits_are_those_of_the_numpy_loops(variant):
   logits = model.apply({"params": params}, SOURCE, TARGET)
   for b, (source, target) in enumerate(zip(SOURCE, TARGET, strict=True)):
     source, target = source[source != 0], target[target != 0]
-    expected = in_numpy.transformer(jax.device_get(params), source, target, config.model.positions, config.model.norm)
-    np.testing.assert_allclose(logits[b, :len(target)], expected, atol=3e-5)
+    expected = in_numpy.transformer(
+      jax.device_get(params), source, target, config.model.positions, config.model.norm
+    )
+    np.testing.assert_allclose(logits[b, : len(target)], expected, atol=3e-5)
 
 
 def test_one_position_at_a_time_gives_the_same_logits(variant):
   _, model, params = variant
   whole = model.apply({"params": params}, SOURCE, TARGET)
   memory, cache = model.apply({"params": params}, SOURCE, 3, 4, method="start")
-  step = jax.jit(lambda tokens, position, cache: model.apply({"params": params}, tokens, position, cache, memory, method="step"))
+  step = jax.jit(
+    lambda tokens, position, cache: model.apply(
+      {"params": params}, tokens, position, cache, memory, method="step"
+    )
+  )
   previous = np.zeros(2, np.int32)
   for position in range(4):
     logits, cache = step(np.stack([previous] * 3, 1), position, cache)
@@ -63,14 +78,22 @@ def test_one_position_at_a_time_gives_the_same_logits(variant):
 
 def test_hypotheses_with_different_pasts_keep_them_when_they_change_places(variant):
   _, model, params = variant
-  pasts = np.array([[5, 6, 7], [8, 9, 10], [11, 4, 3]], np.int32)  # three hypotheses of one sentence
+  pasts = np.array(
+    [[5, 6, 7], [8, 9, 10], [11, 4, 3]], np.int32
+  )  # three hypotheses of one sentence
   source = SOURCE[:1]
   memory, cache = model.apply({"params": params}, source, 3, 4, method="start")
-  step = jax.jit(lambda tokens, position, cache: model.apply({"params": params}, tokens, position, cache, memory, method="step"))
+  step = jax.jit(
+    lambda tokens, position, cache: model.apply(
+      {"params": params}, tokens, position, cache, memory, method="step"
+    )
+  )
   _, cache = step(np.zeros((1, 3), np.int32), 0, cache)
   _, cache = step(pasts[None, :, 0], 1, cache)
   cache = cache.reorder(jnp.array([[2, 2, 0]]))  # places now hold pasts 2, 2, 0
-  logits, _ = step(pasts[None, [2, 1, 0], 1], 2, cache)  # the middle one continues past 2 with past 1's token
+  logits, _ = step(
+    pasts[None, [2, 1, 0], 1], 2, cache
+  )  # the middle one continues past 2 with past 1's token
   for place, history in enumerate(([11, 4], [11, 9], [5, 6])):
     whole = model.apply({"params": params}, source, np.array([[*history, 1]], np.int32))
     np.testing.assert_allclose(logits[0, place], whole[0, 2], atol=2e-5)
@@ -82,7 +105,11 @@ def test_no_position_depends_on_later_targets(variant):
   embedded = model.apply({"params": params}, TARGET, method=lambda m, t: m._target_embedding(t))
 
   def outputs(x_BTD):
-    return model.apply({"params": params}, x_BTD, method=lambda m, x: m.decoder(x, memory, Mask(causal=True), Mask())[0])
+    return model.apply(
+      {"params": params},
+      x_BTD,
+      method=lambda m, x: m.decoder(x, memory, Mask(causal=True), Mask())[0],
+    )
 
   jacobian = jax.jacobian(lambda x: outputs(x)[0] @ jnp.arange(16.0))(embedded)  # [T, B, T, D]
   influence = np.abs(np.asarray(jacobian)[:, 0]).sum(-1)
@@ -93,7 +120,9 @@ def test_no_position_depends_on_later_targets(variant):
 def test_padding_has_no_effect(variant):
   _, model, params = variant
   narrow = model.apply({"params": params}, SOURCE, TARGET)
-  wide = model.apply({"params": params}, np.pad(SOURCE, ((0, 2), (0, 4))), np.pad(TARGET, ((0, 2), (0, 3))))
+  wide = model.apply(
+    {"params": params}, np.pad(SOURCE, ((0, 2), (0, 4))), np.pad(TARGET, ((0, 2), (0, 3)))
+  )
   np.testing.assert_allclose(wide[:2, :4], narrow, atol=2e-5)
   assert np.isfinite(wide).all()  # rows of nothing but padding, too
 
@@ -101,8 +130,11 @@ def test_padding_has_no_effect(variant):
 def test_kernels_give_the_same_model(variant):
   config, model, params = variant
   reference = Transformer(config.replace(attention_kernel="reference").model, 12, 12)
-  np.testing.assert_allclose(model.apply({"params": params}, SOURCE, TARGET),
-                             reference.apply({"params": params}, SOURCE, TARGET), atol=2e-5)
+  np.testing.assert_allclose(
+    model.apply({"params": params}, SOURCE, TARGET),
+    reference.apply({"params": params}, SOURCE, TARGET),
+    atol=2e-5,
+  )
 
 
 def test_attention_weights_are_returned_on_request(variant):
@@ -142,7 +174,6 @@ def test_dropout_rounds_products_and_not_its_factor(dtype):
   """What is kept is the nearest number to x / (1 - rate); 10/9 itself is 0.16% off in bfloat16."""
 
   class Dropped(nn.Module):
-
     def __call__(self, x):
       return dropout(self, x, 0.1, False)
 

@@ -29,9 +29,13 @@ def test_multi_head_is_the_sum_of_heads_through_their_rows_of_w_out():
   w_query_HDK, w_key_HDK = random(3, 6, 2), random(3, 6, 2, seed=1)
   w_value_HDV, w_out_HVD = random(3, 6, 5), random(3, 5, 6)
   x_TD, memory_SD = random(4, 6), random(7, 6)
-  expected_TD = sum(attention.attention(x_TD @ q, memory_SD @ k, memory_SD @ v) @ o
-                    for q, k, v, o in zip(w_query_HDK, w_key_HDK, w_value_HDV, w_out_HVD))
-  actual_TD = attention.multi_head_attention(x_TD, memory_SD, w_query_HDK, w_key_HDK, w_value_HDV, w_out_HVD)
+  expected_TD = sum(
+    attention.attention(x_TD @ q, memory_SD @ k, memory_SD @ v) @ o
+    for q, k, v, o in zip(w_query_HDK, w_key_HDK, w_value_HDV, w_out_HVD)
+  )
+  actual_TD = attention.multi_head_attention(
+    x_TD, memory_SD, w_query_HDK, w_key_HDK, w_value_HDV, w_out_HVD
+  )
   np.testing.assert_allclose(actual_TD, expected_TD, atol=1e-12)
 
 
@@ -46,6 +50,10 @@ def test_gradients_match_finite_differences(masked):
   gradients = attention.attention_gradients(query_TK, key_SK, value_SV, gradient_TV, allowed_TS)
   arrays = [query_TK, key_SK, value_SV]
   for i, gradient in enumerate(gradients):
+
     def loss(changed, i=i):
-      return np.sum(attention.attention(*arrays[:i], changed, *arrays[i + 1:], allowed_TS) * gradient_TV)
+      return np.sum(
+        attention.attention(*arrays[:i], changed, *arrays[i + 1 :], allowed_TS) * gradient_TV
+      )
+
     np.testing.assert_allclose(gradient, attention.finite_differences(loss, arrays[i]), atol=1e-8)

@@ -14,7 +14,9 @@ def test_smoothed_loss_by_hand():
   logits_TC = np.log([[0.2, 0.5, 0.2, 0.1], [0.7, 0.1, 0.1, 0.1]])
   loss, count = training.smoothed_loss(logits_TC, [1, 0], 0.3)  # the second is PAD
   assert count == 1
-  assert loss == pytest.approx(-(0.7 * math.log(0.5) + 0.1 * math.log(0.2) * 2 + 0.1 * math.log(0.1)))
+  assert loss == pytest.approx(
+    -(0.7 * math.log(0.5) + 0.1 * math.log(0.2) * 2 + 0.1 * math.log(0.1))
+  )
 
 
 def test_the_smoothed_distribution_itself_reaches_the_entropy():
@@ -41,10 +43,12 @@ def test_adam_first_steps():
 
 def random_model(seed, vocab_size=4):
   """Log-probabilities that depend on the whole prefix; PAD is impossible."""
+
   def log_probabilities(prefix):
     logits_C = np.random.default_rng((seed, *prefix)).normal(size=vocab_size) * 2
     logits_C[0] = -np.inf
     return logits_C - np.log(np.sum(np.exp(logits_C)))
+
   return log_probabilities
 
 
@@ -54,13 +58,13 @@ def test_a_wide_beam_is_exhaustive(seed):
   everything = beam_search.exhaustive_search(model, 0.6, 5, EOS)
   beam = beam_search.beam_search(model, 100, 0.6, 5, EOS)
   assert beam[:5] == everything[:5]
-  assert len(everything) == sum(2 ** n for n in range(5))
+  assert len(everything) == sum(2**n for n in range(5))
 
 
 def test_beam_of_one_is_greedy_and_a_wider_one_no_worse():
   for seed in range(10):
     model = random_model(seed)
-    (tokens, score), = beam_search.beam_search(model, 1, 0.0, 6, EOS)
+    ((tokens, score),) = beam_search.beam_search(model, 1, 0.0, 6, EOS)
     assert score <= beam_search.beam_search(model, 50, 0.0, 6, EOS)[0][1] + 1e-12
     prefix = ()
     while len(prefix) < len(tokens) and EOS not in prefix:

@@ -20,16 +20,30 @@ def attention_parameters():
 
 
 def layer(decoder):
-  feed_forward = {"inner": {"kernel": RNG.normal(size=(D, F)), "bias": RNG.normal(size=F)},
-                  "outer": {"kernel": RNG.normal(size=(F, D)), "bias": RNG.normal(size=D)}}
-  parts = dict(self_attention=attention_parameters(), self_attention_norm=norm(), feed_forward=feed_forward,
-               feed_forward_norm=norm())
-  return parts | (dict(cross_attention=attention_parameters(), cross_attention_norm=norm()) if decoder else {})
+  feed_forward = {
+    "inner": {"kernel": RNG.normal(size=(D, F)), "bias": RNG.normal(size=F)},
+    "outer": {"kernel": RNG.normal(size=(F, D)), "bias": RNG.normal(size=D)},
+  }
+  parts = dict(
+    self_attention=attention_parameters(),
+    self_attention_norm=norm(),
+    feed_forward=feed_forward,
+    feed_forward_norm=norm(),
+  )
+  return parts | (
+    dict(cross_attention=attention_parameters(), cross_attention_norm=norm()) if decoder else {}
+  )
 
 
 def model():
-  stacks = {stack: {"layer_0": layer(stack == "decoder"), "layer_1": layer(stack == "decoder"), "final_norm": norm()}
-            for stack in ("encoder", "decoder")}
+  stacks = {
+    stack: {
+      "layer_0": layer(stack == "decoder"),
+      "layer_1": layer(stack == "decoder"),
+      "final_norm": norm(),
+    }
+    for stack in ("encoder", "decoder")
+  }
   return stacks | {"shared_embedding": {"embedding": RNG.normal(size=(C, D))}}
 
 
@@ -41,8 +55,10 @@ def test_a_target_position_sees_only_what_stands_before_it(norm_place):
   for t in range(5):
     changed_T = target_T.copy()
     changed_T[t] = 10
-    difference_T = np.abs(transformer(params, source_S, changed_T, norm=norm_place) - logits_TC).max(axis=1)
-    assert np.all(difference_T[:t + 1] == 0) and np.all(difference_T[t + 1:] > 0)
+    difference_T = np.abs(
+      transformer(params, source_S, changed_T, norm=norm_place) - logits_TC
+    ).max(axis=1)
+    assert np.all(difference_T[: t + 1] == 0) and np.all(difference_T[t + 1 :] > 0)
 
 
 def test_source_padding_changes_nothing_and_a_source_token_does():
@@ -55,29 +71,39 @@ def test_source_padding_changes_nothing_and_a_source_token_does():
 def test_positions_decide_whether_source_order_matters():
   params = model()
   for kind, same in (("none", True), ("sinusoidal", False), ("sinusoidal_concatenated", False)):
-    logits = [transformer(params, source_S, [5, 1], positions=kind) for source_S in ([3, 4, 7], [7, 3, 4])]
+    logits = [
+      transformer(params, source_S, [5, 1], positions=kind) for source_S in ([3, 4, 7], [7, 3, 4])
+    ]
     assert np.allclose(*logits) == same
 
 
 def test_layer_norm_by_hand():
   # Mean 3, variance 4.
   x_TD = np.array([[1.0, 5.0]])
-  result_TD = layers.layer_norm(x_TD, {"scale": np.array([10.0, 10.0]), "bias": np.array([1.0, 0.0])})
+  result_TD = layers.layer_norm(
+    x_TD, {"scale": np.array([10.0, 10.0]), "bias": np.array([1.0, 0.0])}
+  )
   np.testing.assert_allclose(result_TD, [[-9, 10]], rtol=1e-5)
 
 
 def test_feed_forward_by_hand():
-  parameters = {"inner": {"kernel": np.array([[1.0, -1.0]]), "bias": np.array([0.5, 0.5])},
-                "outer": {"kernel": np.array([[2.0], [3.0]]), "bias": np.array([1.0])}}
+  parameters = {
+    "inner": {"kernel": np.array([[1.0, -1.0]]), "bias": np.array([0.5, 0.5])},
+    "outer": {"kernel": np.array([[2.0], [3.0]]), "bias": np.array([1.0])},
+  }
   # max(0, 2.5) * 2 + max(0, -1.5) * 3 + 1; then max(0, -1.5) * 2 + max(0, 2.5) * 3 + 1
-  np.testing.assert_allclose(layers.feed_forward(np.array([[2.0], [-2.0]]), parameters), [[6.0], [8.5]])
+  np.testing.assert_allclose(
+    layers.feed_forward(np.array([[2.0], [-2.0]]), parameters), [[6.0], [8.5]]
+  )
 
 
 def test_post_and_pre_norm():
   x_TD, double = np.array([[1.0, 5.0]]), lambda x: 2 * x
   unit = {"scale": np.ones(2), "bias": np.zeros(2)}
   np.testing.assert_allclose(layers.residual(x_TD, double, unit, "post"), [[-1, 1]], rtol=1e-5)
-  np.testing.assert_allclose(layers.residual(x_TD, double, unit, "pre"), [[1 - 2, 5 + 2]], rtol=1e-5)
+  np.testing.assert_allclose(
+    layers.residual(x_TD, double, unit, "pre"), [[1 - 2, 5 + 2]], rtol=1e-5
+  )
 
 
 def test_positional_encoding_by_hand():

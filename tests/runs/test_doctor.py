@@ -14,7 +14,11 @@ from transformer_jax.workdir.lock import WorkdirLock
 
 def contents(workdir):
   """Path -> SHA-256 and time of change of every file."""
-  return {path: (hashlib.sha256(path.read_bytes()).hexdigest(), path.stat().st_mtime_ns) for path in sorted(workdir.rglob("*")) if path.is_file()}
+  return {
+    path: (hashlib.sha256(path.read_bytes()).hexdigest(), path.stat().st_mtime_ns)
+    for path in sorted(workdir.rglob("*"))
+    if path.is_file()
+  }
 
 
 def examined(workdir):
@@ -32,7 +36,10 @@ def test_a_healthy_run(trained):
 
 
 def first_array_file(workdir, step):
-  return max((path for path in (workdir / "checkpoints" / str(step)).rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)
+  return max(
+    (path for path in (workdir / "checkpoints" / str(step)).rglob("*") if path.is_file()),
+    key=lambda path: path.stat().st_size,
+  )
 
 
 def flip(path):
@@ -51,18 +58,34 @@ def test_a_flipped_bit_in_the_latest_and_in_an_older_checkpoint(run_copy):
   assert command_line(["doctor", f"--workdir={run_copy}"]) == 4
 
 
-@pytest.mark.parametrize("harm, subject, code", [
+@pytest.mark.parametrize(
+  "harm, subject, code",
+  [
     (lambda run: next((run / "tokenizer").glob("*.model")).unlink(), "tokenizer", 3),
     (lambda run: flip(next((run / "tokenizer").glob("*.model"))), "tokenizer", 3),
-    (lambda run: (run / "tokenizer" / "tokenizer.json").write_text('{"kind": [], "sha256": {}}'), "tokenizer", 3),
-    (lambda run: (run / "tokenizer" / "tokenizer.json").write_text('{"kind": "sentencepiece", "sha256": {}}'), "tokenizer", 3),
+    (
+      lambda run: (run / "tokenizer" / "tokenizer.json").write_text('{"kind": [], "sha256": {}}'),
+      "tokenizer",
+      3,
+    ),
+    (
+      lambda run: (run / "tokenizer" / "tokenizer.json").write_text(
+        '{"kind": "sentencepiece", "sha256": {}}'
+      ),
+      "tokenizer",
+      3,
+    ),
     (lambda run: (run / "tokenizer" / "tokenizer.json").write_text("[" * 100_000), "tokenizer", 3),
     (lambda run: (run / "metrics.jsonl").write_text('{"step": "5"}\n'), "metrics", 6),
-    (lambda run: (run / "metrics.jsonl").write_text("{}\n"), "metrics", 6)])
+    (lambda run: (run / "metrics.jsonl").write_text("{}\n"), "metrics", 6),
+  ],
+)
 def test_other_damage(run_copy, harm, subject, code):
   harm(run_copy)
   text, result, error = examined(run_copy)
-  assert error.exit_code == code and f"{subject:12} PROBLEM" in text and not result["resume_is_exact"]
+  assert (
+    error.exit_code == code and f"{subject:12} PROBLEM" in text and not result["resume_is_exact"]
+  )
 
 
 def test_what_is_good_to_know(run_copy):
@@ -80,9 +103,19 @@ def test_what_is_good_to_know(run_copy):
   assert f"writing-50: perhaps at work: {lock}" in at_work and f"held: {lock}" in at_work
   assert "litter" not in at_work
   text, result, error = examined(run_copy)
-  assert error is None and not result["is_done"] and not result["resume_is_exact"] and result["changed_versions"]["jax"][0] == "0.0.1"
-  for part in ("writing-50: litter", "damaged-30: was damaged, and is not used",
-               "1 after the latest checkpoint", "last bits may differ", "from step 40"):
+  assert (
+    error is None
+    and not result["is_done"]
+    and not result["resume_is_exact"]
+    and result["changed_versions"]["jax"][0] == "0.0.1"
+  )
+  for part in (
+    "writing-50: litter",
+    "damaged-30: was damaged, and is not used",
+    "1 after the latest checkpoint",
+    "last bits may differ",
+    "from step 40",
+  ):
     assert part in text
 
 

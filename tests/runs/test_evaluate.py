@@ -27,9 +27,13 @@ def test_it_prints_and_keeps_the_same_figures(run_copy, capsys):
   result = last_json(capsys)
   assert result == json.loads((run_copy / "evaluations/valid-step40.json").read_text())
   hypotheses = (run_copy / "evaluations/valid-step40.hypotheses.txt").read_text().splitlines()
-  assert len(hypotheses) == result["sentences"] and result["test_set"].startswith(f"{len(hypotheses)} sentences")
+  assert len(hypotheses) == result["sentences"] and result["test_set"].startswith(
+    f"{len(hypotheses)} sentences"
+  )
   assert result["signature"].startswith("nrefs:1|case:mixed") and result["name"] == "sacrebleu"
-  assert result["paper_bleu"]["signature"].startswith("nrefs:1|case:mixed|punct:ascii|tok:moses-de|hyphens:split")
+  assert result["paper_bleu"]["signature"].startswith(
+    "nrefs:1|case:mixed|punct:ascii|tok:moses-de|hyphens:split"
+  )
 
 
 def test_perplexity_is_that_of_training(trained, run_copy):
@@ -44,17 +48,26 @@ def test_the_mean_of_the_last_checkpoints_is_another_model(run_copy):
   one, mean = (evaluate(run_copy, split="valid", overrides=dict(average_last=n)) for n in (1, 3))
   assert one["steps"] == [40] and mean["steps"] == [20, 30, 40] and one["loss"] != mean["loss"]
   assert evaluate(run_copy, split="valid", overrides={}, step=30)["steps"] == [30]
-  with pytest.raises(CheckpointError, match="there is no checkpoint of step 10; there are 20, 30, 40"):
+  with pytest.raises(
+    CheckpointError, match="there is no checkpoint of step 10; there are 20, 30, 40"
+  ):
     evaluate(run_copy, split="valid", overrides={}, step=10)
 
 
 def test_temporary_and_missing_checkpoints_are_no_part_of_a_mean(run_copy, capsys):
   meta = run_copy / "checkpoints/30/meta.json"
   meta.write_text(meta.read_text().replace('"temporary": false', '"temporary": true'))
-  assert _steps_to_average(Checkpoints(run_copy / "checkpoints", read_only=True), Config.from_flat(Workdir(run_copy).read_config()).replace(
-      average_last=3), None, run_copy) == [20, 40]
+  assert _steps_to_average(
+    Checkpoints(run_copy / "checkpoints", read_only=True),
+    Config.from_flat(Workdir(run_copy).read_config()).replace(average_last=3),
+    None,
+    run_copy,
+  ) == [20, 40]
   assert "only 2 checkpoints are there to average, not --average_last=3" in capsys.readouterr().err
-  with pytest.raises(ConfigError, match="--average_last: 4 checkpoints are to be averaged, and --keep_checkpoints=3 are kept"):
+  with pytest.raises(
+    ConfigError,
+    match="--average_last: 4 checkpoints are to be averaged, and --keep_checkpoints=3 are kept",
+  ):
     evaluate(run_copy, split="valid", overrides=dict(average_last=4))
 
 
@@ -64,7 +77,10 @@ def test_files_instead_of_a_split(run_copy, tmp_path):
   result = evaluate(run_copy, overrides={}, source=tmp_path / "s", reference=tmp_path / "r")
   (path,) = (run_copy / "evaluations").glob("files-*-step40.hypotheses.txt")
   hypotheses = path.read_text().splitlines()
-  assert result["bleu"] == corpus_bleu(hypotheses, ["eins", "zwei", "drei"])["score"] and result["set"] == "files"
+  assert (
+    result["bleu"] == corpus_bleu(hypotheses, ["eins", "zwei", "drei"])["score"]
+    and result["set"] == "files"
+  )
   with pytest.raises(ConfigError, match="--reference: is missing"):
     evaluate(run_copy, overrides={}, source=tmp_path / "s")
   (tmp_path / "r").write_text("eins\n")
@@ -93,8 +109,12 @@ def test_results_of_other_sets_and_settings_have_other_names(run_copy, tmp_path)
   assert len(one) == 1 and names(**files) == one
   assert len(names(**dict(files, reference=tmp_path / "other"))) == 2
   added = names(**files, overrides=dict(beam_size=1, length_penalty=0.6)) - one
-  assert len(added) == 2 and any(name.endswith("-step40-beam_size=1.json") for name in added), "0.6 is the run's own"
-  assert len(names(**files, overrides=dict(beam_size=4, decode_batch_tokens=100))) == 3, "the same result"
+  assert len(added) == 2 and any(name.endswith("-step40-beam_size=1.json") for name in added), (
+    "0.6 is the run's own"
+  )
+  assert len(names(**files, overrides=dict(beam_size=4, decode_batch_tokens=100))) == 3, (
+    "the same result"
+  )
 
 
 def test_a_result_of_what_the_run_was_set_to_before_is_kept(run_copy, capsys):
@@ -111,24 +131,63 @@ def test_a_result_of_what_the_run_was_set_to_before_is_kept(run_copy, capsys):
 
 
 def test_cut_sources_are_told_and_counted(run_copy, tmp_path, files, capsys):
-  assert command_line(["evaluate", f"--workdir={run_copy}", *files, "--beam_size=1", "--max_source_length=6"]) == 0
+  assert (
+    command_line(
+      ["evaluate", f"--workdir={run_copy}", *files, "--beam_size=1", "--max_source_length=6"]
+    )
+    == 0
+  )
   out, err = capsys.readouterr()
   assert json.loads(out.splitlines()[-1])["cut_sources"] == 2
-  assert [line for line in err.splitlines() if "cut" in line] == [
-      line for line in err.splitlines() if f"{tmp_path}/s:2: cut from" in line and "--max_source_length=6, the first of 2" in line] != []
-  assert command_line(["score", f"--workdir={run_copy}", files[0], files[1].replace("reference", "target"), "--max_source_length=6"]) == 0
+  assert (
+    [line for line in err.splitlines() if "cut" in line]
+    == [
+      line
+      for line in err.splitlines()
+      if f"{tmp_path}/s:2: cut from" in line and "--max_source_length=6, the first of 2" in line
+    ]
+    != []
+  )
+  assert (
+    command_line(
+      [
+        "score",
+        f"--workdir={run_copy}",
+        files[0],
+        files[1].replace("reference", "target"),
+        "--max_source_length=6",
+      ]
+    )
+    == 0
+  )
   out, err = capsys.readouterr()
-  assert json.loads(out.splitlines()[-1])["cut_sources"] == 2 and err.count("cut from") == 1 and f"{tmp_path}/s:2: cut" in err
+  assert (
+    json.loads(out.splitlines()[-1])["cut_sources"] == 2
+    and err.count("cut from") == 1
+    and f"{tmp_path}/s:2: cut" in err
+  )
 
 
 def test_what_cannot_be_scored_is_refused_before_the_decoding(run_copy, tmp_path, monkeypatch):
   monkeypatch.setattr(TrainedModel, "outputs", lambda *_: pytest.fail("it was decoded"))
   (tmp_path / "s").write_text("one\ntwo\n")
   (tmp_path / "r").write_text("eins\n" + "zwei " * 200)
-  with pytest.raises(DataError, match=f"{tmp_path}/r:2: has .* tokens, and --decode_batch_tokens=64"):
-    evaluate(run_copy, overrides=dict(decode_batch_tokens=64, max_source_length=64), source=tmp_path / "s", reference=tmp_path / "r")
+  with pytest.raises(
+    DataError, match=f"{tmp_path}/r:2: has .* tokens, and --decode_batch_tokens=64"
+  ):
+    evaluate(
+      run_copy,
+      overrides=dict(decode_batch_tokens=64, max_source_length=64),
+      source=tmp_path / "s",
+      reference=tmp_path / "r",
+    )
   with pytest.raises(DataError, match="r:2: has .* tokens"):
-    score(run_copy, tmp_path / "s", tmp_path / "r", overrides=dict(decode_batch_tokens=64, max_source_length=64))
+    score(
+      run_copy,
+      tmp_path / "s",
+      tmp_path / "r",
+      overrides=dict(decode_batch_tokens=64, max_source_length=64),
+    )
 
 
 def test_scores_that_cannot_be_kept_are_printed(run_copy, files, capsys):
@@ -137,12 +196,21 @@ def test_scores_that_cannot_be_kept_are_printed(run_copy, files, capsys):
   assert command_line(["evaluate", f"--workdir={run_copy}", *files, "--beam_size=1"]) == 0
   out, err = capsys.readouterr()
   assert "exact_match" in json.loads(out.splitlines()[-1])
-  assert len(err.splitlines()) == 1 and "evaluations" in err and "cannot be written" in err and "not kept" in err
+  assert (
+    len(err.splitlines()) == 1
+    and "evaluations" in err
+    and "cannot be written" in err
+    and "not kept" in err
+  )
 
 
 def test_files_may_be_preprocessed_already(run_copy, files, monkeypatch, capsys):
   seen = []
-  monkeypatch.setattr(TranslationTask, "encode_target", lambda self, text, is_preprocessed=False: seen.append(is_preprocessed) or [5, 1])
+  monkeypatch.setattr(
+    TranslationTask,
+    "encode_target",
+    lambda self, text, is_preprocessed=False: seen.append(is_preprocessed) or [5, 1],
+  )
   for flags, expected in ((["--tokenized_input"], {True}), ([], {False})):
     assert command_line(["evaluate", f"--workdir={run_copy}", *files, "--beam_size=1", *flags]) == 0
     assert set(seen) == expected
@@ -155,13 +223,27 @@ def test_files_may_be_preprocessed_already(run_copy, files, monkeypatch, capsys)
 def test_score_sums_what_it_writes(trained, tmp_path, capsys):
   (tmp_path / "s").write_text("one\ntwo\n")
   (tmp_path / "t").write_text("eins\nzwei\n")
-  assert command_line(["score", f"--workdir={trained}", f"--source={tmp_path}/s", f"--target={tmp_path}/t"]) == 0
+  assert (
+    command_line(
+      ["score", f"--workdir={trained}", f"--source={tmp_path}/s", f"--target={tmp_path}/t"]
+    )
+    == 0
+  )
   *lines, totals = capsys.readouterr().out.splitlines()
   totals = json.loads(totals)
-  assert totals["log_prob"] == pytest.approx(sum(map(float, lines)), abs=1e-5) and totals["pairs"] == 2
-  assert totals["perplexity"] == pytest.approx(perplexity_of(-totals["log_prob"] / totals["tokens"]))
+  assert (
+    totals["log_prob"] == pytest.approx(sum(map(float, lines)), abs=1e-5) and totals["pairs"] == 2
+  )
+  assert totals["perplexity"] == pytest.approx(
+    perplexity_of(-totals["log_prob"] / totals["tokens"])
+  )
   (tmp_path / "t").write_text("eins\n")
-  assert command_line(["score", f"--workdir={trained}", f"--source={tmp_path}/s", f"--target={tmp_path}/t"]) == 3
+  assert (
+    command_line(
+      ["score", f"--workdir={trained}", f"--source={tmp_path}/s", f"--target={tmp_path}/t"]
+    )
+    == 3
+  )
 
 
 def test_digest_is_of_a_step(trained, capsys):

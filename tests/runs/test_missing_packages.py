@@ -34,16 +34,27 @@ mock_wmt14.prepare_wmt14(pathlib.Path(sys.argv[1]), *{pairs})
 
 def run_python(code, *arguments):
   path = f"{ROOT}:{ROOT / 'tests/data'}"
-  return subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False,
-                        env={**os.environ, "PYTHONPATH": path})
+  return subprocess.run(
+    [sys.executable, "-c", code, *arguments],
+    capture_output=True,
+    text=True,
+    check=False,
+    env={**os.environ, "PYTHONPATH": path},
+  )
 
 
 def test_train_evaluate_translate_without_them(tmp_path):
   (tmp_path / "in").write_text("forty two\n")
   workdir = f"--workdir={tmp_path}/run"
-  commands = [["train", workdir, *flags(train_steps=4, evaluate_every=4)], ["evaluate", workdir, "--split=valid"],
-              ["translate", workdir, f"--input={tmp_path}/in", f"--output={tmp_path}/out"], ["digest", workdir]]
-  run = run_python(_HIDING.format(packages=["tensorflow", "tensorflow_datasets", "sacremoses"], commands=commands))
+  commands = [
+    ["train", workdir, *flags(train_steps=4, evaluate_every=4)],
+    ["evaluate", workdir, "--split=valid"],
+    ["translate", workdir, f"--input={tmp_path}/in", f"--output={tmp_path}/out"],
+    ["digest", workdir],
+  ]
+  run = run_python(
+    _HIDING.format(packages=["tensorflow", "tensorflow_datasets", "sacremoses"], commands=commands)
+  )
   assert run.returncode == 0, run.stderr[-3000:]
   evaluation = json.loads(next((tmp_path / "run/evaluations").glob("*.json")).read_text())
   assert "the package sacremoses is not installed" in evaluation["paper_bleu"]["error"]
@@ -55,8 +66,19 @@ def test_wmt14_by_name_without_tensorflow(tmp_path):
   pytest.importorskip("tensorflow_datasets")
   made = run_python(_PREPARE.format(pairs=(PAIRS, PAIRS[:10], PAIRS[10:30])), str(tmp_path))
   assert made.returncode == 0, made.stderr[-3000:]
-  data = flags(data_source="tfds", tfds_data_dir=f"{tmp_path}/tfds", vocab_size=40, train_steps=50, evaluate_every=50, checkpoint_every=50)
-  commands = [["prepare", *data], ["train", f"--workdir={tmp_path}/run", *data], ["evaluate", f"--workdir={tmp_path}/run"]]
+  data = flags(
+    data_source="tfds",
+    tfds_data_dir=f"{tmp_path}/tfds",
+    vocab_size=40,
+    train_steps=50,
+    evaluate_every=50,
+    checkpoint_every=50,
+  )
+  commands = [
+    ["prepare", *data],
+    ["train", f"--workdir={tmp_path}/run", *data],
+    ["evaluate", f"--workdir={tmp_path}/run"],
+  ]
   run = run_python(_HIDING.format(packages=["tensorflow"], commands=commands))
   assert run.returncode == 0, run.stderr[-3000:]
   assert "train 100 pairs, valid 10 pairs" in run.stdout

@@ -22,7 +22,12 @@ COUNTS = ("skipped", "skipped_in_a_row")
 
 def state_of(workdir):
   arrays, meta, step = Checkpoints(workdir / "checkpoints", read_only=True).read()
-  return {name: array for name, array in arrays.items() if name not in COUNTS}, arrays["skipped"], meta["data"], step
+  return (
+    {name: array for name, array in arrays.items() if name not in COUNTS},
+    arrays["skipped"],
+    meta["data"],
+    step,
+  )
 
 
 def without_batches(monkeypatch, numbers):
@@ -45,12 +50,19 @@ def check(numbers, tmp_path, monkeypatch, **settings):
   train(config, tmp_path / "poisoned", ".", inject_nonfinite=frozenset(numbers))
   without_batches(monkeypatch, numbers)
   train(config, tmp_path / "without", ".")
-  (state, skipped, position, step), (expected, none, expected_position, expected_step) = (state_of(tmp_path / name) for name in ("poisoned", "without"))
-  assert (int(skipped), int(none)) == (len(numbers), 0) and (position, step) == (expected_position, expected_step)
+  (state, skipped, position, step), (expected, none, expected_position, expected_step) = (
+    state_of(tmp_path / name) for name in ("poisoned", "without")
+  )
+  assert (int(skipped), int(none)) == (len(numbers), 0) and (position, step) == (
+    expected_position,
+    expected_step,
+  )
   assert state.keys() == expected.keys()
   for name, array in state.items():
     np.testing.assert_array_equal(array, expected[name], err_msg=name)
-  strip = lambda lines: [{k: v for k, v in line.items() if k != "skipped_updates"} for line in lines]
+  strip = lambda lines: [
+    {k: v for k, v in line.items() if k != "skipped_updates"} for line in lines
+  ]
   assert strip(metrics_of(tmp_path / "poisoned")) == strip(metrics_of(tmp_path / "without"))
 
 
@@ -78,7 +90,7 @@ def test_too_many_in_a_row_end_the_run_and_leave_the_last_checkpoint(tmp_path):
     train(config, tmp_path / "run", ".", inject_nonfinite=frozenset({13, 14, 15}))
   _, _, position, step = state_of(tmp_path / "run")
   assert step == 10
-  batches, = json.loads((tmp_path / "run" / "nonfinite_after_step_12.json").read_text())
+  (batches,) = json.loads((tmp_path / "run" / "nonfinite_after_step_12.json").read_text())
   assert len(batches["source"]) == len(batches["target"]) > 1
   train(config, tmp_path / "run", ".")  # goes on from the last good one
   train(config, tmp_path / "whole", ".")
@@ -92,9 +104,15 @@ def test_finite_gradients_whose_update_is_not_change_nothing():
   """Rows that no token uses have gradient 0; with an epsilon of 0 Adam divides 0 by 0."""
   config = Config().replace(d_model=4, adam_epsilon=0.0)
   params = {"used": jnp.ones(3), "unused": jnp.ones(3)}
-  state = TrainState(step=jnp.int32(0), params=params, opt_state=optimizer(config).init(params),
-                     sums=Sums.zero(), grad_norm=jnp.float32(0), skipped=jnp.int32(0),
-                     skipped_in_a_row=jnp.int32(0))
+  state = TrainState(
+    step=jnp.int32(0),
+    params=params,
+    opt_state=optimizer(config).init(params),
+    sums=Sums.zero(),
+    grad_norm=jnp.float32(0),
+    skipped=jnp.int32(0),
+    skipped_in_a_row=jnp.int32(0),
+  )
   sums = Sums(jnp.float32(1), jnp.float32(1), jnp.int32(1), jnp.int32(1))
   after = apply_gradients(config, state, {"used": jnp.ones(3), "unused": jnp.zeros(3)}, sums)
   assert (int(after.step), int(after.skipped), int(after.skipped_in_a_row)) == (0, 1, 1)
@@ -105,7 +123,11 @@ def test_finite_gradients_whose_update_is_not_change_nothing():
 
 
 def test_from_the_command_line_and_not_in_its_help(tmp_path, capsys):
-  arguments = ["train", *flags(max_nonfinite_updates=2, train_steps=6, bleu_sentences=0), f"--workdir={tmp_path / 'run'}"]
+  arguments = [
+    "train",
+    *flags(max_nonfinite_updates=2, train_steps=6, bleu_sentences=0),
+    f"--workdir={tmp_path / 'run'}",
+  ]
   assert command_line([*arguments, "--inject_nonfinite=3,4"]) == 5
   assert "2 updates in a row" in capsys.readouterr().err
   assert command_line([*arguments, "--inject_nonfinite=x"]) == 2

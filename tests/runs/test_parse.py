@@ -19,10 +19,34 @@ from transformer_jax.runs.train import train
 from transformer_jax.runs.translate import translate
 from transformer_jax.tasks.parsing import words_of
 
-SETTINGS = dict(task="parsing", data_source="grammar", grammar_train_size=300, embedding_sharing="none", vocab_size=120, max_length=200,
-                batch_tokens=1024, max_extra_length=60, train_steps=20, evaluate_every=20, checkpoint_every=20, bleu_sentences=4, beam_size=2)
-LINES = [b"the dog (who barks) can't run.\n", b"\n", b"   \n", b"( ) ) (\n", b"\xff\xfe \x00\n", "שלום \N{GRINNING FACE} a\N{NO-BREAK SPACE}b\n".encode(),
-         b"word " * 300 + b"\n", b"-LRB- (TOP (S XX )S </s> <pad>\n", "one\N{LINE SEPARATOR}two\n".encode(), b"\x0b\x0c\n", b"end"]
+SETTINGS = dict(
+  task="parsing",
+  data_source="grammar",
+  grammar_train_size=300,
+  embedding_sharing="none",
+  vocab_size=120,
+  max_length=200,
+  batch_tokens=1024,
+  max_extra_length=60,
+  train_steps=20,
+  evaluate_every=20,
+  checkpoint_every=20,
+  bleu_sentences=4,
+  beam_size=2,
+)
+LINES = [
+  b"the dog (who barks) can't run.\n",
+  b"\n",
+  b"   \n",
+  b"( ) ) (\n",
+  b"\xff\xfe \x00\n",
+  "שלום \N{GRINNING FACE} a\N{NO-BREAK SPACE}b\n".encode(),
+  b"word " * 300 + b"\n",
+  b"-LRB- (TOP (S XX )S </s> <pad>\n",
+  "one\N{LINE SEPARATOR}two\n".encode(),
+  b"\x0b\x0c\n",
+  b"end",
+]
 
 
 @pytest.fixture(scope="module")
@@ -34,14 +58,24 @@ def parser(tmp_path_factory):
 
 def parsed(workdir, tmp_path, content, **options):
   (tmp_path / "in").write_bytes(content)
-  parse(workdir, tmp_path / "in", tmp_path / "out", overrides=options.pop("overrides", {}), **options)
+  parse(
+    workdir, tmp_path / "in", tmp_path / "out", overrides=options.pop("overrides", {}), **options
+  )
   return (tmp_path / "out").read_text(encoding="utf-8").split("\n")[:-1]
 
 
-@pytest.mark.parametrize("overrides", [dict(beam_size=1, max_extra_length=30), dict(constrained=True)])
+@pytest.mark.parametrize(
+  "overrides", [dict(beam_size=1, max_extra_length=30), dict(constrained=True)]
+)
 def test_every_line_has_a_tree_over_its_words(parser, tmp_path, overrides, capsys):
   for tokenized_input in (False, True):
-    lines = parsed(parser, tmp_path, b"".join(LINES), overrides=dict(max_source_length=400, **overrides), tokenized_input=tokenized_input)
+    lines = parsed(
+      parser,
+      tmp_path,
+      b"".join(LINES),
+      overrides=dict(max_source_length=400, **overrides),
+      tokenized_input=tokenized_input,
+    )
     assert len(lines) == len(LINES)
     for line, raw in zip(lines, LINES, strict=True):
       text = raw.decode("utf-8", errors="replace").removesuffix("\n")
@@ -55,23 +89,47 @@ def test_evaluate_with_and_without_constraint(parser):
   free = evaluate(parser, overrides={}, split="valid")
   kept = evaluate(parser, overrides=dict(constrained=True), split="valid")
   assert kept["repair_rate"] == 0 and kept["failed_sentences"] == []
-  assert free["sentences"] == kept["sentences"] == 500 and 0 <= free["repair_rate"] <= 100  # per cent
-  assert 0 <= free["f1"] <= 100 and free["summary"]["valid_sentences"] == 500 and "NP" in free["labels"]
+  assert (
+    free["sentences"] == kept["sentences"] == 500 and 0 <= free["repair_rate"] <= 100
+  )  # per cent
+  assert (
+    0 <= free["f1"] <= 100 and free["summary"]["valid_sentences"] == 500 and "NP" in free["labels"]
+  )
   assert (parser / "evaluations" / "valid-step20.hypotheses.txt").read_text().count("\n") == 500
 
 
-@pytest.mark.parametrize("source, reference, problem", [
-    ("", "", "has no lines"), ("a dog\n", "(TOP (NN a)\n", "reference:1: a bracket"), ("a dog\n", "\n", "reference:1: is not a tree"),
-    ("a\n", "(TOP (S (NN b)))\n", "reference:1: stands on other words")])
+@pytest.mark.parametrize(
+  "source, reference, problem",
+  [
+    ("", "", "has no lines"),
+    ("a dog\n", "(TOP (NN a)\n", "reference:1: a bracket"),
+    ("a dog\n", "\n", "reference:1: is not a tree"),
+    ("a\n", "(TOP (S (NN b)))\n", "reference:1: stands on other words"),
+  ],
+)
 def test_files_that_cannot_be_scored(parser, tmp_path, capsys, source, reference, problem):
   (tmp_path / "source").write_text(source)
   (tmp_path / "reference").write_text(reference)
-  assert command_line(["evaluate", f"--workdir={parser}", f"--source={tmp_path / 'source'}", f"--reference={tmp_path / 'reference'}"]) == 3
+  assert (
+    command_line(
+      [
+        "evaluate",
+        f"--workdir={parser}",
+        f"--source={tmp_path / 'source'}",
+        f"--reference={tmp_path / 'reference'}",
+      ]
+    )
+    == 3
+  )
   assert problem in capsys.readouterr().err
 
 
 def test_metrics_have_f1(parser):
-  valid = [json.loads(line) for line in (parser / "metrics.jsonl").read_text().splitlines() if '"valid"' in line]
+  valid = [
+    json.loads(line)
+    for line in (parser / "metrics.jsonl").read_text().splitlines()
+    if '"valid"' in line
+  ]
   assert {"f1", "complete_match", "repair_rate", "perplexity"} <= set(valid[-1])
 
 
@@ -85,7 +143,11 @@ def test_pretty_and_scores(parser, tmp_path):
 
 
 def test_each_sentence_is_parsed_while_the_pipe_stays_open(parser, monkeypatch):
-  answers = answers_of_a_conversation(monkeypatch, [b"a dog .\n", b"\n", b"a dog .\n"], lambda: parse(parser, overrides=dict(beam_size=1, max_extra_length=4)))
+  answers = answers_of_a_conversation(
+    monkeypatch,
+    [b"a dog .\n", b"\n", b"a dog .\n"],
+    lambda: parse(parser, overrides=dict(beam_size=1, max_extra_length=4)),
+  )
   assert len(answers) == 3 and answers[0] == answers[2] != b"\n" == answers[1]
 
 
@@ -100,9 +162,27 @@ def test_packed_sentences_and_bytes_that_are_no_text(parser, tmp_path, capsys):
 
 
 def test_attention_of_a_parser_is_from_brackets_to_words(parser):
-  one = sentence_attention(transformer_jax.load(parser), "the dog barks .", "(TOP (S (NP (DT the) (NN dog)) (VP (VBZ barks)) (. .)))")
-  assert one.maps["cross"].queries == ["(S", "(NP", "XX", "XX", ")NP", "(VP", "XX", ")VP", "XX", ")S", "</s>"]
-  assert "".join(one.maps["cross"].keys[:-1]).replace("\N{LOWER ONE EIGHTH BLOCK}", " ").split() == ["the", "dog", "barks", "."]
+  one = sentence_attention(
+    transformer_jax.load(parser),
+    "the dog barks .",
+    "(TOP (S (NP (DT the) (NN dog)) (VP (VBZ barks)) (. .)))",
+  )
+  assert one.maps["cross"].queries == [
+    "(S",
+    "(NP",
+    "XX",
+    "XX",
+    ")NP",
+    "(VP",
+    "XX",
+    ")VP",
+    "XX",
+    ")S",
+    "</s>",
+  ]
+  assert "".join(one.maps["cross"].keys[:-1]).replace(
+    "\N{LOWER ONE EIGHTH BLOCK}", " "
+  ).split() == ["the", "dog", "barks", "."]
 
 
 def test_the_wrong_command_for_a_run(parser, trained, tmp_path):
@@ -117,7 +197,27 @@ def test_the_wrong_command_for_a_run(parser, trained, tmp_path):
 def test_resumes_and_scores_pairs(parser, tmp_path, capsys):
   (tmp_path / "source").write_text("the dog barks .\n")
   (tmp_path / "target").write_text("(TOP (S (NP (DT the) (NN dog)) (VP (VBZ barks)) (. .)))\n")
-  assert command_line(["score", f"--workdir={parser}", f"--source={tmp_path / 'source'}", f"--target={tmp_path / 'target'}"]) == 0
+  assert (
+    command_line(
+      [
+        "score",
+        f"--workdir={parser}",
+        f"--source={tmp_path / 'source'}",
+        f"--target={tmp_path / 'target'}",
+      ]
+    )
+    == 0
+  )
   (tmp_path / "target").write_text("no tree\n")
-  assert command_line(["score", f"--workdir={parser}", f"--source={tmp_path / 'source'}", f"--target={tmp_path / 'target'}"]) == 3
+  assert (
+    command_line(
+      [
+        "score",
+        f"--workdir={parser}",
+        f"--source={tmp_path / 'source'}",
+        f"--target={tmp_path / 'target'}",
+      ]
+    )
+    == 3
+  )
   assert f"{tmp_path / 'target'}:1: is not a tree" in capsys.readouterr().err

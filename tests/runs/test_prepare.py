@@ -30,23 +30,37 @@ def data(tmp_path, monkeypatch):
 
 
 def config_of(**settings):
-  files = {f"{split}_{side}": f"{split}.{language}" for split in ("train", "valid")
-           for side, language in (("source", "en"), ("target", "de"))}
-  return tiny_config(**{**dict(data_source="text", tokenizer="sentencepiece", vocab_size=60, **files), **settings})
+  files = {
+    f"{split}_{side}": f"{split}.{language}"
+    for split in ("train", "valid")
+    for side, language in (("source", "en"), ("target", "de"))
+  }
+  return tiny_config(
+    **{**dict(data_source="text", tokenizer="sentencepiece", vocab_size=60, **files), **settings}
+  )
 
 
 def test_the_second_time_nothing_is_made_again(data, monkeypatch):
   first = prepare(config_of(), data)
   monkeypatch.setattr(prepare_module, "train_tokenizer", None)
   monkeypatch.setattr(prepare_module.Prepared, "is_preprocessed", lambda *_: False)
-  monkeypatch.setattr(type(first.task), "encode_source", None)  # the encoder is passed, and not called
+  monkeypatch.setattr(
+    type(first.task), "encode_source", None
+  )  # the encoder is passed, and not called
   again = prepare(config_of(), data)
   assert again.fingerprint == first.fingerprint
   np.testing.assert_array_equal(again.encoded["train"].source(3), first.encoded["train"].source(3))
 
 
-@pytest.mark.parametrize("settings", [dict(vocab_size=50), dict(tokenizer="subword_nmt", bpe_merges=20),
-                                      dict(preprocessing="moses"), dict(preprocessing="moses_lowercase")])
+@pytest.mark.parametrize(
+  "settings",
+  [
+    dict(vocab_size=50),
+    dict(tokenizer="subword_nmt", bpe_merges=20),
+    dict(preprocessing="moses"),
+    dict(preprocessing="moses_lowercase"),
+  ],
+)
 def test_what_changes_tokens_changes_the_fingerprint(data, settings):
   assert prepare(config_of(**settings), data).fingerprint != prepare(config_of(), data).fingerprint
 
@@ -56,7 +70,10 @@ def test_changed_text_is_encoded_anew(data):
   (data / "train.en").write_text((data / "train.en").read_text().replace("cat", "mat"))
   after = prepare(config_of(), data)
   assert after.fingerprint != before.fingerprint
-  assert any(list(before.encoded["train"].source(i)) != list(after.encoded["train"].source(i)) for i in range(60))
+  assert any(
+    list(before.encoded["train"].source(i)) != list(after.encoded["train"].source(i))
+    for i in range(60)
+  )
 
 
 def test_a_damaged_tokenizer_in_the_cache_is_made_again(data):
@@ -78,18 +95,29 @@ def test_a_missing_test_file_is_told_before_training(data):
 
 
 def test_counts_and_tokens(data):
-  with open(data / "train.en", "a", encoding="utf-8") as en, open(data / "train.de", "a", encoding="utf-8") as de:
+  with (
+    open(data / "train.en", "a", encoding="utf-8") as en,
+    open(data / "train.de", "a", encoding="utf-8") as de,
+  ):
     en.write("\n" + "cat " * 50 + "\n")
     de.write("X\n" + "CAT " * 50 + "\n")
   prepared = prepare(config_of(accumulation_steps=2), data)
   counts = prepared.counts
-  assert counts["train"].kept == 60 and counts["train"].dropped == {"with an empty side": 1, "longer than 40 tokens": 1}
+  assert counts["train"].kept == 60 and counts["train"].dropped == {
+    "with an empty side": 1,
+    "longer than 40 tokens": 1,
+  }
   assert counts["valid"].kept == 5 and not counts["valid"].dropped
   stream = prepared.stream_from()
   source = sum(len(prepared.encoded["train"].source(i)) for i in range(60))
-  assert prepared.tokens_per_update(stream)[0] == pytest.approx(source / stream.batches_in_epoch * 2)
+  assert prepared.tokens_per_update(stream)[0] == pytest.approx(
+    source / stream.batches_in_epoch * 2
+  )
   lines = "\n".join(data_lines(prepared.config, prepared, stream))
-  assert "train 60 pairs (dropped: 1 longer than 40 tokens, 1 with an empty side), valid 5 pairs" in lines
+  assert (
+    "train 60 pairs (dropped: 1 longer than 40 tokens, 1 with an empty side), valid 5 pairs"
+    in lines
+  )
 
 
 def lines_of(prepared):
@@ -101,10 +129,17 @@ def test_the_share_of_unknown_tokens_is_told(data):
   assert "<unk>" not in lines_of(prepare(config_of(), data))
   (data / "valid.de").write_text("漢字 A\n" * 5)
   lines = lines_of(prepare(config_of(), data))
-  assert "unknown to the vocabulary (<unk>): valid " in lines and "of target tokens" in lines and "warning: much" not in lines
+  assert (
+    "unknown to the vocabulary (<unk>): valid " in lines
+    and "of target tokens" in lines
+    and "warning: much" not in lines
+  )
   (data / "vocabulary").write_text("the\ncat\n")
   lines = lines_of(prepare(config_of(tokenizer="segmented", vocabulary_file="vocabulary"), data))
-  assert "train " in lines.partition("<unk>): ")[2] and "warning: much of the training text is <unk>" in lines
+  assert (
+    "train " in lines.partition("<unk>): ")[2]
+    and "warning: much of the training text is <unk>" in lines
+  )
 
 
 def test_the_cache_may_be_shared(data):
@@ -166,23 +201,31 @@ BLANK = "\n \n\t\n"
 
 
 @pytest.mark.parametrize("split", ["train", "valid", "test"])
-@pytest.mark.parametrize("sides, said", [
+@pytest.mark.parametrize(
+  "sides, said",
+  [
     (("en", "de"), "none of its 3 pairs has text on both sides: 3 have no source, 3 no target"),
-    (("en",), "none of its 3 pairs has text on both sides: 3 have no source, 0 no target")])
+    (("en",), "none of its 3 pairs has text on both sides: 3 have no source, 0 no target"),
+  ],
+)
 def test_blank_files_are_named_with_their_split(data, split, sides, said):
   for side in ("en", "de"):
     (data / f"{split}.{side}").write_text(BLANK if side in sides else "a\nb\nc\n")
   test_files = dict(test_source="test.en", test_target="test.de") if split == "test" else {}
   with pytest.raises(DataError) as caught:
     prepare(config_of(**test_files), data)
-  assert str(caught.value).startswith(f"{split} data (--{split}_source={split}.en, --{split}_target={split}.de): {said}")
+  assert str(caught.value).startswith(
+    f"{split} data (--{split}_source={split}.en, --{split}_target={split}.de): {said}"
+  )
 
 
 @pytest.mark.parametrize("split", ["train", "valid"])
 def test_empty_files_are_named_with_their_split(data, split):
   for side in ("en", "de"):
     (data / f"{split}.{side}").write_text("")
-  with pytest.raises(DataError, match=rf"^{split} data \(--{split}_source={split}.en, .*not one pair"):
+  with pytest.raises(
+    DataError, match=rf"^{split} data \(--{split}_source={split}.en, .*not one pair"
+  ):
     prepare(config_of(), data)
 
 
@@ -195,7 +238,13 @@ def test_numbers_that_are_all_in_training_leave_none_to_validate_on(data):
 def test_empty_trees_are_named(data):
   (data / "none.trees").write_text("")
   (data / "one.trees").write_text("(TOP (NP (NN cat)))\n")
-  config = tiny_config(task="parsing", data_source="treebank", embedding_sharing="none", train_trees="one.trees", valid_trees="none.trees")
+  config = tiny_config(
+    task="parsing",
+    data_source="treebank",
+    embedding_sharing="none",
+    train_trees="one.trees",
+    valid_trees="none.trees",
+  )
   with pytest.raises(DataError, match=r"^valid data \(--valid_trees=none.trees\): holds nothing"):
     prepare(config, data)
 
@@ -205,8 +254,10 @@ def test_pairs_that_are_all_too_long_say_how_long(data):
     (data / f"train.{side}").write_text("a b c d e f\n\na b c d e f g h\n")
   with pytest.raises(DataError) as caught:
     prepare(config_of(tokenizer="segmented", max_length=5), data)
-  assert str(caught.value) == ("train data (--train_source=train.en, --train_target=train.de): no pairs are left: 2 longer than 5 tokens, "
-                               "1 with an empty side; their longer sides have 7 to 9 tokens; raise --max_length to at least 7, or give other text")
+  assert str(caught.value) == (
+    "train data (--train_source=train.en, --train_target=train.de): no pairs are left: 2 longer than 5 tokens, "
+    "1 with an empty side; their longer sides have 7 to 9 tokens; raise --max_length to at least 7, or give other text"
+  )
 
 
 def test_pairs_with_an_empty_side_count_for_every_kind_of_positions(data):
@@ -214,25 +265,41 @@ def test_pairs_with_an_empty_side_count_for_every_kind_of_positions(data):
     with open(data / f"valid.{side}", "a", encoding="utf-8") as file:
       file.write("x y " * 40 + "\n" if side == "en" else "x\n")
       file.write("\n" if side == "en" else "x\n")
-  plain, learned = (prepare(config_of(**settings), data) for settings in ({}, dict(positions="learned", max_positions=40)))
+  plain, learned = (
+    prepare(config_of(**settings), data)
+    for settings in ({}, dict(positions="learned", max_positions=40))
+  )
   assert plain.counts["valid"].kept == 7
-  assert learned.counts["valid"].kept == 6 and learned.counts["valid"].dropped == {"longer than 40 tokens": 1}
-  pairs = [[(list(p.encoded["valid"].source(i)), list(p.encoded["valid"].target(i))) for i in range(len(p.encoded["valid"]))]
-           for p in (plain, learned)]
+  assert learned.counts["valid"].kept == 6 and learned.counts["valid"].dropped == {
+    "longer than 40 tokens": 1
+  }
+  pairs = [
+    [
+      (list(p.encoded["valid"].source(i)), list(p.encoded["valid"].target(i)))
+      for i in range(len(p.encoded["valid"]))
+    ]
+    for p in (plain, learned)
+  ]
   assert pairs[1] == pairs[0][:5] + pairs[0][6:]
   assert sum(int((batch.target_BT > 0).any(1).sum()) for batch in learned.valid_batches()) == 6
 
 
 def test_a_setting_that_nothing_reads_is_refused_for_a_new_run_alone(data, tmp_path):
   config = config_of(bpe_merges=20)
-  with pytest.raises(ConfigError, match="--bpe_merges=20: is read with --tokenizer=subword_nmt alone"):
+  with pytest.raises(
+    ConfigError, match="--bpe_merges=20: is read with --tokenizer=subword_nmt alone"
+  ):
     prepare(config, data)
   save_tokenizer(prepare(config_of(), data).task.tokenizer, tmp_path / "of_a_run")
   resumed = prepare(config, data, tmp_path / "of_a_run")
-  assert any("--bpe_merges=20" in line for line in data_lines(config, resumed, resumed.stream_from()))
+  assert any(
+    "--bpe_merges=20" in line for line in data_lines(config, resumed, resumed.stream_from())
+  )
 
 
-def test_train_refuses_such_a_setting_before_there_is_a_folder_and_resumes_a_run_that_holds_one(tmp_path, monkeypatch):
+def test_train_refuses_such_a_setting_before_there_is_a_folder_and_resumes_a_run_that_holds_one(
+  tmp_path, monkeypatch
+):
   class Reached(Exception):
     """Raised in place of the data's preparation."""
 
@@ -241,7 +308,9 @@ def test_train_refuses_such_a_setting_before_there_is_a_folder_and_resumes_a_run
 
   monkeypatch.setattr(train_module, "prepare", reached)
   config = tiny_config(train_source="mine.en")
-  with pytest.raises(ConfigError, match="--train_source=mine.en: is read with --data_source=text alone"):
+  with pytest.raises(
+    ConfigError, match="--train_source=mine.en: is read with --data_source=text alone"
+  ):
     train_module.train(config, tmp_path / "run", tmp_path)
   assert not (tmp_path / "run").exists()
   Workdir(tmp_path / "older").write_config(config.to_flat())

@@ -9,23 +9,55 @@ from transformer_jax.runs.profile import REST, part_of, split_of
 from transformer_jax.runs.train import train
 
 
-@pytest.mark.parametrize("path, part", [
-    ("jit(f)/transpose(jvp(Transformer))/Transformer.encode/encoder/layer_0/self_attention_norm/self_attention/query/dot_general", "attention's projections"),
-    ("jit(f)/jvp(Transformer)/decoder/layer_0/cross_attention_norm/cross_attention/vmap(BTNH,BSNH->BNTS)/dot_general", "attention"),
-    ("jit(f)/jvp(Transformer)/decoder/layer_0/feed_forward_norm/rng_bit_generator", "dropout masks"),
-    ("jit(f)/jvp(Transformer)/decoder/layer_0/feed_forward_norm/feed_forward/inner/dot_general", "feed-forward"),
+@pytest.mark.parametrize(
+  "path, part",
+  [
+    (
+      "jit(f)/transpose(jvp(Transformer))/Transformer.encode/encoder/layer_0/self_attention_norm/self_attention/query/dot_general",
+      "attention's projections",
+    ),
+    (
+      "jit(f)/jvp(Transformer)/decoder/layer_0/cross_attention_norm/cross_attention/vmap(BTNH,BSNH->BNTS)/dot_general",
+      "attention",
+    ),
+    (
+      "jit(f)/jvp(Transformer)/decoder/layer_0/feed_forward_norm/rng_bit_generator",
+      "dropout masks",
+    ),
+    (
+      "jit(f)/jvp(Transformer)/decoder/layer_0/feed_forward_norm/feed_forward/inner/dot_general",
+      "feed-forward",
+    ),
     ("jit(f)/jvp(Transformer)/decoder/layer_0/feed_forward_norm/reduce_sum", "norms and residuals"),
-    ("jit(f)/transpose(jvp(Transformer))/Transformer.logits/shared_embedding.logits/dot_general", "logits and loss"),
-    ("jit(f)/jvp(loss)/log_softmax/sub", "logits and loss"), ("jit(f)/optimizer/mul", "optimizer"), ("reduce_sum", REST), ("", REST)])
+    (
+      "jit(f)/transpose(jvp(Transformer))/Transformer.logits/shared_embedding.logits/dot_general",
+      "logits and loss",
+    ),
+    ("jit(f)/jvp(loss)/log_softmax/sub", "logits and loss"),
+    ("jit(f)/optimizer/mul", "optimizer"),
+    ("reduce_sum", REST),
+    ("", REST),
+  ],
+)
 def test_an_instruction_belongs_to_a_part_of_the_model(path, part):
   assert part_of(path) == part
 
 
 def test_what_is_inside_another_counts_once():
-  event = lambda name, start, duration, thread=1: dict(ts=start, dur=duration, pid=1, tid=thread, args=dict(hlo_op=name))
-  events = [event("call", 0, 100), event("dot", 10, 60), event("dot", 20, 30, thread=2), event("dot", 150, 10), dict(ts=0, dur=999, name="host")]
+  event = lambda name, start, duration, thread=1: dict(
+    ts=start, dur=duration, pid=1, tid=thread, args=dict(hlo_op=name)
+  )
+  events = [
+    event("call", 0, 100),
+    event("dot", 10, 60),
+    event("dot", 20, 30, thread=2),
+    event("dot", 150, 10),
+    dict(ts=0, dur=999, name="host"),
+  ]
   split, busy = split_of(events, dict(call="optimizer/while", dot="logits/dot_general"))
-  assert split["optimizer"] == pytest.approx(40e-6) and split["logits and loss"] == pytest.approx(100e-6)
+  assert split["optimizer"] == pytest.approx(40e-6) and split["logits and loss"] == pytest.approx(
+    100e-6
+  )
   assert busy == pytest.approx(110e-6)
 
 
@@ -38,7 +70,10 @@ def test_a_profiled_run_is_the_same_run(accumulation_steps, tmp_path):
   assert list((tmp_path / "profiled" / "profile").glob("plugins/profile/*/*.trace.json.gz"))
   log = (tmp_path / "profiled" / "log.txt").read_text()
   assert "updates 3 to 6: " in log and "% had a device computing" in log
-  assert all(f"  {part} " in log for part in ("attention", "feed-forward", "norms and residuals", "logits and loss"))
+  assert all(
+    f"  {part} " in log
+    for part in ("attention", "feed-forward", "norms and residuals", "logits and loss")
+  )
 
 
 @pytest.mark.slow

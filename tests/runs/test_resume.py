@@ -25,14 +25,21 @@ TEXT = "".join(f"{a} {b}\n" for a in "abcdefgh" for b in "ijklmnop")
 def text_config(folder, **settings):
   """Config of a run of two updates on files of a folder, which come into being."""
   folder.mkdir(exist_ok=True)
-  files = {f"{split}_{side}": str(folder / f"{split}.{side}")
-           for split in ("train", "valid") for side in ("source", "target")}
+  files = {
+    f"{split}_{side}": str(folder / f"{split}.{side}")
+    for split in ("train", "valid")
+    for side in ("source", "target")
+  }
   for path in files.values():
     if not os.path.exists(path):
       with open(path, "w", encoding="utf-8") as file:
         file.write(TEXT)
-  return tiny_config(data_source="text", tokenizer="segmented", bleu_sentences=0, **{
-      "train_steps": 2, "checkpoint_every": 2, "evaluate_every": 2, **files, **settings})
+  return tiny_config(
+    data_source="text",
+    tokenizer="segmented",
+    bleu_sentences=0,
+    **{"train_steps": 2, "checkpoint_every": 2, "evaluate_every": 2, **files, **settings},
+  )
 
 
 def state_of(workdir):
@@ -49,8 +56,13 @@ def test_data_that_moved_is_the_same_data_and_a_test_set_may_be_added(tmp_path):
   (tmp_path / "here").rename(tmp_path / "there")
   test = tmp_path / "test"
   test.write_text(TEXT)
-  config = text_config(tmp_path / "there", train_steps=4, test_source=str(test), test_target=str(test),
-                       preprocessed_splits="test")
+  config = text_config(
+    tmp_path / "there",
+    train_steps=4,
+    test_source=str(test),
+    test_target=str(test),
+    preprocessed_splits="test",
+  )
   train(config, tmp_path / "run", ".")
   assert "resumed at step 2" in log_of(tmp_path / "run")
   assert json.loads((tmp_path / "run" / "config.json").read_text())["settings"] == config.to_flat()
@@ -59,16 +71,30 @@ def test_data_that_moved_is_the_same_data_and_a_test_set_may_be_added(tmp_path):
     train(text_config(tmp_path / "there", train_steps=6), tmp_path / "run", ".")
 
 
-@pytest.mark.parametrize("same, other", [
-    (dict(train_trees="x", valid_trees="y", test_trees="z", treebank="t"), dict(linearization="t2t")),
-    (dict(train_sections="2", valid_sections="3", test_sections="4"), dict(task="parsing",
-     embedding_sharing="none", data_source="grammar")),
+@pytest.mark.parametrize(
+  "same, other",
+  [
+    (
+      dict(train_trees="x", valid_trees="y", test_trees="z", treebank="t"),
+      dict(linearization="t2t"),
+    ),
+    (
+      dict(train_sections="2", valid_sections="3", test_sections="4"),
+      dict(task="parsing", embedding_sharing="none", data_source="grammar"),
+    ),
     (dict(tfds_data_dir="x", tfds_splits="train,validation,test"), dict(tfds_name="x")),
     (dict(preprocessed_splits="test"), dict(preprocessed_splits="train")),
     (dict(preprocessed_splits=" test , "), dict(preprocessed_splits="test,valid")),
-    (dict(train_source="x", train_target="y", valid_source="x", valid_target="y"), dict(seed=SEED + 1)),
+    (
+      dict(train_source="x", train_target="y", valid_source="x", valid_target="y"),
+      dict(seed=SEED + 1),
+    ),
     (dict(test_source="x", test_target="y"), dict(source_language="x")),
-    ({}, dict(bpe_codes="x")), ({}, dict(vocabulary_file="x")), ({}, dict(numbers_limit=200))])
+    ({}, dict(bpe_codes="x")),
+    ({}, dict(vocabulary_file="x")),
+    ({}, dict(numbers_limit=200)),
+  ],
+)
 def test_where_the_text_lies_is_no_setting_of_the_run(same, other):
   stored = tiny_config().to_flat()
   train_module._check_same_settings(tiny_config(**same), stored, "run")
@@ -93,7 +119,9 @@ def test_a_file_of_words_may_move_and_not_change(tmp_path):
 
 def test_fewer_updates_than_are_done_are_refused(run_copy):
   before = (run_copy / "config.json").read_text()
-  with pytest.raises(ConfigError, match="--train_steps=30: the run in .* is at step 40 already; give"):
+  with pytest.raises(
+    ConfigError, match="--train_steps=30: the run in .* is at step 40 already; give"
+  ):
     train(tiny_config(train_steps=30), run_copy, ".")
   assert (run_copy / "config.json").read_text() == before
 
@@ -101,7 +129,9 @@ def test_fewer_updates_than_are_done_are_refused(run_copy):
 def test_metrics_are_not_wiped_where_the_checkpoints_have_gone(run_copy):
   before = metrics_of(run_copy)
   shutil.rmtree(run_copy / "checkpoints")
-  with pytest.raises(CheckpointError, match="no checkpoint, and metrics.jsonl reaches step 40; restore"):
+  with pytest.raises(
+    CheckpointError, match="no checkpoint, and metrics.jsonl reaches step 40; restore"
+  ):
     train(tiny_config(), run_copy, ".")
   assert metrics_of(run_copy) == before
 
@@ -120,7 +150,9 @@ def test_settings_hold_without_their_file(run_copy):
   (run_copy / "config.json").unlink()
   index = run_copy / "tokenizer" / "tokenizer.json"
   before = index.stat().st_mtime_ns
-  with pytest.raises(ConfigError, match="--label_smoothing=0.3: the run in .* was started with 0.1"):
+  with pytest.raises(
+    ConfigError, match="--label_smoothing=0.3: the run in .* was started with 0.1"
+  ):
     train(tiny_config(label_smoothing=0.3), run_copy, ".")
   train(tiny_config(attention_kernel="auto"), run_copy, ".")
   assert json.loads((run_copy / "config.json").read_text())["settings"] == settings
@@ -215,10 +247,15 @@ def test_scores_on_another_validation_text_are_not_compared(tmp_path):
   assert Checkpoints(tmp_path / "run/checkpoints", read_only=True).scores().keys() == {4}
 
 
-@pytest.mark.parametrize("settings, said", [
+@pytest.mark.parametrize(
+  "settings, said",
+  [
     (dict(evaluate_every=15, keep_best=1), "every 30th step and the last"),
-    (dict(evaluate_every=15), None), (dict(evaluate_every=20, keep_best=1), None),
-    (dict(evaluate_every=5, keep_best=1), None)])
+    (dict(evaluate_every=15), None),
+    (dict(evaluate_every=20, keep_best=1), None),
+    (dict(evaluate_every=5, keep_best=1), None),
+  ],
+)
 def test_best_of_few_is_warned_of(settings, said):
   heard = []
   run = train_module._Run.__new__(train_module._Run)

@@ -52,7 +52,8 @@ def test_the_first_one_is_said():
     os.kill(os.getpid(), signal.SIGTERM)
     assert heard.wait(10)
   assert said == [
-      "signal 15: stopping after this update, and saving; a second signal ends it at once"]
+    "signal 15: stopping after this update, and saving; a second signal ends it at once"
+  ]
 
 
 def test_a_signal_that_is_ignored_stays_so():

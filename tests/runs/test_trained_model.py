@@ -18,14 +18,25 @@ def test_translates_lists_and_streams(model):
   assert len(three) == 3 and three[1] == "" and all(isinstance(text, str) for text in three)
   best = list(model.n_best(iter(["forty two", ""]), 2))
   assert [len(n_best) for n_best in best] == [2, 0] and best[0][0].score >= best[0][1].score
-  assert next(model.n_best(["forty two", "six"], 1))[0].score == pytest.approx(best[0][0].score, rel=1e-4)
+  assert next(model.n_best(["forty two", "six"], 1))[0].score == pytest.approx(
+    best[0][0].score, rel=1e-4
+  )
 
 
 def test_one_text_is_no_list_of_texts(model):
-  for call in (lambda: model.translate("forty two"), lambda: model.outputs("forty two"), lambda: model.n_best("forty two", 1),
-               lambda: model.translate(b"forty two"), lambda: model.log_probs("ab"), lambda: list(model.log_probs(("ab", "cd"))),
-               lambda: model.translate([b"forty two"]), lambda: model.translate([None]), lambda: list(model.log_probs([("one", 1)])),
-               lambda: model.attention(["forty two"]), lambda: model.attention("forty two", ["x"])):
+  for call in (
+    lambda: model.translate("forty two"),
+    lambda: model.outputs("forty two"),
+    lambda: model.n_best("forty two", 1),
+    lambda: model.translate(b"forty two"),
+    lambda: model.log_probs("ab"),
+    lambda: list(model.log_probs(("ab", "cd"))),
+    lambda: model.translate([b"forty two"]),
+    lambda: model.translate([None]),
+    lambda: list(model.log_probs([("one", 1)])),
+    lambda: model.attention(["forty two"]),
+    lambda: model.attention("forty two", ["x"]),
+  ):
     with pytest.raises(TypeError, match="text"):
       call()
   with pytest.raises(ValueError, match="num_best is 0"):
@@ -39,7 +50,9 @@ def test_fewer_outputs_are_the_first_ones(model):
     assert one[0].log_prob == pytest.approx(two[0].log_prob, rel=1e-4)
   source_BS = np.array([[5, 6, 1, 0]], np.int32)
   for num_best in (1, 2):
-    decode_batch = make_decode_batch(model.model, model.config.decode, num_best=num_best)(model._params)
+    decode_batch = make_decode_batch(model.model, model.config.decode, num_best=num_best)(
+      model._params
+    )
     assert decode_batch(source_BS, np.array([6]), np.array([0])).scores_BM.shape == (1, num_best)
 
 
@@ -48,7 +61,13 @@ def test_a_batch_of_pairs_is_no_larger_than_the_setting_says(trained, monkeypatc
   pairs = [("one", "eins"), ("two", "zwei " * 30), ("six " * 50, "sechs"), *[("one", "eins")] * 60]
   expected = list(transformer_jax.load(trained).log_probs(pairs))
   shapes, inner = set(), model._log_probs
-  monkeypatch.setattr(model, "_log_probs", lambda params, *sides: shapes.add(tuple(side.shape[1:] for side in sides)) or inner(params, *sides))
+  monkeypatch.setattr(
+    model,
+    "_log_probs",
+    lambda params, *sides: (
+      shapes.add(tuple(side.shape[1:] for side in sides)) or inner(params, *sides)
+    ),
+  )
   np.testing.assert_allclose(list(model.log_probs(pairs)), expected, rtol=1e-4)
   assert shapes and all(rows * max(source, target) <= 256 for (rows, source), (_, target) in shapes)
 
@@ -94,5 +113,7 @@ def test_wrong_settings_and_folders_are_named(trained, tmp_path):
 
 
 def test_a_step_and_an_average_are_two_answers(tmp_path):
-  with pytest.raises(ConfigError, match="--average_last=2: averages the latest checkpoints, and --step=5 names one"):
+  with pytest.raises(
+    ConfigError, match="--average_last=2: averages the latest checkpoints, and --step=5 names one"
+  ):
     transformer_jax.load(tmp_path, step=5, average_last=2)

@@ -18,14 +18,28 @@ from transformer_jax.runs.search import answer_sources, make_decode_batch
 from transformer_jax.runs.translate import translate
 
 # Each holds exactly one newline, at its end.
-DIRTY = [b"forty two\n", b"\n", b"\xff\xfe\x80\n", b"seven\r\n", b"one\rtwo\n", "one\N{LINE SEPARATOR}two\n".encode(), b"\x00\x01\x0c\x1c\x85\n",
-         "\N{ZERO WIDTH NO-BREAK SPACE}five\n".encode(), b"   \n", b"<pad> </s> <unk>\n", "\N{GRINNING FACE} שלום\n".encode(), b"one " * 300 + b"\n",
-         b"last, without newline"]
+DIRTY = [
+  b"forty two\n",
+  b"\n",
+  b"\xff\xfe\x80\n",
+  b"seven\r\n",
+  b"one\rtwo\n",
+  "one\N{LINE SEPARATOR}two\n".encode(),
+  b"\x00\x01\x0c\x1c\x85\n",
+  "\N{ZERO WIDTH NO-BREAK SPACE}five\n".encode(),
+  b"   \n",
+  b"<pad> </s> <unk>\n",
+  "\N{GRINNING FACE} שלום\n".encode(),
+  b"one " * 300 + b"\n",
+  b"last, without newline",
+]
 
 
 def translated(workdir, tmp_path, content, **options):
   (tmp_path / "in").write_bytes(content)
-  translate(workdir, tmp_path / "in", tmp_path / "out", overrides=options.pop("overrides", {}), **options)
+  translate(
+    workdir, tmp_path / "in", tmp_path / "out", overrides=options.pop("overrides", {}), **options
+  )
   return (tmp_path / "out").read_bytes().split(b"\n")[:-1]
 
 
@@ -36,8 +50,14 @@ def test_every_line_has_its_line(trained, tmp_path, capsys):
   for line in lines:
     line.decode("utf-8")
   warnings = capsys.readouterr().err.splitlines()
-  assert len(warnings) == 2 and "in:12: cut from" in warnings[0] and "--max_source_length=100" in warnings[0]
-  assert "in:3: is not UTF-8, the first of 2 such lines" in warnings[1] and "--strict" in warnings[1]
+  assert (
+    len(warnings) == 2
+    and "in:12: cut from" in warnings[0]
+    and "--max_source_length=100" in warnings[0]
+  )
+  assert (
+    "in:3: is not UTF-8, the first of 2 such lines" in warnings[1] and "--strict" in warnings[1]
+  )
 
 
 def test_a_line_is_answered_as_it_is_alone(trained, tmp_path):
@@ -56,8 +76,22 @@ def test_a_line_is_answered_as_it_is_alone(trained, tmp_path):
 
 def test_strict_refuses_what_is_not_utf8(trained, tmp_path, capsys):
   (tmp_path / "in").write_bytes(b"one\ntw\xff\n")
-  assert command_line(["translate", f"--workdir={trained}", f"--input={tmp_path}/in", f"--output={tmp_path}/out", "--strict"]) == 3
-  assert f"{tmp_path}/in:2: is not UTF-8 at byte 2" in capsys.readouterr().err and not (tmp_path / "out").exists()
+  assert (
+    command_line(
+      [
+        "translate",
+        f"--workdir={trained}",
+        f"--input={tmp_path}/in",
+        f"--output={tmp_path}/out",
+        "--strict",
+      ]
+    )
+    == 3
+  )
+  assert (
+    f"{tmp_path}/in:2: is not UTF-8 at byte 2" in capsys.readouterr().err
+    and not (tmp_path / "out").exists()
+  )
 
 
 def test_packed_input_and_output(trained, tmp_path):
@@ -65,12 +99,20 @@ def test_packed_input_and_output(trained, tmp_path):
   for name in ("out", "out.gz", "again.gz"):
     translate(trained, tmp_path / "in.gz", tmp_path / name, overrides={})
   plain, packed = (tmp_path / "out").read_bytes(), (tmp_path / "out.gz").read_bytes()
-  assert plain.count(b"\n") == 2 and gzip.decompress(packed) == plain and packed == (tmp_path / "again.gz").read_bytes()
+  assert (
+    plain.count(b"\n") == 2
+    and gzip.decompress(packed) == plain
+    and packed == (tmp_path / "again.gz").read_bytes()
+  )
 
 
 def test_each_line_is_answered_while_the_pipe_stays_open(trained, monkeypatch):
   sentences = [b"\n", b"forty two\n", b"   \n", b"nine\n"]
-  answers = answers_of_a_conversation(monkeypatch, sentences, lambda: translate(trained, overrides=dict(beam_size=1, max_extra_length=4)))
+  answers = answers_of_a_conversation(
+    monkeypatch,
+    sentences,
+    lambda: translate(trained, overrides=dict(beam_size=1, max_extra_length=4)),
+  )
   assert len(answers) == 4 and answers[0] == answers[2] == b"\n"
 
 
@@ -103,12 +145,16 @@ def test_n_best_lists_and_scores(trained, tmp_path):
   (with_scores,) = translated(trained, tmp_path, b"forty two\n", with_scores=True)
   log_prob, score, text = with_scores.decode().split("\t")
   assert text == rows[0][1]
-  assert [float(log_prob), float(score)] == pytest.approx([float(rows[0][2]), float(rows[0][3])], abs=1e-3)  # of a batch of another shape
+  assert [float(log_prob), float(score)] == pytest.approx(
+    [float(rows[0][2]), float(rows[0][3])], abs=1e-3
+  )  # of a batch of another shape
 
 
 def test_no_more_translations_than_the_search_keeps(trained, tmp_path):
   for num_best, overrides in ((0, {}), (-3, {}), (5, {}), (2, dict(beam_size=1))):
-    with pytest.raises(ConfigError, match=f"--num_best={num_best}: is not between 1 and --beam_size="):
+    with pytest.raises(
+      ConfigError, match=f"--num_best={num_best}: is not between 1 and --beam_size="
+    ):
       translated(trained, tmp_path, b"one\n", num_best=num_best, overrides=overrides)
 
 
@@ -116,8 +162,17 @@ def test_log_probabilities_are_those_of_score(trained):
   """What the search summed with its cache is what the whole model gives for the same tokens."""
   model = transformer_jax.load(trained)
   sources = [Source(model.task.encode_source(text)) for text in ("forty two", "nine")]
-  best = answer_sources(sources, make_decode_batch(model.model, model.config.decode, num_best=2)(model._params), model.config.decode, num_best=2)
-  found = [(source.tokens, h.tokens + [EOS_ID] * h.is_finished, h.log_prob) for source, n_best in zip(sources, best) for h in n_best]
+  best = answer_sources(
+    sources,
+    make_decode_batch(model.model, model.config.decode, num_best=2)(model._params),
+    model.config.decode,
+    num_best=2,
+  )
+  found = [
+    (source.tokens, h.tokens + [EOS_ID] * h.is_finished, h.log_prob)
+    for source, n_best in zip(sources, best)
+    for h in n_best
+  ]
   scored = [log_prob for log_prob, _ in model.log_probs_of([pair[:2] for pair in found])]
   assert len(found) == 4 and scored == pytest.approx([log_prob for *_, log_prob in found], rel=1e-4)
 
@@ -135,7 +190,6 @@ def test_standard_input_to_standard_output_as_it_comes(trained, monkeypatch):
     pass
 
   class Out(io.RawIOBase):
-
     def write(self, data):
       out.write(data)
       if out.getvalue().count(b"\n") == 100:
@@ -164,6 +218,15 @@ def test_standard_input_to_standard_output_as_it_comes(trained, monkeypatch):
 
 def test_missing_files_are_named(trained, tmp_path, capsys):
   assert command_line(["translate", f"--workdir={trained}", f"--input={tmp_path}/none"]) == 3
-  assert command_line(["translate", f"--workdir={trained}", "--input=/dev/null", f"--output={tmp_path}/none/out"]) == 6
+  assert (
+    command_line(
+      ["translate", f"--workdir={trained}", "--input=/dev/null", f"--output={tmp_path}/none/out"]
+    )
+    == 6
+  )
   errors = capsys.readouterr().err.splitlines()
-  assert len(errors) == 2 and f"{tmp_path}/none cannot be read" in errors[0] and f"{tmp_path}/none/out: cannot be written" in errors[1]
+  assert (
+    len(errors) == 2
+    and f"{tmp_path}/none cannot be read" in errors[0]
+    and f"{tmp_path}/none/out: cannot be written" in errors[1]
+  )

@@ -15,12 +15,24 @@ from transformer_jax.metrics.labelled_f1 import f1_of_statistics
 from transformer_jax.tasks.output import Output
 from transformer_jax.tasks.parsing import ParsingTask, right_branching, words_of
 
-TREES = ["(TOP (S (NP (NN dogs)) (VP (VBP bark)) (. .)))", "(TOP (S (NP (DT the) (NN dog)) (VP (VBZ barks)) (. .)))"] * 4
+TREES = [
+  "(TOP (S (NP (NN dogs)) (VP (VBP bark)) (. .)))",
+  "(TOP (S (NP (DT the) (NN dog)) (VP (VBZ barks)) (. .)))",
+] * 4
 
 
 def make(style="vinyals", **settings):
-  data = Config().replace(task="parsing", data_source="grammar", embedding_sharing="none", linearization=style,
-                          **{**dict(vocab_size=30), **settings}).data
+  data = (
+    Config()
+    .replace(
+      task="parsing",
+      data_source="grammar",
+      embedding_sharing="none",
+      linearization=style,
+      **{**dict(vocab_size=30), **settings},
+    )
+    .data
+  )
   pairs = [("dogs bark .", TREES[0]), ("the dog barks .", TREES[1])] * 4
   return ParsingTask(data, train_parsing_tokenizer(data, lambda: iter(pairs)))
 
@@ -43,11 +55,16 @@ def test_there_and_back(task):
 
 def test_a_word_is_cut_the_same_beside_any_neighbour(task):
   alone, together = task.encode_source("dog"), task.encode_source("the dog dog")
-  assert together[-1:] == [EOS_ID] and together[:-1] == task.encode_source("the")[:-1] + 2 * alone[:-1]
+  assert (
+    together[-1:] == [EOS_ID] and together[:-1] == task.encode_source("the")[:-1] + 2 * alone[:-1]
+  )
 
 
 def test_a_word_of_nothing_known_is_unknown(task):
-  assert UNK_ID in task.encode_source("\N{GRINNING FACE}") and len(task.encode_source("\u200b \u200b")) >= 3
+  assert (
+    UNK_ID in task.encode_source("\N{GRINNING FACE}")
+    and len(task.encode_source("\u200b \u200b")) >= 3
+  )
 
 
 def test_brackets_are_words_by_another_name():
@@ -70,20 +87,32 @@ def test_a_target_that_is_no_tree_is_refused(task):
 
 
 def test_every_kind_of_tokenizer_survives_a_folder(tmp_path):
-  for number, (kind, settings) in enumerate((("sentencepiece", {}), ("subword_nmt", dict(bpe_merges=5)), ("segmented", {}))):
+  for number, (kind, settings) in enumerate(
+    (("sentencepiece", {}), ("subword_nmt", dict(bpe_merges=5)), ("segmented", {}))
+  ):
     tokenizer = make(tokenizer=kind, **settings).tokenizer
     save_tokenizer(tokenizer, tmp_path / str(number))
     again = load_tokenizer(tmp_path / str(number))
-    assert fingerprint(again) == fingerprint(tokenizer) and again.encode_words(["dogs", "unseen"]) == tokenizer.encode_words(["dogs", "unseen"])
+    assert fingerprint(again) == fingerprint(tokenizer) and again.encode_words(
+      ["dogs", "unseen"]
+    ) == tokenizer.encode_words(["dogs", "unseen"])
 
 
 def test_scores_lose_no_sentence(task):
   flat = "(TOP (XX dogs) (XX bark) (XX .))"
-  scores = task.score([Output(TREES[1]), Output(flat, True), Output("")], [TREES[1], TREES[0], TREES[0]])
-  assert scores["precision"] == 100 and scores["recall"] == pytest.approx(100 * 3 / 9) and scores["f1"] == pytest.approx(50)
+  scores = task.score(
+    [Output(TREES[1]), Output(flat, True), Output("")], [TREES[1], TREES[0], TREES[0]]
+  )
+  assert (
+    scores["precision"] == 100
+    and scores["recall"] == pytest.approx(100 * 3 / 9)
+    and scores["f1"] == pytest.approx(50)
+  )
   assert scores["failed_sentences"] == [2, 3] and scores["repaired_sentences"] == [2]
   assert scores["evalb"] == dict(f1=100, left_out=2)  # EVALB, given empty lines, looks away
-  assert scores["complete_match"] == pytest.approx(100 / 3) and scores["repair_rate"] == pytest.approx(100 / 3)
+  assert scores["complete_match"] == pytest.approx(100 / 3) and scores[
+    "repair_rate"
+  ] == pytest.approx(100 / 3)
 
 
 def test_gold_tags_are_put_back(task):
@@ -107,7 +136,9 @@ def test_right_branching_trees(task):
   assert str(right_branching(tree)) == "(TOP (S (DT the) (S (NN dog) (S (VBZ barks) (. .)))))"
   assert str(right_branching(parse_tree("(TOP (X x))"))) == "(TOP (S (X x)))"
   report = task.report([Output(TREES[1])], [TREES[1]])
-  assert report["right_branching_f1"] == dict(labelled=pytest.approx(100 * 2 * 1 / 6), unlabelled=pytest.approx(100 * 2 * 2 / 6))
+  assert report["right_branching_f1"] == dict(
+    labelled=pytest.approx(100 * 2 * 1 / 6), unlabelled=pytest.approx(100 * 2 * 2 / 6)
+  )
   assert report["labels"]["NP"]["f1"] == 100 and report["summary_up_to_40_words"]["f1"] == 100
 
 

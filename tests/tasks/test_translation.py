@@ -8,19 +8,27 @@ from transformer_jax.metrics.bleu import bleu_of_statistics
 from transformer_jax.runs.build import build_task
 from transformer_jax.tasks.output import Output
 
-FILES = dict(data_source="text", train_source="s", train_target="t", valid_source="s",
-             valid_target="t")
-RAW = ["A man, running.", "Two dogs don't play in the snow.", "He says: \"no\"."]
-TOKENS = ["a man , running .", "two dogs don &apos;t play in snow .",
-          "he says : &quot; no &quot; ."]
+FILES = dict(
+  data_source="text", train_source="s", train_target="t", valid_source="s", valid_target="t"
+)
+RAW = ["A man, running.", "Two dogs don't play in the snow.", 'He says: "no".']
+TOKENS = [
+  "a man , running .",
+  "two dogs don &apos;t play in snow .",
+  "he says : &quot; no &quot; .",
+]
 
 
-@pytest.mark.parametrize("settings, hypotheses, references, is_preprocessed", [
+@pytest.mark.parametrize(
+  "settings, hypotheses, references, is_preprocessed",
+  [
     (dict(), ["A man, running.", "Two dogs don't play in snow.", ""], RAW, False),
     (dict(tokenizer="segmented"), ["A man , running .", "Two dogs", "He"], RAW, True),
     (dict(preprocessing="moses_lowercase"), TOKENS, RAW, False),
     (dict(preprocessing="moses_lowercase"), TOKENS, [*TOKENS[:2], "he said no"], True),
-    (dict(preprocessing="moses"), [text.capitalize() for text in TOKENS], RAW, False)])
+    (dict(preprocessing="moses"), [text.capitalize() for text in TOKENS], RAW, False),
+  ],
+)
 def test_sums_of_statistics_are_the_score(settings, hypotheses, references, is_preprocessed):
   task = build_task(Config().replace(**FILES, **settings).data, None)
   outputs = [Output(text) for text in hypotheses]

@@ -11,8 +11,23 @@ JAPANESE = ["水の門と山。", "犬が川を見る。"]
 
 
 def task_of(**settings):
-  data = Config().replace(data_source="text", train_source="a", train_target="b", valid_source="c", valid_target="d", **settings).data
-  return TranslationTask(data, None, *(Preprocessor(data.preprocessing, language) for language in ("en", data.target_language)))
+  data = (
+    Config()
+    .replace(
+      data_source="text",
+      train_source="a",
+      train_target="b",
+      valid_source="c",
+      valid_target="d",
+      **settings,
+    )
+    .data
+  )
+  return TranslationTask(
+    data,
+    None,
+    *(Preprocessor(data.preprocessing, language) for language in ("en", data.target_language)),
+  )
 
 
 @pytest.mark.parametrize("language", ["ja", "zh", "th"])
@@ -27,7 +42,9 @@ def test_exact_answers_without_spaces_score_100(language):
 
 def test_a_wrong_language_is_said_in_the_headline():
   task = task_of(target_language="de")
-  assert "no spaces between words" in task.headline(task.report([Output(text) for text in JAPANESE], JAPANESE))
+  assert "no spaces between words" in task.headline(
+    task.report([Output(text) for text in JAPANESE], JAPANESE)
+  )
 
 
 def test_german_is_scored_as_ever():
@@ -43,4 +60,8 @@ def test_moses_cuts_no_words_without_spaces_but_a_preprocessed_file_has_them():
   assert task.score(outputs, JAPANESE)["bleu"] == pytest.approx(100)
   words = ["水 の 門 と 山 。", "犬 が 川 を 見る 。"]
   result = task.score([Output(text) for text in words], words, references_are_preprocessed=True)
-  assert result["bleu"] == pytest.approx(100) and result["name"] == "tokenized_bleu" and "warning" not in result
+  assert (
+    result["bleu"] == pytest.approx(100)
+    and result["name"] == "tokenized_bleu"
+    and "warning" not in result
+  )

@@ -18,7 +18,9 @@ def batch(step):
   sides = []
   for width in (24, 20):
     tokens = rng.integers(3, 40, (11, width), dtype=np.int32)
-    for row, length in enumerate(np.maximum(1, np.rint(width * np.linspace(0, 1, 11) ** 3).astype(int))):
+    for row, length in enumerate(
+      np.maximum(1, np.rint(width * np.linspace(0, 1, 11) ** 3).astype(int))
+    ):
       tokens[row, length - 1] = 1
       tokens[row, length:] = 0
     sides.append(tokens[np.argsort(tokens.astype(bool).sum(1))])
@@ -28,15 +30,28 @@ def batch(step):
 def main():
   """Prints one loss a step."""
   steps = int(sys.argv[1])
-  where = dict(coordinator=sys.argv[2], num_processes=int(sys.argv[3]), process_id=int(sys.argv[4])) if sys.argv[2:] else {}
+  where = (
+    dict(coordinator=sys.argv[2], num_processes=int(sys.argv[3]), process_id=int(sys.argv[4]))
+    if sys.argv[2:]
+    else {}
+  )
   parallel.start_up(**where)
   from transformer_jax.config import Config
   from transformer_jax.model.transformer import Transformer
   from transformer_jax.training.state import initial_state
   from transformer_jax.training.step import TrainStep, make_reset
 
-  config = Config().replace(num_layers=1, d_model=32, d_ff=48, num_heads=2, d_k=16, d_v=16, attention_kernel="xla",
-                            dropout_rate=0.0, warmup_steps=400)
+  config = Config().replace(
+    num_layers=1,
+    d_model=32,
+    d_ff=48,
+    num_heads=2,
+    d_k=16,
+    d_v=16,
+    attention_kernel="xla",
+    dropout_rate=0.0,
+    warmup_steps=400,
+  )
   model = Transformer(config.model, 40, 40)
   state = parallel.replicate(initial_state(config, model))
   train_step, reset = TrainStep(config, model), make_reset()

@@ -16,8 +16,13 @@ ROOT = SCRIPT.parents[2]
 def start(steps, devices, *where):
   xla_flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}"
   env = dict(os.environ, JAX_PLATFORMS="cpu", XLA_FLAGS=xla_flags, PYTHONPATH=str(ROOT))
-  return subprocess.Popen([sys.executable, SCRIPT, str(steps), *where], env=env, text=True, stdout=subprocess.PIPE,
-                          stderr=subprocess.PIPE)
+  return subprocess.Popen(
+    [sys.executable, SCRIPT, str(steps), *where],
+    env=env,
+    text=True,
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+  )
 
 
 def losses(process):

@@ -36,29 +36,53 @@ def run(monkeypatch, bad_tries, start=0, reported=None, lines=None, **settings):
       self.position += 1
       return SimpleNamespace(source_BS=0, target_BT=0)
 
-  hooks = loop.Hooks(report=lambda metrics: (heard.append(("report", metrics["step"])), lines is None or lines.append(metrics)),
-                     evaluate=lambda step, state: heard.append(("evaluate", step)),
-                     save=lambda step, state, position: heard.append(("save", step, position)),
-                     should_stop=lambda: False, give_up=lambda step, batches: heard.append(("give up", step)))
-  config = Config().replace(**{**dict(log_every=10, evaluate_every=11, checkpoint_every=10, train_steps=14), **settings})
-  state, step, position, _ = loop.run_updates(config, state_of(start), Stream(), train_step, lambda state: state, hooks, reported)
+  hooks = loop.Hooks(
+    report=lambda metrics: (
+      heard.append(("report", metrics["step"])),
+      lines is None or lines.append(metrics),
+    ),
+    evaluate=lambda step, state: heard.append(("evaluate", step)),
+    save=lambda step, state, position: heard.append(("save", step, position)),
+    should_stop=lambda: False,
+    give_up=lambda step, batches: heard.append(("give up", step)),
+  )
+  config = Config().replace(
+    **{**dict(log_every=10, evaluate_every=11, checkpoint_every=10, train_steps=14), **settings}
+  )
+  state, step, position, _ = loop.run_updates(
+    config, state_of(start), Stream(), train_step, lambda state: state, hooks, reported
+  )
   assert state.step == step == config.train.train_steps and position == tries
   return heard
 
 
 def test_marked_steps_in_their_order(monkeypatch):
-  assert run(monkeypatch, set()) == [("report", 10), ("save", 10, 10), ("evaluate", 11), ("report", 14),
-                                     ("save", 14, 14), ("evaluate", 14)]
+  assert run(monkeypatch, set()) == [
+    ("report", 10),
+    ("save", 10, 10),
+    ("evaluate", 11),
+    ("report", 14),
+    ("save", 14, 14),
+    ("evaluate", 14),
+  ]
 
 
 @pytest.mark.parametrize("bad", [{11}, {10, 11, 12}, {1}, {14}, {15}, set(range(2, 9))])
 def test_skipped_updates_repeat_no_report_and_no_checkpoint(monkeypatch, bad):
   heard = run(monkeypatch, bad)
-  assert [event[:2] for event in heard] == [("report", 10), ("save", 10), ("evaluate", 11),
-                                            ("report", 14), ("save", 14), ("evaluate", 14)]
+  assert [event[:2] for event in heard] == [
+    ("report", 10),
+    ("save", 10),
+    ("evaluate", 11),
+    ("report", 14),
+    ("save", 14),
+    ("evaluate", 14),
+  ]
   saved = {event[1]: event[2] for event in heard if event[0] == "save"}
   for step, position in saved.items():
-    assert position - sum(number <= position for number in bad) == step, "data position and step belong together"
+    assert position - sum(number <= position for number in bad) == step, (
+      "data position and step belong together"
+    )
 
 
 def test_a_skip_before_the_first_line_of_every_step(monkeypatch):
@@ -71,9 +95,18 @@ def test_too_many_in_a_row_give_up(monkeypatch):
     run(monkeypatch, {5, 6, 7, 8}, max_nonfinite_updates=3)
 
 
-@pytest.mark.parametrize("start, reported, updates", [
-    (0, None, [10, 10, 10]), (15, None, [10, 10]), (15, 15, [5, 10]), (13, 10, [10, 10]),
-    (20, 20, [10]), (17, 14, [6, 10]), (5, 0, [10, 10, 10])])
+@pytest.mark.parametrize(
+  "start, reported, updates",
+  [
+    (0, None, [10, 10, 10]),
+    (15, None, [10, 10]),
+    (15, 15, [5, 10]),
+    (13, 10, [10, 10]),
+    (20, 20, [10]),
+    (17, 14, [6, 10]),
+    (5, 0, [10, 10, 10]),
+  ],
+)
 def test_speeds_are_of_the_updates_since_the_last_report(start, reported, updates, monkeypatch):
   """Whatever start made them: a run may go on after its end, or with another --log_every.
 

@@ -14,7 +14,12 @@ from transformer_jax.runs.search import make_search
 from transformer_jax.training import step as step_module
 from transformer_jax.training.state import initial_state
 
-ON_TPU = [(kernel, dtype) for kernel in KERNELS for dtype in ("float32", "bfloat16") if KERNELS[kernel].why_not(Use("tpu", dtype, 64, 64)) is None]
+ON_TPU = [
+  (kernel, dtype)
+  for kernel in KERNELS
+  for dtype in ("float32", "bfloat16")
+  if KERNELS[kernel].why_not(Use("tpu", dtype, 64, 64)) is None
+]
 
 
 def lowered_for_tpu(function, *args):
@@ -34,17 +39,32 @@ def base(kernel, dtype):
 @pytest.mark.parametrize("kernel, dtype", ON_TPU)
 def test_the_update(kernel, dtype, monkeypatch):
   # One device's part, with the axis that sums go over: pmap itself cannot be exported.
-  monkeypatch.setattr(step_module, "on_devices", lambda function, donate=(): jax.vmap(function, axis_name=parallel._AXIS))
+  monkeypatch.setattr(
+    step_module,
+    "on_devices",
+    lambda function, donate=(): jax.vmap(function, axis_name=parallel._AXIS),
+  )
   config, model = base(kernel, dtype)
   state = jax.eval_shape(lambda: jax.tree.map(lambda x: x[None], initial_state(config, model)))
   update = step_module.TrainStep(config, model)
-  text = lowered_for_tpu(lambda state, source, target: update(state, [(source, target)]), state, tokens(1, 16, 48), tokens(1, 16, 56))
+  text = lowered_for_tpu(
+    lambda state, source, target: update(state, [(source, target)]),
+    state,
+    tokens(1, 16, 48),
+    tokens(1, 16, 56),
+  )
   assert "37000" in text and ("bf16" in text) == (dtype == "bfloat16")
 
 
 @pytest.mark.parametrize("kernel, dtype", ON_TPU)
 def test_the_beam_search(kernel, dtype):
   config, model = base(kernel, dtype)
-  params = jax.eval_shape(lambda: model.init(jax.random.key(0), np.ones((1, 4), np.int32), np.ones((1, 4), np.int32))["params"])
-  text = lowered_for_tpu(make_search(model, config.decode, 40), params, tokens(8, 24), tokens(8), tokens(8))
+  params = jax.eval_shape(
+    lambda: model.init(jax.random.key(0), np.ones((1, 4), np.int32), np.ones((1, 4), np.int32))[
+      "params"
+    ]
+  )
+  text = lowered_for_tpu(
+    make_search(model, config.decode, 40), params, tokens(8, 24), tokens(8), tokens(8)
+  )
   assert "while" in text

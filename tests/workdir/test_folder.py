@@ -30,10 +30,17 @@ def test_settings_come_back(folder):
   assert folder.read_config() == settings
 
 
-@pytest.mark.parametrize("content, error, problem", [
-    ("{", ConfigError, "is not JSON"), ("[]", ConfigError, "is not a JSON object"), ("{}", ConfigError, "has no settings"),
-    ('{"settings": {}}', ConfigError, "does not set num_layers"), ("[" * 100_000, ConfigError, "is not JSON"),
-    (None, WorkdirError, "there is no run here")])
+@pytest.mark.parametrize(
+  "content, error, problem",
+  [
+    ("{", ConfigError, "is not JSON"),
+    ("[]", ConfigError, "is not a JSON object"),
+    ("{}", ConfigError, "has no settings"),
+    ('{"settings": {}}', ConfigError, "does not set num_layers"),
+    ("[" * 100_000, ConfigError, "is not JSON"),
+    (None, WorkdirError, "there is no run here"),
+  ],
+)
 def test_a_damaged_config_is_named(folder, content, error, problem):
   if content is not None:
     (folder.path / "config.json").write_text(content)
@@ -75,7 +82,8 @@ def test_floats_of_metrics_read_back_exactly(folder):
 def test_metrics_are_json_and_what_older_versions_wrote_is_read(folder):
   folder.write_metrics(dict(step=1, split="valid", loss=800.0, perplexity=float("inf")))
   assert (folder.path / "metrics.jsonl").read_text() == (
-      '{"step": 1, "split": "valid", "loss": 800.0, "perplexity": null}\n')
+    '{"step": 1, "split": "valid", "loss": 800.0, "perplexity": null}\n'
+  )
   with open(folder.path / "metrics.jsonl", "a", encoding="utf-8") as file:
     file.write('{"step": 2, "split": "valid", "loss": NaN, "perplexity": Infinity}\n')
   folder.cut_metrics(2)
@@ -107,10 +115,22 @@ def test_temporary_files_of_the_dead_are_removed_and_no_others(folder):
   """`--workdir=.` in a home must cost nobody a file."""
   dead = subprocess.Popen([sys.executable, "-c", ""])
   dead.wait()
-  ours = [f".{dead.pid}-0123abcd.tmp", f"tokenizer/.{dead.pid}-00000000.tmp",
-          f"evaluations/.{dead.pid}-ffffffff.tmp", f".{10**30}-0123abcd.tmp"]
-  theirs = [".notes.tmp", ".x.tmp", ".12-0123abc.tmp", f".{dead.pid}-0123ABCD.tmp", "12-0123abcd.tmp",
-            f".{os.getppid()}-0123abcd.tmp", ".metrics.jsonl.1.tmp", "tokenizer/.notes.0123abcd.tmp"]
+  ours = [
+    f".{dead.pid}-0123abcd.tmp",
+    f"tokenizer/.{dead.pid}-00000000.tmp",
+    f"evaluations/.{dead.pid}-ffffffff.tmp",
+    f".{10**30}-0123abcd.tmp",
+  ]
+  theirs = [
+    ".notes.tmp",
+    ".x.tmp",
+    ".12-0123abc.tmp",
+    f".{dead.pid}-0123ABCD.tmp",
+    "12-0123abcd.tmp",
+    f".{os.getppid()}-0123abcd.tmp",
+    ".metrics.jsonl.1.tmp",
+    "tokenizer/.notes.0123abcd.tmp",
+  ]
   for name in ours + theirs:
     (folder.path / name).write_text("x")
   a_folder = folder.path / f".{dead.pid}-11111111.tmp"
@@ -124,16 +144,24 @@ def test_a_tokenizer_leaves_the_same_kind_of_litter(folder, monkeypatch):
   monkeypatch.setattr(tokenizer_folder.os, "replace", lambda *_: 1 / 0)
   with pytest.raises(ZeroDivisionError):
     tokenizer_folder.save_tokenizer(WordListTokenizer(["a"]), folder.tokenizer)
-  path, = folder.tokenizer.iterdir()
+  (path,) = folder.tokenizer.iterdir()
   assert workdir_module._LITTER.fullmatch(path.name)
-  folder.cut_metrics(0)  # the number is this process's own, which has no such file when a run begins
+  folder.cut_metrics(
+    0
+  )  # the number is this process's own, which has no such file when a run begins
   assert not list(folder.tokenizer.iterdir())
 
 
-@pytest.mark.parametrize("number, remedy", [
-    (errno.ENOSPC, "free some space"), (errno.EACCES, "; make the folder writable"),
-    (errno.EROFS, "; make the folder writable"), (errno.ENOENT, "; name another path"),
-    (errno.ENAMETOOLONG, "; name another path")])
+@pytest.mark.parametrize(
+  "number, remedy",
+  [
+    (errno.ENOSPC, "free some space"),
+    (errno.EACCES, "; make the folder writable"),
+    (errno.EROFS, "; make the folder writable"),
+    (errno.ENOENT, "; name another path"),
+    (errno.ENAMETOOLONG, "; name another path"),
+  ],
+)
 def test_the_remedy_is_for_what_went_wrong(number, remedy):
   with pytest.raises(WorkdirError, match=remedy), workdir_module.as_workdir_error("x"):
     raise OSError(number, os.strerror(number))
@@ -143,7 +171,9 @@ def test_a_working_folder_that_was_deleted_is_named(tmp_path, monkeypatch):
   (tmp_path / "gone").mkdir()
   monkeypatch.chdir(tmp_path / "gone")
   (tmp_path / "gone").rmdir()
-  with pytest.raises(WorkdirError, match="run: cannot be .*; this shell's working folder was deleted"):
+  with pytest.raises(
+    WorkdirError, match="run: cannot be .*; this shell's working folder was deleted"
+  ):
     Workdir("run")
   with pytest.raises(WorkdirError, match="working folder, which was deleted"):
     Checkpoints("run/checkpoints", read_only=True)
@@ -169,7 +199,9 @@ def test_what_is_not_primary_writes_nothing(tmp_path):
 
 def test_a_full_disk_is_one_line(folder, monkeypatch):
   (folder.path / "metrics.jsonl").symlink_to("/dev/full")
-  with pytest.raises(WorkdirError, match="metrics.jsonl: cannot be written: No space left on device; free some space"):
+  with pytest.raises(
+    WorkdirError, match="metrics.jsonl: cannot be written: No space left on device; free some space"
+  ):
     folder.write_metrics(dict(step=1))
   with pytest.raises(WorkdirError, match="No space left"), output_file("/dev/full") as output:
     output.write("x" * 100_000)

@@ -25,11 +25,18 @@ _HOLDER = """
 
 def test_a_second_process_is_refused_until_the_first_is_dead(tmp_path):
   environment = {**os.environ, "PYTHONPATH": str(pathlib.Path(transformer_jax.__file__).parents[1])}
-  holder = subprocess.Popen([sys.executable, "-c", textwrap.dedent(_HOLDER), str(tmp_path / "run")], stdout=subprocess.PIPE, text=True, env=environment)
+  holder = subprocess.Popen(
+    [sys.executable, "-c", textwrap.dedent(_HOLDER), str(tmp_path / "run")],
+    stdout=subprocess.PIPE,
+    text=True,
+    env=environment,
+  )
   try:
     assert holder.stdout.readline() == "held\n"
     assert lock_holder(tmp_path / "run").startswith(f"process {holder.pid} on")
-    with pytest.raises(WorkdirError, match=f"run/lock: process {holder.pid} on .* is training here"):
+    with pytest.raises(
+      WorkdirError, match=f"run/lock: process {holder.pid} on .* is training here"
+    ):
       with WorkdirLock(tmp_path / "run"):
         pass
     with WorkdirLock(tmp_path / "run", primary=False):
@@ -57,6 +64,8 @@ def test_a_system_without_such_locks_is_refused_in_one_line(tmp_path, monkeypatc
 
 def test_no_command_needs_more_than_its_absence_to_be_read():
   """On Windows there is no module `fcntl`: what uses it is imported all the same."""
-  code = ("import sys; sys.modules['fcntl'] = None; from transformer_jax.runs import lock; "
-          "assert lock.fcntl is None")
+  code = (
+    "import sys; sys.modules['fcntl'] = None; from transformer_jax.runs import lock; "
+    "assert lock.fcntl is None"
+  )
   subprocess.run([sys.executable, "-c", code], check=True)

@@ -10,7 +10,11 @@ from transformer_jax import parallel
 
 def hardware():
   """Devices, processor and cores, a dict for JSON."""
-  return dict(device=f"{parallel.num_devices()} x {jax.devices()[0].device_kind}", processor=processor(), cores=os.cpu_count())
+  return dict(
+    device=f"{parallel.num_devices()} x {jax.devices()[0].device_kind}",
+    processor=processor(),
+    cores=os.cpu_count(),
+  )
 
 
 def processor():

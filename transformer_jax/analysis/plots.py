@@ -15,7 +15,9 @@ COLOURS = ("#3b6fb6", "#d1672e", "#3f8f5b", "#8a5aa8", "#a8483f", "#6b7280", "#c
 
 def axes(width=6.0, height=4.0, columns=1, **kwargs):
   """(figure, list of axes) in the project's look."""
-  figure, grid = pyplot.subplots(1, columns, figsize=(width * columns, height), squeeze=False, layout="constrained", **kwargs)
+  figure, grid = pyplot.subplots(
+    1, columns, figsize=(width * columns, height), squeeze=False, layout="constrained", **kwargs
+  )
   for one in grid[0]:
     one.spines[["top", "right"]].set_visible(False)
     one.grid(color="#e5e7eb", linewidth=0.8)
@@ -26,7 +28,13 @@ def axes(width=6.0, height=4.0, columns=1, **kwargs):
 
 def grid(rows, columns, width, height):
   """(figure, rows of axes) for small pictures."""
-  figure, panels = pyplot.subplots(rows, columns, figsize=(width * columns, height * rows + 0.3), squeeze=False, layout="constrained")
+  figure, panels = pyplot.subplots(
+    rows,
+    columns,
+    figsize=(width * columns, height * rows + 0.3),
+    squeeze=False,
+    layout="constrained",
+  )
   return figure, panels.tolist()
 
 

@@ -32,8 +32,16 @@ def compiled(function, *arguments):
   """
   program = jax.jit(function).lower(*arguments).compile()
   counted, memory = program.cost_analysis() or {}, program.memory_analysis()
-  peak = None if memory is None else (
-      memory.argument_size_in_bytes + memory.output_size_in_bytes + memory.temp_size_in_bytes - memory.alias_size_in_bytes)
+  peak = (
+    None
+    if memory is None
+    else (
+      memory.argument_size_in_bytes
+      + memory.output_size_in_bytes
+      + memory.temp_size_in_bytes
+      - memory.alias_size_in_bytes
+    )
+  )
   return Subject(lambda: program(*arguments), counted.get("flops"), peak)
 
 

@@ -1,12 +1,21 @@
 """The mathematics of attention, in jax alone (floor 2; imports floors 0 and 1)."""
 
 from transformer_jax.attention.dot_product import (
-           cached_attention,
-           reference_attention,
-           reference_weights,
+  cached_attention,
+  reference_attention,
+  reference_weights,
 )
 from transformer_jax.attention.kernels import KERNELS, Kernel, Use, fastest_kernel
 from transformer_jax.attention.masks import Mask, lengths_of
 
-__all__ = ["KERNELS", "Kernel", "Mask", "Use", "cached_attention", "fastest_kernel",
-           "lengths_of", "reference_attention", "reference_weights"]
+__all__ = [
+  "KERNELS",
+  "Kernel",
+  "Mask",
+  "Use",
+  "cached_attention",
+  "fastest_kernel",
+  "lengths_of",
+  "reference_attention",
+  "reference_weights",
+]

@@ -15,7 +15,9 @@ import jax.numpy as jnp
 
 from transformer_jax.attention.matmul import sum_of_outer_products
 
-_BLOCK = 1 << 23  # scores computed at once, 32 MB. Blocks that fit a cache were not faster: cutting and joining them costs as much
+_BLOCK = (
+  1 << 23
+)  # scores computed at once, 32 MB. Blocks that fit a cache were not faster: cutting and joining them costs as much
 _FEWEST_QUERIES = 64  # of a block: matrix products of fewer rows are slow
 
 
@@ -47,7 +49,9 @@ def _forward(query_BHTK, key_BHSK, value_BHSV, mask):
   arrays = query_BHTK, key_BHSK, value_BHSV, mask
   if math.prod(query_BHTK.shape[:3]) * key_BHSK.shape[2] <= _BLOCK:
     weights_BHTS = _weights(query_BHTK, key_BHSK, mask)
-    heads_BHTV = _product("bhts,bhsv->bhtv", weights_BHTS.astype(value_BHSV.dtype), value_BHSV).astype(value_BHSV.dtype)
+    heads_BHTV = _product(
+      "bhts,bhsv->bhtv", weights_BHTS.astype(value_BHSV.dtype), value_BHSV
+    ).astype(value_BHSV.dtype)
     return heads_BHTV, (*arrays, heads_BHTV, weights_BHTS)
   heads_BHTV, *tops_and_inverses = _each_block_of_examples(_forward_examples, *arrays)
   return heads_BHTV, (*arrays, heads_BHTV, *tops_and_inverses)
@@ -58,26 +62,40 @@ def _backward(kept, slope_BHTV):
   # The mean of a row's slopes under its weights, which softmax's derivative takes off each of them.
   mean_BHT = jnp.sum(heads_BHTV.astype(jnp.float32) * slope_BHTV, axis=-1)
   if len(weights) == 1:
-    gradients = _gradients(query_BHTK, key_BHSK, value_BHSV, mask, 0, slope_BHTV, *weights, mean_BHT)
+    gradients = _gradients(
+      query_BHTK, key_BHSK, value_BHSV, mask, 0, slope_BHTV, *weights, mean_BHT
+    )
   else:
-    gradients = _each_block_of_examples(_backward_examples, query_BHTK, key_BHSK, value_BHSV, mask, slope_BHTV, *weights, mean_BHT)
+    gradients = _each_block_of_examples(
+      _backward_examples, query_BHTK, key_BHSK, value_BHSV, mask, slope_BHTV, *weights, mean_BHT
+    )
   return *(g.astype(x.dtype) for g, x in zip(gradients, kept[:3], strict=True)), None
 
 
 _attend.defvjp(_forward, _backward)
 
 
-def _gradients(query_BHTK, key_BHSK, value_BHSV, mask, first_query, slope_BHTV, weights_BHTS, mean_BHT):
+def _gradients(
+  query_BHTK, key_BHSK, value_BHSV, mask, first_query, slope_BHTV, weights_BHTS, mean_BHT
+):
   """Gradients of queries, keys and values, the last two in float32."""
   slope_of_weights = _product("bhtv,bhsv->bhts", slope_BHTV, value_BHSV)
   slope_of_scores = weights_BHTS * (slope_of_weights - mean_BHT[..., None])
   if not mask.allows_everything():
     # Masked scores have weight 0, but in rows that are all masked: there the scores stand for nothing.
-    has_key = mask.dense(query_BHTK.shape[2], key_BHSK.shape[2], first_query).any(-1)[:, None, :, None]
+    has_key = mask.dense(query_BHTK.shape[2], key_BHSK.shape[2], first_query).any(-1)[
+      :, None, :, None
+    ]
     slope_of_scores = jnp.where(has_key, slope_of_scores, 0.0)
-  weights, slope_of_scores = weights_BHTS.astype(query_BHTK.dtype), slope_of_scores.astype(query_BHTK.dtype)
-  return (_product("bhts,bhsk->bhtk", slope_of_scores, key_BHSK).astype(query_BHTK.dtype),
-          sum_of_outer_products(slope_of_scores, query_BHTK, jnp.float32), sum_of_outer_products(weights, slope_BHTV, jnp.float32))
+  weights, slope_of_scores = (
+    weights_BHTS.astype(query_BHTK.dtype),
+    slope_of_scores.astype(query_BHTK.dtype),
+  )
+  return (
+    _product("bhts,bhsk->bhtk", slope_of_scores, key_BHSK).astype(query_BHTK.dtype),
+    sum_of_outer_products(slope_of_scores, query_BHTK, jnp.float32),
+    sum_of_outer_products(weights, slope_BHTV, jnp.float32),
+  )
 
 
 def _forward_examples(query_BHTK, key_BHSK, value_BHSV, mask):
@@ -95,18 +113,26 @@ def _forward_examples(query_BHTK, key_BHSK, value_BHSV, mask):
   return _each_block_of_queries(block, None, key_BHSK.shape[2], mask, query_BHTK)[1]
 
 
-def _backward_examples(query_BHTK, key_BHSK, value_BHSV, mask, slope_BHTV, top_BHT, inverse_BHT, mean_BHT):
+def _backward_examples(
+  query_BHTK, key_BHSK, value_BHSV, mask, slope_BHTV, top_BHT, inverse_BHT, mean_BHT
+):
   """The gradients of a few examples."""
 
   def block(sums, part):
     query, slope, top, inverse, mean, mask_of_block, first = part
     scores = _scores(query, key_BHSK, mask_of_block, first)
-    weights = jnp.exp(scores - top[..., None]) * inverse[..., None]  # 0 in rows that only fill up a block
-    of_query, *more = _gradients(query, key_BHSK, value_BHSV, mask_of_block, first, slope, weights, mean)
+    weights = (
+      jnp.exp(scores - top[..., None]) * inverse[..., None]
+    )  # 0 in rows that only fill up a block
+    of_query, *more = _gradients(
+      query, key_BHSK, value_BHSV, mask_of_block, first, slope, weights, mean
+    )
     return jax.tree.map(jnp.add, sums, more), of_query
 
   zeros = [jnp.zeros(x.shape, jnp.float32) for x in (key_BHSK, value_BHSV)]
-  (of_key, of_value), of_query = _each_block_of_queries(block, zeros, key_BHSK.shape[2], mask, query_BHTK, slope_BHTV, top_BHT, inverse_BHT, mean_BHT)
+  (of_key, of_value), of_query = _each_block_of_queries(
+    block, zeros, key_BHSK.shape[2], mask, query_BHTK, slope_BHTV, top_BHT, inverse_BHT, mean_BHT
+  )
   return of_query, of_key, of_value
 
 
@@ -132,7 +158,9 @@ def _each_block_of_examples(function, query_BHTK, key_BHSK, value_BHSV, mask, *o
   batch, heads, num_queries, _ = query_BHTK.shape
   size = _examples_at_once(batch, _BLOCK // (heads * num_queries * key_BHSK.shape[2]))
   if mask.allowed_BTS is not None:
-    mask = dataclasses.replace(mask, allowed_BTS=jnp.broadcast_to(mask.allowed_BTS, (batch, *mask.allowed_BTS.shape[1:])))
+    mask = dataclasses.replace(
+      mask, allowed_BTS=jnp.broadcast_to(mask.allowed_BTS, (batch, *mask.allowed_BTS.shape[1:]))
+    )
   args = query_BHTK, key_BHSK, value_BHSV, mask, *others
   if size == batch:
     return function(*args)
@@ -154,15 +182,32 @@ def _each_block_of_queries(function, start, num_keys, mask, *rows):
   if size >= length:
     return function(start, (*rows, mask, 0))
   count = -(-length // size)
-  cut = lambda axis: lambda x: jnp.moveaxis(_lengthen(x, count * size, axis).reshape(*x.shape[:axis], count, size, *x.shape[axis + 1:]), axis, 0)
+  cut = lambda axis: (
+    lambda x: jnp.moveaxis(
+      _lengthen(x, count * size, axis).reshape(*x.shape[:axis], count, size, *x.shape[axis + 1 :]),
+      axis,
+      0,
+    )
+  )
 
   def step(carry, part):
     rows, (segments, allowed), first_query = part
-    return function(carry, (*rows, dataclasses.replace(mask, query_segments_BT=segments, allowed_BTS=allowed), first_query))
+    return function(
+      carry,
+      (
+        *rows,
+        dataclasses.replace(mask, query_segments_BT=segments, allowed_BTS=allowed),
+        first_query,
+      ),
+    )
 
   of_queries = jax.tree.map(cut(1), (mask.query_segments_BT, mask.allowed_BTS))
-  end, results = jax.lax.scan(step, start, (jax.tree.map(cut(2), rows), of_queries, jnp.arange(count) * size))
-  joined = lambda x: jnp.moveaxis(x, 0, 2).reshape(batch, heads, count * size, *x.shape[4:])[:, :, :length]
+  end, results = jax.lax.scan(
+    step, start, (jax.tree.map(cut(2), rows), of_queries, jnp.arange(count) * size)
+  )
+  joined = lambda x: jnp.moveaxis(x, 0, 2).reshape(batch, heads, count * size, *x.shape[4:])[
+    :, :, :length
+  ]
   return end, jax.tree.map(joined, results)
 
 

@@ -34,15 +34,25 @@ def attention(query_TK, key_SK, value_SV, allowed_TS, multiplier_TS=None):
 # Heads share a mask, examples do not. In the model a head's axis stands third ...
 _every_head = jax.vmap(attention, in_axes=(1, 1, 1, None, 0), out_axes=1)
 _every_example = jax.vmap(_every_head)  # (BTHK, BSHK, BSHV, BTS, BHTS) -> BTHV
-_every_weight = jax.vmap(jax.vmap(attention_weights, in_axes=(1, 1, None)))  # (BTHK, BSHK, BTS) -> BHTS
+_every_weight = jax.vmap(
+  jax.vmap(attention_weights, in_axes=(1, 1, None))
+)  # (BTHK, BSHK, BTS) -> BHTS
 
 # ... and in the decoding cache second, so that one head's keys lie together in memory.
-_every_cached_head = jax.vmap(jax.vmap(attention, in_axes=(1, 0, 0, None), out_axes=1))  # (BTHK, BHSK, BHSV, BTS) -> BTHV
+_every_cached_head = jax.vmap(
+  jax.vmap(attention, in_axes=(1, 0, 0, None), out_axes=1)
+)  # (BTHK, BHSK, BHSV, BTS) -> BTHV
 
 
 def reference_attention(query_BTHK, key_BSHK, value_BSHV, mask, multiplier_BHTS=None):
   """Attention of every head of every example, [B, T, H, V]; memory grows as B H T S."""
-  return _every_example(query_BTHK, key_BSHK, value_BSHV, _dense_BTS(query_BTHK, key_BSHK.shape[1], mask), multiplier_BHTS)
+  return _every_example(
+    query_BTHK,
+    key_BSHK,
+    value_BSHV,
+    _dense_BTS(query_BTHK, key_BSHK.shape[1], mask),
+    multiplier_BHTS,
+  )
 
 
 def reference_weights(query_BTHK, key_BSHK, mask):
@@ -52,7 +62,9 @@ def reference_weights(query_BTHK, key_BSHK, mask):
 
 def cached_attention(query_BTHK, key_BHSK, value_BHSV, mask):
   """`reference_attention` over keys and values that lie head by head, as the decoding cache keeps them."""
-  return _every_cached_head(query_BTHK, key_BHSK, value_BHSV, _dense_BTS(query_BTHK, key_BHSK.shape[2], mask))
+  return _every_cached_head(
+    query_BTHK, key_BHSK, value_BHSV, _dense_BTS(query_BTHK, key_BHSK.shape[2], mask)
+  )
 
 
 def _dense_BTS(query_BTHK, num_keys, mask):

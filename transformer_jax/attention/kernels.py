@@ -44,8 +44,13 @@ def _library_attention(implementation, query_BTHK, key_BSHK, value_BSHV, mask, m
   d_k, d_v = query_BTHK.shape[-1], value_BSHV.shape[-1]
   width = max(d_k, d_v)
   heads_BTHV = jax.nn.dot_product_attention(
-      _widen(query_BTHK, width), _widen(key_BSHK, width), _widen(value_BSHV, width),
-      scale=1 / math.sqrt(d_k), implementation=implementation, **_library_mask(query_BTHK, key_BSHK, mask))
+    _widen(query_BTHK, width),
+    _widen(key_BSHK, width),
+    _widen(value_BSHV, width),
+    scale=1 / math.sqrt(d_k),
+    implementation=implementation,
+    **_library_mask(query_BTHK, key_BSHK, mask),
+  )
   return heads_BTHV[..., :d_v]
 
 
@@ -59,7 +64,9 @@ def _library_mask(query_BTHK, key_BSHK, mask):
 
 
 def _widen(x, width):
-  return x if x.shape[-1] == width else jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, width - x.shape[-1])])
+  return (
+    x if x.shape[-1] == width else jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, width - x.shape[-1])])
+  )
 
 
 def _xla_attention(query_BTHK, key_BSHK, value_BSHV, mask, multiplier_BHTS=None):
@@ -71,7 +78,11 @@ def _cudnn_attention(query_BTHK, key_BSHK, value_BSHV, mask, multiplier_BHTS=Non
 
 
 def _no_dropout(use):
-  return "it has no dropout on attention weights; use --attention_kernel=reference" if use.attention_dropout else None
+  return (
+    "it has no dropout on attention weights; use --attention_kernel=reference"
+    if use.attention_dropout
+    else None
+  )
 
 
 def _why_not_cudnn(use):
@@ -88,23 +99,34 @@ def _why_not_cudnn(use):
 def _auto_attention(query_BTHK, key_BSHK, value_BSHV, mask, multiplier_BHTS=None):
   """Attention by the fastest kernel for these shapes; they are known when the program is traced."""
   _, num_queries, num_heads, d_k = query_BTHK.shape
-  use = Use(jax.default_backend(), str(query_BTHK.dtype), d_k, value_BSHV.shape[-1], attention_dropout=multiplier_BHTS is not None)
+  use = Use(
+    jax.default_backend(),
+    str(query_BTHK.dtype),
+    d_k,
+    value_BSHV.shape[-1],
+    attention_dropout=multiplier_BHTS is not None,
+  )
   name = fastest_kernel(use, num_heads, num_queries, key_BSHK.shape[1])
   return KERNELS[name].attend(query_BTHK, key_BSHK, value_BSHV, mask, multiplier_BHTS)
 
 
 KERNELS = {
-    "auto": Kernel(_auto_attention, lambda use: None),
-    "reference": Kernel(reference_attention, lambda use: None),
-    "blocked": Kernel(blocked_attention, _no_dropout),
-    "xla": Kernel(_xla_attention, _no_dropout),
-    "cudnn": Kernel(_cudnn_attention, _why_not_cudnn),
+  "auto": Kernel(_auto_attention, lambda use: None),
+  "reference": Kernel(reference_attention, lambda use: None),
+  "blocked": Kernel(blocked_attention, _no_dropout),
+  "xla": Kernel(_xla_attention, _no_dropout),
+  "cudnn": Kernel(_cudnn_attention, _why_not_cudnn),
 }
 
 _UNMEASURED = "xla"
-_LONG, _FOR_LONG = 2048, "blocked"  # positions from which scores would fill the memory, and the kernel that does not keep them
+_LONG, _FOR_LONG = (
+  2048,
+  "blocked",
+)  # positions from which scores would fill the memory, and the kernel that does not keep them
 
-FASTEST = pathlib.Path(__file__).with_name("fastest.json")  # what `benchmarks/attention_kernels.py --write` measured
+FASTEST = pathlib.Path(__file__).with_name(
+  "fastest.json"
+)  # what `benchmarks/attention_kernels.py --write` measured
 
 
 def fastest_kernel(use, num_heads, num_queries, num_keys):
@@ -114,13 +136,19 @@ def fastest_kernel(use, num_heads, num_queries, num_keys):
   Where nothing was measured it is the library's; long sequences have the one whose memory is linear in length.
   """
   length = math.sqrt(num_queries * num_keys)
-  distance = lambda row: abs(math.log2(row["length"] / length)) + abs(math.log2(row["num_heads"] / num_heads))
+  distance = lambda row: (
+    abs(math.log2(row["length"] / length)) + abs(math.log2(row["num_heads"] / num_heads))
+  )
   measured = _measured().get(f"{use.backend} {use.dtype}", {}).get("fastest", [])
-  names = [_FOR_LONG] if length >= _LONG else [row["kernel"] for row in sorted(measured, key=distance)] or [_UNMEASURED]
+  names = (
+    [_FOR_LONG]
+    if length >= _LONG
+    else [row["kernel"] for row in sorted(measured, key=distance)] or [_UNMEASURED]
+  )
   return next((name for name in names if KERNELS[name].why_not(use) is None), "reference")
 
 
 @functools.cache
 def _measured():
-  """"backend dtype" -> what was measured there."""
+  """ "backend dtype" -> what was measured there."""
   return json.loads(FASTEST.read_text(encoding="utf-8"))

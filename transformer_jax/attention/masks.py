@@ -10,8 +10,11 @@ import jax
 import jax.numpy as jnp
 
 
-@functools.partial(jax.tree_util.register_dataclass, meta_fields=["causal"],
-                   data_fields=["key_lengths_B", "query_segments_BT", "key_segments_BS", "allowed_BTS"])
+@functools.partial(
+  jax.tree_util.register_dataclass,
+  meta_fields=["causal"],
+  data_fields=["key_lengths_B", "query_segments_BT", "key_segments_BS", "allowed_BTS"],
+)
 @dataclasses.dataclass(frozen=True)
 class Mask:
   """All given conditions must hold for an attention to be allowed; none given allows everything.

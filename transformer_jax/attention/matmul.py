@@ -41,8 +41,12 @@ def dot_general(inputs, kernel, dimension_numbers, precision=None, preferred_ele
   """`lax.dot_general` of inputs' last axes with a kernel's first ones, for Linen's Dense and DenseGeneral."""
   (contracted, of_kernel), _ = dimension_numbers
   count = len(of_kernel)
-  assert precision is None and preferred_element_type is None, "the dtype of inputs and kernel alone decides"
-  assert tuple(contracted) == tuple(range(inputs.ndim - count, inputs.ndim)) and tuple(of_kernel) == tuple(range(count)), dimension_numbers
+  assert precision is None and preferred_element_type is None, (
+    "the dtype of inputs and kernel alone decides"
+  )
+  assert tuple(contracted) == tuple(range(inputs.ndim - count, inputs.ndim)) and tuple(
+    of_kernel
+  ) == tuple(range(count)), dimension_numbers
   width = math.prod(kernel.shape[:count])
   outputs = multiply_rows(inputs.reshape(-1, width), kernel.reshape(width, -1))
   return outputs.reshape(*inputs.shape[:-count], *kernel.shape[count:])

@@ -15,13 +15,21 @@ def declare(command):
   """The flags."""
   command.declare_path("table", "folder of flag files: base.flags, and one a row")
   command.declare_path("workdir", "folder for the runs' workdirs")
-  command.declare_path("results", "folder for a small JSON a run and the table; default: results/ in the workdir")
+  command.declare_path(
+    "results", "folder for a small JSON a run and the table; default: results/ in the workdir"
+  )
   command.declare_data_root()
   command.declare("seeds", 3, "seeds of each row: 1, 2, ...")
   command.declare("only_seed", 0, "one seed alone; 0: all")
-  command.declare("rows", "", "rows to run, by their files' names without ending, comma-separated; empty: all")
+  command.declare(
+    "rows", "", "rows to run, by their files' names without ending, comma-separated; empty: all"
+  )
   command.declare("split", "valid", "what is scored; results of each are kept", ["valid", "test"])
-  command.declare("print_commands", False, "run nothing: print one command for each run that is missing, for a cluster's array jobs")
+  command.declare(
+    "print_commands",
+    False,
+    "run nothing: print one command for each run that is missing, for a cluster's array jobs",
+  )
   command.declare("print_table", False, "run nothing: print the table of what is done")
 
 
@@ -37,19 +45,37 @@ def run(command):
   chosen = split_list(command["rows"]) or list(configs)
   for name in chosen:
     if name not in configs:
-      raise ConfigError(f"--rows={command['rows']}", f"'{name}' is no row of {folder}", f"choose from {', '.join(configs)}")
+      raise ConfigError(
+        f"--rows={command['rows']}",
+        f"'{name}' is no row of {folder}",
+        f"choose from {', '.join(configs)}",
+      )
   results = command["results"] or f"{workdir}/results"
   from transformer_jax import parallel
   from transformer_jax.analysis.ablation import runs as ablation
   from transformer_jax.analysis.ablation import table as ablation_table
+
   rows = [ablation.TableRow(name, config) for name, config in configs.items()]
   wanted = [row for row in rows if row.name in chosen]
   split, text = command["split"], ablation.Text(command["split"], command["data_root"])
   if command["print_commands"]:
     for row, seed in ablation.missing_runs(wanted, seeds, results, text):
-      print(shlex.join(["transformer-jax", "ablate", f"--table={folder}", f"--workdir={workdir}", f"--results={results}",
-                        f"--data_root={command['data_root']}", f"--split={split}",
-                        f"--seeds={num_seeds}", f"--rows={row.name}", f"--only_seed={seed}"]))
+      print(
+        shlex.join(
+          [
+            "transformer-jax",
+            "ablate",
+            f"--table={folder}",
+            f"--workdir={workdir}",
+            f"--results={results}",
+            f"--data_root={command['data_root']}",
+            f"--split={split}",
+            f"--seeds={num_seeds}",
+            f"--rows={row.name}",
+            f"--only_seed={seed}",
+          ]
+        )
+      )
     return 0
   parallel.start_up()
   failures = {}
@@ -65,9 +91,18 @@ def run(command):
 
   if not command["print_table"]:
     write_table()  # what is wrong with the results' folder is told before hours of training
-    failures.update(ablation.run_all(wanted, seeds, workdir=workdir, results=results,
-                                     data_root=command["data_root"], text=text, log=_say,
-                                     after_each=write_table))
+    failures.update(
+      ablation.run_all(
+        wanted,
+        seeds,
+        workdir=workdir,
+        results=results,
+        data_root=command["data_root"],
+        text=text,
+        log=_say,
+        after_each=write_table,
+      )
+    )
   found = make_table()
   print("\n".join(ablation_table.lines(found, title, again)))
   for why in text.missing:

@@ -10,8 +10,12 @@ def declare(command):
   command.declare_path("hypothesis", "text file of translations, one a line")
   command.declare_path("reference", "text file of references")
   command.declare("language", "de", "language of the text, for the tokenisations")
-  command.declare("tokenize", "", "sacreBLEU's tokenisation: 13a, intl, zh, ja-mecab, ko-mecab, char, flores200, none, or "
-                  "another that it has; empty: the language's, 13a where words have spaces between them")
+  command.declare(
+    "tokenize",
+    "",
+    "sacreBLEU's tokenisation: 13a, intl, zh, ja-mecab, ko-mecab, char, flores200, none, or "
+    "another that it has; empty: the language's, 13a where words have spaces between them",
+  )
   command.declare("lowercase", False, "lower-case both sides before sacreBLEU and tokenized BLEU")
 
 
@@ -19,6 +23,7 @@ def run(command):
   """Prints one JSON object."""
   hypothesis, reference = command.required("hypothesis", "reference")
   from transformer_jax.runs.bleu import bleu
+
   language = command["language"]
   scores = bleu(hypothesis, reference, language, command["tokenize"], command["lowercase"])
   if warning := scores["sacrebleu"].get("warning"):

@@ -10,25 +10,46 @@ def declare(command):
   """The flags; lists are comma-separated."""
   command.declare_path("output", "folder for cost.json, cost.md and the figures", "cost")
   command.declare("d_model", 512, "width of the sub-layer")
-  command.declare("num_heads", "1,2,4,8,16,32", "head counts h; each head is d_model / h wide, and once d_model wide")
+  command.declare(
+    "num_heads",
+    "1,2,4,8,16,32",
+    "head counts h; each head is d_model / h wide, and once d_model wide",
+  )
   command.declare("d_k", "16,32,64", "widths of queries and keys, at --fixed_heads heads")
   command.declare("fixed_heads", 8, "heads while d_k varies")
   command.declare("lengths", "32,128,512", "sentence lengths n")
-  command.declare("kernels", "reference,xla,blocked,cudnn", "attention kernels; those that cannot run here are left out, with the reason")
+  command.declare(
+    "kernels",
+    "reference,xla,blocked,cudnn",
+    "attention kernels; those that cannot run here are left out, with the reason",
+  )
   command.declare("dtype", "float32", "dtype of activations", ["float32", "bfloat16"])
   command.declare("batch_tokens", 2048, "positions at once: a batch has batch_tokens / n sentences")
   command.declare("rounds", 7, "timed rounds")
   command.declare("table_1_width", 256, "d of the layers of Table 1")
   command.declare("table_1_lengths", "32,64,128,256,512,1024", "lengths of the layers of Table 1")
   command.declare_path("workdir", "a run whose training cost is counted too")
-  command.declare("sentence_length", 28, "mean tokens of a sentence, for attention's share of that cost")
+  command.declare(
+    "sentence_length", 28, "mean tokens of a sentence, for attention's share of that cost"
+  )
 
 
 def run(command):
   """Prints the page."""
-  lists = {name: _numbers(command, name) for name in ("num_heads", "d_k", "lengths", "table_1_lengths")}
-  numbers = {name: command.at_least(name, 1) for name in ("d_model", "fixed_heads", "batch_tokens", "rounds", "table_1_width",
-                                                         "sentence_length")}
+  lists = {
+    name: _numbers(command, name) for name in ("num_heads", "d_k", "lengths", "table_1_lengths")
+  }
+  numbers = {
+    name: command.at_least(name, 1)
+    for name in (
+      "d_model",
+      "fixed_heads",
+      "batch_tokens",
+      "rounds",
+      "table_1_width",
+      "sentence_length",
+    )
+  }
   kernels = split_list(command["kernels"])
   known = [name for name in fields()["attention_kernel"].metadata["choices"] if name != "auto"]
   for name in kernels:
@@ -36,9 +57,17 @@ def run(command):
       raise ConfigError("--kernels", f"'{name}' is not known", f"choose from {', '.join(known)}")
   from transformer_jax import parallel
   from transformer_jax.analysis.cost.study import study
+
   parallel.start_up()
-  page = study(command.required("output"), kernels=kernels, dtype=command["dtype"], workdir=command["workdir"] or None,
-               log=lambda message: print(message, file=sys.stderr, flush=True), **lists, **numbers)
+  page = study(
+    command.required("output"),
+    kernels=kernels,
+    dtype=command["dtype"],
+    workdir=command["workdir"] or None,
+    log=lambda message: print(message, file=sys.stderr, flush=True),
+    **lists,
+    **numbers,
+  )
   print("\n".join(page))
 
 
@@ -46,5 +75,7 @@ def _numbers(command, name):
   """The positive integers of a comma-separated flag, ascending, each once."""
   items = split_list(command[name])
   if not items or not all(item.isdecimal() and int(item) > 0 for item in items):
-    raise ConfigError(f"--{name}={command[name]}", "is not a list of positive whole numbers", "such as 1,2,4,8")
+    raise ConfigError(
+      f"--{name}={command[name]}", "is not a list of positive whole numbers", "such as 1,2,4,8"
+    )
   return sorted({int(item) for item in items})

@@ -11,4 +11,5 @@ def run(command):
   """Prints the SHA-256."""
   workdir = command.required("workdir")
   from transformer_jax.runs.digest import digest_of
+
   print(digest_of(workdir, command["step"]))

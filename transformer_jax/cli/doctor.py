@@ -13,6 +13,7 @@ def run(command):
   """Prints what was found, and one JSON object; the exit code is that of the first problem, or 0."""
   workdir = command.workdir_of_a_run()
   from transformer_jax.runs.doctor import examine
+
   lines, result, error = examine(workdir, command["data_root"])
   print("\n".join(lines))
   print(json_text(result))

@@ -12,7 +12,11 @@ def declare(command):
   command.declare("split", "test", "which of the run's splits", ["valid", "test"])
   command.declare_path("source", "a text file to translate instead of a split")
   command.declare_path("reference", "its reference translations")
-  command.declare("tokenized_input", False, "source and reference have been through the run's preprocessing already")
+  command.declare(
+    "tokenized_input",
+    False,
+    "source and reference have been through the run's preprocessing already",
+  )
   command.declare_step()
 
 
@@ -20,7 +24,16 @@ def run(command):
   """Prints the scores; the last line is one JSON object."""
   workdir = command.workdir_of_a_run()
   from transformer_jax.runs.evaluate import evaluate
-  result = evaluate(workdir, split=command["split"], overrides=command.settings(), source=command["source"], reference=command["reference"],
-                    data_root=command["data_root"], step=command["step"], tokenized_input=command["tokenized_input"])
+
+  result = evaluate(
+    workdir,
+    split=command["split"],
+    overrides=command.settings(),
+    source=command["source"],
+    reference=command["reference"],
+    data_root=command["data_root"],
+    step=command["step"],
+    tokenized_input=command["tokenized_input"],
+  )
   print(f"{result['set']}: {result['headline']}, perplexity {result['perplexity']:.3f}")
   print(json_text(result))

@@ -42,13 +42,19 @@ def _lines(path, where, including):
     if not line or line.startswith(("#", "//")):
       continue
     if not line.startswith("-"):
-      raise ConfigError(here, f"'{line}' is not a flag", "write --name=value; comments begin with #")
+      raise ConfigError(
+        here, f"'{line}' is not a flag", "write --name=value; comments begin with #"
+      )
     if _COMMENT.search(line):
-      raise ConfigError(here, f"'{line}' has a comment behind the value",
-                        "give the comment a line of its own")
+      raise ConfigError(
+        here, f"'{line}' has a comment behind the value", "give the comment a line of its own"
+      )
     if _IN_QUOTES.fullmatch(_value(line)):
-      raise ConfigError(here, f"{_value(line)} is in quotes, which no shell takes off here",
-                        "write the value without them; it may hold blanks")
+      raise ConfigError(
+        here,
+        f"{_value(line)} is in quotes, which no shell takes off here",
+        "write the value without them; it may hold blanks",
+      )
     if line.startswith((f"{_FLAG}=", "-flagfile=")):
       named = _path(line)
       beside = path.parent / named
@@ -67,8 +73,14 @@ def _read(path, where, including):
     return path.read_text(encoding="utf-8-sig").split("\n")
   except UnicodeDecodeError:
     raise ConfigError(where, f"{path} is not UTF-8 text") from None
-  except (OSError, RuntimeError, ValueError) as error:  # a loop of links is a RuntimeError, a NUL in the name a ValueError
-    raise ConfigError(where, f"{_printable(path)} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+  except (
+    OSError,
+    RuntimeError,
+    ValueError,
+  ) as error:  # a loop of links is a RuntimeError, a NUL in the name a ValueError
+    raise ConfigError(
+      where, f"{_printable(path)} cannot be read: {getattr(error, 'strerror', None) or error}"
+    ) from None
 
 
 def _value(argument):
@@ -81,4 +93,8 @@ def _path(argument):
 
 def _printable(path):
   """A path as it can stand in a line."""
-  return str(path)[:200].encode("unicode_escape").decode() if not str(path).isprintable() else str(path)[:200]
+  return (
+    str(path)[:200].encode("unicode_escape").decode()
+    if not str(path).isprintable()
+    else str(path)[:200]
+  )

@@ -11,7 +11,12 @@ from transformer_jax import config
 from transformer_jax.cli.flag_files import expand
 from transformer_jax.errors import ConfigError, TransformerJaxError
 
-_DEFINE = {bool: flags.DEFINE_boolean, int: flags.DEFINE_integer, float: flags.DEFINE_float, str: flags.DEFINE_string}
+_DEFINE = {
+  bool: flags.DEFINE_boolean,
+  int: flags.DEFINE_integer,
+  float: flags.DEFINE_float,
+  str: flags.DEFINE_string,
+}
 _WRONG = {bool: "is neither true nor false", int: "is not a whole number", float: "is not a number"}
 
 
@@ -33,15 +38,23 @@ class Command:
       self._sections[group] = []
       for field in config.fields().values():
         if field.name in config.groups()[group].__dataclass_fields__:
-          self._define(group, field.name, field.type, None if overrides else field.default, field.metadata["help"],
-                       field.metadata["choices"])
+          self._define(
+            group,
+            field.name,
+            field.type,
+            None if overrides else field.default,
+            field.metadata["help"],
+            field.metadata["choices"],
+          )
           self._settings.append(field.name)
           if field.name in config.PATHS:
             self._paths.add(field.name)
 
   def declare(self, name, default, help_text, choices=None, kind=None, is_hidden=False):
     """Declares a flag of the command itself; `kind` is needed where the default is None. A hidden one is not in --help."""
-    self._define(None if is_hidden else self.name, name, kind or type(default), default, help_text, choices)
+    self._define(
+      None if is_hidden else self.name, name, kind or type(default), default, help_text, choices
+    )
 
   def declare_path(self, name, help_text, default=""):
     """Declares a flag that names a file or a folder: a ~ at its beginning is the home."""
@@ -50,9 +63,11 @@ class Command:
 
   def declare_data_root(self):
     """Declares --data_root."""
-    self.declare_path("data_root", "folder that relative data paths start from (default: "
-                      "$TRANSFORMER_JAX_DATA, or this folder)",
-                      os.path.expanduser(os.environ.get("TRANSFORMER_JAX_DATA", ".")))
+    self.declare_path(
+      "data_root",
+      "folder that relative data paths start from (default: $TRANSFORMER_JAX_DATA, or this folder)",
+      os.path.expanduser(os.environ.get("TRANSFORMER_JAX_DATA", ".")),
+    )
 
   def declare_workdir(self):
     """Declares --workdir."""
@@ -60,7 +75,12 @@ class Command:
 
   def declare_step(self):
     """Declares --step."""
-    self.declare("step", None, "the checkpoint to use; default: the latest, or the average of the last --average_last", kind=int)
+    self.declare(
+      "step",
+      None,
+      "the checkpoint to use; default: the latest, or the average of the last --average_last",
+      kind=int,
+    )
 
   def parse(self, arguments):
     """Reads the command line and its flag files.
@@ -76,15 +96,26 @@ class Command:
       elif text == "--":
         raise ConfigError("--", "there are no arguments but flags")
       elif not text.startswith("-") or text == "-":
-        raise ConfigError(where or f"'{text}'", "is not a flag", f"flags are --name=value; see transformer-jax {self.name} --help")
+        raise ConfigError(
+          where or f"'{text}'",
+          "is not a flag",
+          f"flags are --name=value; see transformer-jax {self.name} --help",
+        )
       else:
         name, equals, value = text.lstrip("-").partition("=")
         name = name.replace("-", "_")
-        is_boolean, negated = self._is_boolean(name), name.startswith("no") and self._is_boolean(name[2:])
+        is_boolean, negated = (
+          self._is_boolean(name),
+          name.startswith("no") and self._is_boolean(name[2:]),
+        )
         if name not in self._values and not negated:
           raise self._unknown(name, where)
         if equals and not is_boolean and negated:
-          raise ConfigError(f"{where} --{name}" if where else f"--{name}", "takes no value", f"write --{name} or --{name[2:]}=false")
+          raise ConfigError(
+            f"{where} --{name}" if where else f"--{name}",
+            "takes no value",
+            f"write --{name} or --{name[2:]}=false",
+          )
         if equals:
           self._set(name, value, where)
         elif is_boolean or negated:
@@ -109,7 +140,9 @@ class Command:
     """
     for name in names:
       if not self._values[name].value:
-        raise ConfigError(f"--{name}", "is missing", f"transformer-jax {self.name} needs it; see --help")
+        raise ConfigError(
+          f"--{name}", "is missing", f"transformer-jax {self.name} needs it; see --help"
+        )
     values = [self._values[name].value for name in names]
     return values if len(values) > 1 else values[0]
 
@@ -122,6 +155,7 @@ class Command:
     """
     workdir = self.required("workdir")
     from transformer_jax.workdir.folder import Workdir
+
     Workdir(workdir, primary=False).read_config()
     return workdir
 
@@ -138,7 +172,9 @@ class Command:
 
   def settings(self):
     """The configuration's flags, name -> value; those that are None are left out."""
-    return {name: value for name in self._settings if (value := self._values[name].value) is not None}
+    return {
+      name: value for name in self._settings if (value := self._values[name].value) is not None
+    }
 
   def config(self):
     """The checked Config."""
@@ -153,7 +189,11 @@ class Command:
 
   def help(self):
     """The text of --help."""
-    lines = [f"transformer-jax {self.name}: {self.summary}", "", "  --flagfile=FILE: flags from a file, one a line"]
+    lines = [
+      f"transformer-jax {self.name}: {self.summary}",
+      "",
+      "  --flagfile=FILE: flags from a file, one a line",
+    ]
     for section, names in self._sections.items():
       if names:
         lines += ["", "flags:" if section == self.name else f"{section} settings:"]
@@ -163,7 +203,10 @@ class Command:
   def _help_of(self, name):
     flag = self._values[name]
     default = "" if flag.default in (None, "") else f" [{flag.default}]"
-    return [f"  --{name}{default}", *textwrap.wrap(flag.help, 110, initial_indent="      ", subsequent_indent="      ")]
+    return [
+      f"  --{name}{default}",
+      *textwrap.wrap(flag.help, 110, initial_indent="      ", subsequent_indent="      "),
+    ]
 
   def _define(self, section, name, kind, default, help_text, choices):
     if section is not None:
@@ -192,7 +235,9 @@ class Command:
   def _unknown(self, name, where):
     near = difflib.get_close_matches(name, list(self._values), 1)
     remedy = f"did you mean --{near[0]}?" if near else f"see transformer-jax {self.name} --help"
-    return ConfigError(f"{where} --{name}" if where else f"--{name}", f"{self.name} has no such flag", remedy)
+    return ConfigError(
+      f"{where} --{name}" if where else f"--{name}", f"{self.name} has no such flag", remedy
+    )
 
 
 def _from_home(text):
@@ -201,7 +246,6 @@ def _from_home(text):
 
 
 class _NamingOrigins:
-
   def __init__(self, origins):
     self._origins = origins
 

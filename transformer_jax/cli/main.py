@@ -14,21 +14,21 @@ from transformer_jax.errors import TransformerJaxError, WorkdirError
 
 # name -> what it does; transformer_jax/cli/NAME.py has `declare(name, summary) -> Command` and `run(command)`.
 COMMANDS = {
-    "train": "trains from a flag file; the same command again resumes",
-    "evaluate": "translates a test set, scores it, prints JSON",
-    "translate": "translates lines: one line out for each line in",
-    "parse": "parses lines: one tree out for each sentence in",
-    "score": "log-probability of given translations, and perplexity",
-    "bleu": "sacreBLEU, chrF and the paper's BLEU of a file",
-    "evalb": "labelled F1 of a file of trees, by EVALB's rules",
-    "verify": "checks the paper's facts, without training",
-    "cost": "what h heads cost beside one: formulas, counted operations, measured time",
-    "ablate": "trains every row of a table of flag files, with seeds; prints the paper's figures beside ours",
-    "attention": "what each head looks at in a sentence: a page to open, figures, JSON",
-    "heads": "what each head of a run is worth: importance, role, the model without it",
-    "prepare": "reads the data, trains the tokenizer, encodes, reports counts",
-    "doctor": "what state a run is in, and whether a resume would be exact; changes nothing",
-    "digest": "SHA-256 over a run's whole training state",
+  "train": "trains from a flag file; the same command again resumes",
+  "evaluate": "translates a test set, scores it, prints JSON",
+  "translate": "translates lines: one line out for each line in",
+  "parse": "parses lines: one tree out for each sentence in",
+  "score": "log-probability of given translations, and perplexity",
+  "bleu": "sacreBLEU, chrF and the paper's BLEU of a file",
+  "evalb": "labelled F1 of a file of trees, by EVALB's rules",
+  "verify": "checks the paper's facts, without training",
+  "cost": "what h heads cost beside one: formulas, counted operations, measured time",
+  "ablate": "trains every row of a table of flag files, with seeds; prints the paper's figures beside ours",
+  "attention": "what each head looks at in a sentence: a page to open, figures, JSON",
+  "heads": "what each head of a run is worth: importance, role, the model without it",
+  "prepare": "reads the data, trains the tokenizer, encodes, reports counts",
+  "doctor": "what state a run is in, and whether a resume would be exact; changes nothing",
+  "digest": "SHA-256 over a run's whole training state",
 }
 
 
@@ -88,10 +88,14 @@ def _dispatch(arguments):
   name, *rest = arguments
   if name == "--version":
     from transformer_jax import __version__
+
     print(__version__)
     return 0
   if name not in COMMANDS:
-    print(f"transformer-jax: '{name}': there is no such command; choose one of {', '.join(COMMANDS)}", file=sys.stderr)
+    print(
+      f"transformer-jax: '{name}': there is no such command; choose one of {', '.join(COMMANDS)}",
+      file=sys.stderr,
+    )
     return 2
   module = importlib.import_module(f"transformer_jax.cli.{name}")
   command = Command(name, COMMANDS[name], **getattr(module, "SETTINGS", {}))
@@ -109,6 +113,12 @@ def _dispatch(arguments):
 
 def _overview():
   width = max(map(len, COMMANDS))
-  return "\n".join(["transformer-jax COMMAND [flags]: \"Attention Is All You Need\" in JAX", "",
-                    *(f"  {name:{width}}  {summary}" for name, summary in COMMANDS.items()), "",
-                    "transformer-jax COMMAND --help lists the flags of a command."])
+  return "\n".join(
+    [
+      'transformer-jax COMMAND [flags]: "Attention Is All You Need" in JAX',
+      "",
+      *(f"  {name:{width}}  {summary}" for name, summary in COMMANDS.items()),
+      "",
+      "transformer-jax COMMAND --help lists the flags of a command.",
+    ]
+  )

@@ -13,6 +13,7 @@ def run(command):
   config = command.config()
   from transformer_jax.runs.prepare import prepare
   from transformer_jax.runs.startup_report import data_lines
+
   prepared = prepare(config, command["data_root"])
   for line in data_lines(config, prepared, prepared.stream_from()):
     print(line)

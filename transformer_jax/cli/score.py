@@ -11,7 +11,9 @@ def declare(command):
   command.declare_path("source", "text file, one sentence a line")
   command.declare_path("target", "its translations")
   command.declare_path("output", "file for the log-probabilities; default: standard output")
-  command.declare("tokenized_input", False, "the text has been through the run's preprocessing already")
+  command.declare(
+    "tokenized_input", False, "the text has been through the run's preprocessing already"
+  )
   command.declare_step()
 
 
@@ -20,5 +22,17 @@ def run(command):
   _, source, target = command.required("workdir", "source", "target")
   workdir = command.workdir_of_a_run()
   from transformer_jax.runs.score import score
-  print(json_text(score(workdir, source, target, overrides=command.settings(), output_path=command["output"],
-                        tokenized_input=command["tokenized_input"], step=command["step"])))
+
+  print(
+    json_text(
+      score(
+        workdir,
+        source,
+        target,
+        overrides=command.settings(),
+        output_path=command["output"],
+        tokenized_input=command["tokenized_input"],
+        step=command["step"],
+      )
+    )
+  )

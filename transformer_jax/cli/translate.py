@@ -6,13 +6,27 @@ SETTINGS = dict(groups=("decode",), overrides=True)
 def declare(command):
   """The flags besides the decoding settings."""
   command.declare_workdir()
-  command.declare_path("input", "text file, one sentence a line, .gz allowed; default: standard input")
-  command.declare_path("output", "file for the translations; default: standard output; a name in .gz is packed")
-  command.declare("num_best", 1, "translations of each sentence; with more than one a line is NUMBER ||| TEXT ||| LOG-PROB ||| SCORE")
+  command.declare_path(
+    "input", "text file, one sentence a line, .gz allowed; default: standard input"
+  )
+  command.declare_path(
+    "output", "file for the translations; default: standard output; a name in .gz is packed"
+  )
+  command.declare(
+    "num_best",
+    1,
+    "translations of each sentence; with more than one a line is NUMBER ||| TEXT ||| LOG-PROB ||| SCORE",
+  )
   command.declare("with_scores", False, "write LOG-PROB, SCORE and TEXT, tabs between them")
-  command.declare("tokenized_input", False, "the text has been through the run's preprocessing already")
-  command.declare("tokenized_output", False, "leave the output as the run's preprocessing leaves text")
-  command.declare("strict", False, "refuse lines that are not UTF-8, instead of reading what can be read")
+  command.declare(
+    "tokenized_input", False, "the text has been through the run's preprocessing already"
+  )
+  command.declare(
+    "tokenized_output", False, "leave the output as the run's preprocessing leaves text"
+  )
+  command.declare(
+    "strict", False, "refuse lines that are not UTF-8, instead of reading what can be read"
+  )
   command.declare_step()
 
 
@@ -20,6 +34,16 @@ def run(command):
   """Writes one line for each line read."""
   workdir = command.workdir_of_a_run()
   from transformer_jax.runs.translate import translate
-  translate(workdir, command["input"], command["output"], overrides=command.settings(), num_best=command["num_best"],
-            with_scores=command["with_scores"], tokenized_input=command["tokenized_input"], tokenized_output=command["tokenized_output"],
-            step=command["step"], is_strict=command["strict"])
+
+  translate(
+    workdir,
+    command["input"],
+    command["output"],
+    overrides=command.settings(),
+    num_best=command["num_best"],
+    with_scores=command["with_scores"],
+    tokenized_input=command["tokenized_input"],
+    tokenized_output=command["tokenized_output"],
+    step=command["step"],
+    is_strict=command["strict"],
+  )

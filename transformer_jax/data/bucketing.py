@@ -89,5 +89,5 @@ def plan_epoch(which, buckets, batch_tokens, seed, epoch):
   for number, bucket in enumerate(buckets):
     rows = order[which[order] == number]
     size = rows_of(bucket, batch_tokens)
-    batches += [(number, rows[start:start + size]) for start in range(0, len(rows), size)]
+    batches += [(number, rows[start : start + size]) for start in range(0, len(rows), size)]
   return [batches[i] for i in rng.permutation(len(batches))]

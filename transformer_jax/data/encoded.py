@@ -40,15 +40,31 @@ class EncodedPairs:
     folder = pathlib.Path(folder)
     try:
       self.counts = _checked_counts(folder)
-      self._tokens = {side: np.load(folder / f"{side}.npy", mmap_mode="r", allow_pickle=False) for side in _SIDES}
-      self._offsets = {side: np.load(folder / f"{side}_offsets.npy", allow_pickle=False) for side in _SIDES}
+      self._tokens = {
+        side: np.load(folder / f"{side}.npy", mmap_mode="r", allow_pickle=False) for side in _SIDES
+      }
+      self._offsets = {
+        side: np.load(folder / f"{side}_offsets.npy", allow_pickle=False) for side in _SIDES
+      }
     except PermissionError as error:
-      raise WorkdirError(error.filename, "encoded data cannot be read: Permission denied",
-                         "have its owner run chmod -R a+rX on the cache, or set "
-                         "TRANSFORMER_JAX_CACHE to a folder of your own") from None
-    except (OSError, ValueError, TypeError, AttributeError, KeyError, EOFError,
-            RecursionError) as error:
-      raise DataError(folder, f"encoded data cannot be read: {error}", "delete the folder: it is made again") from None
+      raise WorkdirError(
+        error.filename,
+        "encoded data cannot be read: Permission denied",
+        "have its owner run chmod -R a+rX on the cache, or set "
+        "TRANSFORMER_JAX_CACHE to a folder of your own",
+      ) from None
+    except (
+      OSError,
+      ValueError,
+      TypeError,
+      AttributeError,
+      KeyError,
+      EOFError,
+      RecursionError,
+    ) as error:
+      raise DataError(
+        folder, f"encoded data cannot be read: {error}", "delete the folder: it is made again"
+      ) from None
     self.source_lengths, self.target_lengths = (np.diff(self._offsets[side]) for side in _SIDES)
 
   def __len__(self):
@@ -67,7 +83,7 @@ class EncodedPairs:
     return {side: self.counts.unknown[side] / max(1, len(self._tokens[side])) for side in _SIDES}
 
   def _slice(self, side, index):
-    start, end = self._offsets[side][index:index + 2]
+    start, end = self._offsets[side][index : index + 2]
     return self._tokens[side][start:end].astype(np.int32)
 
 
@@ -109,7 +125,9 @@ def encode_pairs(pairs, encode_source, encode_target, cache, key, max_length=Non
   Raises:
     WorkdirError: the cache cannot be read or written.
   """
-  folder = pathlib.Path(cache) / hashlib.sha256(f"{_FORMAT} {max_length} {key}".encode()).hexdigest()[:24]
+  folder = (
+    pathlib.Path(cache) / hashlib.sha256(f"{_FORMAT} {max_length} {key}".encode()).hexdigest()[:24]
+  )
   encoded = _found(folder)
   if encoded is None:
     _write_atomically(folder, pairs(), encode_source, encode_target, max_length)
@@ -135,14 +153,20 @@ def _write_atomically(folder, pairs, encode_source, encode_target, max_length):
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary.mkdir()  # not tempfile's, which is closed to those who share the cache
   except OSError as error:
-    raise WorkdirError(folder.parent, f"cannot be written: {error.strerror or error}",
-                       "set TRANSFORMER_JAX_CACHE to a writable folder") from None
+    raise WorkdirError(
+      folder.parent,
+      f"cannot be written: {error.strerror or error}",
+      "set TRANSFORMER_JAX_CACHE to a writable folder",
+    ) from None
   try:
     _write(temporary, pairs, encode_source, encode_target, max_length)
     _put_in_place(temporary, folder)
   except OSError as error:
-    raise WorkdirError(folder, f"cannot be written: {error.strerror or error}",
-                       "make room, or set TRANSFORMER_JAX_CACHE") from None
+    raise WorkdirError(
+      folder,
+      f"cannot be written: {error.strerror or error}",
+      "make room, or set TRANSFORMER_JAX_CACHE",
+    ) from None
   finally:
     shutil.rmtree(temporary, ignore_errors=True)
 
@@ -235,4 +259,6 @@ def _why_dropped(both, max_length):
     return None
   if any(len(tokens) <= 1 for tokens in both):
     return "with an empty side"
-  return f"longer than {max_length} tokens" if any(len(tokens) > max_length for tokens in both) else None
+  return (
+    f"longer than {max_length} tokens" if any(len(tokens) > max_length for tokens in both) else None
+  )

@@ -100,7 +100,9 @@ def _kinds_in_place(symbols, style, labels):
     elif symbol in labels:
       kinds.append((OPEN, symbol))
     else:
-      kinds.append((LEAF, symbol[len(_ESCAPE):] if symbol.startswith(_ESCAPE) and len(symbol) > 1 else symbol))
+      kinds.append(
+        (LEAF, symbol[len(_ESCAPE) :] if symbol.startswith(_ESCAPE) and len(symbol) > 1 else symbol)
+      )
   return kinds[::-1]
 
 
@@ -142,7 +144,7 @@ class _Builder:
 
   def tree(self):
     """(Tree, whether anything was repaired)."""
-    missing = self._words[len(self._leaves):]
+    missing = self._words[len(self._leaves) :]
     self._is_repaired |= bool(self._open or missing)
     while len(self._open) > 1:
       self._close()
@@ -167,4 +169,8 @@ class _Builder:
 
   def _sole_root(self):
     """The place of the constituent that holds all leaves so far, in a list; an empty list if there is none."""
-    return [place for place, c in enumerate(self._constituents) if c.end and c[1:] == (0, len(self._leaves))][:1]
+    return [
+      place
+      for place, c in enumerate(self._constituents)
+      if c.end and c[1:] == (0, len(self._leaves))
+    ][:1]

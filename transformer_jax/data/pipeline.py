@@ -61,11 +61,16 @@ class BatchStream:
     self._encoded, self._batch_tokens, self._seed = encoded, batch_tokens, seed
     self._buckets = choose_buckets(encoded.source_lengths, encoded.target_lengths, num_buckets)
     self._which = bucket_of(encoded.source_lengths, encoded.target_lengths, self._buckets)
-    self._epoch, self._batch = (0, 0) if position is None else (position["epoch"], position["batch"])
+    self._epoch, self._batch = (
+      (0, 0) if position is None else (position["epoch"], position["batch"])
+    )
     self._plan = self._plan_epoch(self._epoch)
     if self._batch > len(self._plan):
-      raise DataError("training data", f"has no position {position}: an epoch has {len(self._plan)} batches",
-                      "restore the data that the run began with")
+      raise DataError(
+        "training data",
+        f"has no position {position}: an epoch has {len(self._plan)} batches",
+        "restore the data that the run began with",
+      )
 
   @property
   def position(self):
@@ -84,7 +89,9 @@ class BatchStream:
       self._plan = self._plan_epoch(self._epoch)
     bucket, rows = self._plan[self._batch]
     self._batch += 1
-    return make_batch(self._encoded, rows, self._buckets[bucket], rows_of(self._buckets[bucket], self._batch_tokens))
+    return make_batch(
+      self._encoded, rows, self._buckets[bucket], rows_of(self._buckets[bucket], self._batch_tokens)
+    )
 
   def shapes(self):
     """(rows, source width, target width) of every bucket."""
@@ -105,7 +112,7 @@ def make_batch(encoded, rows, widths, num_rows):
     padded = np.full((num_rows, width), PAD_ID, np.int32)
     for row, index in zip(padded, rows):
       tokens = side(index)
-      row[:len(tokens)] = tokens
+      row[: len(tokens)] = tokens
     sides.append(padded)
   return Batch(*sides)
 
@@ -117,4 +124,4 @@ def ordered_batches(encoded, num_buckets, batch_tokens):
   for number, bucket in enumerate(buckets):
     rows, size = np.flatnonzero(which == number), rows_of(bucket, batch_tokens)
     for start in range(0, len(rows), size):
-      yield make_batch(encoded, rows[start:start + size], bucket, size)
+      yield make_batch(encoded, rows[start : start + size], bucket, size)

@@ -41,10 +41,15 @@ def _moses(language):
   try:
     import sacremoses
   except ImportError:
-    raise DataError("--preprocessing", "needs the package sacremoses", "pip install sacremoses") from None
+    raise DataError(
+      "--preprocessing", "needs the package sacremoses", "pip install sacremoses"
+    ) from None
   code = _moses_code(language, sacremoses.corpus.NonbreakingPrefixes().available_langs)
-  return (sacremoses.MosesPunctNormalizer(lang=code), sacremoses.MosesTokenizer(lang=code),
-          sacremoses.MosesDetokenizer(lang=code))
+  return (
+    sacremoses.MosesPunctNormalizer(lang=code),
+    sacremoses.MosesTokenizer(lang=code),
+    sacremoses.MosesDetokenizer(lang=code),
+  )
 
 
 def _moses_code(language, prefixes):
@@ -55,21 +60,34 @@ def _moses_code(language, prefixes):
   codes = {**prefixes, "ja": "ja", "ko": "ko"}  # these have rules for their letters alone
   code = codes.get(re.split("[-_]", language)[0].lower())
   if code is None:
-    print(f"transformer-jax: language '{language}' is not one that Moses has rules for: "
-          "abbreviations are those of English", file=sys.stderr)
+    print(
+      f"transformer-jax: language '{language}' is not one that Moses has rules for: "
+      "abbreviations are those of English",
+      file=sys.stderr,
+    )
     return language
   if code != language:
-    print(f"transformer-jax: language '{language}': Moses' rules for '{code}' are taken",
-          file=sys.stderr)
+    print(
+      f"transformer-jax: language '{language}': Moses' rules for '{code}' are taken",
+      file=sys.stderr,
+    )
   return code
 
 
 # Typographic marks as a treebank writes them. NLTK makes a closing quote of the straight one.
-_WIDE_MARKS = {chr(code + 0xFEE0): chr(code)
-               for code in range(0x21, 0x7F) if not chr(code).isalnum()}
-_AS_TREEBANKS = str.maketrans({
-    **dict.fromkeys("“„‟«", "``"), **dict.fromkeys("”»", '"'), **dict.fromkeys("‘’‚‛ʼ", "'"),
-    **dict.fromkeys("‒–—―", "--"), "…": "...", **_WIDE_MARKS})
+_WIDE_MARKS = {
+  chr(code + 0xFEE0): chr(code) for code in range(0x21, 0x7F) if not chr(code).isalnum()
+}
+_AS_TREEBANKS = str.maketrans(
+  {
+    **dict.fromkeys("“„‟«", "``"),
+    **dict.fromkeys("”»", '"'),
+    **dict.fromkeys("‘’‚‛ʼ", "'"),
+    **dict.fromkeys("‒–—―", "--"),
+    "…": "...",
+    **_WIDE_MARKS,
+  }
+)
 
 
 def penn_tokenize(text):
@@ -90,10 +108,15 @@ def _penn():
   try:
     from nltk.tokenize import TreebankWordTokenizer
   except ImportError:
-    raise DataError("raw text", "needs the package nltk", "pip install nltk, or give --tokenized_input") from None
+    raise DataError(
+      "raw text", "needs the package nltk", "pip install nltk, or give --tokenized_input"
+    ) from None
   return TreebankWordTokenizer()
 
 
 def build_preprocessors(data):
   """The Preprocessors of source and target."""
-  return tuple(Preprocessor(data.preprocessing, language) for language in (data.source_language, data.target_language))
+  return tuple(
+    Preprocessor(data.preprocessing, language)
+    for language in (data.source_language, data.target_language)
+  )

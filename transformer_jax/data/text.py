@@ -14,12 +14,23 @@ from transformer_jax.errors import DataError
 _BOM = "\N{ZERO WIDTH NO-BREAK SPACE}"
 _LONGEST_LINE = 1 << 24  # bytes: of a packed file, a few kilobytes may become gigabytes
 # How files begin that are no UTF-8.
-_PACKED = {"gzip": rb"\x1f\x8b", "bzip2": rb"BZh[1-9]1AY&SY", "xz": rb"\xfd7zXZ\0",
-           "zstd": rb"\x28\xb5\x2f\xfd", "zip": rb"PK\x03\x04"}
-_WIDE = {"UTF-32": rb"\xff\xfe\0\0|\0\0\xfe\xff", "UTF-16": rb"\xff\xfe|\xfe\xff",
-         "UTF-16LE": rb"([^\0]\0){4}", "UTF-16BE": rb"(\0[^\0]){4}"}  # Latin letters without a mark
-_ONLY_CARRIAGE_RETURNS = ("has no line feed, only carriage returns",
-                          "end its lines with line feeds: tr '\\r' '\\n'")
+_PACKED = {
+  "gzip": rb"\x1f\x8b",
+  "bzip2": rb"BZh[1-9]1AY&SY",
+  "xz": rb"\xfd7zXZ\0",
+  "zstd": rb"\x28\xb5\x2f\xfd",
+  "zip": rb"PK\x03\x04",
+}
+_WIDE = {
+  "UTF-32": rb"\xff\xfe\0\0|\0\0\xfe\xff",
+  "UTF-16": rb"\xff\xfe|\xfe\xff",
+  "UTF-16LE": rb"([^\0]\0){4}",
+  "UTF-16BE": rb"(\0[^\0]){4}",
+}  # Latin letters without a mark
+_ONLY_CARRIAGE_RETURNS = (
+  "has no line feed, only carriage returns",
+  "end its lines with line feeds: tr '\\r' '\\n'",
+)
 
 
 def raw_lines(path):
@@ -41,7 +52,9 @@ def raw_lines(path):
         yield raw
   except (OSError, EOFError, zlib.error) as error:
     reason = getattr(error, "strerror", None) or str(error)
-    raise DataError(f"{path}:{number + 1}" if number else path, f"cannot be read: {reason}") from None
+    raise DataError(
+      f"{path}:{number + 1}" if number else path, f"cannot be read: {reason}"
+    ) from None
 
 
 def check_beginning(raw, name):
@@ -52,8 +65,11 @@ def check_beginning(raw, name):
   """
   if kind := _kind_of(raw, _PACKED):
     is_misnamed = kind == "gzip" and not str(name).endswith(".gz")
-    raise DataError(name, f"is packed by {kind}",
-                    "give it a name that ends in .gz, or unpack it" if is_misnamed else "unpack it")
+    raise DataError(
+      name,
+      f"is packed by {kind}",
+      "give it a name that ends in .gz, or unpack it" if is_misnamed else "unpack it",
+    )
   if kind := _kind_of(raw, _WIDE):
     raise DataError(name, f"is {kind}, not UTF-8", f"convert it: iconv -f {kind} -t UTF-8")
 
@@ -84,8 +100,11 @@ def read_lines(path, lines_matter=True):
     try:
       yield _strip(raw.decode("utf-8"), number)
     except UnicodeDecodeError as error:
-      raise DataError(f"{path}:{number}", f"is not UTF-8 at byte {error.start}",
-                      "repair or remove the line, or convert the file to UTF-8 (iconv)") from None
+      raise DataError(
+        f"{path}:{number}",
+        f"is not UTF-8 at byte {error.start}",
+        "repair or remove the line, or convert the file to UTF-8 (iconv)",
+      ) from None
 
 
 def read_parallel(path, other_path):
@@ -96,7 +115,9 @@ def read_parallel(path, other_path):
   """
   lines, other = list(read_lines(path)), list(read_lines(other_path))
   if len(lines) != len(other):
-    raise DataError(other_path, f"has {len(other)} lines, and {path} has {len(lines)}", "give parallel files")
+    raise DataError(
+      other_path, f"has {len(other)} lines, and {path} has {len(lines)}", "give parallel files"
+    )
   return lines, other
 
 
@@ -134,8 +155,11 @@ def expand_files(names, data_root, flag):
       found = sorted(glob.glob(str(pathlib.Path(glob.escape(str(data_root)), name))))
     if not found:
       comma = ", and a comma in a name is written \\," if "," in names else ""
-      raise DataError(f"--{flag}", f"there is no file {path}",
-                      f"relative paths start at --data_root (or $TRANSFORMER_JAX_DATA){comma}")
+      raise DataError(
+        f"--{flag}",
+        f"there is no file {path}",
+        f"relative paths start at --data_root (or $TRANSFORMER_JAX_DATA){comma}",
+      )
     files += [pathlib.Path(f) for f in found]
   return files
 

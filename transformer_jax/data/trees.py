@@ -7,10 +7,12 @@ import re
 from typing import NamedTuple
 
 _SPACE, _TEXT = r"[ \t\r\n\f\v]", r"[^ \t\r\n\f\v()]+"
-_PIECE = re.compile(fr"\({_SPACE}*(?P<tag>{_TEXT}){_SPACE}+(?P<word>{_TEXT}){_SPACE}*\)"  # a leaf
-                    fr"|(?P<open>\(){_SPACE}*(?P<label>{_TEXT})?|(?P<close>\))|{_TEXT}")
+_PIECE = re.compile(
+  rf"\({_SPACE}*(?P<tag>{_TEXT}){_SPACE}+(?P<word>{_TEXT}){_SPACE}*\)"  # a leaf
+  rf"|(?P<open>\(){_SPACE}*(?P<label>{_TEXT})?|(?P<close>\))|{_TEXT}"
+)
 # "(NNP New York)"
-_WORDS_ALONE = re.compile(fr"\({_SPACE}*{_TEXT}(?:{_SPACE}+{_TEXT}){{2,}}{_SPACE}*\)")
+_WORDS_ALONE = re.compile(rf"\({_SPACE}*{_TEXT}(?:{_SPACE}+{_TEXT}){{2,}}{_SPACE}*\)")
 EMPTY_TAG = "-NONE-"  # of leaves that are no words: traces, dropped subjects
 UNKNOWN_TAG = "XX"
 ROOT = "TOP"
@@ -83,8 +85,10 @@ def _complete(text, begin):
   """Yields (line, Tree) of a text that begins on line `begin`."""
   if words := _WORDS_ALONE.search(text):
     shown = " ".join(words[0].split())[:40]
-    raise TreeError(f"'{shown}' holds several words: each needs a bracket with its part of speech",
-                    begin + text.count("\n", 0, words.start()))
+    raise TreeError(
+      f"'{shown}' holds several words: each needs a bracket with its part of speech",
+      begin + text.count("\n", 0, words.start()),
+    )
   for line, tree in _split(*_parse(text, begin)):
     if any(start == end for _, start, end in tree.constituents):
       raise TreeError("a bracket holds no word", line)
@@ -102,7 +106,9 @@ def parse_tree(text):
 
 def leaves_of(text):
   """The leaves in a text whose brackets need not balance, a tuple."""
-  return tuple(Leaf(piece["tag"], piece["word"]) for piece in _PIECE.finditer(text) if piece["word"])
+  return tuple(
+    Leaf(piece["tag"], piece["word"]) for piece in _PIECE.finditer(text) if piece["word"]
+  )
 
 
 def _parse(text, line):
@@ -136,8 +142,16 @@ def _split(forest, ends):
   """Yields (line, Tree) for each root."""
   first_leaf = first_constituent = 0
   for line, leaf, constituent in ends:
-    yield line, Tree(forest.leaves[first_leaf:leaf], tuple(Constituent(label, start - first_leaf, end - first_leaf)
-                                                     for label, start, end in forest.constituents[first_constituent:constituent]))
+    yield (
+      line,
+      Tree(
+        forest.leaves[first_leaf:leaf],
+        tuple(
+          Constituent(label, start - first_leaf, end - first_leaf)
+          for label, start, end in forest.constituents[first_constituent:constituent]
+        ),
+      ),
+    )
     first_leaf, first_constituent = leaf, constituent
 
 
@@ -185,12 +199,21 @@ def clean(tree):
   before = [0]  # kept leaves before each position
   for is_kept in kept:
     before.append(before[-1] + is_kept)
-  leaves = tuple(Leaf(base_label(leaf.tag), leaf.word) for leaf, is_kept in zip(tree.leaves, kept, strict=True) if is_kept)
+  leaves = tuple(
+    Leaf(base_label(leaf.tag), leaf.word)
+    for leaf, is_kept in zip(tree.leaves, kept, strict=True)
+    if is_kept
+  )
   if not leaves:
     return None
-  constituents = [Constituent(_clean_label(label), before[start], before[end]) for label, start, end in tree.constituents]
+  constituents = [
+    Constituent(_clean_label(label), before[start], before[end])
+    for label, start, end in tree.constituents
+  ]
   constituents = [c for c in constituents if c.start < c.end]
-  while constituents and constituents[0].label in _ROOTS and constituents[0][1:] == (0, len(leaves)):
+  while (
+    constituents and constituents[0].label in _ROOTS and constituents[0][1:] == (0, len(leaves))
+  ):
     constituents.pop(0)
   return Tree(leaves, (Constituent(ROOT, 0, len(leaves)), *(c for c in constituents if c.label)))
 
@@ -210,4 +233,7 @@ def _clean_label(label):
 
 def with_tags(tree, tags):
   """The tree with other tags on its leaves."""
-  return Tree(tuple(Leaf(tag, leaf.word) for tag, leaf in zip(tags, tree.leaves, strict=True)), tree.constituents)
+  return Tree(
+    tuple(Leaf(tag, leaf.word) for tag, leaf in zip(tags, tree.leaves, strict=True)),
+    tree.constituents,
+  )

@@ -21,8 +21,19 @@ from transformer_jax.decoding.search_state import (
 )
 
 
-def beam_search(tokens_to_logits, cache, *, batch_size, beam_size, max_length, max_lengths_B, penalty,
-                reorder=gather_beams, min_lengths_B=None, num_best=None):
+def beam_search(
+  tokens_to_logits,
+  cache,
+  *,
+  batch_size,
+  beam_size,
+  max_length,
+  max_lengths_B,
+  penalty,
+  reorder=gather_beams,
+  min_lengths_B=None,
+  num_best=None,
+):
   """The best outputs of each of B sentences.
 
   A sentence is over when its limit is reached, or when its best live hypothesis can beat none of its `num_best` best
@@ -62,7 +73,9 @@ def beam_search(tokens_to_logits, cache, *, batch_size, beam_size, max_length, m
     position = state.position + 1
     is_settled_B = ~_can_improve(alive, finished.scores_BM[:, num_best - 1], limits_B, penalty)
     is_over_B = state.is_over_B | is_settled_B | (position >= limits_B)
-    return SearchState(position, reorder(cache, gather_beams(parents, kept)), alive, finished, is_over_B)
+    return SearchState(
+      position, reorder(cache, gather_beams(parents, kept)), alive, finished, is_over_B
+    )
 
   start = initial_state(cache, beam_size, max_length, limits_B)
   state = lax.while_loop(lambda state: ~jnp.all(state.is_over_B), step, start)
@@ -71,20 +84,28 @@ def beam_search(tokens_to_logits, cache, *, batch_size, beam_size, max_length, m
 
 def _previous_tokens(state):
   """The latest token of each live hypothesis; at position 0 the first place of `tokens_BMT`, which still holds PAD."""
-  return lax.dynamic_index_in_dim(state.alive.tokens_BMT, jnp.maximum(state.position - 1, 0), axis=2, keepdims=False)
+  return lax.dynamic_index_in_dim(
+    state.alive.tokens_BMT, jnp.maximum(state.position - 1, 0), axis=2, keepdims=False
+  )
 
 
 def _expand(state, logits_BMC, min_lengths_B):
   """The 2 M most probable continuations of the live hypotheses, best first: (Alive of 2 M places, parents [B, 2 M])."""
   batch_size, beam_size, vocab_size = logits_BMC.shape
-  count = min(2 * beam_size, vocab_size)  # of each hypothesis; no more than these can be among the best of all
+  count = min(
+    2 * beam_size, vocab_size
+  )  # of each hypothesis; no more than these can be among the best of all
   log_probs, tokens = best_next_tokens(logits_BMC, count, state.position, min_lengths_B)
-  log_probs = (state.alive.log_probs_BM[..., None] + log_probs).reshape(batch_size, beam_size * count)
+  log_probs = (state.alive.log_probs_BM[..., None] + log_probs).reshape(
+    batch_size, beam_size * count
+  )
   log_probs, index = lax.top_k(log_probs, min(2 * beam_size, beam_size * count))
   parents = index // count
   tokens = jnp.take_along_axis(tokens.reshape(batch_size, beam_size * count), index, axis=1)
   tokens_so_far = gather_beams(state.alive.tokens_BMT, parents)
-  tokens_so_far = lax.dynamic_update_index_in_dim(tokens_so_far, tokens.astype(jnp.int32), state.position, axis=2)
+  tokens_so_far = lax.dynamic_update_index_in_dim(
+    tokens_so_far, tokens.astype(jnp.int32), state.position, axis=2
+  )
   return Alive(tokens_so_far, log_probs), parents
 
 
@@ -97,8 +118,14 @@ def _finish(state, continuations, penalty):
   """The M best by score of the finished hypotheses and of the continuations that end in EOS."""
   scores = continuations.log_probs_BM / penalty(state.position + 1)
   scores = jnp.where(_last_is_eos(state, continuations), scores, -jnp.inf)
-  pool = Finished(*(jnp.concatenate([old, new], axis=1) for old, new in
-                    zip(state.finished, (continuations.tokens_BMT, continuations.log_probs_BM, scores), strict=True)))
+  pool = Finished(
+    *(
+      jnp.concatenate([old, new], axis=1)
+      for old, new in zip(
+        state.finished, (continuations.tokens_BMT, continuations.log_probs_BM, scores), strict=True
+      )
+    )
+  )
   # Of equal scores the first wins, so an earlier finished hypothesis is not replaced by its equal.
   _, best = lax.top_k(pool.scores_BM, state.finished.scores_BM.shape[1])
   return gather_beams(pool, best)
@@ -120,8 +147,12 @@ def _can_improve(alive, scores_B, limits_B, penalty):
 def _result(state, penalty, num_best):
   """The finished hypotheses, then the live ones, up to `num_best`."""
   lengths_BM = lengths_of(state.alive.tokens_BMT)
-  unfinished = Finished(*state.alive, state.alive.log_probs_BM / penalty(jnp.maximum(lengths_BM, 1)))
-  both = Finished(*(jnp.concatenate(pair, axis=1) for pair in zip(state.finished, unfinished, strict=True)))
+  unfinished = Finished(
+    *state.alive, state.alive.log_probs_BM / penalty(jnp.maximum(lengths_BM, 1))
+  )
+  both = Finished(
+    *(jnp.concatenate(pair, axis=1) for pair in zip(state.finished, unfinished, strict=True))
+  )
   places_1M = jnp.arange(num_best)[None]
   num_finished_B1 = jnp.sum(state.finished.scores_BM != -jnp.inf, axis=1, keepdims=True)
   is_finished_BM = places_1M < num_finished_B1

@@ -37,8 +37,18 @@ class Hypothesis:
   is_finished: bool  # False: cut at its length limit, without EOS
 
 
-def generate(sources, decode_batch, *, batch_tokens, max_extra_length, beam_size=1, num_best=1, row_multiple=1, window=2048,
-             is_at_hand=lambda: True):
+def generate(
+  sources,
+  decode_batch,
+  *,
+  batch_tokens,
+  max_extra_length,
+  beam_size=1,
+  num_best=1,
+  row_multiple=1,
+  window=2048,
+  is_at_hand=lambda: True,
+):
   """Yields the up to `num_best` Hypotheses of each source, best first, at least one, in the order of `sources`.
 
   Sentences are read a window at a time and sorted by length within it; the first windows are smaller, and none waits for
@@ -89,7 +99,7 @@ def _answer_window(sources, batches, decode_batch, max_extra_length, num_best):
     max_lengths_B, num_words_B = np.zeros(shape[0], np.int32), np.zeros(shape[0], np.int32)
     for row, index in enumerate(indices):
       tokens, num_words_B[row] = sources[index]
-      source_BS[row, :len(tokens)] = tokens
+      source_BS[row, : len(tokens)] = tokens
       max_lengths_B[row] = max(1, len(tokens) - 1 + max_extra_length)
     result = decode_batch(source_BS, max_lengths_B, num_words_B)
     for row, index in enumerate(indices):
@@ -136,7 +146,13 @@ def _hypotheses(result, row, num_best):
     log_prob = float(result.log_probs_BM[row, place])
     if place and log_prob == -np.inf:
       break
-    tokens = result.tokens_BMT[row, place, :result.lengths_BM[row, place]].tolist()
-    found.append(Hypothesis(tokens[:-1] if tokens and tokens[-1] == EOS_ID else tokens, log_prob,
-                            float(result.scores_BM[row, place]), bool(result.is_finished_BM[row, place])))
+    tokens = result.tokens_BMT[row, place, : result.lengths_BM[row, place]].tolist()
+    found.append(
+      Hypothesis(
+        tokens[:-1] if tokens and tokens[-1] == EOS_ID else tokens,
+        log_prob,
+        float(result.scores_BM[row, place]),
+        bool(result.is_finished_BM[row, place]),
+      )
+    )
   return found

@@ -24,7 +24,9 @@ class _State(NamedTuple):
   is_over_B: jax.Array  # bool
 
 
-def greedy_search(tokens_to_logits, cache, *, batch_size, max_length, max_lengths_B, penalty, min_lengths_B=None):
+def greedy_search(
+  tokens_to_logits, cache, *, batch_size, max_length, max_lengths_B, penalty, min_lengths_B=None
+):
   """The greedy output of each sentence, as a SearchResult with M = 1.
 
   It is unfinished where the sentence's limit came before EOS. Arguments as for `beam_search`; of equally probable
@@ -43,9 +45,18 @@ def greedy_search(tokens_to_logits, cache, *, batch_size, max_length, max_length
     return _State(position, cache, tokens_B, tokens_BT, log_probs_B, is_over_B)
 
   tokens_BT = jnp.full((batch_size, max_length), PAD_ID, jnp.int32)
-  start = _State(jnp.int32(0), cache, tokens_BT[:, 0], tokens_BT, jnp.where(limits_B > 0, 0.0, -jnp.inf), limits_B <= 0)
+  start = _State(
+    jnp.int32(0),
+    cache,
+    tokens_BT[:, 0],
+    tokens_BT,
+    jnp.where(limits_B > 0, 0.0, -jnp.inf),
+    limits_B <= 0,
+  )
   state = lax.while_loop(lambda state: ~jnp.all(state.is_over_B), step, start)
   lengths_B = lengths_of(state.tokens_BT)
   scores_B = state.log_probs_B / penalty(jnp.maximum(lengths_B, 1))
   is_finished_B = jnp.any(state.tokens_BT == EOS_ID, axis=1)
-  return SearchResult(*(x[:, None] for x in (state.tokens_BT, lengths_B, state.log_probs_B, scores_B, is_finished_B)))
+  return SearchResult(
+    *(x[:, None] for x in (state.tokens_BT, lengths_B, state.log_probs_B, scores_B, is_finished_B))
+  )

@@ -25,7 +25,9 @@ def best_next_tokens(logits_BMC, count, position, min_lengths_B=None):
   log_sums_BM = jax.nn.logsumexp(logits_BMC, axis=-1)
   # Two more than wanted, for two may be forbidden: to mask all logits first would write all of them to memory again.
   logits, tokens = top_of_rows(logits_BMC, min(count + 2, logits_BMC.shape[-1]))
-  logits, index = lax.top_k(jnp.where(_is_forbidden(tokens, position, min_lengths_B), -jnp.inf, logits), count)
+  logits, index = lax.top_k(
+    jnp.where(_is_forbidden(tokens, position, min_lengths_B), -jnp.inf, logits), count
+  )
   return logits - log_sums_BM[..., None], jnp.take_along_axis(tokens, index, axis=-1)
 
 

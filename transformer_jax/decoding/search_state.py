@@ -55,22 +55,31 @@ def initial_state(cache, beam_size, max_length, limits_B):
   # One hypothesis alone, the empty one: M of it would stay M copies. The authors start the others from -1e7, which is
   # the same for large vocabularies; -inf also keeps copies out where there are fewer continuations than places.
   only_first_BM = none_BM.at[:, 0].set(0.0)
-  return SearchState(position=jnp.int32(0), cache=cache, alive=Alive(tokens_BMT, only_first_BM),
-                     finished=Finished(tokens_BMT, none_BM, none_BM), is_over_B=limits_B <= 0)
+  return SearchState(
+    position=jnp.int32(0),
+    cache=cache,
+    alive=Alive(tokens_BMT, only_first_BM),
+    finished=Finished(tokens_BMT, none_BM, none_BM),
+    is_over_B=limits_B <= 0,
+  )
 
 
 def gather_beams(tree, parents_BM):
   """Every leaf [B, M, ...] with hypothesis `parents_BM[b, m]` in place m: the default way for a cache to follow."""
 
   def gather(leaf):
-    return jnp.take_along_axis(leaf, parents_BM.reshape(*parents_BM.shape, *[1] * (leaf.ndim - 2)), axis=1)
+    return jnp.take_along_axis(
+      leaf, parents_BM.reshape(*parents_BM.shape, *[1] * (leaf.ndim - 2)), axis=1
+    )
 
   return jax.tree.map(gather, tree)
 
 
 def where_over(is_over_B, old, new):
   """`old` for sentences that are over, `new` for the others; all leaves are [B, ...]."""
-  return jax.tree.map(lambda o, n: jnp.where(is_over_B.reshape(-1, *[1] * (o.ndim - 1)), o, n), old, new)
+  return jax.tree.map(
+    lambda o, n: jnp.where(is_over_B.reshape(-1, *[1] * (o.ndim - 1)), o, n), old, new
+  )
 
 
 def lengths_of(tokens_BMT):

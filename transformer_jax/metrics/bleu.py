@@ -21,18 +21,38 @@ _SPLIT_HYPHEN = r"\1 ##AT##-##AT## \2"
 
 # Of languages that are written without spaces between words, and of Korean, whose words carry their
 # particles: sacreBLEU's tokenizers, best first. Those of MeCab need packages of their own.
-_TOKENIZERS = {"zh": ("zh",), "yue": ("zh",), "ja": ("ja-mecab", "char"), "ko": ("ko-mecab", "char"),
-               **dict.fromkeys(("th", "lo", "km", "my", "bo", "dz"), ("char",))}
-_SHORT_CODES = dict(zho="zh", chi="zh", cmn="zh", jpn="ja", kor="ko", tha="th", lao="lo", khm="km",
-                    mya="my", bur="my", bod="bo", tib="bo", dzo="dz")
+_TOKENIZERS = {
+  "zh": ("zh",),
+  "yue": ("zh",),
+  "ja": ("ja-mecab", "char"),
+  "ko": ("ko-mecab", "char"),
+  **dict.fromkeys(("th", "lo", "km", "my", "bo", "dz"), ("char",)),
+}
+_SHORT_CODES = dict(
+  zho="zh",
+  chi="zh",
+  cmn="zh",
+  jpn="ja",
+  kor="ko",
+  tha="th",
+  lao="lo",
+  khm="km",
+  mya="my",
+  bur="my",
+  bod="bo",
+  tib="bo",
+  dzo="dz",
+)
 _BY_WORDS = ("13a", "intl", "none")  # tokenizers that leave such text whole
-_UNSPACED = re.compile("[\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
-                       "\uf900-\ufaff\U00020000-\U0003ffff]")
+_UNSPACED = re.compile(
+  "[\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
+  "\uf900-\ufaff\U00020000-\U0003ffff]"
+)
 
 _TEST_SETS = {
-    2737: "newstest2014 filtered (sacreBLEU wmt14)",
-    3000: "newstest2013 (Table 3's development set)",
-    3003: "newstest2014 full (sacreBLEU wmt14/full)",
+  2737: "newstest2014 filtered (sacreBLEU wmt14)",
+  3000: "newstest2013 (Table 3's development set)",
+  3003: "newstest2014 full (sacreBLEU wmt14/full)",
 }
 
 
@@ -55,7 +75,9 @@ def corpus_bleu(hypotheses, references, tokenize="13a", lowercase=False):
     DataError: no sentences, or not as many hypotheses as references.
   """
   hypotheses, references = _paired(hypotheses, references)
-  metric = _metric(tokenize, lowercase=lowercase)  # not `force`: it warns of text that looks tokenised
+  metric = _metric(
+    tokenize, lowercase=lowercase
+  )  # not `force`: it warns of text that looks tokenised
   result = _result("sacrebleu", metric, hypotheses, references, tokenize)
   result["signature"] = str(metric.get_signature())
   chrf = CHRF(lowercase=lowercase)
@@ -87,10 +109,16 @@ def check_tokenizer(name):
     ConfigError: it is not known, or something it needs is missing.
   """
   if name not in BLEU.TOKENIZERS:
-    known = [other for other in BLEU.TOKENIZERS
-             if not other.endswith("-mecab") or _why_not_tokenizer(other) is None]
-    raise ConfigError(f"--tokenize={name}", "is no tokenizer of sacreBLEU that is installed here",
-                      f"choose one of {', '.join(known)}")
+    known = [
+      other
+      for other in BLEU.TOKENIZERS
+      if not other.endswith("-mecab") or _why_not_tokenizer(other) is None
+    ]
+    raise ConfigError(
+      f"--tokenize={name}",
+      "is no tokenizer of sacreBLEU that is installed here",
+      f"choose one of {', '.join(known)}",
+    )
   if reason := _why_not_tokenizer(name):
     is_mecab = name.endswith("-mecab")
     remedy = f"pip install 'sacrebleu[{name[:2]}]'" if is_mecab else "or choose another"
@@ -111,12 +139,19 @@ def paper_bleu(hypotheses, references, language):
   """
   hypotheses, references = _paired(hypotheses, references)
   if not has_spaces(language):
-    raise DataError("paper_bleu", f"means nothing for '{language}': Moses' tokenizer needs spaces",
-                    "report sacreBLEU and chrF")
+    raise DataError(
+      "paper_bleu",
+      f"means nothing for '{language}': Moses' tokenizer needs spaces",
+      "report sacreBLEU and chrF",
+    )
   prepare = _paper_preparation(language)
-  result = _multi_bleu("paper_bleu", map(prepare, hypotheses), map(prepare, references), lowercase=False)
-  result["signature"] = (f"nrefs:1|case:mixed|punct:ascii|tok:moses-{language}|hyphens:split|smooth:none|"
-                         f"sacremoses:{importlib.metadata.version('sacremoses')}|version:{sacrebleu.__version__}")
+  result = _multi_bleu(
+    "paper_bleu", map(prepare, hypotheses), map(prepare, references), lowercase=False
+  )
+  result["signature"] = (
+    f"nrefs:1|case:mixed|punct:ascii|tok:moses-{language}|hyphens:split|smooth:none|"
+    f"sacremoses:{importlib.metadata.version('sacremoses')}|version:{sacrebleu.__version__}"
+  )
   return result
 
 
@@ -139,8 +174,10 @@ def tokenized_bleu(hypotheses, references, lowercase=False):
   """
   hypotheses, references = _paired(hypotheses, references)
   result = _multi_bleu("tokenized_bleu", hypotheses, references, lowercase)
-  result["signature"] = (f"nrefs:1|case:{'lc' if lowercase else 'mixed'}|tok:as-given|smooth:none|"
-                         f"version:{sacrebleu.__version__}")
+  result["signature"] = (
+    f"nrefs:1|case:{'lc' if lowercase else 'mixed'}|tok:as-given|smooth:none|"
+    f"version:{sacrebleu.__version__}"
+  )
   return result
 
 
@@ -161,8 +198,14 @@ def sentence_statistics(hypotheses, references, tokenize="13a"):
   """
   hypotheses, references = _paired(hypotheses, references)
   metric = _metric(tokenize, force=True, effective_order=True)
-  scores = [metric.sentence_score(hypothesis, [reference]) for hypothesis, reference in zip(hypotheses, references, strict=True)]
-  return np.array([[*score.counts, *score.totals, score.sys_len, score.ref_len] for score in scores], dtype=np.int64)
+  scores = [
+    metric.sentence_score(hypothesis, [reference])
+    for hypothesis, reference in zip(hypotheses, references, strict=True)
+  ]
+  return np.array(
+    [[*score.counts, *score.totals, score.sys_len, score.ref_len] for score in scores],
+    dtype=np.int64,
+  )
 
 
 def bleu_of_statistics(sums, smooth=True):
@@ -189,7 +232,9 @@ def split_hyphens(tokenized_text):
 def test_set_note(num_sentences):
   """Returns the sentence count, with the WMT test set of that size: newstest2014 circulates in two sizes."""
   known = _TEST_SETS.get(num_sentences)
-  return f"{num_sentences} sentences, the size of {known}" if known else f"{num_sentences} sentences"
+  return (
+    f"{num_sentences} sentences, the size of {known}" if known else f"{num_sentences} sentences"
+  )
 
 
 # pytest collects module-level names that begin with `test_`.
@@ -226,16 +271,21 @@ def _why_meaningless(references, tokenize) -> str:
   has_words = len(words) >= 2 * len(references) and letters <= 8 * len(words)
   if tokenize not in _BY_WORDS or has_words or 2 * letters <= len("".join(words)):
     return ""
-  return ("the text has no spaces between words, and BLEU by words says nothing of it: set its language, "
-          "or a tokenizer such as zh or char")
+  return (
+    "the text has no spaces between words, and BLEU by words says nothing of it: set its language, "
+    "or a tokenizer such as zh or char"
+  )
 
 
 def _paired(hypotheses, references):
   """Both sides as lists of equal, non-zero length; zip would cut the longer one in silence."""
   hypotheses, references = list(hypotheses), list(references)
   if len(hypotheses) != len(references):
-    raise DataError("BLEU", f"{len(hypotheses)} hypotheses beside {len(references)} references",
-                    "give one line for each sentence on both sides")
+    raise DataError(
+      "BLEU",
+      f"{len(hypotheses)} hypotheses beside {len(references)} references",
+      "give one line for each sentence on both sides",
+    )
   if not hypotheses:
     raise DataError("BLEU", "there are no sentences to score", "give at least one line")
   return hypotheses, references
@@ -250,8 +300,16 @@ def _multi_bleu(name, hypotheses, references, lowercase):
 def _result(name, metric, hypotheses, references, tokenize):
   """The figures of a sacreBLEU metric as plain numbers; the signature is the caller's to add."""
   bleu = metric.corpus_score(hypotheses, [references])
-  result = dict(name=name, score=bleu.score, signature="", precisions=list(bleu.precisions), brevity_penalty=bleu.bp,
-                hypothesis_length=int(bleu.sys_len), reference_length=int(bleu.ref_len), num_sentences=len(hypotheses))
+  result = dict(
+    name=name,
+    score=bleu.score,
+    signature="",
+    precisions=list(bleu.precisions),
+    brevity_penalty=bleu.bp,
+    hypothesis_length=int(bleu.sys_len),
+    reference_length=int(bleu.ref_len),
+    num_sentences=len(hypotheses),
+  )
   warning = _why_meaningless(references, tokenize)
   return dict(result, warning=warning) if warning else result
 
@@ -261,8 +319,13 @@ def _paper_preparation(language):
   try:
     import sacremoses  # only this score needs it
   except ImportError as error:
-    raise DataError("paper_bleu", "the package sacremoses is not installed", "pip install sacremoses") from error
-  normalizer, tokenizer = sacremoses.MosesPunctNormalizer(lang=language), sacremoses.MosesTokenizer(lang=language)
+    raise DataError(
+      "paper_bleu", "the package sacremoses is not installed", "pip install sacremoses"
+    ) from error
+  normalizer, tokenizer = (
+    sacremoses.MosesPunctNormalizer(lang=language),
+    sacremoses.MosesTokenizer(lang=language),
+  )
 
   def prepare(text):
     text = normalizer.replace_unicode_punct(text)

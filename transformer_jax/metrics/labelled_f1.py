@@ -22,7 +22,9 @@ class Parameters:
   delete_labels_for_length: tuple[str, ...] = ("-NONE-",)
   equal_labels: tuple[tuple[str, str], ...] = (("ADVP", "PRT"),)
   equal_words: tuple[tuple[str, str], ...] = ()
-  quote_labels: tuple[str, ...] = ()  # tags of quotation marks: deleted on one side alone they are put back on it
+  quote_labels: tuple[
+    str, ...
+  ] = ()  # tags of quotation marks: deleted on one side alone they are put back on it
   cutoff_length: int = 40
   max_error: int = 10
   is_labelled: bool = True
@@ -30,8 +32,10 @@ class Parameters:
 
 _COLLINS = ("TOP", "-NONE-", ",", ":", "``", "''", ".")
 PARAMETERS = {
-    "collins": Parameters(_COLLINS),
-    "new": Parameters(("TOP", "S1", *_COLLINS[1:], "?", "!"), quote_labels=("``", "''", "POS", "NN", "CD", "VBZ", ":")),
+  "collins": Parameters(_COLLINS),
+  "new": Parameters(
+    ("TOP", "S1", *_COLLINS[1:], "?", "!"), quote_labels=("``", "''", "POS", "NN", "CD", "VBZ", ":")
+  ),
 }
 
 
@@ -57,15 +61,24 @@ def read_parameters(lines):
     except ValueError as error:
       raise ValueError(f"{number}: {error}") from None
   single = {keyword for keyword, (_, kind) in _KEYWORDS.items() if kind is int}
-  values = {name: lists[keyword][-1] if keyword in single else tuple(lists[keyword])
-            for keyword, (name, _) in _KEYWORDS.items() if name and (keyword not in single or lists[keyword])}
+  values = {
+    name: lists[keyword][-1] if keyword in single else tuple(lists[keyword])
+    for keyword, (name, _) in _KEYWORDS.items()
+    if name and (keyword not in single or lists[keyword])
+  }
   return Parameters(**{**values, "is_labelled": bool(values.get("is_labelled", True))})
 
 
 _KEYWORDS = {  # keyword -> (field, type)
-    "DEBUG": (None, int), "MAX_ERROR": ("max_error", int), "CUTOFF_LEN": ("cutoff_length", int), "LABELED": ("is_labelled", int),
-    "DELETE_LABEL": ("delete_labels", str), "DELETE_LABEL_FOR_LENGTH": ("delete_labels_for_length", str),
-    "QUOTE_LABEL": ("quote_labels", str), "EQ_LABEL": ("equal_labels", tuple), "EQ_WORD": ("equal_words", tuple),
+  "DEBUG": (None, int),
+  "MAX_ERROR": ("max_error", int),
+  "CUTOFF_LEN": ("cutoff_length", int),
+  "LABELED": ("is_labelled", int),
+  "DELETE_LABEL": ("delete_labels", str),
+  "DELETE_LABEL_FOR_LENGTH": ("delete_labels_for_length", str),
+  "QUOTE_LABEL": ("quote_labels", str),
+  "EQ_LABEL": ("equal_labels", tuple),
+  "EQ_WORD": ("equal_words", tuple),
 }
 
 
@@ -98,15 +111,34 @@ def score_sentence(gold, predicted, parameters=PARAMETERS["collins"], is_readabl
   if kept[0].count != kept[1].count:
     _restore_quotes(*kept)
   pairs = list(zip(*(side.leaves() for side in kept)))
-  if kept[0].count != kept[1].count or not is_readable or not all(_equal(g[1], p[1], parameters.equal_words) for g, p in pairs):
+  if (
+    kept[0].count != kept[1].count
+    or not is_readable
+    or not all(_equal(g[1], p[1], parameters.equal_words) for g, p in pairs)
+  ):
     return SentenceScore(length, ERROR)
   gold_brackets, predicted_brackets = (side.brackets() for side in kept)
   is_matched = _match(gold_brackets, predicted_brackets, parameters)
-  labels = [(bracket[0], "matched" if is_one else "predicted") for bracket, is_one in zip(predicted_brackets, is_matched[1], strict=True)]
-  labels += [(bracket[0], "gold") for bracket, is_one in zip(gold_brackets, is_matched[0], strict=True) if not is_one]
+  labels = [
+    (bracket[0], "matched" if is_one else "predicted")
+    for bracket, is_one in zip(predicted_brackets, is_matched[1], strict=True)
+  ]
+  labels += [
+    (bracket[0], "gold")
+    for bracket, is_one in zip(gold_brackets, is_matched[0], strict=True)
+    if not is_one
+  ]
   return SentenceScore(
-      length, VALID, sum(is_matched[0]), len(gold_brackets), len(predicted_brackets), _crossing(gold_brackets, predicted_brackets),
-      len(pairs), sum(_equal(g[0], p[0], parameters.equal_labels) for g, p in pairs), tuple(labels))
+    length,
+    VALID,
+    sum(is_matched[0]),
+    len(gold_brackets),
+    len(predicted_brackets),
+    _crossing(gold_brackets, predicted_brackets),
+    len(pairs),
+    sum(_equal(g[0], p[0], parameters.equal_labels) for g, p in pairs),
+    tuple(labels),
+  )
 
 
 class _Kept:
@@ -114,7 +146,9 @@ class _Kept:
 
   def __init__(self, tree, parameters):
     self._tree, self._parameters = tree, parameters
-    self.times = [int(leaf[0] not in parameters.delete_labels) for leaf in tree.leaves]  # that each leaf counts
+    self.times = [
+      int(leaf[0] not in parameters.delete_labels) for leaf in tree.leaves
+    ]  # that each leaf counts
 
   @property
   def count(self):
@@ -123,16 +157,24 @@ class _Kept:
 
   def leaves(self):
     """The leaves that count."""
-    return [leaf for leaf, times in zip(self._tree.leaves, self.times, strict=True) for _ in range(times)]
+    return [
+      leaf for leaf, times in zip(self._tree.leaves, self.times, strict=True) for _ in range(times)
+    ]
 
   def brackets(self):
     """(label, start, end) over the words that count; none is empty, none is of a deleted label."""
     before = [0]
     for times in self.times:
       before.append(before[-1] + times)
-    spans = ((_stem(label), before[start], before[end]) for label, start, end in self._tree.constituents)
+    spans = (
+      (_stem(label), before[start], before[end]) for label, start, end in self._tree.constituents
+    )
     deleted, equal = self._parameters.delete_labels, self._parameters.equal_labels
-    return [span for span in spans if span[1] < span[2] and not any(_equal(span[0], label, equal) for label in deleted)]
+    return [
+      span
+      for span in spans
+      if span[1] < span[2] and not any(_equal(span[0], label, equal) for label in deleted)
+    ]
 
   def quotes(self):
     """[index among the words that count, place among all leaves] of every quotation mark, deleted ones included."""
@@ -159,7 +201,11 @@ def _restore_quotes(gold, predicted):
     for gold_number, (gold_index, gold_place) in enumerate(gold_quotes):
       if gold_index != index or gold.is_deleted(gold_place) == predicted.is_deleted(place):
         continue
-      side, marks, first = ((gold, gold_quotes, gold_number) if gold.is_deleted(gold_place) else (predicted, predicted_quotes, number))
+      side, marks, first = (
+        (gold, gold_quotes, gold_number)
+        if gold.is_deleted(gold_place)
+        else (predicted, predicted_quotes, number)
+      )
       side.times[marks[first][1]] += 1
       for mark in marks[first:]:
         mark[0] += 1
@@ -173,7 +219,9 @@ def _match(gold, predicted, parameters):
     at_span[tuple(span)].append((number, label))
   for gold_number, (label, *span) in enumerate(gold):
     for number, other in at_span[tuple(span)]:
-      if not is_matched[1][number] and (not parameters.is_labelled or _equal(label, other, parameters.equal_labels)):
+      if not is_matched[1][number] and (
+        not parameters.is_labelled or _equal(label, other, parameters.equal_labels)
+      ):
         is_matched[0][gold_number] = is_matched[1][number] = True
         break
   return is_matched
@@ -182,7 +230,10 @@ def _match(gold, predicted, parameters):
 def _crossing(gold, predicted):
   """Predicted brackets that overlap some gold bracket without one holding the other."""
   spans = {(start, end) for _, start, end in gold}
-  crosses = {(start, end): any(s < start < e < end or start < s < end < e for s, e in spans) for _, start, end in predicted}
+  crosses = {
+    (start, end): any(s < start < e < end or start < s < end < e for s, e in spans)
+    for _, start, end in predicted
+  }
   return sum(crosses[start, end] for _, start, end in predicted)
 
 
@@ -204,15 +255,26 @@ def summarize(scores, cutoff_length=None):
   """
   scores = [score for score in scores if cutoff_length is None or score.length <= cutoff_length]
   valid = [score for score in scores if score.status == VALID]
-  totals = {name: sum(getattr(score, name) for score in valid) for name in ("matched", "gold", "predicted", "crossing", "words", "correct_tags")}
+  totals = {
+    name: sum(getattr(score, name) for score in valid)
+    for name in ("matched", "gold", "predicted", "crossing", "words", "correct_tags")
+  }
   recall, precision = (percent(totals["matched"], totals[name]) for name in ("gold", "predicted"))
   return dict(
-      sentences=len(scores), error_sentences=sum(score.status == ERROR for score in scores),
-      skipped_sentences=sum(score.status == SKIPPED for score in scores), valid_sentences=len(valid),
-      recall=recall, precision=precision, f1=f1_of(precision, recall), complete_match=percent(sum(s.is_complete for s in valid), len(valid)),
-      average_crossing=totals["crossing"] / len(valid) if valid else 0.0, no_crossing=percent(sum(s.crossing == 0 for s in valid), len(valid)),
-      two_or_less_crossing=percent(sum(s.crossing <= 2 for s in valid), len(valid)),
-      tagging_accuracy=percent(totals["correct_tags"], totals["words"]), **totals)
+    sentences=len(scores),
+    error_sentences=sum(score.status == ERROR for score in scores),
+    skipped_sentences=sum(score.status == SKIPPED for score in scores),
+    valid_sentences=len(valid),
+    recall=recall,
+    precision=precision,
+    f1=f1_of(precision, recall),
+    complete_match=percent(sum(s.is_complete for s in valid), len(valid)),
+    average_crossing=totals["crossing"] / len(valid) if valid else 0.0,
+    no_crossing=percent(sum(s.crossing == 0 for s in valid), len(valid)),
+    two_or_less_crossing=percent(sum(s.crossing <= 2 for s in valid), len(valid)),
+    tagging_accuracy=percent(totals["correct_tags"], totals["words"]),
+    **totals,
+  )
 
 
 def f1_of(precision, recall):
@@ -237,7 +299,14 @@ def by_label(scores):
     matched = counts[label, "matched"]
     gold, predicted = matched + counts[label, "gold"], matched + counts[label, "predicted"]
     recall, precision = percent(matched, gold), percent(matched, predicted)
-    table[label] = dict(gold=gold, predicted=predicted, matched=matched, recall=recall, precision=precision, f1=f1_of(precision, recall))
+    table[label] = dict(
+      gold=gold,
+      predicted=predicted,
+      matched=matched,
+      recall=recall,
+      precision=precision,
+      f1=f1_of(precision, recall),
+    )
   return dict(sorted(table.items(), key=lambda item: (-item[1]["gold"], item[0])))
 
 

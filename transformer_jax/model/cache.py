@@ -30,16 +30,22 @@ class Cache(flax.struct.PyTreeNode):
 
   keys: tuple[jax.Array, ...]  # one [B, H, L*M, K] a layer
   values: tuple[jax.Array, ...]  # one [B, H, L*M, V] a layer
-  ancestry_BML: jax.Array  # int32: the place that wrote position l of hypothesis m; -1 where nothing is written yet
+  ancestry_BML: (
+    jax.Array
+  )  # int32: the place that wrote position l of hypothesis m; -1 where nothing is written yet
 
   def reorder(self, parents_BM):
     """The cache after hypothesis m became a continuation of hypothesis `parents_BM[b, m]`."""
-    return self.replace(ancestry_BML=jnp.take_along_axis(self.ancestry_BML, parents_BM[:, :, None], axis=1))
+    return self.replace(
+      ancestry_BML=jnp.take_along_axis(self.ancestry_BML, parents_BM[:, :, None], axis=1)
+    )
 
   def claim(self, position):
     """The cache in which every hypothesis owns its own place at `position`."""
     num_hypotheses = self.ancestry_BML.shape[1]
-    return self.replace(ancestry_BML=self.ancestry_BML.at[:, :, position].set(jnp.arange(num_hypotheses)))
+    return self.replace(
+      ancestry_BML=self.ancestry_BML.at[:, :, position].set(jnp.arange(num_hypotheses))
+    )
 
   def mask(self):
     """Which of the L*M keys each hypothesis descends from: Mask with [B, M, L*M]."""
@@ -51,12 +57,16 @@ class Cache(flax.struct.PyTreeNode):
 def empty_cache(config, dtype, batch, beam_size, max_length):
   """A Cache with room for `max_length` positions."""
   room = (batch, config.num_heads, max_length * beam_size)
-  return Cache(keys=tuple(jnp.zeros((*room, config.d_k), dtype) for _ in range(config.num_layers)),
-               values=tuple(jnp.zeros((*room, config.d_v), dtype) for _ in range(config.num_layers)),
-               ancestry_BML=jnp.full((batch, beam_size, max_length), -1, jnp.int32))
+  return Cache(
+    keys=tuple(jnp.zeros((*room, config.d_k), dtype) for _ in range(config.num_layers)),
+    values=tuple(jnp.zeros((*room, config.d_v), dtype) for _ in range(config.num_layers)),
+    ancestry_BML=jnp.full((batch, beam_size, max_length), -1, jnp.int32),
+  )
 
 
 def write(room_BHSK, new_BHMK, position):
   """`room_BHSK` with the M new keys (or values) of `position` in their places."""
   num_hypotheses = new_BHMK.shape[2]
-  return jax.lax.dynamic_update_slice(room_BHSK, new_BHMK.astype(room_BHSK.dtype), (0, 0, position * num_hypotheses, 0))
+  return jax.lax.dynamic_update_slice(
+    room_BHSK, new_BHMK.astype(room_BHSK.dtype), (0, 0, position * num_hypotheses, 0)
+  )

@@ -18,8 +18,12 @@ class Embedding(nn.Module):
   dtype: jnp.dtype
 
   def setup(self):
-    self.embedding = self.param("embedding", nn.initializers.normal(self.d_model ** -0.5),
-                                (self.vocab_size, self.d_model), jnp.float32)
+    self.embedding = self.param(
+      "embedding",
+      nn.initializers.normal(self.d_model**-0.5),
+      (self.vocab_size, self.d_model),
+      jnp.float32,
+    )
 
   def __call__(self, tokens):
     """Vectors times sqrt(d_model), [..., D]; PAD is the zero vector, which the decoder also starts from."""
@@ -43,7 +47,9 @@ class OutputProjection(nn.Module):
   dtype: jnp.dtype
 
   def setup(self):
-    self.kernel = self.param("kernel", nn.initializers.xavier_uniform(), (self.d_model, self.vocab_size), jnp.float32)
+    self.kernel = self.param(
+      "kernel", nn.initializers.xavier_uniform(), (self.d_model, self.vocab_size), jnp.float32
+    )
 
   def logits(self, outputs):
     """Scores before the softmax, float32 [..., C]."""
@@ -56,8 +62,12 @@ class OutputProjection(nn.Module):
 
 def project(outputs, matrix, contract_axis):
   """outputs [..., D] times a matrix of width D, accumulated and returned in float32."""
-  return lax.dot_general(outputs, matrix, (((outputs.ndim - 1,), (contract_axis,)), ((), ())),
-                         preferred_element_type=jnp.float32)
+  return lax.dot_general(
+    outputs,
+    matrix,
+    (((outputs.ndim - 1,), (contract_axis,)), ((), ())),
+    preferred_element_type=jnp.float32,
+  )
 
 
 class Positions(nn.Module):
@@ -76,7 +86,11 @@ class Positions(nn.Module):
       return jnp.zeros((length, cfg.d_model))
     if cfg.positions != "learned":
       return jnp.asarray(sinusoids(length, cfg.d_model, cfg.positions))
-    table_LD = self.param("embedding", nn.initializers.normal(cfg.d_model ** -0.5),
-                          (cfg.max_positions, cfg.d_model), jnp.float32)
+    table_LD = self.param(
+      "embedding",
+      nn.initializers.normal(cfg.d_model**-0.5),
+      (cfg.max_positions, cfg.d_model),
+      jnp.float32,
+    )
     rows_LD = table_LD[:length] * math.sqrt(cfg.d_model)
     return jnp.pad(rows_LD, ((0, max(0, length - cfg.max_positions)), (0, 0)))

@@ -25,8 +25,13 @@ class EncoderLayer(nn.Module):
   def __call__(self, inputs_BSD, mask, deterministic, return_weights, gates_H):
     """Returns ([B, S, D], self-attention weights [B, H, S, S] or None)."""
     x_BSD, weights = self.self_attention_norm(
-        inputs_BSD, lambda x: self.self_attention(x, x, mask, deterministic, return_weights, gates_H), deterministic)
-    x_BSD, _ = self.feed_forward_norm(x_BSD, lambda x: (self.feed_forward(x, deterministic), None), deterministic)
+      inputs_BSD,
+      lambda x: self.self_attention(x, x, mask, deterministic, return_weights, gates_H),
+      deterministic,
+    )
+    x_BSD, _ = self.feed_forward_norm(
+      x_BSD, lambda x: (self.feed_forward(x, deterministic), None), deterministic
+    )
     return x_BSD, weights
 
 

@@ -16,7 +16,9 @@ class FeedForward(nn.Module):
   dtype: jnp.dtype
 
   def setup(self):
-    dense = lambda width: nn.Dense(width, dtype=self.dtype, dot_general=dot_general, kernel_init=nn.initializers.xavier_uniform())
+    dense = lambda width: nn.Dense(
+      width, dtype=self.dtype, dot_general=dot_general, kernel_init=nn.initializers.xavier_uniform()
+    )
     self.inner = dense(self.config.d_ff)
     self.outer = dense(self.config.d_model)
 

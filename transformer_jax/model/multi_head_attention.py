@@ -20,15 +20,23 @@ class MultiHeadAttention(nn.Module):
 
   def setup(self):
     # Xavier's fans are those of the whole D x (H K) matrix, so the initial scale does not change with H.
-    dense = lambda features, axis: nn.DenseGeneral(features, axis=axis, use_bias=False, dtype=self.dtype, dot_general=dot_general,
-                                                   kernel_init=nn.initializers.xavier_uniform())
+    dense = lambda features, axis: nn.DenseGeneral(
+      features,
+      axis=axis,
+      use_bias=False,
+      dtype=self.dtype,
+      dot_general=dot_general,
+      kernel_init=nn.initializers.xavier_uniform(),
+    )
     cfg = self.config
     self.query = dense((cfg.num_heads, cfg.d_k), -1)
     self.key = dense((cfg.num_heads, cfg.d_k), -1)
     self.value = dense((cfg.num_heads, cfg.d_v), -1)
     self.out = dense(cfg.d_model, (-2, -1))
 
-  def __call__(self, inputs_BTD, memory_BSD, mask, deterministic=True, return_weights=False, gates_H=None):
+  def __call__(
+    self, inputs_BTD, memory_BSD, mask, deterministic=True, return_weights=False, gates_H=None
+  ):
     """Attends from inputs to memory (themselves, or the encoder's output).
 
     `gates_H` ([H], or [B, H]) are factors of the heads' outputs: see `HeadGates`.
@@ -37,7 +45,11 @@ class MultiHeadAttention(nn.Module):
       ([B, T, D], attention weights float32 [B, H, T, S] or None). Weights are those of the reference kernel,
       before dropout.
     """
-    query_BTHK, key_BSHK, value_BSHV = self.query(inputs_BTD), self.key(memory_BSD), self.value(memory_BSD)
+    query_BTHK, key_BSHK, value_BSHV = (
+      self.query(inputs_BTD),
+      self.key(memory_BSD),
+      self.value(memory_BSD),
+    )
     multiplier_BHTS = self._weight_dropout(query_BTHK, key_BSHK.shape[1], deterministic)
     attend = KERNELS["reference" if return_weights else self.config.attention_kernel].attend
     heads_BTHV = attend(query_BTHK, key_BSHK, value_BSHV, mask, multiplier_BHTS)
@@ -63,4 +75,6 @@ class MultiHeadAttention(nn.Module):
     if deterministic or rate == 0.0:
       return None
     batch, num_queries, num_heads = query_BTHK.shape[:3]
-    return keep_multiplier(self.make_rng("dropout"), (batch, num_heads, num_queries, num_keys), rate)
+    return keep_multiplier(
+      self.make_rng("dropout"), (batch, num_heads, num_queries, num_keys), rate
+    )

@@ -17,5 +17,9 @@ def sinusoids(length, d_model, layout="sinusoidal"):
     frequencies = 10000.0 ** (-np.arange(half) / max(half - 1, 1))
   angles = np.arange(length)[:, None] * frequencies  # float64: positions of thousands stay exact
   if layout == "sinusoidal":
-    return np.stack([np.sin(angles), np.cos(angles)], axis=-1).reshape(length, d_model).astype(np.float32)
+    return (
+      np.stack([np.sin(angles), np.cos(angles)], axis=-1)
+      .reshape(length, d_model)
+      .astype(np.float32)
+    )
   return np.concatenate([np.sin(angles), np.cos(angles)], axis=-1).astype(np.float32)

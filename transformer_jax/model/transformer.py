@@ -54,7 +54,9 @@ class Transformer(nn.Module):
   def before_logits(self, source_BS, target_BT, deterministic=True, gates=None):
     """What the logits of `__call__` are products of: (the decoder's output [B, T, D], the pre-softmax matrix float32 [C, D])."""
     memory_BSD = self.encode(source_BS, deterministic, gates)
-    return self.decode(source_BS, memory_BSD, target_BT, deterministic, gates), self._output_projection.matrix()
+    return self.decode(
+      source_BS, memory_BSD, target_BT, deterministic, gates
+    ), self._output_projection.matrix()
 
   def encode(self, source_BS, deterministic=True, gates=None):
     """The encoder's output, [B, S, D]."""
@@ -73,12 +75,17 @@ class Transformer(nn.Module):
     """
     memory_BSD, encoder = self._encode(source_BS, True, True)
     _, decoder = self._decode(source_BS, memory_BSD, target_BT, True, True)
-    return dict(encoder=jnp.stack(encoder), decoder=jnp.stack([own for own, _ in decoder]),
-                cross=jnp.stack([cross for _, cross in decoder]))
+    return dict(
+      encoder=jnp.stack(encoder),
+      decoder=jnp.stack([own for own, _ in decoder]),
+      cross=jnp.stack([cross for _, cross in decoder]),
+    )
 
   def start(self, source_BS, beam_size, max_length, gates=None):
     """Encodes and makes ready to decode: (Memory, an empty Cache for `max_length` positions)."""
-    memory = self.decoder.project_memory(self.encode(source_BS, gates=gates), lengths_of(source_BS, PAD_ID))
+    memory = self.decoder.project_memory(
+      self.encode(source_BS, gates=gates), lengths_of(source_BS, PAD_ID)
+    )
     return memory, empty_cache(self.config, self.dtype, source_BS.shape[0], beam_size, max_length)
 
   def step(self, tokens_BM, position, cache, memory, gates=None):
@@ -98,15 +105,21 @@ class Transformer(nn.Module):
 
   @property
   def _output_projection(self):
-    return self.output_projection if self.config.embedding_sharing == "none" else self._target_embedding
+    return (
+      self.output_projection if self.config.embedding_sharing == "none" else self._target_embedding
+    )
 
   @property
   def _source_embedding(self):
-    return self.shared_embedding if self.config.embedding_sharing == "all" else self.source_embedding
+    return (
+      self.shared_embedding if self.config.embedding_sharing == "all" else self.source_embedding
+    )
 
   @property
   def _target_embedding(self):
-    return self.shared_embedding if self.config.embedding_sharing == "all" else self.target_embedding
+    return (
+      self.shared_embedding if self.config.embedding_sharing == "all" else self.target_embedding
+    )
 
   def _embed(self, embedding, positions, tokens_BT, deterministic):
     """Embeddings plus positions, with dropout on the sum (Section 5.4)."""
@@ -115,12 +128,24 @@ class Transformer(nn.Module):
 
   def _encode(self, source_BS, deterministic, return_weights, gates=None):
     x_BSD = self._embed(self._source_embedding, self.source_positions, source_BS, deterministic)
-    return self.encoder(x_BSD, Mask(key_lengths_B=lengths_of(source_BS, PAD_ID)), deterministic, return_weights,
-                        None if gates is None else gates.encoder)
+    return self.encoder(
+      x_BSD,
+      Mask(key_lengths_B=lengths_of(source_BS, PAD_ID)),
+      deterministic,
+      return_weights,
+      None if gates is None else gates.encoder,
+    )
 
   def _decode(self, source_BS, memory_BSD, target_BT, deterministic, return_weights, gates=None):
     previous_BT = jnp.pad(target_BT, ((0, 0), (1, 0)), constant_values=PAD_ID)[:, :-1]
     x_BTD = self._embed(self._target_embedding, self.target_positions, previous_BT, deterministic)
     # Causality alone keeps the padding at a target's end from being seen by its tokens.
-    return self.decoder(x_BTD, memory_BSD, Mask(causal=True), Mask(key_lengths_B=lengths_of(source_BS, PAD_ID)),
-                        deterministic, return_weights, gates)
+    return self.decoder(
+      x_BTD,
+      memory_BSD,
+      Mask(causal=True),
+      Mask(key_lengths_B=lengths_of(source_BS, PAD_ID)),
+      deterministic,
+      return_weights,
+      gates,
+    )

@@ -38,7 +38,9 @@ def attention(query_TK, key_SK, value_SV, allowed_TS=None):
   return output_TV
 
 
-def multi_head_attention(inputs_TD, memory_SD, w_query_HDK, w_key_HDK, w_value_HDV, w_out_HVD, allowed_TS=None):
+def multi_head_attention(
+  inputs_TD, memory_SD, w_query_HDK, w_key_HDK, w_value_HDV, w_out_HVD, allowed_TS=None
+):
   """MultiHead(Q, K, V) = Concat(head_1, ..., head_h) W^O, [T, D] (Section 3.2.2).
 
   Queries come from `inputs_TD`, keys and values from `memory_SD` (Section 3.2.3: the same array in self-attention).
@@ -46,7 +48,9 @@ def multi_head_attention(inputs_TD, memory_SD, w_query_HDK, w_key_HDK, w_value_H
   """
   heads = []
   for w_query_DK, w_key_DK, w_value_DV in zip(w_query_HDK, w_key_HDK, w_value_HDV):
-    heads.append(attention(inputs_TD @ w_query_DK, memory_SD @ w_key_DK, memory_SD @ w_value_DV, allowed_TS))
+    heads.append(
+      attention(inputs_TD @ w_query_DK, memory_SD @ w_key_DK, memory_SD @ w_value_DV, allowed_TS)
+    )
   w_out_XD = w_out_HVD.reshape(-1, w_out_HVD.shape[-1])  # X = H * V
   return np.concatenate(heads, axis=1) @ w_out_XD
 

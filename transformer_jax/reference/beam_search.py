@@ -30,7 +30,11 @@ def beam_search(log_probabilities, beam_size, length_penalty, max_length, eos_id
         if token_log_probability > -np.inf:
           continuations.append((tokens + (token,), log_probability + float(token_log_probability)))
     continuations = _best(continuations, 2 * beam_size)
-    ended = [(tokens, lp / penalty(length, length_penalty)) for tokens, lp in continuations if tokens[-1] == eos_id]
+    ended = [
+      (tokens, lp / penalty(length, length_penalty))
+      for tokens, lp in continuations
+      if tokens[-1] == eos_id
+    ]
     finished = _best(finished + ended, beam_size)
     alive = [item for item in continuations if item[0][-1] != eos_id][:beam_size]
   unfinished = [(tokens, lp / penalty(max_length, length_penalty)) for tokens, lp in alive]
@@ -41,9 +45,17 @@ def exhaustive_search(log_probabilities, length_penalty, max_length, eos_id):
   """Every finished hypothesis of up to `max_length` tokens as (tokens, score), best first; C^max_length of them."""
   finished, unfinished = [], [((), 0.0)]
   for length in range(1, max_length + 1):
-    continuations = [(tokens + (token,), lp + float(token_lp)) for tokens, lp in unfinished
-                     for token, token_lp in enumerate(log_probabilities(tokens)) if token_lp > -np.inf]
-    finished += [(tokens, lp / penalty(length, length_penalty)) for tokens, lp in continuations if tokens[-1] == eos_id]
+    continuations = [
+      (tokens + (token,), lp + float(token_lp))
+      for tokens, lp in unfinished
+      for token, token_lp in enumerate(log_probabilities(tokens))
+      if token_lp > -np.inf
+    ]
+    finished += [
+      (tokens, lp / penalty(length, length_penalty))
+      for tokens, lp in continuations
+      if tokens[-1] == eos_id
+    ]
     unfinished = [item for item in continuations if item[0][-1] != eos_id]
   return _best(finished, len(finished))
 

@@ -12,21 +12,29 @@ def layer_norm(x_TD, parameters):
   result_TD = np.zeros(x_TD.shape)
   for t, x_D in enumerate(x_TD):
     mean, variance = np.mean(x_D), np.mean((x_D - np.mean(x_D)) ** 2)
-    result_TD[t] = (x_D - mean) / np.sqrt(variance + LAYER_NORM_EPSILON) * parameters["scale"] + parameters["bias"]
+    result_TD[t] = (x_D - mean) / np.sqrt(variance + LAYER_NORM_EPSILON) * parameters[
+      "scale"
+    ] + parameters["bias"]
   return result_TD
 
 
 def feed_forward(x_TD, parameters):
   """FFN(x) = max(0, x W1 + b1) W2 + b2, each position by itself (equation 2)."""
   inner, outer = parameters["inner"], parameters["outer"]
-  return np.stack([np.maximum(0.0, x_D @ inner["kernel"] + inner["bias"]) @ outer["kernel"] + outer["bias"]
-                   for x_D in x_TD])
+  return np.stack(
+    [
+      np.maximum(0.0, x_D @ inner["kernel"] + inner["bias"]) @ outer["kernel"] + outer["bias"]
+      for x_D in x_TD
+    ]
+  )
 
 
 def attend(inputs_TD, memory_SD, parameters, allowed_TS=None):
   """`multi_head_attention` with kernels [D, H, K], [D, H, K], [D, H, V] and [H, V, D]."""
   by_head = [np.moveaxis(parameters[name]["kernel"], 1, 0) for name in ("query", "key", "value")]
-  return multi_head_attention(inputs_TD, memory_SD, *by_head, parameters["out"]["kernel"], allowed_TS)
+  return multi_head_attention(
+    inputs_TD, memory_SD, *by_head, parameters["out"]["kernel"], allowed_TS
+  )
 
 
 def residual(x_TD, sublayer, norm_parameters, norm):
@@ -39,20 +47,42 @@ def residual(x_TD, sublayer, norm_parameters, norm):
 def encoder_layer(x_SD, parameters, source_allowed_S, norm="post"):
   """Self-attention, then the feed-forward network (Section 3.1); `source_allowed_S` is False at padding."""
   allowed_SS = np.tile(source_allowed_S, (len(x_SD), 1))
-  x_SD = residual(x_SD, lambda x: attend(x, x, parameters["self_attention"], allowed_SS),
-                  parameters["self_attention_norm"], norm)
-  return residual(x_SD, lambda x: feed_forward(x, parameters["feed_forward"]), parameters["feed_forward_norm"], norm)
+  x_SD = residual(
+    x_SD,
+    lambda x: attend(x, x, parameters["self_attention"], allowed_SS),
+    parameters["self_attention_norm"],
+    norm,
+  )
+  return residual(
+    x_SD,
+    lambda x: feed_forward(x, parameters["feed_forward"]),
+    parameters["feed_forward_norm"],
+    norm,
+  )
 
 
 def decoder_layer(x_TD, memory_SD, parameters, source_allowed_S, norm="post"):
   """Masked self-attention, attention over the encoder's output, the feed-forward network (Section 3.1)."""
   length = len(x_TD)
   allowed_TS = np.tile(source_allowed_S, (length, 1))
-  x_TD = residual(x_TD, lambda x: attend(x, x, parameters["self_attention"], causal(length)),
-                  parameters["self_attention_norm"], norm)
-  x_TD = residual(x_TD, lambda x: attend(x, memory_SD, parameters["cross_attention"], allowed_TS),
-                  parameters["cross_attention_norm"], norm)
-  return residual(x_TD, lambda x: feed_forward(x, parameters["feed_forward"]), parameters["feed_forward_norm"], norm)
+  x_TD = residual(
+    x_TD,
+    lambda x: attend(x, x, parameters["self_attention"], causal(length)),
+    parameters["self_attention_norm"],
+    norm,
+  )
+  x_TD = residual(
+    x_TD,
+    lambda x: attend(x, memory_SD, parameters["cross_attention"], allowed_TS),
+    parameters["cross_attention_norm"],
+    norm,
+  )
+  return residual(
+    x_TD,
+    lambda x: feed_forward(x, parameters["feed_forward"]),
+    parameters["feed_forward_norm"],
+    norm,
+  )
 
 
 def encoder(x_SD, parameters, source_allowed_S, norm="post"):

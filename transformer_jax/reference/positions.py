@@ -34,6 +34,8 @@ def rotation(offset, d_model):
   for i in range(d_model // 2):
     angle = offset / 10000 ** (2 * i / d_model)
     # sin(a + b) = cos(b) sin(a) + sin(b) cos(a); cos(a + b) = -sin(b) sin(a) + cos(b) cos(a)
-    matrix_DD[2 * i:2 * i + 2, 2 * i:2 * i + 2] = [[math.cos(angle), math.sin(angle)],
-                                                   [-math.sin(angle), math.cos(angle)]]
+    matrix_DD[2 * i : 2 * i + 2, 2 * i : 2 * i + 2] = [
+      [math.cos(angle), math.sin(angle)],
+      [-math.sin(angle), math.cos(angle)],
+    ]
   return matrix_DD

@@ -16,8 +16,12 @@ def smoothed_loss(logits_TC, target_T, label_smoothing, pad_id=0):
   for logits_C, token in zip(np.asarray(logits_TC, np.float64), target_T):
     if token == pad_id:
       continue
-    log_probabilities_C = logits_C - np.max(logits_C) - np.log(np.sum(np.exp(logits_C - np.max(logits_C))))
-    loss -= np.dot(smoothed_distribution(token, len(logits_C), label_smoothing), log_probabilities_C)
+    log_probabilities_C = (
+      logits_C - np.max(logits_C) - np.log(np.sum(np.exp(logits_C - np.max(logits_C))))
+    )
+    loss -= np.dot(
+      smoothed_distribution(token, len(logits_C), label_smoothing), log_probabilities_C
+    )
     count += 1
   return loss, count
 
@@ -32,7 +36,7 @@ def smoothing_entropy(vocab_size, label_smoothing):
 
 def learning_rate(step, d_model, warmup_steps, scale=1.0):
   """d_model^-0.5 min(step^-0.5, step warmup_steps^-1.5), step counted from 1 (equation 3)."""
-  return scale * d_model ** -0.5 * min(step ** -0.5, step * warmup_steps ** -1.5)
+  return scale * d_model**-0.5 * min(step**-0.5, step * warmup_steps**-1.5)
 
 
 def adam(parameters, gradients, learning_rates, beta1=0.9, beta2=0.98, epsilon=1e-9):
@@ -48,7 +52,7 @@ def adam(parameters, gradients, learning_rates, beta1=0.9, beta2=0.98, epsilon=1
   for step, rate in enumerate(learning_rates, start=1):
     gradient = gradients(parameters, step)
     mean = beta1 * mean + (1 - beta1) * gradient
-    square = beta2 * square + (1 - beta2) * gradient ** 2
-    unbiased_mean, unbiased_square = mean / (1 - beta1 ** step), square / (1 - beta2 ** step)
+    square = beta2 * square + (1 - beta2) * gradient**2
+    unbiased_mean, unbiased_square = mean / (1 - beta1**step), square / (1 - beta2**step)
     parameters = parameters - rate * unbiased_mean / (np.sqrt(unbiased_square) + epsilon)
   return parameters

@@ -27,10 +27,14 @@ def transformer(params, source_S, target_T, positions="sinusoidal", norm="post")
   source_S, target_T = np.asarray(source_S), np.asarray(target_T)
   source_allowed_S = source_S != PAD_ID
   source_table, target_table, output_DC = embedding_tables(params)
-  x_SD = embed(source_S, source_table) + position_table(params, "source_positions", positions, source_S, source_table)
+  x_SD = embed(source_S, source_table) + position_table(
+    params, "source_positions", positions, source_S, source_table
+  )
   memory_SD = encoder(x_SD, params["encoder"], source_allowed_S, norm)
   shifted_T = np.concatenate([[PAD_ID], target_T[:-1]])
-  x_TD = embed(shifted_T, target_table) + position_table(params, "target_positions", positions, target_T, target_table)
+  x_TD = embed(shifted_T, target_table) + position_table(
+    params, "target_positions", positions, target_T, target_table
+  )
   outputs_TD = decoder(x_TD, memory_SD, params["decoder"], source_allowed_S, norm)
   return outputs_TD @ output_DC
 
@@ -38,7 +42,10 @@ def transformer(params, source_S, target_T, positions="sinusoidal", norm="post")
 def embed(tokens_T, table_CD):
   """Rows of the table times sqrt(d_model) (Section 3.4); PAD is the zero vector."""
   d_model = table_CD.shape[1]
-  vectors = [np.zeros(d_model) if token == PAD_ID else table_CD[token] * math.sqrt(d_model) for token in tokens_T]
+  vectors = [
+    np.zeros(d_model) if token == PAD_ID else table_CD[token] * math.sqrt(d_model)
+    for token in tokens_T
+  ]
   return np.stack(vectors)
 
 
@@ -47,7 +54,10 @@ def embedding_tables(params):
   if "shared_embedding" in params:
     shared_CD = params["shared_embedding"]["embedding"]
     return shared_CD, shared_CD, shared_CD.T
-  source_CD, target_CD = params["source_embedding"]["embedding"], params["target_embedding"]["embedding"]
+  source_CD, target_CD = (
+    params["source_embedding"]["embedding"],
+    params["target_embedding"]["embedding"],
+  )
   if "output_projection" in params:
     return source_CD, target_CD, params["output_projection"]["kernel"]
   return source_CD, target_CD, target_CD.T
@@ -68,4 +78,8 @@ def position_table(params, name, positions, tokens_T, table_CD):
 
 
 def _float64(tree):
-  return {k: _float64(v) for k, v in tree.items()} if hasattr(tree, "items") else np.asarray(tree, np.float64)
+  return (
+    {k: _float64(v) for k, v in tree.items()}
+    if hasattr(tree, "items")
+    else np.asarray(tree, np.float64)
+  )

@@ -34,6 +34,9 @@ def bleu(hypothesis_path, reference_path, language, tokenize="", lowercase=False
   references, hypotheses = read_parallel(reference_path, hypothesis_path)
   if not references:
     raise DataError(reference_path, "has no lines", "name files with text")
-  return dict(test_set=test_set_note(len(references)), sacrebleu=corpus_bleu(hypotheses, references, tokenize, lowercase),
-              tokenized_bleu=tokenized_bleu(hypotheses, references, lowercase),
-              paper_bleu=paper_bleu_or_why_not(hypotheses, references, language))
+  return dict(
+    test_set=test_set_note(len(references)),
+    sacrebleu=corpus_bleu(hypotheses, references, tokenize, lowercase),
+    tokenized_bleu=tokenized_bleu(hypotheses, references, lowercase),
+    paper_bleu=paper_bleu_or_why_not(hypotheses, references, language),
+  )

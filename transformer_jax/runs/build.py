@@ -21,7 +21,13 @@ def build_task(data, tokenizer):
 
 def why_not_kernel(model):
   """Why the kernel that a ModelConfig names cannot serve it on this machine; None if it can."""
-  use = Use(parallel.backend(), model.dtype, model.d_k, model.d_v, attention_dropout=model.attention_dropout_rate > 0)
+  use = Use(
+    parallel.backend(),
+    model.dtype,
+    model.d_k,
+    model.d_v,
+    attention_dropout=model.attention_dropout_rate > 0,
+  )
   return KERNELS[model.attention_kernel].why_not(use)
 
 

@@ -34,5 +34,8 @@ class CutSources:
     """Says once on standard error how many were cut, if any; `name` is the set's, as a file's."""
     if self._first and parallel.is_primary():
       number, length = self._first
-      print(f"transformer-jax: {name}:{number}: cut from {length} tokens to {limit_of(self._config)}, "
-            f"the first of {self.count:,} that were cut", file=sys.stderr)
+      print(
+        f"transformer-jax: {name}:{number}: cut from {length} tokens to {limit_of(self._config)}, "
+        f"the first of {self.count:,} that were cut",
+        file=sys.stderr,
+      )

@@ -47,7 +47,10 @@ def examine(workdir, data_root="."):
   parallel.start_up()
   folder, found = Workdir(workdir, primary=False), Findings()
   config = Config.from_flat(folder.read_config())
-  found.note("run", f"{config.data.task}, {config.train.train_steps:,} updates wanted, seed {config.train.seed}")
+  found.note(
+    "run",
+    f"{config.data.task}, {config.train.train_steps:,} updates wanted, seed {config.train.seed}",
+  )
   holder = lock_holder(folder.path)
   found.note("lock", f"held: {holder}" if holder else "free")
   step, damaged, meta = _checkpoints(folder, found, holder)
@@ -56,13 +59,27 @@ def examine(workdir, data_root="."):
   _data(config, folder, data_root, found, meta)
   devices = parallel.num_devices()
   if meta and meta.get("num_devices") != devices:
-    found.blame("devices", CheckpointError(f"step {step}", f"was trained on {meta.get('num_devices')} devices, and here are {devices}",
-                                           "use as many, or --allow_device_change"))
+    found.blame(
+      "devices",
+      CheckpointError(
+        f"step {step}",
+        f"was trained on {meta.get('num_devices')} devices, and here are {devices}",
+        "use as many, or --allow_device_change",
+      ),
+    )
   is_done = step is not None and step >= config.train.train_steps
   is_exact = not found.errors and not changed
   found.note("resume", _verdict(step, is_done, is_exact, found.errors))
-  result = dict(step=step, train_steps=config.train.train_steps, is_done=is_done, damaged=damaged, lock=holder, changed_versions=changed,
-                problems=[str(error) for error in found.errors], resume_is_exact=is_exact)
+  result = dict(
+    step=step,
+    train_steps=config.train.train_steps,
+    is_done=is_done,
+    damaged=damaged,
+    lock=holder,
+    changed_versions=changed,
+    problems=[str(error) for error in found.errors],
+    resume_is_exact=is_exact,
+  )
   return found.lines, result, found.errors[0] if found.errors else None
 
 
@@ -94,7 +111,10 @@ def _checkpoints(folder, found, holder):
         continue
       latest = meta if step == steps[-1] else latest
       score = f", score {scores[step]:.4g}" if step in scores else ""
-      found.note("checkpoint", f"{step:,}: whole{score}" + ("" if step in regular else ", made by an interruption"))
+      found.note(
+        "checkpoint",
+        f"{step:,}: whole{score}" + ("" if step in regular else ", made by an interruption"),
+      )
     if not steps:
       found.note("checkpoint", "there is none yet")
     litter = "litter of a killed process, which the next start removes"
@@ -115,13 +135,21 @@ def _metrics(folder, found, step):
     return
   last = max((line["step"] for line in lines), default=0)
   after = sum(line["step"] > (step or 0) for line in lines)
-  found.note("metrics", f"{len(lines):,} lines, the last of step {last:,}" + (f"; {after} after the latest checkpoint are done again" if after else ""))
+  found.note(
+    "metrics",
+    f"{len(lines):,} lines, the last of step {last:,}"
+    + (f"; {after} after the latest checkpoint are done again" if after else ""),
+  )
 
 
 def _versions(folder, found):
   """name -> (then, now) of what computes, where it has changed."""
   then, now = folder.read_versions(), versions()
-  changed = {name: [then[name], now[name]] for name in now if name in then and then[name] != now[name] and name != "transformer_jax"}
+  changed = {
+    name: [then[name], now[name]]
+    for name in now
+    if name in then and then[name] != now[name] and name != "transformer_jax"
+  }
   for name, (before, after) in changed.items():
     found.note("versions", f"{name} was {before} and is {after}")
   if not changed:
@@ -137,11 +165,20 @@ def _data(config, folder, data_root, found, meta):
     found.blame("tokenizer", error)
     return
   try:
-    fingerprint = data_fingerprint(text_fingerprints(open_source(config.data, data_root), config.data), tokenizer)
+    fingerprint = data_fingerprint(
+      text_fingerprints(open_source(config.data, data_root), config.data), tokenizer
+    )
   except TransformerJaxError as error:
     found.blame("data", error)
     return
   if meta and fingerprint != meta.get("data_fingerprint"):
-    found.blame("data", CheckpointError("data", "the training text or the tokenizer is not what the run began with", "restore it"))
+    found.blame(
+      "data",
+      CheckpointError(
+        "data", "the training text or the tokenizer is not what the run began with", "restore it"
+      ),
+    )
   else:
-    found.note("data", "as the run began with" if meta else "there; no checkpoint says what it should be")
+    found.note(
+      "data", "as the run began with" if meta else "there; no checkpoint says what it should be"
+    )

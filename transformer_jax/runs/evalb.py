@@ -15,10 +15,20 @@ from transformer_jax.metrics.labelled_f1 import (
   summarize,
 )
 
-_FIGURES = (("Number of sentence", "sentences"), ("Number of Error sentence", "error_sentences"), ("Number of Skip  sentence", "skipped_sentences"),
-            ("Number of Valid sentence", "valid_sentences"), ("Bracketing Recall", "recall"), ("Bracketing Precision", "precision"),
-            ("Bracketing FMeasure", "f1"), ("Complete match", "complete_match"), ("Average crossing", "average_crossing"),
-            ("No crossing", "no_crossing"), ("2 or less crossing", "two_or_less_crossing"), ("Tagging accuracy", "tagging_accuracy"))
+_FIGURES = (
+  ("Number of sentence", "sentences"),
+  ("Number of Error sentence", "error_sentences"),
+  ("Number of Skip  sentence", "skipped_sentences"),
+  ("Number of Valid sentence", "valid_sentences"),
+  ("Bracketing Recall", "recall"),
+  ("Bracketing Precision", "precision"),
+  ("Bracketing FMeasure", "f1"),
+  ("Complete match", "complete_match"),
+  ("Average crossing", "average_crossing"),
+  ("No crossing", "no_crossing"),
+  ("2 or less crossing", "two_or_less_crossing"),
+  ("Tagging accuracy", "tagging_accuracy"),
+)
 
 
 def evalb(gold_path, predicted_path, parameters="collins"):
@@ -48,32 +58,61 @@ def evalb(gold_path, predicted_path, parameters="collins"):
     scores.append(score_sentence(gold_tree, predicted_tree, rules, not (problem or other_problem)))
   errors = sum(score.status == ERROR for score in scores)
   if errors > rules.max_error:
-    print(f"transformer-jax: {errors} sentences with errors; EVALB stops after {rules.max_error}", file=sys.stderr)
-  return dict(all=summarize(scores), cutoff_length=rules.cutoff_length, cutoff=summarize(scores, rules.cutoff_length),
-              labels=by_label(scores), per_sentence=scores)
+    print(
+      f"transformer-jax: {errors} sentences with errors; EVALB stops after {rules.max_error}",
+      file=sys.stderr,
+    )
+  return dict(
+    all=summarize(scores),
+    cutoff_length=rules.cutoff_length,
+    cutoff=summarize(scores, rules.cutoff_length),
+    labels=by_label(scores),
+    per_sentence=scores,
+  )
 
 
 def page(result, per_sentence=False):
   """Lines in EVALB's own layout, and a table of labels."""
   lines = []
   if per_sentence:
-    lines += ["  Sent.                        Matched  Bracket   Cross        Correct Tag",
-              " ID  Len.  Stat. Recal  Prec.  Bracket gold test Bracket Words  Tags Accracy", "=" * 76]
+    lines += [
+      "  Sent.                        Matched  Bracket   Cross        Correct Tag",
+      " ID  Len.  Stat. Recal  Prec.  Bracket gold test Bracket Words  Tags Accracy",
+      "=" * 76,
+    ]
     lines += [_line(number, score) for number, score in enumerate(result["per_sentence"], 1)]
     lines += ["=" * 76]
-  for title, summary in (("-- All --", result["all"]), (f"-- len<={result['cutoff_length']} --", result["cutoff"])):
-    lines += ["", title, *(f"{name:26}= {summary[key]:6d}" if isinstance(summary[key], int) else f"{name:26}= {summary[key]:6.2f}"
-                           for name, key in _FIGURES)]
-  lines += ["", f"{'label':12} {'gold':>7} {'predicted':>9} {'matched':>7} {'recall':>7} {'precision':>9} {'F1':>7}"]
-  lines += [f"{label:12} {row['gold']:7d} {row['predicted']:9d} {row['matched']:7d} {row['recall']:7.2f} {row['precision']:9.2f} {row['f1']:7.2f}"
-            for label, row in result["labels"].items()]
+  for title, summary in (
+    ("-- All --", result["all"]),
+    (f"-- len<={result['cutoff_length']} --", result["cutoff"]),
+  ):
+    lines += [
+      "",
+      title,
+      *(
+        f"{name:26}= {summary[key]:6d}"
+        if isinstance(summary[key], int)
+        else f"{name:26}= {summary[key]:6.2f}"
+        for name, key in _FIGURES
+      ),
+    ]
+  lines += [
+    "",
+    f"{'label':12} {'gold':>7} {'predicted':>9} {'matched':>7} {'recall':>7} {'precision':>9} {'F1':>7}",
+  ]
+  lines += [
+    f"{label:12} {row['gold']:7d} {row['predicted']:9d} {row['matched']:7d} {row['recall']:7.2f} {row['precision']:9.2f} {row['f1']:7.2f}"
+    for label, row in result["labels"].items()
+  ]
   return lines
 
 
 def _line(number, score):
-  return (f"{number:4d}  {score.length:3d}    {score.status}  {percent(score.matched, score.gold):6.2f} {percent(score.matched, score.predicted):6.2f}"
-          f"   {score.matched:3d}    {score.gold:3d}  {score.predicted:3d}    {score.crossing:3d}   {score.words:4d}  {score.correct_tags:4d}"
-          f"   {percent(score.correct_tags, score.words):6.2f}")
+  return (
+    f"{number:4d}  {score.length:3d}    {score.status}  {percent(score.matched, score.gold):6.2f} {percent(score.matched, score.predicted):6.2f}"
+    f"   {score.matched:3d}    {score.gold:3d}  {score.predicted:3d}    {score.crossing:3d}   {score.words:4d}  {score.correct_tags:4d}"
+    f"   {percent(score.correct_tags, score.words):6.2f}"
+  )
 
 
 def _read(text):
@@ -88,4 +127,8 @@ def _read_rules(path):
   try:
     return read_parameters(read_lines(path))
   except ValueError as error:
-    raise ConfigError("--parameters", f"{path}:{error}", f"use {', '.join(PARAMETERS)} or a parameter file of EVALB's") from None
+    raise ConfigError(
+      "--parameters",
+      f"{path}:{error}",
+      f"use {', '.join(PARAMETERS)} or a parameter file of EVALB's",
+    ) from None

@@ -22,12 +22,29 @@ from transformer_jax.workdir.folder import Workdir
 # Decoding settings that are told by an evaluation's steps, or change nothing that is scored.
 _NOT_IN_NAMES = ("average_last", "decode_batch_tokens")
 # What makes a result another one than a result of the same name: the run's own settings may change.
-_IDENTITY = ("set_sha256", "beam_size", "length_penalty", "length_penalty_form", "max_extra_length",
-             "constrained", "max_source_length")
+_IDENTITY = (
+  "set_sha256",
+  "beam_size",
+  "length_penalty",
+  "length_penalty_form",
+  "max_extra_length",
+  "constrained",
+  "max_source_length",
+)
 _ENDINGS = (".hypotheses.txt", ".sentences.jsonl", ".json")
 
 
-def evaluate(workdir, *, split="test", overrides, source=None, reference=None, data_root=".", step=None, tokenized_input=False):
+def evaluate(
+  workdir,
+  *,
+  split="test",
+  overrides,
+  source=None,
+  reference=None,
+  data_root=".",
+  step=None,
+  tokenized_input=False,
+):
   """Scores a split of the run's data, or a pair of files.
 
   Args:
@@ -48,11 +65,15 @@ def evaluate(workdir, *, split="test", overrides, source=None, reference=None, d
     ConfigError, DataError: the set cannot be read or scored; before anything is decoded.
   """
   if tokenized_input and not source:
-    raise ConfigError("--tokenized_input", "is about --source and --reference",
-                      "a split's text is told by the run's --preprocessed_splits")
+    raise ConfigError(
+      "--tokenized_input",
+      "is about --source and --reference",
+      "a split's text is told by the run's --preprocessed_splits",
+    )
   translator = TrainedModel.load(workdir, step=step, **overrides)
   sources, references, is_preprocessed, name = _test_set(
-      translator.task, split, source, reference, data_root, tokenized_input)
+    translator.task, split, source, reference, data_root, tokenized_input
+  )
   pairs, cut_sources = zip(sources, references, strict=True), CutSources(translator.config)
   where = reference or f"--split={split}"
   encoded = list(translator.encoded_pairs(pairs, is_preprocessed, cut_sources, where, ":"))
@@ -65,16 +86,30 @@ def evaluate(workdir, *, split="test", overrides, source=None, reference=None, d
   log_prob, tokens = map(sum, zip(*of_references))
   decode = translator.config.decode
   result = dict(
-      set=name, set_sha256=_digest(sources, references, is_preprocessed), sentences=len(references), steps=translator.steps,
-      main_score=translator.task.main_score, **scores, loss=-log_prob / tokens, perplexity=perplexity_of(-log_prob / tokens),
-      beam_size=decode.beam_size, length_penalty=decode.length_penalty, length_penalty_form=decode.length_penalty_form,
-      max_extra_length=decode.max_extra_length, constrained=decode.constrained, decode_seconds=seconds, sentences_per_second=len(references) / seconds)
+    set=name,
+    set_sha256=_digest(sources, references, is_preprocessed),
+    sentences=len(references),
+    steps=translator.steps,
+    main_score=translator.task.main_score,
+    **scores,
+    loss=-log_prob / tokens,
+    perplexity=perplexity_of(-log_prob / tokens),
+    beam_size=decode.beam_size,
+    length_penalty=decode.length_penalty,
+    length_penalty_form=decode.length_penalty_form,
+    max_extra_length=decode.max_extra_length,
+    constrained=decode.constrained,
+    decode_seconds=seconds,
+    sentences_per_second=len(references) / seconds,
+  )
   result.update(max_source_length=decode.max_source_length, cut_sources=cut_sources.count)
   if source:
     result.update(source=str(source), reference=str(reference))
   result["headline"] = translator.task.headline(result)
-  sentences = [dict(source=s, reference=r, hypothesis=o.text, log_prob=p, tokens=t)
-               for s, r, o, (p, t) in zip(sources, references, outputs, of_references, strict=True)]
+  sentences = [
+    dict(source=s, reference=r, hypothesis=o.text, log_prob=p, tokens=t)
+    for s, r, o, (p, t) in zip(sources, references, outputs, of_references, strict=True)
+  ]
   _keep(workdir, decode, sentences, result)
   return result
 
@@ -82,7 +117,9 @@ def evaluate(workdir, *, split="test", overrides, source=None, reference=None, d
 def _test_set(task, split, source, reference, data_root, tokenized_input):
   """(sources, references, whether they are preprocessed already, the set's name)."""
   if bool(source) != bool(reference):
-    raise ConfigError("--source" if reference else "--reference", "is missing", "give both files, or neither")
+    raise ConfigError(
+      "--source" if reference else "--reference", "is missing", "give both files, or neither"
+    )
   if source:
     sources, references = read_parallel(source, reference)
     if not sources:
@@ -95,7 +132,12 @@ def _test_set(task, split, source, reference, data_root, tokenized_input):
   pairs = list(open_source(data, data_root).pairs(split))
   if not pairs:
     raise DataError(f"--split={split}", "has no sentences", f"the run had no {split} data")
-  return [s for s, _ in pairs], [t for _, t in pairs], split in split_list(data.preprocessed_splits), split
+  return (
+    [s for s, _ in pairs],
+    [t for _, t in pairs],
+    split in split_list(data.preprocessed_splits),
+    split,
+  )
 
 
 def evaluation_stem(workdir, name, steps, decode=None):
@@ -116,7 +158,9 @@ def _changed(workdir, decode):
   if decode is None:
     return ""
   own = dataclasses.asdict(Config.from_flat(Workdir(workdir, primary=False).read_config()).decode)
-  settings = {name: value for name, value in dataclasses.asdict(decode).items() if name not in _NOT_IN_NAMES}
+  settings = {
+    name: value for name, value in dataclasses.asdict(decode).items() if name not in _NOT_IN_NAMES
+  }
   return "".join(f"-{name}={value}" for name, value in settings.items() if value != own[name])
 
 
@@ -136,11 +180,17 @@ def _keep(workdir, decode, sentences, result):
     with as_workdir_error(folder):
       folder.mkdir(exist_ok=True)
       _put_other_aside(stem, result)
-    atomic_write(f"{stem}.hypotheses.txt", "".join(f"{sentence['hypothesis']}\n" for sentence in sentences))
-    atomic_write(f"{stem}.sentences.jsonl", "".join(f"{json_text(sentence)}\n" for sentence in sentences))
+    atomic_write(
+      f"{stem}.hypotheses.txt", "".join(f"{sentence['hypothesis']}\n" for sentence in sentences)
+    )
+    atomic_write(
+      f"{stem}.sentences.jsonl", "".join(f"{json_text(sentence)}\n" for sentence in sentences)
+    )
     atomic_write(f"{stem}.json", json_text(result, indent=1) + "\n")
   except WorkdirError as error:
-    print(f"transformer-jax: {error.where}: {error.problem}; the scores are not kept", file=sys.stderr)
+    print(
+      f"transformer-jax: {error.where}: {error.problem}; the scores are not kept", file=sys.stderr
+    )
 
 
 def _put_other_aside(stem, result):

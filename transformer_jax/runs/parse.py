@@ -9,8 +9,18 @@ from transformer_jax.runs.trained_model import TrainedModel
 from transformer_jax.runs.translate import answer_lines
 
 
-def parse(workdir, input_path=None, output_path=None, *, overrides, with_scores=False, pretty=False, tokenized_input=False, step=None,
-          is_strict=False):
+def parse(
+  workdir,
+  input_path=None,
+  output_path=None,
+  *,
+  overrides,
+  with_scores=False,
+  pretty=False,
+  tokenized_input=False,
+  step=None,
+  is_strict=False,
+):
   """Parses a file or standard input to a file or standard output; says on standard error how many trees were repaired.
 
   Args:
@@ -31,7 +41,11 @@ def parse(workdir, input_path=None, output_path=None, *, overrides, with_scores=
     raise ConfigError("--pretty", "has no place for scores", "leave out --with_scores")
   translator = TrainedModel.load(workdir, step=step, **overrides)
   if translator.config.data.task != "parsing":
-    raise ConfigError(f"--workdir={workdir}", f"is a run of --task={translator.config.data.task}", "use transformer-jax translate")
+    raise ConfigError(
+      f"--workdir={workdir}",
+      f"is a run of --task={translator.config.data.task}",
+      "use transformer-jax translate",
+    )
   count = dict(trees=0, repaired=0)
 
   def answer(lines, warn):
@@ -41,9 +55,18 @@ def parse(workdir, input_path=None, output_path=None, *, overrides, with_scores=
       count["repaired"] += bool(n_best) and n_best[0].is_repaired
       yield n_best
 
-  answer_lines(input_path, output_path, translator, answer, lambda number, n_best: _format(n_best, with_scores, pretty),
-               is_strict)
-  print(f"transformer-jax: {count['trees']:,} trees, {count['repaired']:,} of them repaired", file=sys.stderr)
+  answer_lines(
+    input_path,
+    output_path,
+    translator,
+    answer,
+    lambda number, n_best: _format(n_best, with_scores, pretty),
+    is_strict,
+  )
+  print(
+    f"transformer-jax: {count['trees']:,} trees, {count['repaired']:,} of them repaired",
+    file=sys.stderr,
+  )
 
 
 def _format(n_best, with_scores, pretty):

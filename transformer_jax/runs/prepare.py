@@ -27,8 +27,17 @@ from transformer_jax.runs.build import build_task
 
 _TOKENIZER_FORMAT = "2"  # another where the same text and settings give another tokenizer
 # What a learned tokenizer depends on, besides the text.
-_TOKENIZER_SETTINGS = ("tokenizer", "vocab_size", "bpe_merges", "preprocessing", "preprocessed_splits", "source_language", "target_language",
-                       "task", "linearization")
+_TOKENIZER_SETTINGS = (
+  "tokenizer",
+  "vocab_size",
+  "bpe_merges",
+  "preprocessing",
+  "preprocessed_splits",
+  "source_language",
+  "target_language",
+  "task",
+  "linearization",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,16 +59,23 @@ class Prepared:
   def stream_from(self, position=None):
     """Training batches from a checkpoint's data position on, or from the start."""
     data = self.config.data
-    return BatchStream(self.encoded["train"], data.num_buckets, data.batch_tokens, self.config.train.seed, position)
+    return BatchStream(
+      self.encoded["train"], data.num_buckets, data.batch_tokens, self.config.train.seed, position
+    )
 
   def tokens_per_update(self, stream):
     """Mean (source, target) tokens of an update, EOS included, padding not."""
-    train, updates = self.encoded["train"], stream.batches_in_epoch / self.config.data.accumulation_steps
+    train, updates = (
+      self.encoded["train"],
+      stream.batches_in_epoch / self.config.data.accumulation_steps,
+    )
     return train.source_lengths.sum() / updates, train.target_lengths.sum() / updates
 
   def valid_batches(self):
     """Batches that hold every validation pair once."""
-    return ordered_batches(self.encoded["valid"], self.config.data.num_buckets, self.config.data.batch_tokens)
+    return ordered_batches(
+      self.encoded["valid"], self.config.data.num_buckets, self.config.data.batch_tokens
+    )
 
   def is_preprocessed(self, split):
     """Whether the text of a split comes as the preprocessing would leave it."""
@@ -84,7 +100,9 @@ def prepare(config, data_root, tokenizer_folder=None):
   if tokenizer_folder is None:
     refuse_unread(config)
   source = open_source(config.data, data_root)
-  fingerprints = text_fingerprints(source, config.data)  # a missing file is told now, not after the training
+  fingerprints = text_fingerprints(
+    source, config.data
+  )  # a missing file is told now, not after the training
   if tokenizer_folder is None:
     for split in fingerprints:
       _refuse_blank(config.data, source, split)
@@ -92,8 +110,9 @@ def prepare(config, data_root, tokenizer_folder=None):
   else:
     tokenizer = load_tokenizer(tokenizer_folder)
   task = build_task(config.data, tokenizer)
-  prepared = Prepared(config, task, source, {}, data_fingerprint(fingerprints, tokenizer),
-                      fingerprints["valid"])
+  prepared = Prepared(
+    config, task, source, {}, data_fingerprint(fingerprints, tokenizer), fingerprints["valid"]
+  )
   train = _encode(prepared, "train", fingerprints["train"], config.data.max_length)
   # Perplexity is of all validation pairs, but for those that a learned table of positions has no room for.
   valid = _encode(prepared, "valid", fingerprints["valid"], None)
@@ -118,8 +137,14 @@ def _refuse_blank(data, source, split):
     if not any(is_empty):
       return
     empty = [count + is_one for count, is_one in zip(empty, is_empty, strict=True)]
-  problem = (f"none of its {number:,} pairs has text on both sides: {empty[0]:,} have no source, "
-             f"{empty[1]:,} no target") if number else "holds nothing: not one pair"
+  problem = (
+    (
+      f"none of its {number:,} pairs has text on both sides: {empty[0]:,} have no source, "
+      f"{empty[1]:,} no target"
+    )
+    if number
+    else "holds nothing: not one pair"
+  )
   is_all_training = data.data_source == "numbers" and data.numbers_all_below
   remedy = "lower --numbers_all_below" if is_all_training else "name files with text"
   raise DataError(_where(data, split), problem, remedy)
@@ -140,8 +165,13 @@ def _longer_sides(prepared, split) -> list[int]:
   """Tokens of the longer side of each pair that has text on both."""
   task, is_preprocessed = prepared.task, prepared.is_preprocessed(split)
   pairs = [pair for pair in prepared.source.pairs(split) if all(text.strip() for text in pair)]
-  return [max(len(task.encode_source(source, is_preprocessed)),
-              len(task.encode_target(target, is_preprocessed))) for source, target in pairs]
+  return [
+    max(
+      len(task.encode_source(source, is_preprocessed)),
+      len(task.encode_target(target, is_preprocessed)),
+    )
+    for source, target in pairs
+  ]
 
 
 def _where(data, split) -> str:
@@ -155,7 +185,10 @@ def _where(data, split) -> str:
 def text_fingerprints(source, data):
   """split -> fingerprint of the text that must be there to train, test's among them where it is named."""
   has_test = data.test_source or data.test_trees or data.test_sections
-  return {split: source.fingerprint(split) for split in ("train", "valid", *(("test",) if has_test else ()))}
+  return {
+    split: source.fingerprint(split)
+    for split in ("train", "valid", *(("test",) if has_test else ()))
+  }
 
 
 def data_fingerprint(fingerprints, tokenizer):
@@ -188,8 +221,11 @@ def _as_cache_error(folder):
   try:
     yield
   except OSError as error:
-    raise WorkdirError(folder, f"cannot be written: {error.strerror or error}",
-                       "set TRANSFORMER_JAX_CACHE to a writable folder") from None
+    raise WorkdirError(
+      folder,
+      f"cannot be written: {error.strerror or error}",
+      "set TRANSFORMER_JAX_CACHE to a writable folder",
+    ) from None
 
 
 def make_tokenizer(data, source, data_root):
@@ -210,10 +246,24 @@ def _training_texts(data, source):
 
 def _encode(prepared, split, text_fingerprint, max_length):
   task, data, is_preprocessed = prepared.task, prepared.config.data, prepared.is_preprocessed(split)
-  key = _hash(text_fingerprint, fingerprint(task.tokenizer), data.preprocessing, str(is_preprocessed),
-              data.source_language, data.target_language, data.task, data.linearization)
-  return encode_pairs(lambda: prepared.source.pairs(split), lambda text: task.encode_source(text, is_preprocessed),
-                      lambda text: task.encode_target(text, is_preprocessed), cache_folder() / "encoded", key, max_length)
+  key = _hash(
+    text_fingerprint,
+    fingerprint(task.tokenizer),
+    data.preprocessing,
+    str(is_preprocessed),
+    data.source_language,
+    data.target_language,
+    data.task,
+    data.linearization,
+  )
+  return encode_pairs(
+    lambda: prepared.source.pairs(split),
+    lambda text: task.encode_source(text, is_preprocessed),
+    lambda text: task.encode_target(text, is_preprocessed),
+    cache_folder() / "encoded",
+    key,
+    max_length,
+  )
 
 
 def _hash(*parts):

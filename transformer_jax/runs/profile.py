@@ -13,14 +13,14 @@ from transformer_jax.errors import WorkdirError
 
 _INSTRUCTION = re.compile(r'^\s*(?:ROOT )?%?([\w.-]+) = .*?op_name="([^"]*)"', re.MULTILINE)
 _PARTS = (  # of an instruction's path (module, scope, primitive), from its end: the first that fits says what it belongs to
-    ("dropout masks", re.compile(r"rng_bit_generator|random_\w+|dropout")),
-    ("optimizer", re.compile(r"optimizer")),
-    ("logits and loss", re.compile(r"loss|.*logits")),
-    ("attention's projections", re.compile(r"query|key|value|out")),
-    ("attention", re.compile(r".*attention")),
-    ("feed-forward", re.compile(r"feed_forward|inner|outer")),
-    ("norms and residuals", re.compile(r".*norm")),
-    ("embeddings", re.compile(r".*(embedding|positions).*")),
+  ("dropout masks", re.compile(r"rng_bit_generator|random_\w+|dropout")),
+  ("optimizer", re.compile(r"optimizer")),
+  ("logits and loss", re.compile(r"loss|.*logits")),
+  ("attention's projections", re.compile(r"query|key|value|out")),
+  ("attention", re.compile(r".*attention")),
+  ("feed-forward", re.compile(r"feed_forward|inner|outer")),
+  ("norms and residuals", re.compile(r".*norm")),
+  ("embeddings", re.compile(r".*(embedding|positions).*")),
 )
 REST = "other"
 
@@ -38,7 +38,13 @@ class ProfiledSteps:
   """
 
   def __init__(self, train_step, first, last, folder, say):
-    self._train_step, self._first, self._last, self._folder, self._say = train_step, first, last, folder, say
+    self._train_step, self._first, self._last, self._folder, self._say = (
+      train_step,
+      first,
+      last,
+      folder,
+      say,
+    )
     self._number, self._begin = 0, 0.0
 
   def __call__(self, state, batches):
@@ -64,8 +70,10 @@ class ProfiledSteps:
       self._last = self._number
       self._stop(state)
     elif self._number < self._first:
-      self._say(f"warning: --profile_steps={self._first}:{self._last}: this start made "
-                f"{self._number} updates, so there is no trace")
+      self._say(
+        f"warning: --profile_steps={self._first}:{self._last}: this start made "
+        f"{self._number} updates, so there is no trace"
+      )
 
   def _stop(self, result):
     jax.block_until_ready(result)
@@ -81,14 +89,25 @@ class ProfiledSteps:
 
   def _report(self, seconds):
     updates = self._last - self._first + 1
-    trace = max(pathlib.Path(self._folder).glob("plugins/profile/*/*.trace.json.gz"), key=lambda path: path.stat().st_mtime)
-    self._say(f"updates {self._first} to {self._last}: {1000 * seconds / updates:.1f} ms each; trace: {trace}")
-    paths = {name: path for program in self._train_step.programs() for name, path in _INSTRUCTION.findall(program.as_text())}
+    trace = max(
+      pathlib.Path(self._folder).glob("plugins/profile/*/*.trace.json.gz"),
+      key=lambda path: path.stat().st_mtime,
+    )
+    self._say(
+      f"updates {self._first} to {self._last}: {1000 * seconds / updates:.1f} ms each; trace: {trace}"
+    )
+    paths = {
+      name: path
+      for program in self._train_step.programs()
+      for name, path in _INSTRUCTION.findall(program.as_text())
+    }
     split, busy = split_of(json.loads(gzip.decompress(trace.read_bytes()))["traceEvents"], paths)
     total = sum(split.values()) or 1.0
     for part, spent in split.most_common():
       self._say(f"  {part:24} {100 * spent / total:5.1f}%  {1000 * spent / updates:8.2f} ms")
-    self._say(f"  of the time {100 * min(1.0, busy / seconds):.0f}% had a device computing; the rest is the host's")
+    self._say(
+      f"  of the time {100 * min(1.0, busy / seconds):.0f}% had a device computing; the rest is the host's"
+    )
 
 
 def split_of(events, paths):
@@ -101,10 +120,16 @@ def split_of(events, paths):
   Returns:
     (Counter part of the model -> seconds, summed over threads; seconds in which any instruction ran).
   """
-  events = sorted((e for e in events if "hlo_op" in e.get("args", {})), key=lambda e: (e["ts"], -e["dur"]))
+  events = sorted(
+    (e for e in events if "hlo_op" in e.get("args", {})), key=lambda e: (e["ts"], -e["dur"])
+  )
   split, is_open, end_of_all, busy = collections.Counter(), collections.defaultdict(list), 0.0, 0.0
   for event in events:
-    part, start, end = part_of(paths.get(event["args"]["hlo_op"], "")), event["ts"], event["ts"] + event["dur"]
+    part, start, end = (
+      part_of(paths.get(event["args"]["hlo_op"], "")),
+      event["ts"],
+      event["ts"] + event["dur"],
+    )
     stack = is_open[event["pid"], event["tid"]]
     while stack and stack[-1][1] <= start:
       stack.pop()

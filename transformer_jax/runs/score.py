@@ -8,7 +8,16 @@ from transformer_jax.runs.trained_model import TrainedModel
 from transformer_jax.runs.validation import perplexity_of
 
 
-def score(workdir, source_path, target_path, *, overrides, output_path=None, tokenized_input=False, step=None):
+def score(
+  workdir,
+  source_path,
+  target_path,
+  *,
+  overrides,
+  output_path=None,
+  tokenized_input=False,
+  step=None,
+):
   """Writes one log-probability (nats, EOS included) a line; returns totals.
 
   Returns:
@@ -23,11 +32,18 @@ def score(workdir, source_path, target_path, *, overrides, output_path=None, tok
     raise DataError(source_path, "has no lines")
   total, tokens = 0.0, 0
   cut_sources = CutSources(translator.config)
-  encoded = translator.encoded_pairs(zip(sources, targets), tokenized_input, cut_sources, target_path, ":")
+  encoded = translator.encoded_pairs(
+    zip(sources, targets), tokenized_input, cut_sources, target_path, ":"
+  )
   with output_file(output_path) as output:
     for log_prob, length in translator.log_probs_of(encoded):
       output.write(f"{log_prob:.6f}\n")
       total, tokens = total + log_prob, tokens + length
   cut_sources.say(source_path)
-  return dict(pairs=len(sources), log_prob=total, tokens=tokens, perplexity=perplexity_of(-total / tokens),
-              cut_sources=cut_sources.count)
+  return dict(
+    pairs=len(sources),
+    log_prob=total,
+    tokens=tokens,
+    perplexity=perplexity_of(-total / tokens),
+    cut_sources=cut_sources.count,
+  )

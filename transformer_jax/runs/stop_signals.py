@@ -55,7 +55,8 @@ class StopSignals:
       leave(number)
     if not self._came:
       self.number, self._came, self._when = number, number, now
-      words = (f"signal {number}: stopping after this update, and saving; "
-               "a second signal ends it at once")
+      words = (
+        f"signal {number}: stopping after this update, and saving; a second signal ends it at once"
+      )
       # In a thread, as whoever reads may be slow, or gone.
       threading.Thread(target=self._say, args=(words,), daemon=True).start()

@@ -23,7 +23,11 @@ from transformer_jax.training.label_smoothing import nll_of_targets
 from transformer_jax.workdir.folder import Workdir
 
 _VECTORS = ("query", "key", "value")  # the projections' names in the model
-_MODULES = dict(encoder=("encoder", "self_attention"), decoder=("decoder", "self_attention"), cross=("decoder", "cross_attention"))
+_MODULES = dict(
+  encoder=("encoder", "self_attention"),
+  decoder=("decoder", "self_attention"),
+  cross=("decoder", "cross_attention"),
+)
 _WINDOW = 1024  # pairs that are sorted by length and scored before the first is answered
 
 
@@ -64,8 +68,11 @@ class TrainedModel:
       ConfigError: both a step and several checkpoints to average are named.
     """
     if step is not None and (settings.get("average_last") or 1) > 1:
-      raise ConfigError(f"--average_last={settings['average_last']}",
-                        f"averages the latest checkpoints, and --step={step} names one", "leave one out")
+      raise ConfigError(
+        f"--average_last={settings['average_last']}",
+        f"averages the latest checkpoints, and --step={step} names one",
+        "leave one out",
+      )
     parallel.start_up()
     folder = Workdir(workdir, primary=False)
     config = Config.from_flat(folder.read_config()).override(settings)
@@ -73,7 +80,9 @@ class TrainedModel:
     model = build_model(config, task)
     checkpoints = Checkpoints(folder.checkpoints, read_only=True)
     steps = _steps_to_average(checkpoints, config, step, folder.path)
-    return cls(config, task, model, average_params(checkpoints, parameter_shapes(model), steps), steps)
+    return cls(
+      config, task, model, average_params(checkpoints, parameter_shapes(model), steps), steps
+    )
 
   def translate(self, sentences, is_preprocessed=False, detokenize=False):
     """The best translation of each sentence, a list of strings; an empty sentence gives an empty one.
@@ -85,11 +94,20 @@ class TrainedModel:
 
   def outputs(self, sentences, is_preprocessed=False, detokenize=False):
     """The same as Outputs, the task's answers."""
-    return [Output(n_best[0].text, n_best[0].is_repaired) if n_best else Output("")
-            for n_best in self.n_best(sentences, 1, is_preprocessed, detokenize)]
+    return [
+      Output(n_best[0].text, n_best[0].is_repaired) if n_best else Output("")
+      for n_best in self.n_best(sentences, 1, is_preprocessed, detokenize)
+    ]
 
-  def n_best(self, sentences, num_best, is_preprocessed=False, detokenize=False, on_cut=lambda number, length: None,
-             is_at_hand=lambda: True):
+  def n_best(
+    self,
+    sentences,
+    num_best,
+    is_preprocessed=False,
+    detokenize=False,
+    on_cut=lambda number, length: None,
+    is_at_hand=lambda: True,
+  ):
     """Yields the `num_best` Translations of each sentence, best first, in order; an empty list for an empty one.
 
     Reads no further ahead than a window, so it serves endless input, and answers what it has before
@@ -103,7 +121,9 @@ class TrainedModel:
     """
     if num_best < 1:
       raise ValueError(f"num_best is {num_best}, and at least 1 is to be searched for")
-    return self._n_best(_texts(sentences, "sentence"), num_best, is_preprocessed, detokenize, on_cut, is_at_hand)
+    return self._n_best(
+      _texts(sentences, "sentence"), num_best, is_preprocessed, detokenize, on_cut, is_at_hand
+    )
 
   def _n_best(self, sentences, num_best, is_preprocessed, detokenize, on_cut, is_at_hand):
     waiting = collections.deque()  # the sentences that were read, and are not answered
@@ -118,17 +138,27 @@ class TrainedModel:
         num_words = self.task.count_words(sentence)
         yield Source(cut(source, limit), num_words) if len(source) > 1 else None
 
-    best = answer_sources(sources(), self._search(num_best), self.config.decode, num_best=num_best,
-                          is_at_hand=is_at_hand)
+    best = answer_sources(
+      sources(),
+      self._search(num_best),
+      self.config.decode,
+      num_best=num_best,
+      is_at_hand=is_at_hand,
+    )
     for hypotheses in best:
       sentence = waiting.popleft()
       outputs = [self.task.decode_target(h.tokens, sentence, detokenize) for h in hypotheses]
-      yield [Answer(o.text, h.log_prob, h.score, o.is_repaired) for o, h in zip(outputs, hypotheses, strict=True)]
+      yield [
+        Answer(o.text, h.log_prob, h.score, o.is_repaired)
+        for o, h in zip(outputs, hypotheses, strict=True)
+      ]
 
   def _search(self, num_best):
     """decode_batch for so many outputs a sentence."""
     if num_best not in self._searches:
-      with_params = make_decode_batch(self.model, self.config.decode, self.task.brackets(), num_best)
+      with_params = make_decode_batch(
+        self.model, self.config.decode, self.task.brackets(), num_best
+      )
       self._searches[num_best] = with_params(self._params)
     return self._searches[num_best]
 
@@ -153,13 +183,24 @@ class TrainedModel:
       raise ValueError("there is nothing to look at: the sentence or its output is empty")
     for name, tokens in (("sentence", source_S), ("output", target_T)):
       if len(tokens) > limit:
-        raise ValueError(f"the {name} has {len(tokens)} tokens, and the model takes {limit} (--max_source_length)")
+        raise ValueError(
+          f"the {name} has {len(tokens)} tokens, and the model takes {limit} (--max_source_length)"
+        )
     weights, state = self.model.apply(
-        {"params": self.params}, np.array([source_S], np.int32), np.array([target_T], np.int32), method="attention_weights",
-        capture_intermediates=lambda module, _: module.name in _VECTORS, mutable=["intermediates"])
-    return dict(source=task.source_pieces(source_S), target=task.target_pieces(target_T), target_text=text,
-                vectors={name: _vectors(state["intermediates"], name) for name in weights},
-                **{name: np.asarray(array)[:, 0] for name, array in weights.items()})
+      {"params": self.params},
+      np.array([source_S], np.int32),
+      np.array([target_T], np.int32),
+      method="attention_weights",
+      capture_intermediates=lambda module, _: module.name in _VECTORS,
+      mutable=["intermediates"],
+    )
+    return dict(
+      source=task.source_pieces(source_S),
+      target=task.target_pieces(target_T),
+      target_text=text,
+      vectors={name: _vectors(state["intermediates"], name) for name in weights},
+      **{name: np.asarray(array)[:, 0] for name, array in weights.items()},
+    )
 
   def log_probs(self, pairs, is_preprocessed=False):
     """Yields (log-probability in nats, target tokens with EOS) of each (source, target), in order.
@@ -172,7 +213,9 @@ class TrainedModel:
     """
     return self.log_probs_of(self.encoded_pairs(pairs, is_preprocessed))
 
-  def encoded_pairs(self, pairs, is_preprocessed=False, cut_sources=None, name="target", separator=" "):
+  def encoded_pairs(
+    self, pairs, is_preprocessed=False, cut_sources=None, name="target", separator=" "
+  ):
     """Yields (source tokens, target tokens), EOS included, of each pair of texts.
 
     Sources are cut to what the model takes in.
@@ -234,13 +277,22 @@ class TrainedModel:
 def _vectors(intermediates, name):
   """query, key, value -> what an attention's projections gave, float32 [N, H, positions, width]."""
   stack, module = _MODULES[name]
-  layers = [intermediates[stack][f"layer_{number}"][module] for number in range(len(intermediates[stack]))]
-  return {kind: np.stack([np.asarray(layer[kind]["__call__"][0][0], np.float32).swapaxes(0, 1) for layer in layers]) for kind in _VECTORS}
+  layers = [
+    intermediates[stack][f"layer_{number}"][module] for number in range(len(intermediates[stack]))
+  ]
+  return {
+    kind: np.stack(
+      [np.asarray(layer[kind]["__call__"][0][0], np.float32).swapaxes(0, 1) for layer in layers]
+    )
+    for kind in _VECTORS
+  }
 
 
 def _log_probs(model, params, source_BS, target_BT):
   """Log-probability of each target given its source, float32 [B]."""
-  outputs_BTD, matrix_CD = model.apply({"params": params}, source_BS, target_BT, method="before_logits")
+  outputs_BTD, matrix_CD = model.apply(
+    {"params": params}, source_BS, target_BT, method="before_logits"
+  )
   return -jnp.sum(nll_of_targets(outputs_BTD, matrix_CD, target_BT), axis=-1)
 
 
@@ -284,5 +336,8 @@ def _steps_to_average(checkpoints, config, step, path):
   if wanted == 1 or not regular:
     return steps[-1:]
   if len(regular) < wanted:
-    print(f"transformer-jax: {path}: only {len(regular)} checkpoints are there to average, not --average_last={wanted}", file=sys.stderr)
+    print(
+      f"transformer-jax: {path}: only {len(regular)} checkpoints are there to average, not --average_last={wanted}",
+      file=sys.stderr,
+    )
   return regular[-wanted:]

@@ -37,8 +37,12 @@ class Validation:
   def _encode(self, task):
     """The sources that are translated; those that are cut are told, once for all evaluations."""
     cut_sources, is_preprocessed = CutSources(self._config), self._prepared.is_preprocessed("valid")
-    sources = [Source(cut_sources.cut(number, task.encode_source(text, is_preprocessed)), task.count_words(text))
-               for number, text in enumerate(self._texts, 1)]
+    sources = [
+      Source(
+        cut_sources.cut(number, task.encode_source(text, is_preprocessed)), task.count_words(text)
+      )
+      for number, text in enumerate(self._texts, 1)
+    ]
     cut_sources.say("valid")
     return sources
 
@@ -47,24 +51,41 @@ class Validation:
     loss = self.perplexity(params, should_stop)
     middle = time.perf_counter()
     scores = self._bleu(params, should_stop) if self._sources else {}
-    return dict(step=step, split="valid", **loss, **scores, perplexity_seconds=middle - start,
-                bleu_seconds=time.perf_counter() - middle)
+    return dict(
+      step=step,
+      split="valid",
+      **loss,
+      **scores,
+      perplexity_seconds=middle - start,
+      bleu_seconds=time.perf_counter() - middle,
+    )
 
   def perplexity(self, params, should_stop=lambda: False):
     """Cross-entropy without smoothing and dropout per token, EOS included, and its exponential (Section 6.2)."""
     sums = None
     for batch in _until(should_stop, self._prepared.valid_batches()):
-      part = self._evaluation_step(params, parallel.shard_rows(batch.source_BS), parallel.shard_rows(batch.target_BT))
+      part = self._evaluation_step(
+        params, parallel.shard_rows(batch.source_BS), parallel.shard_rows(batch.target_BT)
+      )
       sums = part if sums is None else jax.tree.map(jnp.add, sums, part)
     sums = parallel.to_host(sums)
     nll = float(sums.nll) / int(sums.target_tokens)
-    return dict(loss=nll, perplexity=perplexity_of(nll), source_tokens=int(sums.source_tokens),
-                target_tokens=int(sums.target_tokens))
+    return dict(
+      loss=nll,
+      perplexity=perplexity_of(nll),
+      source_tokens=int(sums.source_tokens),
+      target_tokens=int(sums.target_tokens),
+    )
 
   def _bleu(self, params, should_stop):
     task, is_preprocessed = self._prepared.task, self._prepared.is_preprocessed("valid")
-    best = answer_sources(_until(should_stop, self._sources), self._decode_batch(params), self._config.decode)
-    outputs = [task.decode_target(n_best[0].tokens, source) for n_best, source in zip(best, self._texts, strict=True)]
+    best = answer_sources(
+      _until(should_stop, self._sources), self._decode_batch(params), self._config.decode
+    )
+    outputs = [
+      task.decode_target(n_best[0].tokens, source)
+      for n_best, source in zip(best, self._texts, strict=True)
+    ]
     scores = task.score(outputs, self._references, is_preprocessed)
     return {name: scores[name] for name in task.logged_scores}
 

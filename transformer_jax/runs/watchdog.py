@@ -32,7 +32,15 @@ class Watchdog:
   """While entered, the other processes learn how this one ends. Where it is the only one, nothing is done."""
 
   def __init__(self, workdir, number, count):
-    self._command = [sys.executable, "-m", __name__, str(workdir), str(number), str(count), str(os.getpid())]
+    self._command = [
+      sys.executable,
+      "-m",
+      __name__,
+      str(workdir),
+      str(number),
+      str(count),
+      str(os.getpid()),
+    ]
     self._is_needed, self._witness = count > 1, None
 
   def __enter__(self):
@@ -45,7 +53,9 @@ class Watchdog:
     if self._witness is not None:
       is_planned = kind is None or issubclass(kind, Interrupted)
       with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-        self._witness.communicate(_DONE.encode() if is_planned else f"failed: {error}".encode(), timeout=_GRACE)
+        self._witness.communicate(
+          _DONE.encode() if is_planned else f"failed: {error}".encode(), timeout=_GRACE
+        )
 
 
 class _Witness:
@@ -69,7 +79,9 @@ class _Witness:
       if word is not None:
         self._say(beat, _DONE if word == _DONE else _LOST)
         if word != _DONE:
-          self._folder.log(f"{self._name} {word or 'ended without a word: killed, or out of memory'}")
+          self._folder.log(
+            f"{self._name} {word or 'ended without a word: killed, or out of memory'}"
+          )
         return
       beat += 1
       self._say(beat, _ALIVE)

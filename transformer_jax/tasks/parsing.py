@@ -48,9 +48,11 @@ class ParsingTask:
 
   def headline(self, result):
     """The figures of an evaluation in a line."""
-    return (f"{result['sentences']:,} sentences, labelled F1 {result['f1']:.2f} ({result['f1_malformed_match_nothing']:.2f} if malformed output "
-            f"matches nothing), EVALB {result['evalb']['f1']:.2f} with {result['evalb']['left_out']} left out, complete match "
-            f"{result['complete_match']:.2f}%, repaired {result['repair_rate']:.2f}%")
+    return (
+      f"{result['sentences']:,} sentences, labelled F1 {result['f1']:.2f} ({result['f1_malformed_match_nothing']:.2f} if malformed output "
+      f"matches nothing), EVALB {result['evalb']['f1']:.2f} with {result['evalb']['left_out']} left out, complete match "
+      f"{result['complete_match']:.2f}%, repaired {result['repair_rate']:.2f}%"
+    )
 
   def count_words(self, text):
     """Words that the tree stands on."""
@@ -76,14 +78,19 @@ class ParsingTask:
     tree, problem = _whole_tree(text)
     if problem:
       raise DataError(f"'{text[:60]}'", _NOT_ONE)
-    return [*self.tokenizer.symbols.encode(" ".join(linearize(tree, self.config.linearization))), EOS_ID]
+    return [
+      *self.tokenizer.symbols.encode(" ".join(linearize(tree, self.config.linearization))),
+      EOS_ID,
+    ]
 
   def decode_target(self, tokens, source, detokenize=False):
     """The tree over the words of `source`, repaired if need be: an Output; without words an empty one."""
     words = words_of(source)
     if not words:
       return Output("")
-    tree, is_repaired = to_tree(self.target_pieces(tokens), words, self.config.linearization, self._labels)
+    tree, is_repaired = to_tree(
+      self.target_pieces(tokens), words, self.config.linearization, self._labels
+    )
     return Output(str(tree), is_repaired)
 
   def source_pieces(self, tokens):
@@ -112,8 +119,9 @@ class ParsingTask:
     """
     return _figures(outputs, *_compare(outputs, references))
 
-  def statistics(self, outputs: list, references: list,
-                 references_are_preprocessed: bool = False) -> np.ndarray:
+  def statistics(
+    self, outputs: list, references: list, references_are_preprocessed: bool = False
+  ) -> np.ndarray:
     """What F1 is made of, int [sentences, 3]: brackets matched, predicted and wanted.
 
     Sums give `score`'s "f1" (`f1_of_statistics`).
@@ -126,11 +134,20 @@ class ParsingTask:
     the F1 of right-branching trees, with every constituent an S and without labels."""
     gold, trees, scores = _compare(outputs, references)
     rules = PARAMETERS["collins"]
-    baseline = {name: summarize([score_sentence(tree, right_branching(tree), one) for tree in gold])["f1"]
-                for name, one in (("labelled", rules), ("unlabelled", dataclasses.replace(rules, is_labelled=False)))}
-    return dict(**_figures(outputs, gold, trees, scores), summary=summarize(scores),
-                **{f"summary_up_to_{rules.cutoff_length}_words": summarize(scores, rules.cutoff_length)}, labels=by_label(scores),
-                right_branching_f1=baseline)
+    baseline = {
+      name: summarize([score_sentence(tree, right_branching(tree), one) for tree in gold])["f1"]
+      for name, one in (
+        ("labelled", rules),
+        ("unlabelled", dataclasses.replace(rules, is_labelled=False)),
+      )
+    }
+    return dict(
+      **_figures(outputs, gold, trees, scores),
+      summary=summarize(scores),
+      **{f"summary_up_to_{rules.cutoff_length}_words": summarize(scores, rules.cutoff_length)},
+      labels=by_label(scores),
+      right_branching_f1=baseline,
+    )
 
 
 def _compare(outputs, references):
@@ -143,13 +160,23 @@ def _compare(outputs, references):
 def _figures(outputs, gold, trees, scores):
   """What `score` gives."""
   is_repaired = [output.is_repaired for output in outputs]
-  unrepaired = [score_sentence(g, NO_TREE) if bad else score for g, score, bad in zip(gold, scores, is_repaired, strict=True)]
-  has_failed = [len(tree.constituents) < min(2, len(g.constituents)) for tree, g in zip(trees, gold, strict=True)]
+  unrepaired = [
+    score_sentence(g, NO_TREE) if bad else score
+    for g, score, bad in zip(gold, scores, is_repaired, strict=True)
+  ]
+  has_failed = [
+    len(tree.constituents) < min(2, len(g.constituents))
+    for tree, g in zip(trees, gold, strict=True)
+  ]
   return dict(
-      **_all_count(scores, gold), f1_malformed_match_nothing=_all_count(unrepaired, gold)["f1"],
-      complete_match=percent(sum(s.is_complete and s.status == VALID for s in scores), len(scores)),
-      repair_rate=percent(sum(is_repaired), len(scores)), failed_sentences=_numbers(has_failed), repaired_sentences=_numbers(is_repaired),
-      evalb=dict(f1=summarize(unrepaired)["f1"], left_out=sum(s.status != VALID for s in unrepaired)))
+    **_all_count(scores, gold),
+    f1_malformed_match_nothing=_all_count(unrepaired, gold)["f1"],
+    complete_match=percent(sum(s.is_complete and s.status == VALID for s in scores), len(scores)),
+    repair_rate=percent(sum(is_repaired), len(scores)),
+    failed_sentences=_numbers(has_failed),
+    repaired_sentences=_numbers(is_repaired),
+    evalb=dict(f1=summarize(unrepaired)["f1"], left_out=sum(s.status != VALID for s in unrepaired)),
+  )
 
 
 def _numbers(are):
@@ -160,7 +187,13 @@ def _numbers(are):
 def right_branching(tree):
   """The tree over the same leaves in which each constituent is a word and the rest."""
   length = len(tree.leaves)
-  return Tree(tree.leaves, (Constituent(ROOT, 0, length), *(Constituent("S", start, length) for start in range(max(1, length - 1)))))
+  return Tree(
+    tree.leaves,
+    (
+      Constituent(ROOT, 0, length),
+      *(Constituent("S", start, length) for start in range(max(1, length - 1))),
+    ),
+  )
 
 
 def words_of(text):
@@ -182,7 +215,9 @@ def _whole_tree(text):
 def _with_gold_tags(text, gold):
   """The tree of a text with the tags of the gold one, which EVALB's deletions go by; no tree, if it stands on other words."""
   tree = parse_tree(text)
-  return with_tags(tree, [leaf.tag for leaf in gold.leaves]) if tree.words == gold.words else NO_TREE
+  return (
+    with_tags(tree, [leaf.tag for leaf in gold.leaves]) if tree.words == gold.words else NO_TREE
+  )
 
 
 def _all_count(scores, gold):
@@ -197,7 +232,10 @@ def _brackets(scores, gold):
 
   One that EVALB leaves out has its gold brackets and none that match.
   """
-  wanted = [score.gold if score.status == VALID else score_sentence(tree, tree).gold
-            for score, tree in zip(scores, gold, strict=True)]
-  return [(score.matched, score.predicted, of_gold)
-          for score, of_gold in zip(scores, wanted, strict=True)]
+  wanted = [
+    score.gold if score.status == VALID else score_sentence(tree, tree).gold
+    for score, tree in zip(scores, gold, strict=True)
+  ]
+  return [
+    (score.matched, score.predicted, of_gold) for score, of_gold in zip(scores, wanted, strict=True)
+  ]

@@ -57,7 +57,11 @@ class TranslationTask:
 
   def headline(self, result):
     """The figures of an evaluation in a line."""
-    score = f"exact match {result['exact_match']:.1%}" if self.main_score == "exact_match" else f"{result['name']} {result['bleu']:.2f}"
+    score = (
+      f"exact match {result['exact_match']:.1%}"
+      if self.main_score == "exact_match"
+      else f"{result['name']} {result['bleu']:.2f}"
+    )
     warning = f" ({result['warning']})" if "warning" in result else ""
     return f"{result['test_set']}, {score}{warning}"
 
@@ -108,8 +112,9 @@ class TranslationTask:
     exact_match = sum(map(str.__eq__, hypotheses, references)) / len(references)
     return dict(bleu=result.pop("score"), exact_match=exact_match, **result)
 
-  def statistics(self, outputs: list, references: list,
-                 references_are_preprocessed: bool = False) -> np.ndarray:
+  def statistics(
+    self, outputs: list, references: list, references_are_preprocessed: bool = False
+  ) -> np.ndarray:
     """What the main score is made of, sentence by sentence: sums give `score`'s figure.
 
     Returns:
@@ -133,9 +138,14 @@ class TranslationTask:
   def report(self, outputs, references, references_are_preprocessed=False):
     """`score`, and more for a test set: which one it may be, and, of plain text, the paper's BLEU (Moses-tokenised, in-word hyphens split) with its
     signature, or why there is none."""
-    result = dict(self.score(outputs, references, references_are_preprocessed), test_set=test_set_note(len(references)))
+    result = dict(
+      self.score(outputs, references, references_are_preprocessed),
+      test_set=test_set_note(len(references)),
+    )
     if self.config.preprocessing == "none":
-      result["paper_bleu"] = paper_bleu_or_why_not([output.text for output in outputs], references, self.config.target_language)
+      result["paper_bleu"] = paper_bleu_or_why_not(
+        [output.text for output in outputs], references, self.config.target_language
+      )
     return result
 
   def _encode(self, text, preprocessor, is_preprocessed):

@@ -47,7 +47,9 @@ def summed_cross_entropy(outputs_BTD, matrix_CD, target_BT, smoothing):
   The logits, by far the largest array of a training step, are made a chunk at a time, and their gradient is used up at once: neither
   is kept. The loss has gradients by outputs and matrix; the other sum has none.
   """
-  return _summed(outputs_BTD.reshape(-1, outputs_BTD.shape[-1]), matrix_CD, target_BT.reshape(-1), smoothing)
+  return _summed(
+    outputs_BTD.reshape(-1, outputs_BTD.shape[-1]), matrix_CD, target_BT.reshape(-1), smoothing
+  )
 
 
 def nll_of_targets(outputs_BTD, matrix_CD, target_BT):
@@ -90,7 +92,9 @@ def _forward(outputs_RD, matrix_CD, target_R, smoothing):
     return (sums[0] + loss.sum(), sums[1] + nll.sum(), sums[2] + of_matrix), of_outputs
 
   start = (0.0, 0.0, jnp.zeros(matrix_CD.shape, jnp.float32))
-  (loss, nll, of_matrix), of_outputs = _each_chunk(add, start, outputs_RD, target_R, matrix_CD.shape[0])
+  (loss, nll, of_matrix), of_outputs = _each_chunk(
+    add, start, outputs_RD, target_R, matrix_CD.shape[0]
+  )
   return (loss, nll), (of_outputs, of_matrix)
 
 
@@ -107,7 +111,11 @@ def _losses(outputs_RD, target_R, matrix_CD, smoothing):
   logits_RC = project(outputs_RD, matrix_CD.astype(outputs_RD.dtype), contract_axis=1)
   loss_R, nll_R, normalizer_R = _cross_entropy(logits_RC, target_R, smoothing)
   is_token = target_R != PAD_ID
-  return logits_RC, (jnp.where(is_token, loss_R, 0.0), jnp.where(is_token, nll_R, 0.0), normalizer_R)
+  return logits_RC, (
+    jnp.where(is_token, loss_R, 0.0),
+    jnp.where(is_token, nll_R, 0.0),
+    normalizer_R,
+  )
 
 
 def _each_chunk(function, start, outputs_RD, target_R, num_classes):
@@ -117,6 +125,8 @@ def _each_chunk(function, start, outputs_RD, target_R, num_classes):
   if count == 1:
     return function(start, (outputs_RD, target_R))
   size = -(-rows // count)
-  fill = lambda x: jnp.pad(x, [(0, count * size - rows)] + [(0, 0)] * (x.ndim - 1)).reshape(count, size, *x.shape[1:])
+  fill = lambda x: jnp.pad(x, [(0, count * size - rows)] + [(0, 0)] * (x.ndim - 1)).reshape(
+    count, size, *x.shape[1:]
+  )
   sums, by_row = lax.scan(function, start, (fill(outputs_RD), fill(target_R)))
   return sums, jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:rows], by_row)

@@ -56,8 +56,13 @@ def run_updates(config, state, stream, train_step, reset_sums, hooks, reported=N
     if hooks.should_stop():
       return state, int(to_host(state.step)), position, True
     batches = [stream.next() for _ in range(config.data.accumulation_steps)]
-    state, progress = train_step(state, [(shard_rows(b.source_BS), shard_rows(b.target_BT)) for b in batches])
-    position, step = stream.position, step + 1  # a skipped update is noticed below: until then the step is an upper bound
+    state, progress = train_step(
+      state, [(shard_rows(b.source_BS), shard_rows(b.target_BT)) for b in batches]
+    )
+    position, step = (
+      stream.position,
+      step + 1,
+    )  # a skipped update is noticed below: until then the step is an upper bound
     pending.append((progress, batches))
     marked = _is_marked(train, step)
     while pending and (marked or len(pending) > _RUN_AHEAD):
@@ -75,8 +80,12 @@ def is_evaluated(train, step):
 
 
 def _is_marked(train, step):
-  return (step == train.train_steps or step % train.log_every == 0 or step % train.evaluate_every == 0
-          or step % train.checkpoint_every == 0)
+  return (
+    step == train.train_steps
+    or step % train.log_every == 0
+    or step % train.evaluate_every == 0
+    or step % train.checkpoint_every == 0
+  )
 
 
 def _check(train, progress, batches, hooks):
@@ -85,8 +94,11 @@ def _check(train, progress, batches, hooks):
   step, in_a_row = int(progress.step), int(progress.skipped_in_a_row)
   if in_a_row >= train.max_nonfinite_updates:
     hooks.give_up(step, batches)
-    raise NonFiniteError(f"step {step}", f"{in_a_row} updates in a row had a loss or gradient that is not finite",
-                         "lower --learning_rate_scale or raise --warmup_steps")
+    raise NonFiniteError(
+      f"step {step}",
+      f"{in_a_row} updates in a row had a loss or gradient that is not finite",
+      "lower --learning_rate_scale or raise --warmup_steps",
+    )
   return step
 
 
@@ -94,7 +106,9 @@ def _at_marked_step(config, state, step, position, reset_sums, hooks, clock):
   """Reports, saves and evaluates what is due at this step; returns the state to go on with."""
   train, is_last = config.train, step == config.train.train_steps
   if is_last or step % train.log_every == 0:
-    hooks.report(_train_metrics(train, step, to_host((state.sums, state.grad_norm, state.skipped)), clock))
+    hooks.report(
+      _train_metrics(train, step, to_host((state.sums, state.grad_norm, state.skipped)), clock)
+    )
     state = reset_sums(state)
     clock.restart(step)
   with clock.paused():
@@ -109,10 +123,18 @@ def _train_metrics(train, step, values, clock):
   sums, grad_norm, skipped = values
   tokens, updates = int(sums.target_tokens), step - clock.reported
   updates_per_second = clock.updates_per_second(step)
-  return dict(step=step, split="train", loss=float(sums.loss) / max(tokens, 1), nll=float(sums.nll) / max(tokens, 1),
-              grad_norm=float(grad_norm), skipped_updates=int(skipped), source_tokens=int(sums.source_tokens),
-              target_tokens=tokens, updates_per_second=updates_per_second,
-              target_tokens_per_second=tokens / updates * updates_per_second)
+  return dict(
+    step=step,
+    split="train",
+    loss=float(sums.loss) / max(tokens, 1),
+    nll=float(sums.nll) / max(tokens, 1),
+    grad_norm=float(grad_norm),
+    skipped_updates=int(skipped),
+    source_tokens=int(sums.source_tokens),
+    target_tokens=tokens,
+    updates_per_second=updates_per_second,
+    target_tokens_per_second=tokens / updates * updates_per_second,
+  )
 
 
 class _Clock:

@@ -11,6 +11,6 @@ def noam_schedule(d_model, warmup_steps, scale=1.0):
 
   def learning_rate(step):
     step = jnp.asarray(step, jnp.float32)
-    return scale * d_model ** -0.5 * jnp.minimum(step ** -0.5, step * warmup_steps ** -1.5)
+    return scale * d_model**-0.5 * jnp.minimum(step**-0.5, step * warmup_steps**-1.5)
 
   return learning_rate

@@ -39,12 +39,24 @@ def optimizer(config):
   train = config.train
   schedule = noam_schedule(config.model.d_model, train.warmup_steps, train.learning_rate_scale)
   # optax counts updates from 0, the paper from 1.
-  return optax.adam(lambda count: schedule(count + 1), b1=train.adam_beta1, b2=train.adam_beta2, eps=train.adam_epsilon)
+  return optax.adam(
+    lambda count: schedule(count + 1),
+    b1=train.adam_beta1,
+    b2=train.adam_beta2,
+    eps=train.adam_epsilon,
+  )
 
 
 def initial_state(config, model):
   """The state before the first update, a pure function of the configuration."""
   tokens = jnp.ones((1, 2), jnp.int32)
   params = model.init(jax.random.key(config.train.seed), tokens, tokens)["params"]
-  return TrainState(step=jnp.int32(0), params=params, opt_state=optimizer(config).init(params), sums=Sums.zero(),
-                    grad_norm=jnp.float32(0), skipped=jnp.int32(0), skipped_in_a_row=jnp.int32(0))
+  return TrainState(
+    step=jnp.int32(0),
+    params=params,
+    opt_state=optimizer(config).init(params),
+    sums=Sums.zero(),
+    grad_norm=jnp.float32(0),
+    skipped=jnp.int32(0),
+    skipped_in_a_row=jnp.int32(0),
+  )

@@ -34,13 +34,22 @@ def dropout_key(seed, step, batch_in_update, device):
 def loss_sums(model, params, source_BS, target_BT, smoothing, dropout_rng=None):
   """(sum of the loss over target tokens, Sums); without an rng, without dropout."""
   rngs = None if dropout_rng is None else {"dropout": dropout_rng}
-  outputs_BTD, matrix_CD = model.apply({"params": params}, source_BS, target_BT, deterministic=dropout_rng is None, rngs=rngs,
-                                       method="before_logits")
+  outputs_BTD, matrix_CD = model.apply(
+    {"params": params},
+    source_BS,
+    target_BT,
+    deterministic=dropout_rng is None,
+    rngs=rngs,
+    method="before_logits",
+  )
   with jax.named_scope("loss"):
     loss, nll = summed_cross_entropy(outputs_BTD, matrix_CD, target_BT, smoothing)
-  return loss, Sums(loss=loss, nll=nll,
-                    source_tokens=jnp.sum(lengths_of(source_BS, PAD_ID)),
-                    target_tokens=jnp.sum(lengths_of(target_BT, PAD_ID)))
+  return loss, Sums(
+    loss=loss,
+    nll=nll,
+    source_tokens=jnp.sum(lengths_of(source_BS, PAD_ID)),
+    target_tokens=jnp.sum(lengths_of(target_BT, PAD_ID)),
+  )
 
 
 def gradient_sums(config, model, params, step, batch_in_update, source_BS, target_BT):
@@ -68,10 +77,14 @@ def apply_gradients(config, state, gradients, sums):
     is_finite &= jnp.all(jnp.isfinite(leaf))
   keep = lambda new, old: jax.tree.map(lambda n, o: jnp.where(is_finite, n, o), new, old)
   return state.replace(
-      step=state.step + is_finite, params=keep(params, state.params),
-      opt_state=keep(opt_state, state.opt_state), grad_norm=grad_norm,
-      sums=keep(jax.tree.map(jnp.add, state.sums, sums), state.sums), skipped=state.skipped + ~is_finite,
-      skipped_in_a_row=jnp.where(is_finite, 0, state.skipped_in_a_row + 1))
+    step=state.step + is_finite,
+    params=keep(params, state.params),
+    opt_state=keep(opt_state, state.opt_state),
+    grad_norm=grad_norm,
+    sums=keep(jax.tree.map(jnp.add, state.sums, sums), state.sums),
+    skipped=state.skipped + ~is_finite,
+    skipped_in_a_row=jnp.where(is_finite, 0, state.skipped_in_a_row + 1),
+  )
 
 
 class TrainStep:
@@ -86,21 +99,31 @@ class TrainStep:
     def finish(state, total):
       if is_poisoned:
         gradients, sums = total
-        total = jax.tree.map(lambda g: g * jnp.where(device_index() == 0, jnp.nan, 1.0), gradients), sums
+        total = (
+          jax.tree.map(lambda g: g * jnp.where(device_index() == 0, jnp.nan, 1.0), gradients),
+          sums,
+        )
       state = apply_gradients(config, state, *sum_over_devices(total))
       return state, Progress(state.step + 0, state.skipped_in_a_row + 0)
 
     def whole_update(state, source_BS, target_BT):
-      return finish(state, gradient_sums(config, model, state.params, state.step, 0, source_BS, target_BT))
+      return finish(
+        state, gradient_sums(config, model, state.params, state.step, 0, source_BS, target_BT)
+      )
 
     def add_batch(total, state, batch_in_update, source_BS, target_BT):
-      part = gradient_sums(config, model, state.params, state.step, batch_in_update, source_BS, target_BT)
+      part = gradient_sums(
+        config, model, state.params, state.step, batch_in_update, source_BS, target_BT
+      )
       return jax.tree.map(jnp.add, total, part)
 
     def start(state):
       return jax.tree.map(jnp.zeros_like, state.params), Sums.zero()
 
-    self._whole_update, self._finish = on_devices(whole_update, donate=(0,)), on_devices(finish, donate=(0,))
+    self._whole_update, self._finish = (
+      on_devices(whole_update, donate=(0,)),
+      on_devices(finish, donate=(0,)),
+    )
     self._add_batch, self._start = on_devices(add_batch, donate=(0,)), on_devices(start)
     self._ahead = {}  # shapes of a batch -> program that was compiled ahead
 
@@ -109,7 +132,9 @@ class TrainStep:
       return self._best(self._whole_update, batches[0])(state, *batches[0])
     total = self._start(state)
     for number, batch in enumerate(batches):
-      total = self._best(self._add_batch, batch)(total, state, _on_each_device(number, batch), *batch)
+      total = self._best(self._add_batch, batch)(
+        total, state, _on_each_device(number, batch), *batch
+      )
     return self._finish(state, total)
 
   def compile_ahead(self, state, batch, is_whole_update):
@@ -124,7 +149,11 @@ class TrainStep:
       lowered = self._add_batch.lower(self._start(state), state, _on_each_device(0, batch), *batch)
     program = self._ahead[_shapes(batch)] = lowered.compile()
     memory = program.memory_analysis()
-    return None if memory is None else memory.temp_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
+    return (
+      None
+      if memory is None
+      else memory.temp_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
+    )
 
   def _best(self, function, batch):
     """What was compiled ahead, but on several hosts: there it wants arrays of all of them, not this one's part."""

@@ -32,11 +32,15 @@ class Workdir:
   def __init__(self, path, primary=True):
     self.path, self._primary = pathlib.Path(path), primary
     if "\0" in str(path):
-      raise WorkdirError(ascii(str(path)), "holds a null character, which no path can",
-                         "name another --workdir")
+      raise WorkdirError(
+        ascii(str(path)), "holds a null character, which no path can", "name another --workdir"
+      )
     self.tokenizer, self.checkpoints, self.evaluations, self.tensorboard = (
-        self.path / name for name in ("tokenizer", "checkpoints", "evaluations", "tensorboard"))
-    self._config, self._metrics, self._log = (self.path / name for name in ("config.json", "metrics.jsonl", "log.txt"))
+      self.path / name for name in ("tokenizer", "checkpoints", "evaluations", "tensorboard")
+    )
+    self._config, self._metrics, self._log = (
+      self.path / name for name in ("config.json", "metrics.jsonl", "log.txt")
+    )
     if primary:
       with as_workdir_error(self.path):
         for folder in (self.tokenizer, self.checkpoints, self.evaluations, self.tensorboard):
@@ -57,7 +61,9 @@ class Workdir:
     before = self._read_json().get("versions") if self.has_config() else None
     for name, version in content["versions"].items():
       if isinstance(before, dict) and before.get(name, version) != version:
-        self.log(f"warning: {name} was {before[name]} and is {version}: results may differ in the last bits")
+        self.log(
+          f"warning: {name} was {before[name]} and is {version}: results may differ in the last bits"
+        )
     atomic_write(self._config, json_text(content, indent=1) + "\n")
 
   def read_config(self):
@@ -74,10 +80,14 @@ class Workdir:
       content = json.loads(self._config.read_bytes())
     except FileNotFoundError:
       if any(self.checkpoints.glob("*/meta.json")):
-        raise WorkdirError(self._config, "is gone, and checkpoints are here",
-                           "restore it; `train` with the run's settings does so, too") from None
-      raise WorkdirError(self.path, "there is no run here (no config.json)",
-                         "train first, or name another --workdir") from None
+        raise WorkdirError(
+          self._config,
+          "is gone, and checkpoints are here",
+          "restore it; `train` with the run's settings does so, too",
+        ) from None
+      raise WorkdirError(
+        self.path, "there is no run here (no config.json)", "train first, or name another --workdir"
+      ) from None
     except OSError as error:
       raise WorkdirError(self._config, f"cannot be read: {error.strerror or error}") from None
     except (ValueError, RecursionError) as error:
@@ -111,7 +121,9 @@ class Workdir:
       return []
     except OSError as error:
       raise WorkdirError(self._metrics, f"cannot be read: {error.strerror or error}") from None
-    return [json.loads(line) for number, line in enumerate(lines, 1) if self._step_of(line, number) >= 0]
+    return [
+      json.loads(line) for number, line in enumerate(lines, 1) if self._step_of(line, number) >= 0
+    ]
 
   def reported_step(self):
     """The step of the last line about training, 0 where there is none; None without any metrics."""
@@ -132,7 +144,9 @@ class Workdir:
         _remove_litter(folder)
       content = self._metrics.read_bytes() if self._metrics.exists() else b""
     *lines, _ = content.split(b"\n")
-    kept = b"".join(line + b"\n" for number, line in enumerate(lines, 1) if self._step_of(line, number) <= step)
+    kept = b"".join(
+      line + b"\n" for number, line in enumerate(lines, 1) if self._step_of(line, number) <= step
+    )
     if kept != content:
       atomic_write(self._metrics, kept)
 
@@ -143,7 +157,9 @@ class Workdir:
         raise TypeError
       return step
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
-      raise WorkdirError(f"{self._metrics}:{number}", "is not a line of metrics", "restore or remove it") from None
+      raise WorkdirError(
+        f"{self._metrics}:{number}", "is not a line of metrics", "restore or remove it"
+      ) from None
 
   def log(self, message):
     """Says `message` on stderr, and writes it to log.txt with the time."""
@@ -186,12 +202,14 @@ def whole_settings(settings, where):
     if name not in settings and field.metadata["is_younger"]:
       settings[name] = field.default
     elif name not in settings:
-      raise ConfigError(where, f"does not set {name}",
-                        "add it, or use the package's version named there")
+      raise ConfigError(
+        where, f"does not set {name}", "add it, or use the package's version named there"
+      )
   for name in settings:
     if name not in fields():
-      raise ConfigError(where, f"sets {name}, which is no setting",
-                        "use the package's version named there")
+      raise ConfigError(
+        where, f"sets {name}, which is no setting", "use the package's version named there"
+      )
   try:
     Config.from_flat(settings)
   except ConfigError as error:  # it names a flag, and no flag was given

@@ -15,7 +15,10 @@ try:
 except ImportError:  # on Windows, which cannot flush a folder to the disk either
   fcntl = None
 
-_ATTEMPTS, _PAUSE = 4, 0.1  # seconds; whoever only looks at a lock (`lock_holder`) has it for a moment
+_ATTEMPTS, _PAUSE = (
+  4,
+  0.1,
+)  # seconds; whoever only looks at a lock (`lock_holder`) has it for a moment
 
 
 class WorkdirLock:
@@ -30,16 +33,25 @@ class WorkdirLock:
 
   def __enter__(self):
     if fcntl is None:
-      raise WorkdirError(self._path, f"{sys.platform} has no locks of files, which training needs",
-                         "use Linux, macOS or WSL")
+      raise WorkdirError(
+        self._path,
+        f"{sys.platform} has no locks of files, which training needs",
+        "use Linux, macOS or WSL",
+      )
     if self._primary:
       with as_workdir_error(self._path):
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = open(self._path, "a+", encoding="utf-8")  # not "w": it would wipe out the holder's name
+        self._file = open(
+          self._path, "a+", encoding="utf-8"
+        )  # not "w": it would wipe out the holder's name
         if not _is_taken(self._file):
           holder = _name(self._path)
           self._file.close()
-          raise WorkdirError(self._path, f"{holder} is training here", "wait for it, stop it, or use another --workdir")
+          raise WorkdirError(
+            self._path,
+            f"{holder} is training here",
+            "wait for it, stop it, or use another --workdir",
+          )
         self._file.truncate(0)
         self._file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
         self._file.flush()

@@ -29,7 +29,15 @@ from transformer_jax.cli.ablate import read_table
 from transformer_jax.cli.main import run as command_line
 from transformer_jax.errors import ConfigError, DataError
 
-SETTINGS = dict(train_steps=6, evaluate_every=6, checkpoint_every=3, log_every=2, bleu_sentences=0, numbers_limit=500, num_buckets=1)
+SETTINGS = dict(
+  train_steps=6,
+  evaluate_every=6,
+  checkpoint_every=3,
+  log_every=2,
+  bleu_sentences=0,
+  numbers_limit=500,
+  num_buckets=1,
+)
 
 
 @pytest.fixture
@@ -38,8 +46,12 @@ def table(tmp_path):
   folder = tmp_path / "table"
   folder.mkdir()
   (folder / "base.flags").write_text("\n".join(tiny_run.flags(**SETTINGS)) + "\n")
-  (folder / "a_heads_eighth.flags").write_text("--flagfile=base.flags\n--num_heads=1\n--d_k=32\n--d_v=32\n")
-  (folder / "z_broken.flags").write_text("--flagfile=base.flags\n--learning_rate_scale=1e30\n--max_nonfinite_updates=1\n")
+  (folder / "a_heads_eighth.flags").write_text(
+    "--flagfile=base.flags\n--num_heads=1\n--d_k=32\n--d_v=32\n"
+  )
+  (folder / "z_broken.flags").write_text(
+    "--flagfile=base.flags\n--learning_rate_scale=1e30\n--max_nonfinite_updates=1\n"
+  )
   return folder
 
 
@@ -48,18 +60,37 @@ def flags_of(table, *more):
 
 
 def cells(page, name):
-  return next([cell.strip() for cell in line.split("|")[1:-1]] for line in page.splitlines() if line.startswith(f"| {name} "))
+  return next(
+    [cell.strip() for cell in line.split("|")[1:-1]]
+    for line in page.splitlines()
+    if line.startswith(f"| {name} ")
+  )
 
 
 def test_the_rest_goes_on_and_nothing_is_done_twice(table, capsys, monkeypatch):
   assert command_line(flags_of(table)) == 1
   page = capsys.readouterr().out
   row = cells(page, "A h=1")
-  assert row[1] == "num_heads=1, d_k=32, d_v=32" and row[3] == "5.29, 24.9" and row[4] == "2" and " +- " in row[5]
-  assert cells(page, "z_broken")[5] == "not run" and "- z_broken: seed 1 failed: NonFiniteError" in page
-  assert page == (table.parent / "runs/results/table.md").read_text() and (table.parent / "runs/results/table.png").exists()
+  assert (
+    row[1] == "num_heads=1, d_k=32, d_v=32"
+    and row[3] == "5.29, 24.9"
+    and row[4] == "2"
+    and " +- " in row[5]
+  )
+  assert (
+    cells(page, "z_broken")[5] == "not run" and "- z_broken: seed 1 failed: NonFiniteError" in page
+  )
+  assert (
+    page == (table.parent / "runs/results/table.md").read_text()
+    and (table.parent / "runs/results/table.png").exists()
+  )
   base = json.loads((table.parent / "runs/results/base-seed2.json").read_text())
-  assert base["seed"] == 2 and base["steps"] == [6] and base["parameters"] == 70 * 32 + 6336 + 10_496 and len(json.dumps(base)) < 50_000
+  assert (
+    base["seed"] == 2
+    and base["steps"] == [6]
+    and base["parameters"] == 70 * 32 + 6336 + 10_496
+    and len(json.dumps(base)) < 50_000
+  )
 
   monkeypatch.setattr(ablation, "train", lambda *_, **__: pytest.fail("trained again"))
   assert command_line(flags_of(table, "--rows=base,a_heads_eighth")) == 0
@@ -80,8 +111,12 @@ def test_commands_for_a_cluster_are_those_of_the_missing_runs(table, capsys):
 
 def test_a_row_with_other_settings_is_not_done(table, tmp_path):
   row = TableRow("base", tiny_run.tiny_config(**SETTINGS))
-  assert ablation.settings_hash(row.config) == ablation.settings_hash(row.config.replace(seed=7, log_every=1, attention_kernel="reference"))
-  assert ablation.settings_hash(row.config) != ablation.settings_hash(row.config.replace(train_steps=7))
+  assert ablation.settings_hash(row.config) == ablation.settings_hash(
+    row.config.replace(seed=7, log_every=1, attention_kernel="reference")
+  )
+  assert ablation.settings_hash(row.config) != ablation.settings_hash(
+    row.config.replace(train_steps=7)
+  )
   path = ablation.result_path(tmp_path, row, 1)
   path.write_text('{"settings_sha256": "other"}')
   assert ablation.load_outcome(tmp_path, row, 1) is None
@@ -93,7 +128,14 @@ def test_a_row_with_other_settings_is_not_done(table, tmp_path):
 def test_rows_stand_in_the_papers_order(table):
   for name in ("big", "e_learned_positions", "aardvark"):
     (table / f"{name}.flags").write_text("--flagfile=base.flags\n")
-  assert list(read_table(table)) == ["base", "a_heads_eighth", "e_learned_positions", "big", "aardvark", "z_broken"]
+  assert list(read_table(table)) == [
+    "base",
+    "a_heads_eighth",
+    "e_learned_positions",
+    "big",
+    "aardvark",
+    "z_broken",
+  ]
   (table / "base.flags").unlink()
   with pytest.raises(ConfigError, match="has no base.flags"):
     read_table(table)
@@ -107,21 +149,46 @@ def test_wrong_rows_are_named(table, capsys):
 def outcome(nll, statistics=None, bleu=20.0):
   nll = np.asarray(nll, float)
   tokens = np.full(len(nll), 10)
-  statistics = np.tile([5, 3, 2, 1, 8, 7, 6, 5, 8, 9], (len(nll), 1)) if statistics is None else statistics
+  statistics = (
+    np.tile([5, 3, 2, 1, 8, 7, 6, 5, 8, 9], (len(nll), 1)) if statistics is None else statistics
+  )
   perplexity = float(np.exp(nll.sum() / tokens.sum()))
-  summary = dict(perplexity=perplexity, bleu=bleu, bleu_name="sacrebleu", parameters=1, update_hours=1.0, git_revision="r", seed=1,
-                 hardware=dict(device="cpu", processor="p", cores=2))
+  summary = dict(
+    perplexity=perplexity,
+    bleu=bleu,
+    bleu_name="sacrebleu",
+    parameters=1,
+    update_hours=1.0,
+    git_revision="r",
+    seed=1,
+    hardware=dict(device="cpu", processor="p", cores=2),
+  )
   return Outcome(summary, statistics, -nll, tokens)
 
 
 def test_a_bootstrap_sees_a_real_difference_and_no_other():
   rng = np.random.default_rng(0)
   base = [outcome(20 + rng.standard_normal(300)) for _ in range(2)]
-  assert ablation_table.bootstrap_p([outcome(base[0].log_probs_S * -1 + 1) for _ in range(2)], base, "perplexity") < 0.01
+  assert (
+    ablation_table.bootstrap_p(
+      [outcome(base[0].log_probs_S * -1 + 1) for _ in range(2)], base, "perplexity"
+    )
+    < 0.01
+  )
   assert ablation_table.bootstrap_p(base, base, "perplexity") == 1.0
   # Under the null hypothesis p is below 0.1 about one time in ten.
-  low = np.mean([ablation_table.bootstrap_p([outcome(20 + rng.standard_normal(200))], [outcome(20 + rng.standard_normal(200))],
-                                            "perplexity", resamples=200) < 0.1 for _ in range(200)])
+  low = np.mean(
+    [
+      ablation_table.bootstrap_p(
+        [outcome(20 + rng.standard_normal(200))],
+        [outcome(20 + rng.standard_normal(200))],
+        "perplexity",
+        resamples=200,
+      )
+      < 0.1
+      for _ in range(200)
+    ]
+  )
   assert 0.03 < low < 0.2
   worse = np.tile([4, 2, 1, 0, 8, 7, 6, 5, 8, 9], (300, 1))
   worse[::3] += [0, 0, 0, 1, 0, 0, 0, 0, 0, 0]
@@ -146,9 +213,17 @@ OTHER = TableRow("a_heads_eighth", tiny_run.tiny_config(**SETTINGS, num_heads=1)
 def kept(results, row=ROW, seed=1, text=Text(), nll=(20.0,) * 4, **summary):
   """Writes a result and returns what stands in the file."""
   result = outcome(nll, np.tile([1, 1], (len(nll), 1)))
-  made = dict(result.summary, row=row.name, seed=seed, split=text.split, steps=[6],
-              settings_sha256=settings_hash(row.config), sentences=len(nll), score="exact_match",
-              exact_match=1.0)
+  made = dict(
+    result.summary,
+    row=row.name,
+    seed=seed,
+    split=text.split,
+    steps=[6],
+    settings_sha256=settings_hash(row.config),
+    sentences=len(nll),
+    score="exact_match",
+    exact_match=1.0,
+  )
   save_outcome(results, row, text, dataclasses.replace(result, summary={**made, **summary}))
   return json.loads(result_path(results, row, seed, text.split).read_text())
 
@@ -191,8 +266,9 @@ def test_results_on_other_text_are_not_this_tables(tmp_path):
 def test_the_text_is_known_by_its_bytes(tmp_path):
   for name in ("s", "t"):
     (tmp_path / name).write_text("a\n")
-  data = tiny_run.tiny_config(data_source="text", train_source="s", train_target="t",
-                              valid_source="s", valid_target="t").data
+  data = tiny_run.tiny_config(
+    data_source="text", train_source="s", train_target="t", valid_source="s", valid_target="t"
+  ).data
   before = Text("valid", tmp_path).fingerprints(data)
   assert sorted(before) == ["train", "valid"]
   assert Text("valid", tmp_path).fingerprints(data) == before
@@ -219,11 +295,28 @@ def test_a_copied_result_is_no_other_seeds(tmp_path):
   assert why_not_taken(tmp_path, ROW, 2, Text()) == "base-seed2.json is of seed 1"
 
 
-@pytest.mark.parametrize("damage", [
-    "parameters", "hardware", "exact_match", "statistics", "update_hours", dict(hardware={}),
-    dict(hardware=None), dict(perplexity="3"), dict(update_hours=None), dict(score="chrf"),
-    dict(score=["f1"]), dict(sentences=3), dict(sentences=0), dict(tokens="<f8:eJw="),
-    dict(tokens=7), dict(log_probs="!")], ids=str)
+@pytest.mark.parametrize(
+  "damage",
+  [
+    "parameters",
+    "hardware",
+    "exact_match",
+    "statistics",
+    "update_hours",
+    dict(hardware={}),
+    dict(hardware=None),
+    dict(perplexity="3"),
+    dict(update_hours=None),
+    dict(score="chrf"),
+    dict(score=["f1"]),
+    dict(sentences=3),
+    dict(sentences=0),
+    dict(tokens="<f8:eJw="),
+    dict(tokens=7),
+    dict(log_probs="!"),
+  ],
+  ids=str,
+)
 def test_a_damaged_result_is_named(tmp_path, damage):
   """What is lost from it, or what it has instead."""
   content = kept(tmp_path)
@@ -236,8 +329,9 @@ def test_a_damaged_result_is_named(tmp_path, damage):
     load_outcome(tmp_path, ROW, 1)
 
 
-@pytest.mark.parametrize("text", ["", "[]", "7", "null", '{"settings_sha256": 7}', "[" * 100_000,
-                                  "\xff"], ids=range(7))
+@pytest.mark.parametrize(
+  "text", ["", "[]", "7", "null", '{"settings_sha256": 7}', "[" * 100_000, "\xff"], ids=range(7)
+)
 def test_a_foreign_file_is_named(tmp_path, text):
   result_path(tmp_path, ROW, 1).write_text(text, encoding="latin-1")
   with pytest.raises(DataError, match="base-seed1.json: is not the result of a run"):
@@ -245,10 +339,16 @@ def test_a_foreign_file_is_named(tmp_path, text):
 
 
 def test_long_sentences_keep_their_lengths(tmp_path):
-  statistics = np.array([[40_000, 39_000, 38_000, 37_000, 50_000, 49_999, 49_998, 49_997, 50_000,
-                          70_000]])
-  summary = dict(outcome([1.0]).summary, row="base", settings_sha256=settings_hash(ROW.config),
-                 sentences=1, score="bleu")
+  statistics = np.array(
+    [[40_000, 39_000, 38_000, 37_000, 50_000, 49_999, 49_998, 49_997, 50_000, 70_000]]
+  )
+  summary = dict(
+    outcome([1.0]).summary,
+    row="base",
+    settings_sha256=settings_hash(ROW.config),
+    sentences=1,
+    score="bleu",
+  )
   result = Outcome(summary, statistics, np.array([-5.0]), np.array([40_000]))
   save_outcome(tmp_path, ROW, Text(), result)
   found = load_outcome(tmp_path, ROW, 1)
@@ -351,8 +451,16 @@ def test_a_table_that_cannot_be_written_stops_no_run(tmp_path, monkeypatch):
   def after_each():
     raise DataError("x.json", "is not the result of a run")
 
-  failures = ablation.run_all([ROW], [1, 2], workdir=tmp_path, results=tmp_path, data_root=".",
-                              text=Text(), log=heard.append, after_each=after_each)
+  failures = ablation.run_all(
+    [ROW],
+    [1, 2],
+    workdir=tmp_path,
+    results=tmp_path,
+    data_root=".",
+    text=Text(),
+    log=heard.append,
+    after_each=after_each,
+  )
   assert not failures and result_path(tmp_path, ROW, 2).exists()
   assert "no table yet: x.json: is not the result of a run" in heard
 
@@ -362,9 +470,16 @@ def test_a_row_without_test_data_fails_before_it_is_trained(tmp_path, monkeypatc
   files = dict(train_source="s", train_target="s", valid_source="s", valid_target="s")
   row = TableRow("base", tiny_run.tiny_config(data_source="text", **files))
   monkeypatch.setattr(ablation, "train", lambda *_, **__: pytest.fail("trained"))
-  failures = ablation.run_all([row], [1], workdir=tmp_path, results=tmp_path, data_root=tmp_path,
-                              text=Text("test", tmp_path), log=lambda _: None,
-                              after_each=lambda: None)
+  failures = ablation.run_all(
+    [row],
+    [1],
+    workdir=tmp_path,
+    results=tmp_path,
+    data_root=tmp_path,
+    text=Text("test", tmp_path),
+    log=lambda _: None,
+    after_each=lambda: None,
+  )
   assert failures["base", 1].startswith("ConfigError: --split=test: the row has no test data; ")
 
 
@@ -378,8 +493,15 @@ def test_a_table_of_parsers_has_f1(tmp_path, capsys):
   folder = tmp_path / "table"
   folder.mkdir()
   (tmp_path / "trees").write_text("(TOP (S (NP (D the) (N dog)) (VP (V barks))))\n" * 20)
-  settings = dict(SETTINGS, task="parsing", data_source="treebank", embedding_sharing="none",
-                  train_trees="trees", valid_trees="trees", tokenizer="subword_nmt")
+  settings = dict(
+    SETTINGS,
+    task="parsing",
+    data_source="treebank",
+    embedding_sharing="none",
+    train_trees="trees",
+    valid_trees="trees",
+    tokenizer="subword_nmt",
+  )
   (folder / "base.flags").write_text("\n".join(tiny_run.flags(**settings)) + "\n")
   (folder / "a_heads_eighth.flags").write_text("--flagfile=base.flags\n--num_heads=1\n")
   assert command_line(flags_of(folder, f"--data_root={tmp_path}")) == 0
@@ -393,10 +515,14 @@ def test_a_table_of_tokenised_text(tmp_path, capsys):
   folder = tmp_path / "table"
   folder.mkdir()
   (tmp_path / "text").write_text("A man, running.\nTwo dogs don't play.\n" * 10)
-  files = {f"{split}_{side}": "text" for split in ("train", "valid", "test")
-           for side in ("source", "target")}
-  settings = dict(SETTINGS, data_source="text", preprocessing="moses_lowercase",
-                  tokenizer="subword_nmt", **files)
+  files = {
+    f"{split}_{side}": "text"
+    for split in ("train", "valid", "test")
+    for side in ("source", "target")
+  }
+  settings = dict(
+    SETTINGS, data_source="text", preprocessing="moses_lowercase", tokenizer="subword_nmt", **files
+  )
   (folder / "base.flags").write_text("\n".join(tiny_run.flags(**settings)) + "\n")
   for split in ("valid", "test"):
     assert command_line(flags_of(folder, f"--data_root={tmp_path}", f"--split={split}")) == 0
@@ -417,25 +543,38 @@ def test_noise_of_seeds():
   assert ablation_table._beyond_noise([1.0, 1.1, 0.9], [2.0, 2.1, 1.9]) is True
   assert ablation_table._beyond_noise([1.0, 2.0, 3.0], [1.5, 2.5, 3.5]) is False
   assert ablation_table._beyond_noise([1.0], [2.0, 2.1]) is None
-  assert ablation_table._agrees(0.3, -0.1) is False and ablation_table._agrees(-2, -0.1) is True and ablation_table._agrees(1, 0.0) is None
+  assert (
+    ablation_table._agrees(0.3, -0.1) is False
+    and ablation_table._agrees(-2, -0.1) is True
+    and ablation_table._agrees(1, 0.0) is None
+  )
 
 
 @pytest.mark.slow
 def test_a_kill_in_the_middle_changes_nothing(table):
   """The same command ends with the table of a run left alone."""
   (table / "z_broken.flags").unlink()
-  (table / "base.flags").write_text("\n".join(tiny_run.flags(**{**SETTINGS, "train_steps": 150, "checkpoint_every": 10})) + "\n")
+  (table / "base.flags").write_text(
+    "\n".join(tiny_run.flags(**{**SETTINGS, "train_steps": 150, "checkpoint_every": 10})) + "\n"
+  )
   command = [sys.executable, "-m", "transformer_jax", *flags_of(table)]
-  whole = subprocess.run([*command, f"--workdir={table.parent}/whole"], capture_output=True, text=True, check=True)
+  whole = subprocess.run(
+    [*command, f"--workdir={table.parent}/whole"], capture_output=True, text=True, check=True
+  )
   for signal_number in (signal.SIGKILL, signal.SIGTERM):
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     end = time.monotonic() + 100
-    log = table.parent / f"runs/{'base' if signal_number == signal.SIGKILL else 'a_heads_eighth'}/seed-1/metrics.jsonl"
+    log = (
+      table.parent
+      / f"runs/{'base' if signal_number == signal.SIGKILL else 'a_heads_eighth'}/seed-1/metrics.jsonl"
+    )
     while not (log.exists() and log.stat().st_size > 300):
       assert process.poll() is None and time.monotonic() < end
       time.sleep(0.01)
     os.kill(process.pid, signal_number)
     process.wait(100)
   again = subprocess.run(command, capture_output=True, text=True, check=True)
-  rows = [[line for line in run.stdout.splitlines() if line.startswith("| ")] for run in (whole, again)]
+  rows = [
+    [line for line in run.stdout.splitlines() if line.startswith("| ")] for run in (whole, again)
+  ]
   assert rows[0] == rows[1] and len(rows[0]) == 4

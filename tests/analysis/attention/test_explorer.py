@@ -13,20 +13,33 @@ from transformer_jax.model.head_gates import ATTENTIONS
 
 pytestmark = pytest.mark.browser
 
-AWKWARD = "forty <script>window.broken = 1</script> \"two\" שלום \N{GRINNING FACE} <b>bold</b>"
+AWKWARD = 'forty <script>window.broken = 1</script> "two" שלום \N{GRINNING FACE} <b>bold</b>'
 
 
 @pytest.fixture(scope="module")
 def browser():
   """Headless Chromium that keeps its console and its network requests."""
   webdriver = pytest.importorskip("selenium.webdriver", reason="needs the package selenium")
-  chromium, driver = shutil.which("chromium") or shutil.which("chromium-browser"), shutil.which("chromedriver")
+  chromium, driver = (
+    shutil.which("chromium") or shutil.which("chromium-browser"),
+    shutil.which("chromedriver"),
+  )
   if not chromium or not driver:
     pytest.skip("needs Chromium and chromedriver (Debian: chromium, chromium-driver)")
   options = webdriver.ChromeOptions()
   options.binary_location = chromium
-  for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-                   "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--window-size=1200,1400"):
+  for argument in (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+    "--window-size=1200,1400",
+  ):
     options.add_argument(argument)
   options.set_capability("goog:loggingPrefs", dict(browser="ALL", performance="ALL"))
   found = webdriver.Chrome(options=options, service=webdriver.ChromeService(executable_path=driver))
@@ -36,11 +49,20 @@ def browser():
 
 @pytest.fixture(scope="module")
 def attention(trained):
-  return sentence_attention(transformer_jax.load(trained), "two hundred forty two", "zweihundertzweiundvierzig")
+  return sentence_attention(
+    transformer_jax.load(trained), "two hundred forty two", "zweihundertzweiundvierzig"
+  )
 
 
 def importance():
-  return dict(perplexity=3.5, heads=[dict(attention=a, layer=0, head=h, importance=0.2 + 0.1 * h, masked_perplexity=3.6 + h) for a in ATTENTIONS for h in range(2)])
+  return dict(
+    perplexity=3.5,
+    heads=[
+      dict(attention=a, layer=0, head=h, importance=0.2 + 0.1 * h, masked_perplexity=3.6 + h)
+      for a in ATTENTIONS
+      for h in range(2)
+    ],
+  )
 
 
 @pytest.fixture
@@ -54,14 +76,19 @@ def open_page(browser, html, tmp_path):
   browser.get_log("browser"), browser.get_log("performance")  # what was before
   browser.get(f"file://{tmp_path}/page.html")
   from selenium.webdriver.support.ui import WebDriverWait
-  WebDriverWait(browser, 20).until(lambda b: b.execute_script("return document.documentElement.dataset.ready") == "true")
+
+  WebDriverWait(browser, 20).until(
+    lambda b: b.execute_script("return document.documentElement.dataset.ready") == "true"
+  )
   return browser
 
 
 def requests_of(browser):
   """Addresses that were asked for, but for the page itself."""
   messages = (json.loads(entry["message"])["message"] for entry in browser.get_log("performance"))
-  urls = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
+  urls = [
+    m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"
+  ]
   return [url for url in urls if not url.startswith(("file://", "data:", "blob:"))]
 
 
@@ -72,6 +99,7 @@ def element(browser, name):
 def choose(browser, name, value):
   """Chooses an option of a select, as a reader would."""
   from selenium.webdriver.support.ui import Select
+
   Select(element(browser, name)).select_by_value(str(value))
 
 
@@ -117,8 +145,12 @@ def test_the_steps_multiply_divide_and_sum(opened, attention):
   assert number(element(opened, "product_sum").text) == pytest.approx(product, abs=2e-3)
   rows = opened.find_elements("css selector", "#product_table tbody tr")
   assert len(rows) == one.query_NHTK.shape[-1]
-  chosen = opened.find_element("css selector", "#weights_table tr.chosen").find_elements("css selector", "td")
-  assert float(chosen[2].text) == pytest.approx(product / math.sqrt(one.query_NHTK.shape[-1]), abs=2e-3)
+  chosen = opened.find_element("css selector", "#weights_table tr.chosen").find_elements(
+    "css selector", "td"
+  )
+  assert float(chosen[2].text) == pytest.approx(
+    product / math.sqrt(one.query_NHTK.shape[-1]), abs=2e-3
+  )
   values = [float(x) for x in element(opened, "value_sum").text.strip("()").split(",")]
   expected = one.weights_NHTS[0, 1, 2] @ one.value_NHSV[0, 1]
   assert values == pytest.approx(expected.tolist(), abs=0.02)
@@ -143,22 +175,37 @@ def test_every_control_does_something(opened, attention):
 
   word = opened.find_elements("css selector", "#queries button")[1]
   opened.execute_script("arguments[0].focus()", word)
-  assert pixels(opened, "lines_canvas") != lines and word.get_attribute("aria-pressed") == "true" and "%" in element(opened, "lines_readout").text
-  opened.execute_script("arguments[0].focus()", opened.find_elements("css selector", "#keys button")[0])
+  assert (
+    pixels(opened, "lines_canvas") != lines
+    and word.get_attribute("aria-pressed") == "true"
+    and "%" in element(opened, "lines_readout").text
+  )
+  opened.execute_script(
+    "arguments[0].focus()", opened.find_elements("css selector", "#keys button")[0]
+  )
   assert "←" in element(opened, "lines_readout").text
 
   from selenium.webdriver.common.keys import Keys
+
   element(opened, "map").send_keys(Keys.ARROW_DOWN, Keys.ARROW_RIGHT)
   one = attention.maps["cross"]
   reading = element(opened, "map_readout").text
-  assert float(reading.rsplit(":", 1)[1]) == pytest.approx(float(one.weights_NHTS[0, :, 1, 1].mean()), abs=1e-4)
+  assert float(reading.rsplit(":", 1)[1]) == pytest.approx(
+    float(one.weights_NHTS[0, :, 1, 1].mean()), abs=1e-4
+  )
 
   buttons = opened.find_elements("css selector", "#overview button")
   assert len(buttons) == 2
   click(opened, buttons[1])
-  assert buttons[1].get_attribute("aria-pressed") == "true" and buttons[0].get_attribute("aria-pressed") == "false"
+  assert (
+    buttons[1].get_attribute("aria-pressed") == "true"
+    and buttons[0].get_attribute("aria-pressed") == "false"
+  )
 
-  total, softmax = (lambda: element(opened, "cost_total").text), (lambda: opened.find_elements("css selector", "#cost_table tr")[-1].text)
+  total, softmax = (
+    (lambda: element(opened, "cost_total").text),
+    (lambda: opened.find_elements("css selector", "#cost_table tr")[-1].text),
+  )
   before = total(), softmax()
   element(opened, "cost_h").send_keys(Keys.ARROW_RIGHT)
   assert total() == before[0] and softmax() != before[1]  # h moves, the total does not
@@ -195,7 +242,8 @@ def test_languages_and_light(opened):
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_text_has_enough_contrast(opened, theme):
   """WCAG AA: 4.5 to 1, of every text against what is behind it."""
-  worst = opened.execute_script("""
+  worst = opened.execute_script(
+    """
     document.documentElement.dataset.theme = arguments[0];
     const rgb = (text) => text.match(/[\\d.]+/g).map(Number);
     const light = ([r, g, b]) => [r, g, b].map((x) => x / 255).map((x) => x <= 0.03928 ? x / 12.92 : ((x + 0.055) / 1.055) ** 2.4)
@@ -208,7 +256,9 @@ def test_text_has_enough_contrast(opened, theme):
       const ratio = (a + 0.05) / (b + 0.05);
       if (ratio < worst[0]) worst = [ratio, node.tagName + " " + node.textContent.slice(0, 30)];
     }
-    return worst;""", theme)
+    return worst;""",
+    theme,
+  )
   assert worst[0] >= 4.5, worst
 
 
@@ -217,21 +267,29 @@ def test_everything_has_a_name_and_can_be_reached_by_keyboard(opened):
     return [...document.querySelectorAll("button, select, input, canvas[role]")].filter((node) =>
       !(node.getAttribute("aria-label") || node.textContent.trim() || node.labels && [...node.labels].some((label) => label.textContent.trim()))).map((node) => node.outerHTML);""")
   assert unnamed == []
-  assert opened.execute_script("return [...document.querySelectorAll('section')].every((s) => document.getElementById(s.getAttribute('aria-labelledby')))")
+  assert opened.execute_script(
+    "return [...document.querySelectorAll('section')].every((s) => document.getElementById(s.getAttribute('aria-labelledby')))"
+  )
   assert element(opened, "map").get_attribute("tabindex") == "0"
 
 
 def test_awkward_text_is_shown_as_text(browser, trained, tmp_path):
-  open_page(browser, page(sentence_attention(transformer_jax.load(trained), AWKWARD, AWKWARD)), tmp_path)
+  open_page(
+    browser, page(sentence_attention(transformer_jax.load(trained), AWKWARD, AWKWARD)), tmp_path
+  )
   assert element(browser, "sentence").text == f"{AWKWARD} → {AWKWARD}"
-  assert browser.execute_script("return window.broken === undefined && !document.querySelector('b')")
+  assert browser.execute_script(
+    "return window.broken === undefined && !document.querySelector('b')"
+  )
   assert not element(browser, "importance_section").is_displayed()
   assert quiet(browser)
 
 
 def quiet(browser):
   """Whether the console is empty and nothing was asked of a network."""
-  return [entry for entry in browser.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")] == [] and requests_of(browser) == []
+  return [
+    entry for entry in browser.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")
+  ] == [] and requests_of(browser) == []
 
 
 def test_no_console_error_and_no_request(opened):
@@ -248,13 +306,22 @@ def test_a_page_of_a_hundred_words(browser, tmp_path):
   import numpy as np
 
   from transformer_jax.analysis.attention.maps import AttentionMap, SentenceAttention
+
   rng, words = np.random.default_rng(0), [f"word{i}" for i in range(100)]
   weights = rng.dirichlet(np.full(100, 0.05), size=(6, 10, 100)).astype(np.float32)
   vectors = rng.normal(size=(6, 10, 100, 16)).astype(np.float32)
   one = AttentionMap(words, words, weights, vectors, vectors, vectors)
   open_page(browser, page(SentenceAttention("a", "b", dict.fromkeys(ATTENTIONS, one))), tmp_path)
-  paint = browser.execute_script("return performance.getEntriesByName('first-contentful-paint')[0].startTime")
-  pointing = browser.execute_script("const start = performance.now(); for (let i = 0; i < 10; i++) point('query', i); return (performance.now() - start) / 10;")
-  everything = browser.execute_script("const start = performance.now(); refresh(); return performance.now() - start;")
-  print(f"first paint {paint:.0f} ms, a word {pointing:.0f} ms, everything {everything:.0f} ms")  # 200, 3 and 25 on two busy cores
+  paint = browser.execute_script(
+    "return performance.getEntriesByName('first-contentful-paint')[0].startTime"
+  )
+  pointing = browser.execute_script(
+    "const start = performance.now(); for (let i = 0; i < 10; i++) point('query', i); return (performance.now() - start) / 10;"
+  )
+  everything = browser.execute_script(
+    "const start = performance.now(); refresh(); return performance.now() - start;"
+  )
+  print(
+    f"first paint {paint:.0f} ms, a word {pointing:.0f} ms, everything {everything:.0f} ms"
+  )  # 200, 3 and 25 on two busy cores
   assert len(browser.find_elements("css selector", "#queries button")) == 100 and quiet(browser)

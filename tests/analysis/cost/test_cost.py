@@ -42,8 +42,10 @@ def test_flops_of_training_as_counted_for_the_papers_budget():
 
 
 def test_flops_of_attention_do_not_depend_on_heads():
-  flops = {cost.attention_flops(Config().replace(num_heads=h, d_k=512 // h, d_v=512 // h).model, 64, 64)
-           for h in (1, 2, 4, 8, 16, 32)}
+  flops = {
+    cost.attention_flops(Config().replace(num_heads=h, d_k=512 // h, d_v=512 // h).model, 64, 64)
+    for h in (1, 2, 4, 8, 16, 32)
+  }
   assert {16 * f for f in flops} == {2_281_701_376}
 
 
@@ -61,8 +63,13 @@ def test_paper_training_cost():
 def test_an_unknown_leaf_is_refused():
   class Leaf:
     shape = (2, 3)
-  assert cost.counted_parameters({"decoder": {"layer_3": {"cross_attention": {"out": {"kernel": Leaf}}}}})[
-      "decoder_cross_attention"] == 6
+
+  assert (
+    cost.counted_parameters(
+      {"decoder": {"layer_3": {"cross_attention": {"out": {"kernel": Leaf}}}}}
+    )["decoder_cross_attention"]
+    == 6
+  )
   with pytest.raises(KeyError):
     cost.counted_parameters({"encoder": {"layer_0": {"gate": {"kernel": Leaf}}}})
 
@@ -77,10 +84,19 @@ def test_seconds_of_a_training_are_those_of_its_updates_however_often_it_was_sta
   """The second line stands for 5 updates; older versions gave it the speed in tokens of 10."""
 
   def line(step, rate, tokens_rate):
-    return dict(step=step, split="train", target_tokens=step, updates_per_second=rate,
-                target_tokens_per_second=tokens_rate)
+    return dict(
+      step=step,
+      split="train",
+      target_tokens=step,
+      updates_per_second=rate,
+      target_tokens_per_second=tokens_rate,
+    )
 
-  metrics = [line(15, 5.0, 75.0), line(20, 10.0, 20.0), dict(step=20, split="valid"),
-             line(30, 2.0, 60.0)]
+  metrics = [
+    line(15, 5.0, 75.0),
+    line(20, 10.0, 20.0),
+    dict(step=20, split="valid"),
+    line(30, 2.0, 60.0),
+  ]
   assert cost.training_seconds(metrics) == pytest.approx(3 + 0.5 + 5)
   assert cost.training_seconds([]) == 0

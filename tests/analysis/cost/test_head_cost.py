@@ -17,13 +17,31 @@ from transformer_jax.attention import KERNELS, Mask, Use, fastest_kernel
 from transformer_jax.cli.main import run as command_line
 
 
-def record(num_heads, length, seconds, subject=SUBLAYER, kernel="xla", column=NARROW, which="forward+backward"):
-  return dict(column=column, num_heads=num_heads, subject=subject, kernel=kernel, length=length, which=which,
-              seconds=dict(median=seconds, low=seconds, high=seconds))
+def record(
+  num_heads,
+  length,
+  seconds,
+  subject=SUBLAYER,
+  kernel="xla",
+  column=NARROW,
+  which="forward+backward",
+):
+  return dict(
+    column=column,
+    num_heads=num_heads,
+    subject=subject,
+    kernel=kernel,
+    length=length,
+    which=which,
+    seconds=dict(median=seconds, low=seconds, high=seconds),
+  )
 
 
 def test_only_the_softmax_contains_h():
-  terms = [cost.attention_terms(Case(NARROW, h, 64 // h, 64 // h).model(64, "xla"), 10, 10) for h in (1, 2, 16)]
+  terms = [
+    cost.attention_terms(Case(NARROW, h, 64 // h, 64 // h).model(64, "xla"), 10, 10)
+    for h in (1, 2, 16)
+  ]
   for term in terms[0]:
     counts = [by_term[term][1] for by_term in terms]
     assert counts == ([100, 200, 1600] if term == "softmax" else [counts[0]] * 3), term
@@ -34,7 +52,12 @@ def test_full_heads_cost_h_times_as_much():
   assert all(full[term][1] == 8 * one[term][1] for term in one)
   cases = head_cost.cases(64, [1, 8], [4, 8], 16)
   assert [(c.column, c.num_heads, c.d_k, c.d_v) for c in cases] == [
-      ("narrow", 1, 64, 64), ("narrow", 8, 8, 8), ("full", 8, 64, 64), ("d_k", 16, 4, 4), ("d_k", 16, 8, 4)]
+    ("narrow", 1, 64, 64),
+    ("narrow", 8, 8, 8),
+    ("full", 8, 64, 64),
+    ("d_k", 16, 4, 4),
+    ("d_k", 16, 8, 4),
+  ]
 
 
 def test_xla_counts_what_the_formula_says():
@@ -46,16 +69,32 @@ def test_xla_counts_what_the_formula_says():
     if found["which"] == "forward":
       kernel = found["kernel"]
       if kernel == "auto":
-        kernel = fastest_kernel(Use("cpu", "float32", found["d_k"], found["d_v"]), found["num_heads"], 16, 16)
-      padding = 4 * 2 * 16 * 16 * found["num_heads"] * (found["d_v"] - found["d_k"]) if kernel == "xla" else 0
+        kernel = fastest_kernel(
+          Use("cpu", "float32", found["d_k"], found["d_v"]), found["num_heads"], 16, 16
+        )
+      padding = (
+        4 * 2 * 16 * 16 * found["num_heads"] * (found["d_v"] - found["d_k"])
+        if kernel == "xla"
+        else 0
+      )
       counted = found["xla_flops"] - found["xla_softmax_flops"] - padding
       assert counted / found["formula_flops"] == pytest.approx(1, abs=0.01), found
     assert 0 < found["seconds"]["low"] <= found["seconds"]["median"] <= found["seconds"]["high"]
     assert found["peak_bytes"] > 0 and found["sentences"] == 4
-  (narrow,) = (r for r in records if (r["column"], r["subject"], r["kernel"], r["which"], r["num_heads"]) == (
-      NARROW, SUBLAYER, "xla", "forward", 4))
+  (narrow,) = (
+    r
+    for r in records
+    if (r["column"], r["subject"], r["kernel"], r["which"], r["num_heads"])
+    == (NARROW, SUBLAYER, "xla", "forward", 4)
+  )
   assert narrow["parameters"] == 4 * 32 * 32
-  page = "\n".join([*cost_report.xla_lines(records), *cost_report.time_lines(records, FULL), *cost_report.flatness_lines(records)])
+  page = "\n".join(
+    [
+      *cost_report.xla_lines(records),
+      *cost_report.time_lines(records, FULL),
+      *cost_report.flatness_lines(records),
+    ]
+  )
   assert "| sub-layer | auto | 16 | full | 4 |" in page
 
 
@@ -72,10 +111,14 @@ def test_rounds_take_the_subjects_in_turn(monkeypatch):
 def test_flatness_is_said_in_numbers():
   times = {(1, 32): 1.0, (8, 32): 1.1, (32, 32): 1.2, (1, 128): 1.0, (8, 128): 1.1, (32, 128): 2.5}
   lines = cost_report.flatness_lines([record(h, n, seconds) for (h, n), seconds in times.items()])
-  assert lines[-1] == ("- sub-layer, kernel `xla`: not flat. More than 1.15 times one head's time: h=32 from n=32 (at n=128 2.50 times).")
+  assert lines[-1] == (
+    "- sub-layer, kernel `xla`: not flat. More than 1.15 times one head's time: h=32 from n=32 (at n=128 2.50 times)."
+  )
   assert "| sub-layer | xla | 128 | 1.00 | 1.10 | 2.50 |" in lines
   lines = cost_report.flatness_lines([record(h, 32, 1.0, CORE) for h in (1, 8)])
-  assert lines[-1] == "- attention alone, kernel `xla`: flat, every h within 1.15 times one head's time."
+  assert (
+    lines[-1] == "- attention alone, kernel `xla`: flat, every h within 1.15 times one head's time."
+  )
 
 
 @pytest.fixture
@@ -86,17 +129,25 @@ def sequence():
 def test_restricted_attention_is_attention_under_a_band(sequence):
   for r in (1, 2, 3, 6):
     offset = np.arange(9) - np.arange(9)[:, None]
-    band_BTS = jnp.asarray(np.broadcast_to((-(r // 2) <= offset) & (offset < r - r // 2), (2, 9, 9)))
+    band_BTS = jnp.asarray(
+      np.broadcast_to((-(r // 2) <= offset) & (offset < r - r // 2), (2, 9, 9))
+    )
     x_BNHD = sequence[:, :, None]
-    expected = KERNELS["reference"].attend(x_BNHD, x_BNHD, x_BNHD, Mask(allowed_BTS=band_BTS))[:, :, 0]
-    np.testing.assert_allclose(layer_cost.restricted_self_attention(sequence, None, r), expected, atol=1e-6)
+    expected = KERNELS["reference"].attend(x_BNHD, x_BNHD, x_BNHD, Mask(allowed_BTS=band_BTS))[
+      :, :, 0
+    ]
+    np.testing.assert_allclose(
+      layer_cost.restricted_self_attention(sequence, None, r), expected, atol=1e-6
+    )
 
 
 def test_recurrence_and_convolution_are_their_loops(sequence):
   matrices = np.random.default_rng(1).standard_normal((3, 4, 4)).astype(np.float32)
   hidden, x = np.zeros((2, 4)), np.asarray(sequence)
-  recurrent, convolutional = (np.asarray(layer(sequence, jnp.asarray(matrices), 0)) for layer in (
-      layer_cost.recurrent, layer_cost.convolutional))
+  recurrent, convolutional = (
+    np.asarray(layer(sequence, jnp.asarray(matrices), 0))
+    for layer in (layer_cost.recurrent, layer_cost.convolutional)
+  )
   for t in range(9):
     hidden = np.tanh(x[:, t] + hidden @ matrices[0])
     np.testing.assert_allclose(recurrent[:, t], hidden, atol=1e-5)
@@ -106,33 +157,62 @@ def test_recurrence_and_convolution_are_their_loops(sequence):
 
 def test_where_lines_cross():
   times = {"self-attention": [1, 2, 9, 20], "recurrent": [4, 5, 6, 7]}
-  records = [dict(layer=layer, length=n, d_model=8, seconds=dict(median=s)) for layer, row in times.items()
-             for n, s in zip((1, 2, 4, 8), row, strict=True)]
+  records = [
+    dict(layer=layer, length=n, d_model=8, seconds=dict(median=s))
+    for layer, row in times.items()
+    for n, s in zip((1, 2, 4, 8), row, strict=True)
+  ]
   assert layer_cost.crossing(records) == 4
   assert layer_cost.crossing([r for r in records if r["length"] < 4]) is None
 
 
 def test_the_command_writes_page_data_and_figures(tmp_path, capsys):
-  flags = dict(d_model=16, num_heads="1,2,8", d_k="2", fixed_heads=4, lengths="8,16", kernels="xla,cudnn", batch_tokens=32, rounds=1,
-               table_1_width=8, table_1_lengths="8,16", output=tmp_path / "cost")
+  flags = dict(
+    d_model=16,
+    num_heads="1,2,8",
+    d_k="2",
+    fixed_heads=4,
+    lengths="8,16",
+    kernels="xla,cudnn",
+    batch_tokens=32,
+    rounds=1,
+    table_1_width=8,
+    table_1_lengths="8,16",
+    output=tmp_path / "cost",
+  )
   assert command_line(["cost", *(f"--{name}={value}" for name, value in flags.items())]) == 0
   page = capsys.readouterr().out
   assert page == (tmp_path / "cost/cost.md").read_text()
-  assert "h=1, d_k=d_v=16 | h=8, d_k=d_v=2 | h=8, d_k=d_v=16" in page and "| the paper's base | 3.28e+18 | 9.53e+17 | 29% |" in page
-  assert jax.default_backend() == "gpu" or "Kernel `cudnn` was not measured: cuDNN runs on NVIDIA GPUs" in page
+  assert (
+    "h=1, d_k=d_v=16 | h=8, d_k=d_v=2 | h=8, d_k=d_v=16" in page
+    and "| the paper's base | 3.28e+18 | 9.53e+17 | 29% |" in page
+  )
+  assert (
+    jax.default_backend() == "gpu"
+    or "Kernel `cudnn` was not measured: cuDNN runs on NVIDIA GPUs" in page
+  )
   data = json.loads((tmp_path / "cost/cost.json").read_text())
   assert {r["length"] for r in data["records"]} == {8, 16} and len(data["table_1"]) == 8
   for name in ("heads_time", "narrow_and_full_heads", "table_1_time"):
-    assert (tmp_path / f"cost/{name}.png").stat().st_size > 5000 and (tmp_path / f"cost/{name}.pdf").read_bytes().startswith(b"%PDF")
+    assert (tmp_path / f"cost/{name}.png").stat().st_size > 5000 and (
+      tmp_path / f"cost/{name}.pdf"
+    ).read_bytes().startswith(b"%PDF")
 
 
-@pytest.mark.parametrize("flag, problem", [
-    ("--num_heads=1,x", "is not a list"), ("--num_heads=0", "is not a list"), ("--lengths=", "is not a list"),
-    ("--num_heads=1,3", "3 heads do not divide --d_model=512"), ("--num_heads=2,4", "does not name 1"),
-    ("--fixed_heads=3", "3 heads do not divide"), ("--kernels=flash", "'flash' is not known"), ("--rounds=0", "too small")])
+@pytest.mark.parametrize(
+  "flag, problem",
+  [
+    ("--num_heads=1,x", "is not a list"),
+    ("--num_heads=0", "is not a list"),
+    ("--lengths=", "is not a list"),
+    ("--num_heads=1,3", "3 heads do not divide --d_model=512"),
+    ("--num_heads=2,4", "does not name 1"),
+    ("--fixed_heads=3", "3 heads do not divide"),
+    ("--kernels=flash", "'flash' is not known"),
+    ("--rounds=0", "too small"),
+  ],
+)
 def test_wrong_flags_are_named(flag, problem, tmp_path, capsys):
   assert command_line(["cost", f"--output={tmp_path}/cost", flag]) == 2
   error = capsys.readouterr().err
   assert len(error.splitlines()) == 1 and problem in error and not (tmp_path / "cost").exists()
-
-

@@ -38,14 +38,29 @@ def test_every_head_has_a_gate(study):
   assert gates.cross[1, 3] == 0 and gates.encoder[0, 0] == 0
   assert sum(int(np.sum(np.asarray(g) == 0)) for g in jax.tree.leaves(gates)) == 2
   alone = study.alone(("decoder", 1, 2))
-  assert list(alone.decoder[1]) == [0, 0, 1, 0] and np.all(alone.decoder[0] == 1) and np.all(alone.cross == 1)
+  assert (
+    list(alone.decoder[1]) == [0, 0, 1, 0]
+    and np.all(alone.decoder[0] == 1)
+    and np.all(alone.cross == 1)
+  )
 
 
 def test_perplexity_is_that_of_the_pairs(study):
   pairs = zip(study._sources, study._targets)
-  log_probs = sum(float(-head_importance._nll_B(study._model, study._params, study.open, np.array([s]), np.array([t]))[0]) for s, t in pairs)
-  assert study.perplexity(study.open) == pytest.approx(np.exp(-log_probs / sum(map(len, study._targets))), rel=1e-5)
-  assert study.perplexity(study.without(study.heads)) != pytest.approx(study.perplexity(study.open), rel=1e-3)
+  log_probs = sum(
+    float(
+      -head_importance._nll_B(
+        study._model, study._params, study.open, np.array([s]), np.array([t])
+      )[0]
+    )
+    for s, t in pairs
+  )
+  assert study.perplexity(study.open) == pytest.approx(
+    np.exp(-log_probs / sum(map(len, study._targets))), rel=1e-5
+  )
+  assert study.perplexity(study.without(study.heads)) != pytest.approx(
+    study.perplexity(study.open), rel=1e-3
+  )
 
 
 def test_importance_is_the_mean_slope_of_each_sentence(study):
@@ -58,24 +73,46 @@ def test_importance_is_the_mean_slope_of_each_sentence(study):
       for sign in (1, -1):
         gates = {name: np.array(g) for name, g in vars(HeadGates.open(study._config.model)).items()}
         gates[attention][layer, head] += sign * 0.02
-        nll.append(float(head_importance._nll_B(study._model, study._params, HeadGates(**gates), np.array([source]), np.array([target]))[0]))
+        nll.append(
+          float(
+            head_importance._nll_B(
+              study._model,
+              study._params,
+              HeadGates(**gates),
+              np.array([source]),
+              np.array([target]),
+            )[0]
+          )
+        )
       slopes.append((nll[0] - nll[1]) / 0.04)
-    assert importance[attention, layer, head] == pytest.approx(np.mean(np.abs(slopes)), rel=0.05, abs=2e-4)
+    assert importance[attention, layer, head] == pytest.approx(
+      np.mean(np.abs(slopes)), rel=0.05, abs=2e-4
+    )
 
 
 def test_looks_of_known_rows():
   looks = head_importance._Looks()
   looks.add(np.array([[0.0, 0.9, 0.1], [0.0, 0.2, 0.8]]), 2)  # offsets +1 and +1; the second on EOS
   summary = looks.summary(is_cross=False)
-  assert (summary["offset"], summary["offset_share"], summary["eos_share"], summary["role"]) == (1, 1.0, 0.5, "position +1")
+  assert (summary["offset"], summary["offset_share"], summary["eos_share"], summary["role"]) == (
+    1,
+    1.0,
+    0.5,
+    "position +1",
+  )
   assert summary["confidence"] == pytest.approx((0.9 + 0.2) / 2)  # EOS's weight left out
-  assert summary["entropy"] == pytest.approx(-np.mean([0.9 * np.log(0.9) + 0.1 * np.log(0.1), 0.2 * np.log(0.2) + 0.8 * np.log(0.8)]))
+  assert summary["entropy"] == pytest.approx(
+    -np.mean([0.9 * np.log(0.9) + 0.1 * np.log(0.1), 0.2 * np.log(0.2) + 0.8 * np.log(0.8)])
+  )
   looks = head_importance._Looks()
   looks.add(np.eye(4)[[3, 0, 3, 3]], 3)
   assert looks.summary(is_cross=True)["role"] == "end of sentence"
   looks = head_importance._Looks()
   looks.add(np.eye(5)[[0, 0, 1, 2, 2, 3, 3, 3]], 4)
-  assert looks.summary(is_cross=True)["role"] == "alignment" and looks.summary(is_cross=False)["role"] == "-"
+  assert (
+    looks.summary(is_cross=True)["role"] == "alignment"
+    and looks.summary(is_cross=False)["role"] == "-"
+  )
 
 
 def test_looks_see_the_models_own_weights(study):
@@ -83,7 +120,9 @@ def test_looks_see_the_models_own_weights(study):
   looks = study.looks()
   assert looks.keys() == set(study.heads)
   for (attention, _, _), found in looks.items():
-    assert 0 < found["confidence"] <= 1 and 0 <= found["entropy"] < 5 and 0 < found["offset_share"] <= 1
+    assert (
+      0 < found["confidence"] <= 1 and 0 <= found["entropy"] < 5 and 0 < found["offset_share"] <= 1
+    )
     if attention == "decoder":
       assert found["offset"] <= 0 and found["eos_share"] == 0
 
@@ -91,17 +130,37 @@ def test_looks_see_the_models_own_weights(study):
 def test_rank_correlation():
   assert rank_correlation([1, 2, 3, 10], [2, 4, 9, 11]) == pytest.approx(1)
   assert rank_correlation([1, 2, 3], [3, 2, 1]) == pytest.approx(-1)
-  assert rank_correlation([1, 1, 2, 3], [1, 2, 3, 4]) == pytest.approx(0.9486833)  # scipy.stats.spearmanr
+  assert rank_correlation([1, 1, 2, 3], [1, 2, 3, 4]) == pytest.approx(
+    0.9486833
+  )  # scipy.stats.spearmanr
   assert within_layer({("cross", 0, 0): 3.0, ("cross", 0, 1): 4.0, ("cross", 1, 0): 0.0}) == {
-      ("cross", 0, 0): 0.6, ("cross", 0, 1): 0.8, ("cross", 1, 0): 0.0}
+    ("cross", 0, 0): 0.6,
+    ("cross", 0, 1): 0.8,
+    ("cross", 1, 0): 0.0,
+  }
 
 
 def test_the_command_writes_table_data_and_figures(workdir, capsys):
-  assert command_line(["heads", f"--workdir={workdir}", "--sentences=6", "--bleu_sentences=2", "--beam_size=1", "--random_orders=1"]) == 0
+  assert (
+    command_line(
+      [
+        "heads",
+        f"--workdir={workdir}",
+        "--sentences=6",
+        "--bleu_sentences=2",
+        "--beam_size=1",
+        "--random_orders=1",
+      ]
+    )
+    == 0
+  )
   page = capsys.readouterr().out
   assert "By mask the most important head is" in page and "| cross 2.4 |" in page
   data = json.loads((workdir / "heads/heads.json").read_text())
-  assert len(data["heads"]) == 24 and data["pruning"].keys() == {"least important first", "random order 1"}
+  assert len(data["heads"]) == 24 and data["pruning"].keys() == {
+    "least important first",
+    "random order 1",
+  }
   curve = data["pruning"]["least important first"]
   assert curve[0]["closed"] == 0 and curve[0]["perplexity"] == pytest.approx(data["perplexity"])
   assert -1 <= data["rank_correlation"] <= 1

@@ -35,20 +35,30 @@ def prepare_wmt14(folder, train, valid, test):
       return {name: every_url_is_here(_, part) for name, part in urls.items()}
     return [downloads] * len(urls) if isinstance(urls, (list, tuple)) else downloads
 
-  with mock.patch.multiple(tfds.download.DownloadManager, download_and_extract=every_url_is_here, extract=every_url_is_here):
-    tfds.builder("wmt14_translate/de-en", data_dir=data_dir, file_format="array_record").download_and_prepare(file_format="array_record")
+  with mock.patch.multiple(
+    tfds.download.DownloadManager, download_and_extract=every_url_is_here, extract=every_url_is_here
+  ):
+    tfds.builder(
+      "wmt14_translate/de-en", data_dir=data_dir, file_format="array_record"
+    ).download_and_prepare(file_format="array_record")
   return data_dir
 
 
 def _write_downloads(folder, train, valid, test):
   """The archives' files: the training pairs in Europarl's, one pair in each of the other two corpora."""
-  parts = {"training/europarl-v7.de-en": train[:-2], "commoncrawl.de-en": train[-2:-1], "training/news-commentary-v9.de-en": train[-1:],
-           "dev/newstest2013": valid}
+  parts = {
+    "training/europarl-v7.de-en": train[:-2],
+    "commoncrawl.de-en": train[-2:-1],
+    "training/news-commentary-v9.de-en": train[-1:],
+    "dev/newstest2013": valid,
+  }
   for name, pairs in parts.items():
     for side, language in enumerate(("en", "de")):
       _write(folder / f"{name}.{language}", "".join(f"{pair[side]}\n" for pair in pairs))
   for side, name in enumerate(("ref.en", "src.de")):
-    lines = (f'<seg id="{number}">{html.escape(pair[side])}</seg>\n' for number, pair in enumerate(test, 1))
+    lines = (
+      f'<seg id="{number}">{html.escape(pair[side])}</seg>\n' for number, pair in enumerate(test, 1)
+    )
     _write(folder / f"dev/newstest2014-deen-{name}.sgm", "".join(lines))
 
 

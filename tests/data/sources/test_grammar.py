@@ -7,7 +7,9 @@ from transformer_jax.data.trees import clean, parse_tree
 def test_sizes_labels_and_splits():
   source = GrammarTreebank(2000)
   pairs = {split: list(source.pairs(split)) for split in ("train", "valid", "test")}
-  assert {split: len(found) for split, found in pairs.items()} == dict(train=2000, valid=500, test=1000)
+  assert {split: len(found) for split, found in pairs.items()} == dict(
+    train=2000, valid=500, test=1000
+  )
   sentences = [sentence for found in pairs.values() for sentence, _ in found]
   assert len(set(sentences)) == len(sentences)
   trees = [parse_tree(tree) for found in pairs.values() for _, tree in found]
@@ -23,11 +25,21 @@ def test_a_sentence_has_one_tree():
   found = {}
   for _, text in GrammarTreebank(12_000).pairs("train"):
     tree = parse_tree(text)
-    assert found.setdefault(tuple(leaf.tag if leaf.tag != "IN" else leaf.word for leaf in tree.leaves), tree.constituents) == tree.constituents
+    assert (
+      found.setdefault(
+        tuple(leaf.tag if leaf.tag != "IN" else leaf.word for leaf in tree.leaves),
+        tree.constituents,
+      )
+      == tree.constituents
+    )
 
 
 def test_the_same_each_time():
-  assert GrammarTreebank(50).fingerprint("train") == GrammarTreebank(50).fingerprint("train") != GrammarTreebank(51).fingerprint("train")
+  assert (
+    GrammarTreebank(50).fingerprint("train")
+    == GrammarTreebank(50).fingerprint("train")
+    != GrammarTreebank(51).fingerprint("train")
+  )
 
 
 def test_the_fingerprint_is_that_of_older_runs_and_is_remembered(tmp_path, monkeypatch):

@@ -8,15 +8,26 @@ from transformer_jax.errors import DataError
 
 
 def source_of(folder, **settings):
-  names = dict(train_source="train.en", train_target="train.de", valid_source="valid.en", valid_target="valid.de")
+  names = dict(
+    train_source="train.en",
+    train_target="train.de",
+    valid_source="valid.en",
+    valid_target="valid.de",
+  )
   return open_source(Config().replace(data_source="text", **{**names, **settings}).data, folder)
 
 
 @pytest.fixture
 def folder(tmp_path):
   """Files that fit."""
-  for name, text in {"train.en": "a\nb\n", "train.de": "A\nB\n", "more.en": "c\n", "more.de": "C", "valid.en": "v\u2028w\n\n",
-                     "valid.de": "V\rW\r\n\n"}.items():
+  for name, text in {
+    "train.en": "a\nb\n",
+    "train.de": "A\nB\n",
+    "more.en": "c\n",
+    "more.de": "C",
+    "valid.en": "v\u2028w\n\n",
+    "valid.de": "V\rW\r\n\n",
+  }.items():
     (tmp_path / name).write_bytes(text.encode())
   return tmp_path
 
@@ -78,7 +89,9 @@ def test_fingerprint_changes_with_text_and_not_with_its_place(folder, tmp_path_f
     (copy / path.name).write_bytes(path.read_bytes())
   assert source_of(copy).fingerprint("train") == before
   assert source_of(copy).fingerprint("valid") != before
-  assert source_of(copy, train_source="train.de", train_target="train.en").fingerprint("train") != before
+  assert (
+    source_of(copy, train_source="train.de", train_target="train.en").fingerprint("train") != before
+  )
   (copy / "train.de").write_bytes(b"A\nb\n")
   assert source_of(copy).fingerprint("train") != before
   assert len(before) == 64

@@ -16,7 +16,10 @@ from transformer_jax.data.sources.catalog import open_source
 from transformer_jax.errors import DataError
 
 # More than two reads of 1000; the last two stand in corpora of their own.
-TRAIN = [(f"sentence {i} é", f"Satz {i} ß") for i in range(2500)] + [("c\rd", "a\u2028b"), ("last", "zuletzt")]
+TRAIN = [(f"sentence {i} é", f"Satz {i} ß") for i in range(2500)] + [
+  ("c\rd", "a\u2028b"),
+  ("last", "zuletzt"),
+]
 VALID = [("one", "eins"), ("two", "zwei")]
 TEST = [("three", "drei"), ("four", "vier"), ("five", "fünf")]
 
@@ -34,7 +37,9 @@ assert "tensorflow" not in sys.modules and "jax" not in sys.modules
 
 
 def source_of(data_dir, **settings):
-  return open_source(Config().replace(**{**dict(data_source="tfds", tfds_data_dir=str(data_dir)), **settings}).data)
+  return open_source(
+    Config().replace(**{**dict(data_source="tfds", tfds_data_dir=str(data_dir)), **settings}).data
+  )
 
 
 @pytest.fixture(scope="module")
@@ -46,8 +51,14 @@ def data_dir(tmp_path_factory):
 
 def test_prepares_and_reads_where_tensorflow_cannot_be_imported(tmp_path):
   pytest.importorskip("tensorflow_datasets")
-  run = subprocess.run([sys.executable, "-c", _IN_ANOTHER_PROCESS, str(tmp_path)], capture_output=True, text=True, check=False,
-                       cwd=pathlib.Path(__file__).parents[2], env={**os.environ, "PYTHONPATH": _python_path()})
+  run = subprocess.run(
+    [sys.executable, "-c", _IN_ANOTHER_PROCESS, str(tmp_path)],
+    capture_output=True,
+    text=True,
+    check=False,
+    cwd=pathlib.Path(__file__).parents[2],
+    env={**os.environ, "PYTHONPATH": _python_path()},
+  )
   assert run.returncode == 0, run.stderr[-2000:]
   splits = json.loads(run.stdout.splitlines()[-1])
   assert list(map(tuple, splits["valid"])) == sorted(VALID)
@@ -80,13 +91,20 @@ def test_slices_are_splits_of_their_own(data_dir):
   assert len({source.fingerprint(split) for split in ("train", "valid", "test")}) == 3
 
 
-@pytest.mark.parametrize("settings, where, word", [
+@pytest.mark.parametrize(
+  "settings, where, word",
+  [
     (dict(source_language="fr"), "--source_language=fr", "de, en"),
     (dict(target_language="fr"), "--target_language=fr", "de, en"),
     (dict(tfds_splits="trian,validation,test"), "--tfds_splits=trian", "trian"),
-    (dict(tfds_name="no_such_dataset/de-en"), "--tfds_name=no_such_dataset/de-en", "no_such_dataset"),
+    (
+      dict(tfds_name="no_such_dataset/de-en"),
+      "--tfds_name=no_such_dataset/de-en",
+      "no_such_dataset",
+    ),
     (dict(tfds_name="wmt14_translate/xx-en"), "--tfds_name=wmt14_translate/xx-en", "xx-en"),
-])
+  ],
+)
 def test_wrong_settings_are_named(data_dir, settings, where, word):
   with pytest.raises(DataError) as caught:
     list(source_of(data_dir, **settings).pairs("train"))
@@ -128,7 +146,14 @@ def test_damaged_records_are_an_expected_error(tmp_path):
 def test_text_is_bytes_or_str(monkeypatch):
   """Datasets on disk hold bytes, some builders give text; invalid bytes and line ends do no harm."""
   examples = [{"en": b"a \xff", "de": "b\nc"}, {"en": "", "de": b""}]
-  read = type("Examples", (), {"__len__": lambda _: len(examples), "__getitems__": lambda _, keys: [examples[key] for key in keys]})()
+  read = type(
+    "Examples",
+    (),
+    {
+      "__len__": lambda _: len(examples),
+      "__getitems__": lambda _, keys: [examples[key] for key in keys],
+    },
+  )()
   builder = types.SimpleNamespace(as_data_source=lambda split: read)
   monkeypatch.setattr(tfds_source, "_builder", lambda name, data_dir: builder)
   assert list(source_of("").pairs("train")) == [("a \ufffd", "b c"), ("", "")]

@@ -10,7 +10,13 @@ from transformer_jax.errors import ConfigError, DataError
 
 
 def source_of(folder, **settings):
-  defaults = dict(task="parsing", data_source="treebank", embedding_sharing="none", train_trees="train.trees", valid_trees="train.trees")
+  defaults = dict(
+    task="parsing",
+    data_source="treebank",
+    embedding_sharing="none",
+    train_trees="train.trees",
+    valid_trees="train.trees",
+  )
   return open_source(Config().replace(**{**defaults, **settings}).data, folder)
 
 
@@ -21,7 +27,12 @@ def tree(word):
 @pytest.fixture
 def folder(tmp_path):
   """Two sections, a file of automatic parses, and a file with a tree over two lines."""
-  for name in ("wsj/00/wsj_0001.mrg", "wsj/02/wsj_0201.mrg", "wsj/02/wsj_0202.mrg", "more/auto.parse"):
+  for name in (
+    "wsj/00/wsj_0001.mrg",
+    "wsj/02/wsj_0201.mrg",
+    "wsj/02/wsj_0202.mrg",
+    "more/auto.parse",
+  ):
     path = tmp_path / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(tree(path.stem))
@@ -37,7 +48,9 @@ def words(source, split="train"):
 
 
 def test_words_and_a_clean_tree(folder):
-  assert list(source_of(folder).pairs("train")) == [("dog runs", "(TOP (S (NP (NN dog)) (VP (VBZ runs))))")]
+  assert list(source_of(folder).pairs("train")) == [
+    ("dog runs", "(TOP (S (NP (NN dog)) (VP (VBZ runs))))")
+  ]
 
 
 def test_sections_by_number_then_other_files(folder):
@@ -46,12 +59,21 @@ def test_sections_by_number_then_other_files(folder):
     words(source_of(folder, **gold))
   gold["train_sections"] = "0,2"
   assert words(source_of(folder, **gold, train_trees="")) == ["wsj_0001", "wsj_0201", "wsj_0202"]
-  assert words(source_of(folder, **gold, train_trees="more/auto.parse")) == ["wsj_0001", "wsj_0201", "wsj_0202", "auto"]
+  assert words(source_of(folder, **gold, train_trees="more/auto.parse")) == [
+    "wsj_0001",
+    "wsj_0201",
+    "wsj_0202",
+    "auto",
+  ]
 
 
 def test_files_folders_and_wildcards(folder):
   assert words(source_of(folder, train_trees="more")) == ["auto", "zipped"]
-  assert words(source_of(folder, train_trees="wsj/02/*.mrg,more/zipped.trees.gz")) == ["wsj_0201", "wsj_0202", "zipped"]
+  assert words(source_of(folder, train_trees="wsj/02/*.mrg,more/zipped.trees.gz")) == [
+    "wsj_0201",
+    "wsj_0202",
+    "zipped",
+  ]
   assert words(source_of(folder, train_trees="m*e")) == ["auto", "zipped"]
   assert words(source_of(folder), "test") == []
 
@@ -59,7 +81,9 @@ def test_files_folders_and_wildcards(folder):
 def test_a_file_that_is_there_twice_is_read_once(folder):
   with gzip.open(folder / "wsj/00/wsj_0001.mrg.gz", "wt") as file:
     file.write(tree("wsj_0001"))
-  assert words(source_of(folder, treebank="wsj", train_sections="0", train_trees="")) == ["wsj_0001"]
+  assert words(source_of(folder, treebank="wsj", train_sections="0", train_trees="")) == [
+    "wsj_0001"
+  ]
 
 
 def test_a_folder_without_trees(folder):
@@ -68,9 +92,16 @@ def test_a_folder_without_trees(folder):
     words(source_of(folder, train_trees="empty"))
 
 
-@pytest.mark.parametrize("text, line, problem", [
-    (b"(S (X a))\n(S (X b)\n\n", 2, "never closed"), (b"(S (X a)))\n", 1, "outside"), (b"(S (X a))\n(S (X \xff))\n", 2, "UTF-8"), (b"\n\nword\n", 3, "outside"),
-    (b"(S (X a))\n(S (NNP New York))\n", 2, "several words")])
+@pytest.mark.parametrize(
+  "text, line, problem",
+  [
+    (b"(S (X a))\n(S (X b)\n\n", 2, "never closed"),
+    (b"(S (X a)))\n", 1, "outside"),
+    (b"(S (X a))\n(S (X \xff))\n", 2, "UTF-8"),
+    (b"\n\nword\n", 3, "outside"),
+    (b"(S (X a))\n(S (NNP New York))\n", 2, "several words"),
+  ],
+)
 def test_what_is_wrong_is_named_by_file_and_line(folder, text, line, problem):
   (folder / "train.trees").write_bytes(text)
   with pytest.raises(DataError, match=problem) as caught:
@@ -91,13 +122,26 @@ def test_a_file_with_brackets_in_its_name(folder):
 
 def test_fingerprint_is_of_the_bytes(folder):
   before = source_of(folder).fingerprint("train")
-  assert source_of(folder).fingerprint("train") == before != source_of(folder, train_trees="more").fingerprint("train")
+  assert (
+    source_of(folder).fingerprint("train")
+    == before
+    != source_of(folder, train_trees="more").fingerprint("train")
+  )
 
 
-@pytest.mark.parametrize("settings, flag", [
-    (dict(train_trees=""), "--train_trees"), (dict(train_sections="2-"), "--train_sections"), (dict(train_sections="3-2"), "--train_sections"),
-    (dict(train_sections="2"), "--treebank"), (dict(embedding_sharing="all"), "--embedding_sharing"), (dict(preprocessing="moses"), "--preprocessing"),
-    (dict(data_source="numbers"), "--data_source"), (dict(task="translation"), "--data_source")])
+@pytest.mark.parametrize(
+  "settings, flag",
+  [
+    (dict(train_trees=""), "--train_trees"),
+    (dict(train_sections="2-"), "--train_sections"),
+    (dict(train_sections="3-2"), "--train_sections"),
+    (dict(train_sections="2"), "--treebank"),
+    (dict(embedding_sharing="all"), "--embedding_sharing"),
+    (dict(preprocessing="moses"), "--preprocessing"),
+    (dict(data_source="numbers"), "--data_source"),
+    (dict(task="translation"), "--data_source"),
+  ],
+)
 def test_settings_that_contradict_each_other(settings, flag):
   with pytest.raises(ConfigError, match=flag):
     source_of(".", **settings)
@@ -109,7 +153,12 @@ def test_constrained_is_for_parsers():
 
 
 def test_the_wsj_sample(shared_data):
-  source = source_of(shared_data, train_trees="wsj_sample/wsj_00*.mrg,wsj_sample/wsj_01[0-3]*.mrg", valid_trees="wsj_sample/wsj_01[45]*.mrg",
-                     test_sections="0,1", treebank="wsj_sample")
+  source = source_of(
+    shared_data,
+    train_trees="wsj_sample/wsj_00*.mrg,wsj_sample/wsj_01[0-3]*.mrg",
+    valid_trees="wsj_sample/wsj_01[45]*.mrg",
+    test_sections="0,1",
+    treebank="wsj_sample",
+  )
   count = {split: sum(1 for _ in source.pairs(split)) for split in ("train", "valid", "test")}
   assert count["train"] + count["valid"] == count["test"] == 3396

@@ -15,7 +15,10 @@ def of_words(words):
   return ParsingTokenizer(WordListTokenizer(words), WordListTokenizer([]))
 
 
-@pytest.mark.parametrize("known, word", [("1/2", "1\\/2"), ("1/2", "1/2"), ("*", "\\*"), ("1\\/2", "1\\/2"), ("\\*", "\\*")])
+@pytest.mark.parametrize(
+  "known, word",
+  [("1/2", "1\\/2"), ("1/2", "1/2"), ("*", "\\*"), ("1\\/2", "1\\/2"), ("\\*", "\\*")],
+)
 def test_a_treebank_without_escapes_reads_escaped_words(known, word):
   tokenizer = of_words(["a", known])
   assert tokenizer.encode_words(["a", word]) == [3, 4]
@@ -29,7 +32,9 @@ def test_a_treebank_with_escapes_keeps_them():
 
 def test_sub_words_too():
   texts = ["a/b a/b a/b c/d c/d"] * 3
-  words = SubwordNmtTokenizer.train(type("Data", (), dict(bpe_codes="", bpe_merges=5, vocab_size=100)), texts, ".")
+  words = SubwordNmtTokenizer.train(
+    type("Data", (), dict(bpe_codes="", bpe_merges=5, vocab_size=100)), texts, "."
+  )
   tokenizer = ParsingTokenizer(words, WordListTokenizer([]))
   assert tokenizer.encode_words(["a\\/b"]) == tokenizer.encode_words(["a/b"]) == words.encode("a/b")
   assert "/" in learn_bpe(texts, 5)

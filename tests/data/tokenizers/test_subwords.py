@@ -19,13 +19,34 @@ from transformer_jax.data.tokenizers.folder import (
 from transformer_jax.data.tokenizers.subwords import SubwordNmtTokenizer, learn_bpe
 from transformer_jax.errors import DataError
 
-TEXTS = ["the cat sat on the mat", "die katze saß auf der matte", "the mat sat on the cat", "die matte saß auf der katze"] * 3
+TEXTS = [
+  "the cat sat on the mat",
+  "die katze saß auf der matte",
+  "the mat sat on the cat",
+  "die matte saß auf der katze",
+] * 3
 KINDS = ("sentencepiece", "subword_nmt", "segmented")
 
 
 def settings(**values):
-  return Config().replace(**{**dict(data_source="text", train_source="a", train_target="b", valid_source="c", valid_target="d",
-                                    vocab_size=50, bpe_merges=20), **values}).data
+  return (
+    Config()
+    .replace(
+      **{
+        **dict(
+          data_source="text",
+          train_source="a",
+          train_target="b",
+          valid_source="c",
+          valid_target="d",
+          vocab_size=50,
+          bpe_merges=20,
+        ),
+        **values,
+      }
+    )
+    .data
+  )
 
 
 def trained(kind, texts=TEXTS, data_root=".", **values):
@@ -73,7 +94,11 @@ def test_control_symbols_in_training_text_stay_text():
 @pytest.mark.parametrize("kind", KINDS)
 def test_training_twice_gives_the_same(kind):
   assert trained(kind).files() == trained(kind).files()
-  assert fingerprint(trained(kind)) == fingerprint(trained(kind)) != fingerprint(trained(kind, ["another text of words"] * 4))
+  assert (
+    fingerprint(trained(kind))
+    == fingerprint(trained(kind))
+    != fingerprint(trained(kind, ["another text of words"] * 4))
+  )
 
 
 def test_a_saved_tokenizer_is_the_same(tokenizer, tmp_path):
@@ -104,8 +129,19 @@ def test_a_changed_or_missing_file_is_named(tokenizer, tmp_path):
   load_tokenizer(tmp_path)
 
 
-@pytest.mark.parametrize("name", [
-    "/dev/zero", "../vocabulary.txt", "sub/vocabulary.txt", ".", "..", "", "device", "vocabulary.txt/"])
+@pytest.mark.parametrize(
+  "name",
+  [
+    "/dev/zero",
+    "../vocabulary.txt",
+    "sub/vocabulary.txt",
+    ".",
+    "..",
+    "",
+    "device",
+    "vocabulary.txt/",
+  ],
+)
 def test_an_index_names_only_files_beside_it(tmp_path, name):
   folder = tmp_path / "tokenizer"
   save_tokenizer(trained("segmented"), folder)
@@ -128,7 +164,9 @@ def test_a_cached_tokenizer_that_is_closed_to_us_is_absent(tmp_path, monkeypatch
   assert not has_tokenizer(tmp_path)
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"kind": "segmented"}', '{"kind": "no such", "sha256": {}}'])
+@pytest.mark.parametrize(
+  "content", ["", "{", "[]", "{}", '{"kind": "segmented"}', '{"kind": "no such", "sha256": {}}']
+)
 def test_a_damaged_index_is_named(tmp_path, content):
   save_tokenizer(trained("segmented"), tmp_path)
   (tmp_path / "tokenizer.json").write_text(content)
@@ -136,7 +174,9 @@ def test_a_damaged_index_is_named(tmp_path, content):
     load_tokenizer(tmp_path)
 
 
-@pytest.mark.parametrize("kind, module", [("sentencepiece", "sentencepiece"), ("subword_nmt", "subword_nmt")])
+@pytest.mark.parametrize(
+  "kind, module", [("sentencepiece", "sentencepiece"), ("subword_nmt", "subword_nmt")]
+)
 def test_a_missing_package_is_named(kind, module, monkeypatch):
   monkeypatch.setitem(sys.modules, module, None)
   with pytest.raises(DataError, match=f"pip install {module.replace('_', '-')}"):
@@ -157,7 +197,9 @@ def test_sentencepiece_gives_what_a_small_text_has():
 def test_sentencepiece_covers_every_character_and_normalises():
   learned = trained("sentencepiece", [*TEXTS, "漢"])
   assert UNK_ID not in learned.encode("漢")
-  assert learned.encode("ｔｈｅ\u00a0 cat") == learned.encode("the cat")  # full-width letters, a no-break space
+  assert learned.encode("ｔｈｅ\u00a0 cat") == learned.encode(
+    "the cat"
+  )  # full-width letters, a no-break space
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -172,7 +214,9 @@ def test_files_without_text_are_named(kind, texts):
 def test_sentencepiece_names_its_files_and_not_its_own_source(texts):
   with pytest.raises(DataError) as caught:
     trained("sentencepiece", texts)
-  assert caught.value.where == "--train_source=a --train_target=b" and ".cc" not in str(caught.value)
+  assert caught.value.where == "--train_source=a --train_target=b" and ".cc" not in str(
+    caught.value
+  )
 
 
 def test_a_vocabulary_smaller_than_the_characters_says_how_large():
@@ -203,7 +247,9 @@ def test_subword_nmt_known_answers(shared_data):
   codes = learn_bpe(read_lines(folder / "corpus.en"), 1000)
   assert codes.encode() == (folder / "bpe.ref").read_bytes()
   learned = SubwordNmtTokenizer(codes, [])
-  segmented = "".join(f"{' '.join(learned.segment(line))}\n" for line in read_lines(folder / "corpus.en"))
+  segmented = "".join(
+    f"{' '.join(learned.segment(line))}\n" for line in read_lines(folder / "corpus.en")
+  )
   assert segmented.encode() == (folder / "corpus.bpe.ref.en").read_bytes()
 
 
@@ -214,15 +260,20 @@ def test_subword_nmt_at_full_size(shared_data):
   lines = 0
   for split in ("valid", "test"):
     for language in ("de", "en"):
-      for line, expected in zip(read_lines(folder / f"{split}.{language}.gz"), read_lines(folder / "bpe10k" / f"{split}.bpe.{language}.gz"),
-                                strict=True):
+      for line, expected in zip(
+        read_lines(folder / f"{split}.{language}.gz"),
+        read_lines(folder / "bpe10k" / f"{split}.bpe.{language}.gz"),
+        strict=True,
+      ):
         assert " ".join(learned.segment(line)) == expected
         lines += 1
   assert lines == 28_066
 
 
 def test_white_space_that_is_no_space_is_an_ordinary_character(shared_data):
-  learned = SubwordNmtTokenizer((shared_data / "bpe_reference" / "bpe.ref").read_text(encoding="utf-8"), ["a"])
+  learned = SubwordNmtTokenizer(
+    (shared_data / "bpe_reference" / "bpe.ref").read_text(encoding="utf-8"), ["a"]
+  )
   assert learned.segment("  iron cement  ") == ["ir@@", "on", "c@@", "ement"]
   assert learned.segment("iron\u00a0cement") == ["ir@@", "on@@", "\u00a0@@", "c@@", "ement"]
 
@@ -238,7 +289,9 @@ def test_subword_nmt_takes_given_codes(tmp_path):
   codes = learn_bpe(TEXTS, 20)
   (tmp_path / "codes.txt").write_bytes(codes.replace("\n", "\r\n").encode())
   given = trained("subword_nmt", data_root=tmp_path, bpe_codes="codes.txt")
-  assert [given.encode(text) for text in TEXTS] == [trained("subword_nmt").encode(text) for text in TEXTS]
+  assert [given.encode(text) for text in TEXTS] == [
+    trained("subword_nmt").encode(text) for text in TEXTS
+  ]
   with pytest.raises(DataError) as caught:
     trained("subword_nmt", data_root=tmp_path, bpe_codes="missing.txt")
   assert caught.value.where == "--bpe_codes"
@@ -250,21 +303,25 @@ def test_subword_nmt_vocabulary_is_what_occurs_most_frequent_first():
   for text in TEXTS:
     for piece in learned.segment(text):
       counts[piece] = counts.get(piece, 0) + 1
-  assert learned.pieces(range(3, learned.vocab_size)) == sorted(counts, key=lambda piece: (-counts[piece], piece))
+  assert learned.pieces(range(3, learned.vocab_size)) == sorted(
+    counts, key=lambda piece: (-counts[piece], piece)
+  )
 
 
 def many_words():
   """Texts whose merges make some hundred sub-words of six letters."""
   rng = random.Random(3)
   words = ["".join(rng.choice("abcdef") for _ in range(rng.randrange(2, 9))) for _ in range(150)]
-  return [" ".join(words[number:number + 5]) for number in range(0, 150, 5)] * 2
+  return [" ".join(words[number : number + 5]) for number in range(0, 150, 5)] * 2
 
 
 @pytest.mark.parametrize("vocab_size", [15, 16, 40, 100])
 def test_a_vocabulary_smaller_than_the_merges_spells_every_word(vocab_size):
   """What has no room is split, and the text comes back."""
   texts = many_words()
-  full, learned = (trained("subword_nmt", texts, bpe_merges=200, vocab_size=size) for size in (1000, vocab_size))
+  full, learned = (
+    trained("subword_nmt", texts, bpe_merges=200, vocab_size=size) for size in (1000, vocab_size)
+  )
   assert full.vocab_size > 120 and vocab_size - 4 <= learned.vocab_size <= vocab_size
   for text in texts:
     tokens = learned.encode(text)
@@ -274,8 +331,14 @@ def test_a_vocabulary_smaller_than_the_merges_spells_every_word(vocab_size):
 
 
 def test_fewer_than_the_characters_keep_the_most_frequent():
-  learned = trained("subword_nmt", ["a a a b b c c d", "aa bb", "aa ab"], vocab_size=8, bpe_merges=1)
-  assert learned.vocab_size == 8 and UNK_ID not in learned.encode("aa a b") and UNK_ID in learned.encode("d")
+  learned = trained(
+    "subword_nmt", ["a a a b b c c d", "aa bb", "aa ab"], vocab_size=8, bpe_merges=1
+  )
+  assert (
+    learned.vocab_size == 8
+    and UNK_ID not in learned.encode("aa a b")
+    and UNK_ID in learned.encode("d")
+  )
 
 
 def test_what_was_saved_before_goes_on_unsplit(tmp_path):
@@ -304,7 +367,10 @@ def random_codes(rng, alphabet):
   """Merges in no order that learning would give, so that a later pair may have a lower rank."""
   symbols, codes = [*alphabet, *(f"{letter}</w>" for letter in alphabet)], []
   for _ in range(rng.randrange(1, 30)):
-    pair = rng.choice([symbol for symbol in symbols if not symbol.endswith("</w>")]), rng.choice(symbols)
+    pair = (
+      rng.choice([symbol for symbol in symbols if not symbol.endswith("</w>")]),
+      rng.choice(symbols),
+    )
     codes.append(pair)
     symbols.append("".join(pair))
   rng.shuffle(codes)
@@ -316,10 +382,14 @@ def test_our_merging_is_subword_nmts(header):
   library = pytest.importorskip("subword_nmt.apply_bpe")
   rng = random.Random(5)
   for _ in range(60):
-    alphabet = "abcx@</w>"[:rng.choice([2, 3, 9])]
+    alphabet = "abcx@</w>"[: rng.choice([2, 3, 9])]
     codes, symbols = random_codes(rng, alphabet)
-    vocabulary = [rng.choice(symbols).removesuffix("</w>") + rng.choice(["", "@@"]) for _ in range(10)]
-    plain, filtered = (SubwordNmtTokenizer(header + codes, vocabulary, splits) for splits in (False, True))
+    vocabulary = [
+      rng.choice(symbols).removesuffix("</w>") + rng.choice(["", "@@"]) for _ in range(10)
+    ]
+    plain, filtered = (
+      SubwordNmtTokenizer(header + codes, vocabulary, splits) for splits in (False, True)
+    )
     known = set(filtered.pieces(range(3, filtered.vocab_size)))
     for _ in range(20):
       line = " ".join("".join(rng.choices(alphabet, k=rng.randrange(1, 30))) for _ in range(3))
@@ -370,7 +440,9 @@ def test_segmented_text_keeps_its_segmentation():
 
 
 def test_segmented_vocabulary_file(tmp_path):
-  (tmp_path / "vocabulary.txt").write_text("the 120\nc@@\t7\n\nat\nthe 3\n<unk> 9\n</s>\n", encoding="utf-8")
+  (tmp_path / "vocabulary.txt").write_text(
+    "the 120\nc@@\t7\n\nat\nthe 3\n<unk> 9\n</s>\n", encoding="utf-8"
+  )
   learned = trained("segmented", data_root=tmp_path, vocabulary_file="vocabulary.txt")
   assert learned.pieces(range(learned.vocab_size)) == ["<pad>", "</s>", "<unk>", "the", "c@@", "at"]
   assert learned.encode("the c@@ at dog") == [3, 4, 5, UNK_ID]
@@ -379,7 +451,9 @@ def test_segmented_vocabulary_file(tmp_path):
   assert caught.value.where == "--vocabulary_file"
 
 
-@pytest.mark.parametrize("kind, flag", [("subword_nmt", "bpe_codes"), ("segmented", "vocabulary_file")])
+@pytest.mark.parametrize(
+  "kind, flag", [("subword_nmt", "bpe_codes"), ("segmented", "vocabulary_file")]
+)
 def test_only_one_file_is_taken(tmp_path, kind, flag):
   (tmp_path / "a.txt").write_text("a b\n")
   (tmp_path / "b.txt").write_text("a b\n")

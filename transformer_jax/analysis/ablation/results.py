@@ -21,13 +21,30 @@ from transformer_jax.strict_json import json_text
 
 # How a run is carried out and watched; a run with other values of these is the same run.
 _NOT_OF_THE_RESULT = {
-    "seed", "attention_kernel", "deterministic", "log_every", "evaluate_every", "bleu_sentences",
-    "evaluation_beam_size", "keep_checkpoints", "keep_best", "max_nonfinite_updates",
-    "decode_batch_tokens", "tfds_data_dir"}
+  "seed",
+  "attention_kernel",
+  "deterministic",
+  "log_every",
+  "evaluate_every",
+  "bleu_sentences",
+  "evaluation_beam_size",
+  "keep_checkpoints",
+  "keep_best",
+  "max_nonfinite_updates",
+  "decode_batch_tokens",
+  "tfds_data_dir",
+}
 _NAMED_FILES = ("bpe_codes", "vocabulary_file")
 MAIN_SCORES = {"bleu": "BLEU", "f1": "F1", "exact_match": "exact match"}  # as tables call them
-_NEEDED = ("seed", "sentences", "perplexity", "parameters", "update_hours", "hardware",
-           "git_revision")
+_NEEDED = (
+  "seed",
+  "sentences",
+  "perplexity",
+  "parameters",
+  "update_hours",
+  "hardware",
+  "git_revision",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,14 +131,21 @@ def settings_hash(config):
   Those that have their default are left out, so that a setting that is added later leaves old
   results what they are.
   """
-  return _hash_of(config, _NOT_OF_THE_RESULT if config.decode.average_last > 1 else
-                  _NOT_OF_THE_RESULT | {"checkpoint_every"})
+  return _hash_of(
+    config,
+    _NOT_OF_THE_RESULT
+    if config.decode.average_last > 1
+    else _NOT_OF_THE_RESULT | {"checkpoint_every"},
+  )
 
 
 def _hash_of(config, but):
   default = Config().to_flat()
-  settings = {name: value for name, value in config.to_flat().items()
-              if name not in but and value != default[name]}
+  settings = {
+    name: value
+    for name, value in config.to_flat().items()
+    if name not in but and value != default[name]
+  }
   return hashlib.sha256(json_text(settings, sort_keys=True).encode()).hexdigest()
 
 
@@ -205,9 +229,12 @@ def save_outcome(results, row: TableRow, text: Text, outcome: Outcome) -> pathli
       moved = path.with_stem(f"{path.stem}-{digest[:8]}")
       path.replace(moved)
   content = dict(
-      outcome.summary, text=text.fingerprints(row.config.data),
-      statistics=_pack(outcome.statistics_SK, "<i4"),
-      log_probs=_pack(outcome.log_probs_S, "<f4"), tokens=_pack(outcome.tokens_S, "<i4"))
+    outcome.summary,
+    text=text.fingerprints(row.config.data),
+    statistics=_pack(outcome.statistics_SK, "<i4"),
+    log_probs=_pack(outcome.log_probs_S, "<f4"),
+    tokens=_pack(outcome.tokens_S, "<i4"),
+  )
   atomic_write(path, json_text(content, indent=1) + "\n")
   return moved
 
@@ -239,8 +266,12 @@ def _outcome(path, content):
     tokens_S = _unpack(content.pop("tokens"), "<i2")
     if not len(log_probs_S) == len(tokens_S) == count:
       raise ValueError(f"has {len(tokens_S)} and {len(log_probs_S)} sentences, and says {count}")
-    outcome = Outcome(content, statistics_SK.astype(np.int64), log_probs_S.astype(np.float64),
-                      tokens_S.astype(np.int64))
+    outcome = Outcome(
+      content,
+      statistics_SK.astype(np.int64),
+      log_probs_S.astype(np.float64),
+      tokens_S.astype(np.int64),
+    )
     outcome.scores_of(outcome.main_score, np.ones(count))
     return outcome
   except (ValueError, LookupError, TypeError, AttributeError, zlib.error) as error:
@@ -252,8 +283,10 @@ def _check(content):
   main_score = content.get("score", "bleu")
   if main_score not in MAIN_SCORES:
     raise ValueError(f"its score {main_score!r} is not known")
-  for names, place in (((*_NEEDED, main_score), content),
-                       (("device", "processor", "cores"), content.get("hardware"))):
+  for names, place in (
+    ((*_NEEDED, main_score), content),
+    (("device", "processor", "cores"), content.get("hardware")),
+  ):
     if missing := [name for name in names if name not in place]:
       raise KeyError(missing[0])
   scores = ("perplexity", main_score)
@@ -267,14 +300,17 @@ def _check(content):
 
 def _without_nonfinite(summary):
   """A copy with None for figures that are not finite, for which JSON has no word."""
-  return {name: None if isinstance(value, float) and not math.isfinite(value) else value
-          for name, value in summary.items()}
+  return {
+    name: None if isinstance(value, float) and not math.isfinite(value) else value
+    for name, value in summary.items()
+  }
 
 
 def _no_result(path, error):
   problem = f"it has no {error}" if isinstance(error, KeyError) else error
-  return DataError(path, f"is not the result of a run: {problem}",
-                   "remove it, and the run is done again")
+  return DataError(
+    path, f"is not the result of a run: {problem}", "remove it, and the run is done again"
+  )
 
 
 def _pack(array, dtype):

@@ -31,16 +31,25 @@ from transformer_jax.tasks.output import Output
 from transformer_jax.workdir.folder import Workdir
 from transformer_jax.workdir.versions import git_revision, versions
 
-__all__ = ["Outcome", "TableRow", "Text", "load_outcome", "missing_runs", "result_path", "run_all",
-           "settings_hash"]
+__all__ = [
+  "Outcome",
+  "TableRow",
+  "Text",
+  "load_outcome",
+  "missing_runs",
+  "result_path",
+  "run_all",
+  "settings_hash",
+]
 
 _SCORES = ("bleu", "exact_match", "signature", "f1", "complete_match", "repair_rate")  # if there
 
 
 def missing_runs(rows, seeds, results, text=Text()):
   """(row, seed) of every run that is not done, all rows of a seed before the next seed."""
-  return [(row, seed) for seed in seeds for row in rows
-          if load_outcome(results, row, seed, text) is None]
+  return [
+    (row, seed) for seed in seeds for row in rows if load_outcome(results, row, seed, text) is None
+  ]
 
 
 def run_all(rows, seeds, *, workdir, results, data_root, text, log, after_each):
@@ -90,22 +99,42 @@ def _run(row, seed, folder, data_root, split):
   train(row.config.replace(seed=seed), folder, data_root)
   scores = evaluate(folder, split=split, overrides={}, data_root=data_root)
   stem = evaluation_stem(folder, split, scores["steps"])
-  sentences = [json.loads(line) for line in pathlib.Path(f"{stem}.sentences.jsonl").read_text(encoding="utf-8").split("\n")[:-1]]
+  sentences = [
+    json.loads(line)
+    for line in pathlib.Path(f"{stem}.sentences.jsonl").read_text(encoding="utf-8").split("\n")[:-1]
+  ]
   seconds = training_seconds(Workdir(folder, primary=False).read_metrics())
   task = build_task(row.config.data, load_tokenizer(folder / "tokenizer"))
   summary = dict(
-      row=row.name, seed=seed, settings_sha256=settings_hash(row.config),
-      parameters=sum(parameter_counts(row.config.model, task.source_vocab_size, task.target_vocab_size).values()), split=split,
-      sentences=len(sentences), steps=scores["steps"], perplexity=scores["perplexity"],
-      score=task.main_score, bleu_name=scores.get("name"),
-      **{name: scores[name] for name in _SCORES if name in scores},
-      update_hours=seconds / 3600, hardware=hardware(), versions=versions(),
-      git_revision=git_revision())
+    row=row.name,
+    seed=seed,
+    settings_sha256=settings_hash(row.config),
+    parameters=sum(
+      parameter_counts(row.config.model, task.source_vocab_size, task.target_vocab_size).values()
+    ),
+    split=split,
+    sentences=len(sentences),
+    steps=scores["steps"],
+    perplexity=scores["perplexity"],
+    score=task.main_score,
+    bleu_name=scores.get("name"),
+    **{name: scores[name] for name in _SCORES if name in scores},
+    update_hours=seconds / 3600,
+    hardware=hardware(),
+    versions=versions(),
+    git_revision=git_revision(),
+  )
   statistics_SK = task.statistics(
-      [Output(s["hypothesis"]) for s in sentences], [s["reference"] for s in sentences],
-      split in split_list(row.config.data.preprocessed_splits))
-  outcome = Outcome(summary, statistics_SK, np.array([s["log_prob"] for s in sentences], float),
-                    np.array([s["tokens"] for s in sentences], int))
+    [Output(s["hypothesis"]) for s in sentences],
+    [s["reference"] for s in sentences],
+    split in split_list(row.config.data.preprocessed_splits),
+  )
+  outcome = Outcome(
+    summary,
+    statistics_SK,
+    np.array([s["log_prob"] for s in sentences], float),
+    np.array([s["tokens"] for s in sentences], int),
+  )
   _check_sums(outcome, stem)
   return outcome
 
@@ -113,8 +142,11 @@ def _run(row, seed, folder, data_root, split):
 def _check_has_sentences(data, data_root, split):
   """Raises ConfigError where there is nothing to score: known before the training, not after it."""
   if next(iter(open_source(data, data_root).pairs(split)), None) is None:
-    raise ConfigError(f"--split={split}", f"the row has no {split} data",
-                      "name it in the flag file, or leave --split out")
+    raise ConfigError(
+      f"--split={split}",
+      f"the row has no {split} data",
+      "name it in the flag file, or leave --split out",
+    )
 
 
 def _check_sums(outcome, stem):
@@ -122,5 +154,6 @@ def _check_sums(outcome, stem):
   name = outcome.main_score
   score = outcome.scores_of(name, np.ones(outcome.summary["sentences"]))
   if not np.isclose(score, outcome.summary[name], rtol=1e-6, atol=1e-6):
-    raise DataError(f"{stem}.sentences.jsonl",
-                    f"gives {name} {score}, and {outcome.summary[name]} was reported")
+    raise DataError(
+      f"{stem}.sentences.jsonl", f"gives {name} {score}, and {outcome.summary[name]} was reported"
+    )

@@ -25,10 +25,31 @@ def draw(attention, config, folder, layer=None, head=None, word=None):
   paths = []
   for name, one in attention.maps.items():
     heads = range(config.model.num_heads)
-    paths += _lines(one, layer, heads, None, f"{ATTENTIONS[name]}, layer {layer + 1}, all heads", f"{folder}/{name}_all_heads")
-    paths += _lines(one, layer, [head], None, f"{ATTENTIONS[name]}, layer {layer + 1}, head {head + 1}", f"{folder}/{name}_one_head")
+    paths += _lines(
+      one,
+      layer,
+      heads,
+      None,
+      f"{ATTENTIONS[name]}, layer {layer + 1}, all heads",
+      f"{folder}/{name}_all_heads",
+    )
+    paths += _lines(
+      one,
+      layer,
+      [head],
+      None,
+      f"{ATTENTIONS[name]}, layer {layer + 1}, head {head + 1}",
+      f"{folder}/{name}_one_head",
+    )
     place = min(word or 0, len(one.queries) - 1)
-    paths += _lines(one, layer, heads, place, f"{ATTENTIONS[name]}, layer {layer + 1}, one word", f"{folder}/{name}_one_word")
+    paths += _lines(
+      one,
+      layer,
+      heads,
+      place,
+      f"{ATTENTIONS[name]}, layer {layer + 1}, one word",
+      f"{folder}/{name}_one_word",
+    )
     paths += _maps(one, ATTENTIONS[name], f"{folder}/{name}_maps")
   return [*paths, *_positions(config.model.d_model, folder), *_learning_rate(config, folder)]
 
@@ -49,25 +70,53 @@ def _lines(one, layer, heads, word, title, path):
   for words, x, side in ((one.queries, 0, "right"), (one.keys, 1, "left")):
     for place, text in enumerate(words):
       is_bold = x == 0 and place == word
-      panel.text(x - 0.05 if side == "right" else x + 0.05, place, plots.plain(text), ha=side, va="center", fontsize=9, weight="bold" if is_bold else None)
+      panel.text(
+        x - 0.05 if side == "right" else x + 0.05,
+        place,
+        plots.plain(text),
+        ha=side,
+        va="center",
+        fontsize=9,
+        weight="bold" if is_bold else None,
+      )
   for number in heads:
     weights_TS = one.weights_NHTS[layer, number]
-    shift = 0.04 * (number - (len(one.weights_NHTS[layer]) - 1) / 2) if len(heads) > 1 else 0.0  # so that none hides another
+    shift = (
+      0.04 * (number - (len(one.weights_NHTS[layer]) - 1) / 2) if len(heads) > 1 else 0.0
+    )  # so that none hides another
     for query, key in np.argwhere(weights_TS >= _SMALLEST):
       if word in (None, query):
-        panel.plot([0, 1], [query + shift, key + shift], color=plots.COLOURS[number % len(plots.COLOURS)], alpha=min(1.0, float(weights_TS[query, key])), linewidth=1.6,
-                   solid_capstyle="round")
+        panel.plot(
+          [0, 1],
+          [query + shift, key + shift],
+          color=plots.COLOURS[number % len(plots.COLOURS)],
+          alpha=min(1.0, float(weights_TS[query, key])),
+          linewidth=1.6,
+          solid_capstyle="round",
+        )
   return plots.save(figure, path)
 
 
 def _maps(one, title, path):
   """A heat map for each layer (down) and head (across)."""
   num_layers, num_heads = one.weights_NHTS.shape[:2]
-  figure, grid = plots.grid(num_layers, num_heads, width=1.3, height=1.3 * len(one.queries) / max(len(one.queries), len(one.keys)) + 0.25)
+  figure, grid = plots.grid(
+    num_layers,
+    num_heads,
+    width=1.3,
+    height=1.3 * len(one.queries) / max(len(one.queries), len(one.keys)) + 0.25,
+  )
   for layer in range(num_layers):
     for head in range(num_heads):
       panel = grid[layer][head]
-      panel.imshow(one.weights_NHTS[layer, head], cmap="viridis", vmin=0, vmax=1, aspect="auto", interpolation="nearest")
+      panel.imshow(
+        one.weights_NHTS[layer, head],
+        cmap="viridis",
+        vmin=0,
+        vmax=1,
+        aspect="auto",
+        interpolation="nearest",
+      )
       panel.set_xticks([])
       panel.set_yticks([])
       panel.set_title(f"{layer + 1}.{head + 1}", fontsize=8)
@@ -78,7 +127,14 @@ def _maps(one, title, path):
 def _positions(d_model, folder):
   """The positional encoding (Section 3.5) of the first 100 positions."""
   figure, (panel,) = plots.axes()
-  image = panel.imshow(positional_encoding(100, d_model), cmap="RdBu", vmin=-1, vmax=1, aspect="auto", interpolation="nearest")
+  image = panel.imshow(
+    positional_encoding(100, d_model),
+    cmap="RdBu",
+    vmin=-1,
+    vmax=1,
+    aspect="auto",
+    interpolation="nearest",
+  )
   panel.grid(visible=False)
   panel.set_xlabel("column")
   panel.set_ylabel("position")
@@ -93,7 +149,13 @@ def _learning_rate(config, folder):
   steps = np.unique(np.linspace(1, max(train.train_steps, 2 * train.warmup_steps), 400).astype(int))
   figure, (panel,) = plots.axes()
   panel.plot(steps, [float(rate(step)) for step in steps])
-  panel.axvline(train.warmup_steps, color="#6b7280", linewidth=1, linestyle=":", label=f"end of warm-up, {train.warmup_steps:,}")
+  panel.axvline(
+    train.warmup_steps,
+    color="#6b7280",
+    linewidth=1,
+    linestyle=":",
+    label=f"end of warm-up, {train.warmup_steps:,}",
+  )
   panel.set_xlabel("update")
   panel.set_ylabel("learning rate")
   panel.legend(frameon=False)

@@ -46,10 +46,19 @@ def sentence_attention(translator, source, target=None, is_preprocessed=False):
     ValueError: there is nothing to look at, or too much.
   """
   found = translator.attention(source, target, is_preprocessed)
-  words = dict(encoder=(found["source"], found["source"]), decoder=(found["target"], [START, *found["target"][:-1]]),
-               cross=(found["target"], found["source"]))
-  maps = {name: AttentionMap(*words[name], found[name], *(found["vectors"][name][kind] for kind in ("query", "key", "value")))
-          for name in ATTENTIONS}
+  words = dict(
+    encoder=(found["source"], found["source"]),
+    decoder=(found["target"], [START, *found["target"][:-1]]),
+    cross=(found["target"], found["source"]),
+  )
+  maps = {
+    name: AttentionMap(
+      *words[name],
+      found[name],
+      *(found["vectors"][name][kind] for kind in ("query", "key", "value")),
+    )
+    for name in ATTENTIONS
+  }
   return SentenceAttention(source, found["target_text"], maps)
 
 
@@ -61,5 +70,11 @@ def to_json(attention):
     [layer][head][query][key], to 8 decimals.
   """
   rounded = lambda array: np.round(array.astype(np.float64), 8).tolist()
-  return dict(source=attention.source_text, target=attention.target_text,
-              **{name: dict(queries=one.queries, keys=one.keys, weights=rounded(one.weights_NHTS)) for name, one in attention.maps.items()})
+  return dict(
+    source=attention.source_text,
+    target=attention.target_text,
+    **{
+      name: dict(queries=one.queries, keys=one.keys, weights=rounded(one.weights_NHTS))
+      for name, one in attention.maps.items()
+    },
+  )

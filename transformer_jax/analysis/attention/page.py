@@ -35,8 +35,15 @@ def page(attention, importance=None):
     if len(packed) <= MAX_PACKED_BYTES:
       break
   kept = importance and {name: importance[name] for name in ("perplexity", "heads")}
-  data = dict(source_text=attention.source_text, target_text=attention.target_text, layers=num_layers, heads=num_heads, attentions=attentions,
-              packed=packed, importance=kept)
+  data = dict(
+    source_text=attention.source_text,
+    target_text=attention.target_text,
+    layers=num_layers,
+    heads=num_heads,
+    attentions=attentions,
+    packed=packed,
+    importance=kept,
+  )
   # "<" would end the script element, whatever stands around it; in a JSON string it may be written as its number.
   text = json_text(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
   parts = dict(STYLE=_read("style.css"), DATA=text, SCRIPT=_read("explorer.js"))
@@ -59,15 +66,21 @@ def _packed(attention, first_layer):
   for name, one in attention.maps.items():
     weights = put(np.round(one.weights_NHTS.astype(np.float64) * 65535).astype("<u2"))
     arrays = dict(query=one.query_NHTK, key=one.key_NHSK, value=one.value_NHSV)
-    vectors = [None if layer < first_layer else {kind: _put_vectors(put, array[layer]) for kind, array in arrays.items()}
-               for layer in range(len(one.weights_NHTS))]
+    vectors = [
+      None
+      if layer < first_layer
+      else {kind: _put_vectors(put, array[layer]) for kind, array in arrays.items()}
+      for layer in range(len(one.weights_NHTS))
+    ]
     attentions[name] = dict(queries=one.queries, keys=one.keys, weights=weights, vectors=vectors)
   return attentions, base64.b64encode(zlib.compress(b"".join(blocks), 9)).decode()
 
 
 def _put_vectors(put, array_HPK):
   """All 32 bits: scores reach 80, and with 16 bits a weight that the page computes would be wrong in the fourth decimal."""
-  return dict(values=put(array_HPK.astype("<f4")), count=array_HPK.shape[1], width=array_HPK.shape[2])
+  return dict(
+    values=put(array_HPK.astype("<f4")), count=array_HPK.shape[1], width=array_HPK.shape[2]
+  )
 
 
 def _read(name):

@@ -14,8 +14,21 @@ from transformer_jax.runs.trained_model import TrainedModel
 from transformer_jax.strict_json import json_text
 
 
-def report(workdir, output, *, overrides, source=None, target=None, input_path=None, layer=None, head=None, word=None, with_figures=True,
-           tokenized_input=False, step=None):
+def report(
+  workdir,
+  output,
+  *,
+  overrides,
+  source=None,
+  target=None,
+  input_path=None,
+  layer=None,
+  head=None,
+  word=None,
+  with_figures=True,
+  tokenized_input=False,
+  step=None,
+):
   """Writes what there is to see; returns the folders, one for each sentence.
 
   Args:
@@ -34,8 +47,14 @@ def report(workdir, output, *, overrides, source=None, target=None, input_path=N
     DataError: an empty sentence, or a file without any.
   """
   if bool(source) == bool(input_path) or (target and input_path):
-    raise ConfigError("--source", "give a sentence (and perhaps --target), or a file of sentences by --input")
-  sentences = [(None, source)] if source else [(number, text) for number, text in enumerate(read_lines(input_path), 1) if text.strip()]
+    raise ConfigError(
+      "--source", "give a sentence (and perhaps --target), or a file of sentences by --input"
+    )
+  sentences = (
+    [(None, source)]
+    if source
+    else [(number, text) for number, text in enumerate(read_lines(input_path), 1) if text.strip()]
+  )
   if not sentences:
     raise DataError(input_path, "has no sentences")
   translator = TrainedModel.load(workdir, step=step, **overrides)
@@ -59,11 +78,18 @@ def report(workdir, output, *, overrides, source=None, target=None, input_path=N
       continue
     with as_workdir_error(folder):
       folder.mkdir(parents=True, exist_ok=True)
-    atomic_write(folder / "attention.json", json_text(to_json(attention), ensure_ascii=False) + "\n")
+    atomic_write(
+      folder / "attention.json", json_text(to_json(attention), ensure_ascii=False) + "\n"
+    )
     atomic_write(folder / "attention.html", page(attention, importance))
     if with_figures:
       with as_workdir_error(folder):
-        attention_figures.draw(attention, translator.config, folder, *(None if value is None else value - 1 for value in (layer, head, word)))
+        attention_figures.draw(
+          attention,
+          translator.config,
+          folder,
+          *(None if value is None else value - 1 for value in (layer, head, word)),
+        )
     folders.append(folder)
   return folders
 
@@ -77,7 +103,12 @@ def _importance(path, steps):
     is_of_others = found["steps"] != steps
     found["perplexity"], found["heads"]
   except (OSError, ValueError, KeyError, TypeError):
-    raise DataError(path, "is not what transformer-jax heads writes", "remove it, or run heads again") from None
+    raise DataError(
+      path, "is not what transformer-jax heads writes", "remove it, or run heads again"
+    ) from None
   if is_of_others:
-    print(f"transformer-jax: {path} was measured on checkpoints {found['steps']}, and these are {steps}", file=sys.stderr)
+    print(
+      f"transformer-jax: {path} was measured on checkpoints {found['steps']}, and these are {steps}",
+      file=sys.stderr,
+    )
   return found

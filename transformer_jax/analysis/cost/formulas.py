@@ -9,8 +9,18 @@ from transformer_jax.config import PAPER_TOKENS_PER_UPDATE
 
 PAPER_VOCABULARY = 37_000  # Section 5.1
 
-PARTS = ("embeddings", "output_projection", "positions", "encoder_attention", "encoder_feed_forward", "encoder_norms",
-         "decoder_self_attention", "decoder_cross_attention", "decoder_feed_forward", "decoder_norms")
+PARTS = (
+  "embeddings",
+  "output_projection",
+  "positions",
+  "encoder_attention",
+  "encoder_feed_forward",
+  "encoder_norms",
+  "decoder_self_attention",
+  "decoder_cross_attention",
+  "decoder_feed_forward",
+  "decoder_norms",
+)
 
 # Sustained single-precision FLOP per second that the paper assumes of a GPU (Section 6.1, footnote 5).
 PAPER_FLOPS = {"K80": 2.8e12, "K40": 3.7e12, "M40": 6.0e12, "P100": 9.5e12}
@@ -37,13 +47,24 @@ def parameter_counts(model, source_vocab_size, target_vocab_size):
   norm = 2 * d  # scale and bias
   final_norm = norm if model.norm == "pre" else 0
   shared = model.embedding_sharing == "all"
-  return dict(zip(PARTS, (
-      d * (source_vocab_size if shared else source_vocab_size + target_vocab_size),
-      d * target_vocab_size if model.embedding_sharing == "none" else 0,
-      2 * model.max_positions * d if model.positions == "learned" else 0,
-      n * attention_parameters(model), n * feed_forward_parameters(model), n * 2 * norm + final_norm,
-      n * attention_parameters(model), n * attention_parameters(model), n * feed_forward_parameters(model),
-      n * 3 * norm + final_norm), strict=True))
+  return dict(
+    zip(
+      PARTS,
+      (
+        d * (source_vocab_size if shared else source_vocab_size + target_vocab_size),
+        d * target_vocab_size if model.embedding_sharing == "none" else 0,
+        2 * model.max_positions * d if model.positions == "learned" else 0,
+        n * attention_parameters(model),
+        n * feed_forward_parameters(model),
+        n * 2 * norm + final_norm,
+        n * attention_parameters(model),
+        n * attention_parameters(model),
+        n * feed_forward_parameters(model),
+        n * 3 * norm + final_norm,
+      ),
+      strict=True,
+    )
+  )
 
 
 def counted_parameters(params):
@@ -78,7 +99,9 @@ def _part(path):
   sublayer = path[1] if path[1] == "final_norm" else path[2]
   if sublayer.endswith("norm"):
     return f"{top}_norms"
-  return "encoder_attention" if (top, sublayer) == ("encoder", "self_attention") else f"{top}_{sublayer}"
+  return (
+    "encoder_attention" if (top, sublayer) == ("encoder", "self_attention") else f"{top}_{sublayer}"
+  )
 
 
 def attention_terms(model, num_queries, num_keys):
@@ -87,15 +110,20 @@ def attention_terms(model, num_queries, num_keys):
   Counts are multiplications with an addition; of the softmax, exponentials. In the formulas n is the length and d is
   d_model. With h d_k = h d_v = d the softmax is the only term that h is left in.
   """
-  d, keys, values, pairs = model.d_model, model.num_heads * model.d_k, model.num_heads * model.d_v, num_queries * num_keys
+  d, keys, values, pairs = (
+    model.d_model,
+    model.num_heads * model.d_k,
+    model.num_heads * model.d_v,
+    num_queries * num_keys,
+  )
   return {
-      "query projection": ("n d (h d_k)", num_queries * d * keys),
-      "key projection": ("n d (h d_k)", num_keys * d * keys),
-      "value projection": ("n d (h d_v)", num_keys * d * values),
-      "scores": ("n^2 (h d_k)", pairs * keys),
-      "softmax": ("n^2 h", pairs * model.num_heads),
-      "weighted sum": ("n^2 (h d_v)", pairs * values),
-      "output projection": ("n (h d_v) d", num_queries * values * d),
+    "query projection": ("n d (h d_k)", num_queries * d * keys),
+    "key projection": ("n d (h d_k)", num_keys * d * keys),
+    "value projection": ("n d (h d_v)", num_keys * d * values),
+    "scores": ("n^2 (h d_k)", pairs * keys),
+    "softmax": ("n^2 h", pairs * model.num_heads),
+    "weighted sum": ("n^2 (h d_v)", pairs * values),
+    "output projection": ("n (h d_v) d", num_queries * values * d),
   }
 
 
@@ -104,7 +132,11 @@ def attention_flops(model, num_queries, num_keys):
 
   With h d_k = h d_v = d_model it does not depend on h.
   """
-  return 2 * sum(count for term, (_, count) in attention_terms(model, num_queries, num_keys).items() if term != "softmax")
+  return 2 * sum(
+    count
+    for term, (_, count) in attention_terms(model, num_queries, num_keys).items()
+    if term != "softmax"
+  )
 
 
 def training_flops_per_token(model, target_vocab_size, source_length, target_length):
@@ -124,9 +156,13 @@ def training_flops_per_token(model, target_vocab_size, source_length, target_len
   return per_source, per_target
 
 
-def update_flops(model, target_vocab_size, source_tokens, target_tokens, source_length, target_length):
+def update_flops(
+  model, target_vocab_size, source_tokens, target_tokens, source_length, target_length
+):
   """FLOP of one update on so many tokens in sentences of these lengths."""
-  per_source, per_target = training_flops_per_token(model, target_vocab_size, source_length, target_length)
+  per_source, per_target = training_flops_per_token(
+    model, target_vocab_size, source_length, target_length
+  )
   return source_tokens * per_source + target_tokens * per_target
 
 
@@ -141,7 +177,9 @@ def paper_training_cost(seconds, num_gpus, gpu="P100"):
 def paper_model_flops(config):
   """FLOP of a configuration's whole training on updates of 25,000 + 25,000 tokens (Section 5.1), in sentences of 28."""
   tokens = PAPER_TOKENS_PER_UPDATE
-  return config.train.train_steps * update_flops(config.model, PAPER_VOCABULARY, tokens, tokens, 28, 28)
+  return config.train.train_steps * update_flops(
+    config.model, PAPER_VOCABULARY, tokens, tokens, 28, 28
+  )
 
 
 def training_seconds(metrics):
@@ -165,10 +203,21 @@ def _log(base, x):
 # Table 1, without constants: layer -> (operations per layer, sequential operations, longest path), functions of
 # n (length), d (width), k (kernel width), r (neighbourhood).
 TABLE_1 = {
-    "self-attention": (lambda n, d, k, r: n * n * d, lambda n, d, k, r: 1, lambda n, d, k, r: 1),
-    "recurrent": (lambda n, d, k, r: n * d * d, lambda n, d, k, r: n, lambda n, d, k, r: n),
-    "convolutional": (lambda n, d, k, r: k * n * d * d, lambda n, d, k, r: 1, lambda n, d, k, r: _log(k, n)),
-    "restricted self-attention": (lambda n, d, k, r: r * n * d, lambda n, d, k, r: 1, lambda n, d, k, r: n / r),
-    "separable convolutional": (lambda n, d, k, r: k * n * d + n * d * d, lambda n, d, k, r: 1,
-                                lambda n, d, k, r: _log(k, n)),
+  "self-attention": (lambda n, d, k, r: n * n * d, lambda n, d, k, r: 1, lambda n, d, k, r: 1),
+  "recurrent": (lambda n, d, k, r: n * d * d, lambda n, d, k, r: n, lambda n, d, k, r: n),
+  "convolutional": (
+    lambda n, d, k, r: k * n * d * d,
+    lambda n, d, k, r: 1,
+    lambda n, d, k, r: _log(k, n),
+  ),
+  "restricted self-attention": (
+    lambda n, d, k, r: r * n * d,
+    lambda n, d, k, r: 1,
+    lambda n, d, k, r: n / r,
+  ),
+  "separable convolutional": (
+    lambda n, d, k, r: k * n * d + n * d * d,
+    lambda n, d, k, r: 1,
+    lambda n, d, k, r: _log(k, n),
+  ),
 }

@@ -33,7 +33,14 @@ class Case:
 
   def model(self, d_model, kernel, dtype="float32"):
     """A ModelConfig with these heads."""
-    return ModelConfig(d_model=d_model, num_heads=self.num_heads, d_k=self.d_k, d_v=self.d_v, attention_kernel=kernel, dtype=dtype)
+    return ModelConfig(
+      d_model=d_model,
+      num_heads=self.num_heads,
+      d_k=self.d_k,
+      d_v=self.d_v,
+      attention_kernel=kernel,
+      dtype=dtype,
+    )
 
 
 def cases(d_model, head_counts, d_k_values, fixed_heads):
@@ -46,11 +53,25 @@ def cases(d_model, head_counts, d_k_values, fixed_heads):
 
 def serving_kernels(names, dtype):
   """(the names of `names` that can run here, name -> why another cannot)."""
-  reasons = {name: KERNELS[name].why_not(Use(jax.default_backend(), dtype, 64, 64)) for name in names}
-  return [name for name in names if reasons[name] is None], {name: reason for name, reason in reasons.items() if reason}
+  reasons = {
+    name: KERNELS[name].why_not(Use(jax.default_backend(), dtype, 64, 64)) for name in names
+  }
+  return [name for name in names if reasons[name] is None], {
+    name: reason for name, reason in reasons.items() if reason
+  }
 
 
-def measure(d_model, all_cases, lengths, kernels, *, batch_tokens, rounds, dtype="float32", log=lambda message: None):
+def measure(
+  d_model,
+  all_cases,
+  lengths,
+  kernels,
+  *,
+  batch_tokens,
+  rounds,
+  dtype="float32",
+  log=lambda message: None,
+):
   """Measures every case; the full and the d_k column with the kernel that `auto` takes, and with projections only.
 
   Args:
@@ -74,7 +95,10 @@ def measure(d_model, all_cases, lengths, kernels, *, batch_tokens, rounds, dtype
     subjects = [_subject(d_model, dtype, sentences, length, *want) for want in wanted]
     log(f"n={length}: timing {rounds} rounds")
     timings = interleaved_timings(subjects, rounds)
-    records += [_record(d_model, sentences, length, *found) for found in zip(wanted, subjects, timings, strict=True)]
+    records += [
+      _record(d_model, sentences, length, *found)
+      for found in zip(wanted, subjects, timings, strict=True)
+    ]
   return records
 
 
@@ -88,7 +112,9 @@ def _wanted(d_model, all_cases, kernels, dtype):
 
 
 def _subject(d_model, dtype, sentences, length, case, name, kernel, which):
-  arrays = lambda *shape: jnp.asarray(np.random.default_rng(0).standard_normal((sentences, length, *shape)), dtype)
+  arrays = lambda *shape: jnp.asarray(
+    np.random.default_rng(0).standard_normal((sentences, length, *shape)), dtype
+  )
   if name == CORE:
     query, key, value = (arrays(case.num_heads, width) for width in (case.d_k, case.d_k, case.d_v))
     forward = lambda q, k, v: KERNELS[kernel].attend(q, k, v, Mask(), None)
@@ -102,20 +128,39 @@ def _subject(d_model, dtype, sentences, length, case, name, kernel, which):
   if which == "forward":
     return compiled(forward, *arguments)
   # The gradient of a sum of squares reaches every output with a different weight, so nothing can be left out.
-  both = jax.grad(lambda *args: jnp.sum(jnp.square(forward(*args).astype(jnp.float32))), argnums=tuple(range(len(arguments))))
+  both = jax.grad(
+    lambda *args: jnp.sum(jnp.square(forward(*args).astype(jnp.float32))),
+    argnums=tuple(range(len(arguments))),
+  )
   return compiled(both, *arguments)
 
 
 def _record(d_model, sentences, length, want, subject, timing):
   case, name, kernel, which = want
   model = case.model(d_model, kernel)
-  formula = attention_flops(model, length, length) if name == SUBLAYER else core_flops(model, length)
+  formula = (
+    attention_flops(model, length, length) if name == SUBLAYER else core_flops(model, length)
+  )
   times = 1 if which == "forward" else 3  # each product has two in the backward pass
-  return dict(column=case.column, num_heads=case.num_heads, d_k=case.d_k, d_v=case.d_v, subject=name, kernel=kernel, length=length,
-              sentences=sentences, which=which, parameters=attention_parameters(model) if name == SUBLAYER else 0,
-              formula_flops=sentences * formula * times, xla_flops=subject.flops,
-              xla_softmax_flops=softmax_flops(sentences, case.num_heads, length) if which == "forward" else None,
-              seconds=dataclasses.asdict(timing), peak_bytes=subject.peak_bytes)
+  return dict(
+    column=case.column,
+    num_heads=case.num_heads,
+    d_k=case.d_k,
+    d_v=case.d_v,
+    subject=name,
+    kernel=kernel,
+    length=length,
+    sentences=sentences,
+    which=which,
+    parameters=attention_parameters(model) if name == SUBLAYER else 0,
+    formula_flops=sentences * formula * times,
+    xla_flops=subject.flops,
+    xla_softmax_flops=softmax_flops(sentences, case.num_heads, length)
+    if which == "forward"
+    else None,
+    seconds=dataclasses.asdict(timing),
+    peak_bytes=subject.peak_bytes,
+  )
 
 
 @functools.cache
@@ -137,4 +182,8 @@ def ratios_to_one_head(records):
     if record["column"] == NARROW and record["which"] == PASSES[1]:
       key = record["subject"], record["kernel"], record["length"]
       times.setdefault(key, {})[record["num_heads"]] = record["seconds"]["median"]
-  return {key: {h: t / by_heads[1] for h, t in by_heads.items()} for key, by_heads in times.items() if 1 in by_heads}
+  return {
+    key: {h: t / by_heads[1] for h, t in by_heads.items()}
+    for key, by_heads in times.items()
+    if 1 in by_heads
+  }

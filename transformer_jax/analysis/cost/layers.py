@@ -27,11 +27,15 @@ def restricted_self_attention(x_BND, matrices, r):
   length, before = x_BND.shape[1], r // 2
   padded = jnp.pad(x_BND, ((0, 0), (before, r - 1 - before), (0, 0)))
   neighbours = [lax.slice_in_dim(padded, i, i + length, axis=1) for i in range(r)]
-  scores_RBN = jnp.stack([jnp.sum(x_BND * other, axis=-1) for other in neighbours]) / np.sqrt(x_BND.shape[-1])
+  scores_RBN = jnp.stack([jnp.sum(x_BND * other, axis=-1) for other in neighbours]) / np.sqrt(
+    x_BND.shape[-1]
+  )
   places = jnp.arange(length) + jnp.arange(r)[:, None]  # in `padded`
   is_real = (places >= before) & (places < before + length)
   weights_RBN = jax.nn.softmax(jnp.where(is_real[:, None], scores_RBN, -jnp.inf), axis=0)
-  return sum(weight[..., None] * other for weight, other in zip(weights_RBN, neighbours, strict=True))
+  return sum(
+    weight[..., None] * other for weight, other in zip(weights_RBN, neighbours, strict=True)
+  )
 
 
 def recurrent(x_BND, matrices, r):
@@ -47,25 +51,50 @@ def recurrent(x_BND, matrices, r):
 
 def convolutional(x_BND, matrices, r):
   """Each output sees k neighbouring inputs through k matrices: k n d^2."""
-  return lax.conv_general_dilated(x_BND, matrices, (1,), "SAME", dimension_numbers=("NWC", "WIO", "NWC"))
+  return lax.conv_general_dilated(
+    x_BND, matrices, (1,), "SAME", dimension_numbers=("NWC", "WIO", "NWC")
+  )
 
 
 # The separable convolution of Section 4's last paragraph is no row of the table, and not measured.
-LAYERS = {"self-attention": self_attention, "restricted self-attention": restricted_self_attention, "recurrent": recurrent,
-          "convolutional": convolutional}
+LAYERS = {
+  "self-attention": self_attention,
+  "restricted self-attention": restricted_self_attention,
+  "recurrent": recurrent,
+  "convolutional": convolutional,
+}
 
 
 def measure_table_1(d_model, lengths, *, kernel_width=3, neighbourhood=16, batch_size=8, rounds=5):
   """Times forward passes; a list of dicts with the formula's operations, sequential operations, longest path, and seconds."""
   records = []
-  matrices = jnp.asarray(np.random.default_rng(0).standard_normal((kernel_width, d_model, d_model)) / d_model, jnp.float32)
+  matrices = jnp.asarray(
+    np.random.default_rng(0).standard_normal((kernel_width, d_model, d_model)) / d_model,
+    jnp.float32,
+  )
   for length in lengths:
-    x_BND = jnp.asarray(np.random.default_rng(1).standard_normal((batch_size, length, d_model)), jnp.float32)
-    subjects = [compiled(lambda x, m, layer=layer: layer(x, m, neighbourhood), x_BND, matrices) for layer in LAYERS.values()]
+    x_BND = jnp.asarray(
+      np.random.default_rng(1).standard_normal((batch_size, length, d_model)), jnp.float32
+    )
+    subjects = [
+      compiled(lambda x, m, layer=layer: layer(x, m, neighbourhood), x_BND, matrices)
+      for layer in LAYERS.values()
+    ]
     for name, timing in zip(LAYERS, interleaved_timings(subjects, rounds), strict=True):
-      operations, sequential, path = (formula(length, d_model, kernel_width, neighbourhood) for formula in TABLE_1[name])
-      records.append(dict(layer=name, length=length, d_model=d_model, operations=operations, sequential_operations=sequential,
-                          longest_path=path, seconds=dataclasses.asdict(timing)))
+      operations, sequential, path = (
+        formula(length, d_model, kernel_width, neighbourhood) for formula in TABLE_1[name]
+      )
+      records.append(
+        dict(
+          layer=name,
+          length=length,
+          d_model=d_model,
+          operations=operations,
+          sequential_operations=sequential,
+          longest_path=path,
+          seconds=dataclasses.asdict(timing),
+        )
+      )
   return records
 
 

@@ -27,8 +27,24 @@ from transformer_jax.workdir.folder import Workdir
 from transformer_jax.workdir.versions import git_revision, versions
 
 
-def study(output, *, d_model, num_heads, d_k, fixed_heads, lengths, kernels, batch_tokens, rounds, dtype, table_1_width, table_1_lengths,
-          workdir=None, sentence_length=28, log=lambda message: None):
+def study(
+  output,
+  *,
+  d_model,
+  num_heads,
+  d_k,
+  fixed_heads,
+  lengths,
+  kernels,
+  batch_tokens,
+  rounds,
+  dtype,
+  table_1_width,
+  table_1_lengths,
+  workdir=None,
+  sentence_length=28,
+  log=lambda message: None,
+):
   """Runs the whole study and writes cost.json, cost.md and figures to the folder `output`.
 
   Args:
@@ -47,15 +63,30 @@ def study(output, *, d_model, num_heads, d_k, fixed_heads, lengths, kernels, bat
   """
   for h in (*num_heads, fixed_heads):
     if d_model % h:
-      raise ConfigError("--num_heads", f"{h} heads do not divide --d_model={d_model}", "choose divisors")
+      raise ConfigError(
+        "--num_heads", f"{h} heads do not divide --d_model={d_model}", "choose divisors"
+      )
   if 1 not in num_heads:
-    raise ConfigError("--num_heads", "does not name 1, which the others are compared with", "add it")
+    raise ConfigError(
+      "--num_heads", "does not name 1, which the others are compared with", "add it"
+    )
   kernels, reasons = serving_kernels(kernels, dtype)
   if not kernels:
-    raise ConfigError("--kernels", "; ".join(f"{name}: {reason}" for name, reason in reasons.items()), "name others")
+    raise ConfigError(
+      "--kernels", "; ".join(f"{name}: {reason}" for name, reason in reasons.items()), "name others"
+    )
   pathlib.Path(output).mkdir(parents=True, exist_ok=True)
   all_cases = cases(d_model, num_heads, d_k, fixed_heads)
-  records = measure(d_model, all_cases, lengths, kernels, batch_tokens=batch_tokens, rounds=rounds, dtype=dtype, log=log)
+  records = measure(
+    d_model,
+    all_cases,
+    lengths,
+    kernels,
+    batch_tokens=batch_tokens,
+    rounds=rounds,
+    dtype=dtype,
+    log=log,
+  )
   log("Table 1")
   layers = measure_table_1(table_1_width, table_1_lengths, rounds=rounds)
   budgets = [paper_budget(ROWS[0], 12 * 3600), paper_budget(ROWS[-1], 3.5 * 86_400)]
@@ -64,17 +95,26 @@ def study(output, *, d_model, num_heads, d_k, fixed_heads, lengths, kernels, bat
     budgets.append(run_budget(workdir, sentence_length, matmul_flops_per_second(dtype=dtype)))
   where = _where(dtype)
   figures = cost_report.draw(records, layers, output, d_model)
-  page = _page(where, records, layers, budgets, reasons, d_model, num_heads, lengths, batch_tokens, figures)
+  page = _page(
+    where, records, layers, budgets, reasons, d_model, num_heads, lengths, batch_tokens, figures
+  )
   atomic_write(f"{output}/cost.md", "\n".join(page) + "\n")
-  atomic_write(f"{output}/cost.json", json_text(dict(where=where, records=records, table_1=layers, training=budgets), indent=1) + "\n")
+  atomic_write(
+    f"{output}/cost.json",
+    json_text(dict(where=where, records=records, table_1=layers, training=budgets), indent=1)
+    + "\n",
+  )
   return page
 
 
 def paper_budget(row, seconds):
   """What the paper says that a model of Table 3 took on eight P100, and what its updates of 25,000 + 25,000 tokens compute."""
-  return dict(name=f"the paper's {row.name}", hardware_flops=cost.paper_training_cost(seconds, 8),
-              model_flops=cost.paper_model_flops(row.config()),
-              how=f"{seconds / 3600:.0f} hours x 8 P100 of {cost.PAPER_FLOPS['P100'] / 1e12} TFLOP/s assumed")
+  return dict(
+    name=f"the paper's {row.name}",
+    hardware_flops=cost.paper_training_cost(seconds, 8),
+    model_flops=cost.paper_model_flops(row.config()),
+    how=f"{seconds / 3600:.0f} hours x 8 P100 of {cost.PAPER_FLOPS['P100'] / 1e12} TFLOP/s assumed",
+  )
 
 
 def run_budget(workdir, sentence_length, flops_per_second):
@@ -85,12 +125,20 @@ def run_budget(workdir, sentence_length, flops_per_second):
   metrics = folder.read_metrics()
   lines = [line for line in metrics if line["split"] == "train"]
   if not lines:
-    raise ConfigError("--workdir", f"{workdir} has no line of training in its metrics", "train first")
+    raise ConfigError(
+      "--workdir", f"{workdir} has no line of training in its metrics", "train first"
+    )
   source, target = (sum(line[f"{side}_tokens"] for line in lines) for side in ("source", "target"))
   seconds = cost.training_seconds(metrics)
-  needed = cost.update_flops(config.model, vocab_size, source, target, sentence_length, sentence_length)
-  return dict(name=folder.path.name, hardware_flops=seconds * flops_per_second, model_flops=needed,
-              how=f"{seconds / 3600:.2f} hours x {flops_per_second / 1e9:,.0f} GFLOP/s, a matrix product here")
+  needed = cost.update_flops(
+    config.model, vocab_size, source, target, sentence_length, sentence_length
+  )
+  return dict(
+    name=folder.path.name,
+    hardware_flops=seconds * flops_per_second,
+    model_flops=needed,
+    how=f"{seconds / 3600:.2f} hours x {flops_per_second / 1e9:,.0f} GFLOP/s, a matrix product here",
+  )
 
 
 def _where(dtype):
@@ -98,22 +146,36 @@ def _where(dtype):
   return dict(hardware(), dtype=dtype, versions=versions(), git_revision=git_revision())
 
 
-def _page(where, records, layers, budgets, reasons, d_model, num_heads, lengths, batch_tokens, figures):
+def _page(
+  where, records, layers, budgets, reasons, d_model, num_heads, lengths, batch_tokens, figures
+):
   h = 8 if 8 in num_heads else max(num_heads)
-  three = [Case(NARROW, 1, d_model, d_model), Case(NARROW, h, d_model // h, d_model // h), Case(FULL, h, d_model, d_model)]
+  three = [
+    Case(NARROW, 1, d_model, d_model),
+    Case(NARROW, h, d_model // h, d_model // h),
+    Case(FULL, h, d_model, d_model),
+  ]
   report = cost_report
   sections = [
-      (f"What h heads cost, d_model = {d_model}",
-       [f"{where['device']}, {where['processor']}, {where['cores']} cores, {where['dtype']}, jax {where['versions']['jax']}, "
+    (
+      f"What h heads cost, d_model = {d_model}",
+      [
+        f"{where['device']}, {where['processor']}, {where['cores']} cores, {where['dtype']}, jax {where['versions']['jax']}, "
         f"revision {where['git_revision']}. Batches of {batch_tokens} positions; medians of interleaved rounds.",
-        *(f"Kernel `{name}` was not measured: {reason}." for name, reason in reasons.items())]),
-      ("Counted by formula", report.term_lines(three, d_model, lengths[len(lengths) // 2])),
-      ("Counted by XLA", report.xla_lines(records)),
-      ("Measured: h heads of width d_model / h", report.time_lines(records, NARROW)),
-      ("Is the measured time flat over h?", report.flatness_lines(records)),
-      (f"Measured: h heads of the full width {d_model}", report.time_lines(records, FULL)),
-      ("Measured: d_k at a fixed number of heads (Table 3, row B)", report.time_lines(records, VARIED_D_K)),
-      ("Table 1", report.layer_lines(layers)),
-      ("Training cost", report.budget_lines(budgets)),
-      ("Figures", [f"![{path.stem}]({path.name})" for path in figures if path.suffix == ".png"])]
+        *(f"Kernel `{name}` was not measured: {reason}." for name, reason in reasons.items()),
+      ],
+    ),
+    ("Counted by formula", report.term_lines(three, d_model, lengths[len(lengths) // 2])),
+    ("Counted by XLA", report.xla_lines(records)),
+    ("Measured: h heads of width d_model / h", report.time_lines(records, NARROW)),
+    ("Is the measured time flat over h?", report.flatness_lines(records)),
+    (f"Measured: h heads of the full width {d_model}", report.time_lines(records, FULL)),
+    (
+      "Measured: d_k at a fixed number of heads (Table 3, row B)",
+      report.time_lines(records, VARIED_D_K),
+    ),
+    ("Table 1", report.layer_lines(layers)),
+    ("Training cost", report.budget_lines(budgets)),
+    ("Figures", [f"![{path.stem}]({path.name})" for path in figures if path.suffix == ".png"]),
+  ]
   return [line for title, lines in sections for line in (f"## {title}", "", *lines, "")]

@@ -38,7 +38,11 @@ class HeadStudy:
       batch_size: sentences at once.
     """
     self._translator, self._task, self._model = translator, translator.task, translator.model
-    self._config, self._params, self._replicated = translator.config, jax.device_put(translator.params), parallel.replicate(translator.params)
+    self._config, self._params, self._replicated = (
+      translator.config,
+      jax.device_put(translator.params),
+      parallel.replicate(translator.params),
+    )
     self._is_preprocessed = is_preprocessed
     self._texts = [source for source, _ in pairs]
     self._sources = self._encode("sources", self._task.encode_source, self._texts)
@@ -47,7 +51,11 @@ class HeadStudy:
     self._references = [target for _, target in pairs[:bleu_sentences]]
     self._batches = list(self._batched(batch_size))
     self._decode_batch = make_decode_batch(self._model, self._config.decode, self._task.brackets())
-    self._sum_nll = jax.jit(lambda params, gates, source, target: jnp.sum(_nll_B(self._model, params, gates, source, target)))
+    self._sum_nll = jax.jit(
+      lambda params, gates, source, target: jnp.sum(
+        _nll_B(self._model, params, gates, source, target)
+      )
+    )
 
   def _encode(self, name, encode, texts):
     """Tokens of one side of the pairs; what the model does not take in is cut off, and that is said."""
@@ -61,7 +69,12 @@ class HeadStudy:
   def heads(self):
     """Every (attention, layer, number)."""
     model = self._config.model
-    return [(attention, layer, head) for attention in ATTENTIONS for layer in range(model.num_layers) for head in range(model.num_heads)]
+    return [
+      (attention, layer, head)
+      for attention in ATTENTIONS
+      for layer in range(model.num_layers)
+      for head in range(model.num_heads)
+    ]
 
   @property
   def open(self):
@@ -89,9 +102,15 @@ class HeadStudy:
     task = self._task
     decode_batch = self._decode_batch(self._replicated, parallel.replicate(gates))
     count = len(self._references)
-    sources = [Source(tokens, task.count_words(text)) for tokens, text in zip(self._sources[:count], self._texts[:count], strict=True)]
+    sources = [
+      Source(tokens, task.count_words(text))
+      for tokens, text in zip(self._sources[:count], self._texts[:count], strict=True)
+    ]
     best = answer_sources(sources, decode_batch, self._config.decode)
-    outputs = [task.decode_target(n_best[0].tokens, text) for n_best, text in zip(best, self._texts[:count], strict=True)]
+    outputs = [
+      task.decode_target(n_best[0].tokens, text)
+      for n_best, text in zip(best, self._texts[:count], strict=True)
+    ]
     return task.score(outputs, self._references, self._is_preprocessed)[task.main_score]
 
   def importance(self):
@@ -103,8 +122,15 @@ class HeadStudy:
     @jax.jit
     def gradient_sums(params, source_BS, target_BT):
       shared = HeadGates.open(self._config.model)
-      gates = jax.tree.map(lambda g_NH: jnp.broadcast_to(g_NH[:, None], (g_NH.shape[0], source_BS.shape[0], g_NH.shape[1])), shared)
-      gradient = jax.grad(lambda g: jnp.sum(_nll_B(self._model, params, g, source_BS, target_BT)))(gates)
+      gates = jax.tree.map(
+        lambda g_NH: jnp.broadcast_to(
+          g_NH[:, None], (g_NH.shape[0], source_BS.shape[0], g_NH.shape[1])
+        ),
+        shared,
+      )
+      gradient = jax.grad(lambda g: jnp.sum(_nll_B(self._model, params, g, source_BS, target_BT)))(
+        gates
+      )
       return jax.tree.map(lambda g_NBH: jnp.sum(jnp.abs(g_NBH), axis=1), gradient)
 
     totals = None
@@ -112,7 +138,10 @@ class HeadStudy:
       part = gradient_sums(self._params, *batch)
       totals = part if totals is None else jax.tree.map(jnp.add, totals, part)
     totals = jax.device_get(totals)
-    return {(a, layer, h): float(getattr(totals, a)[layer, h]) / len(self._sources) for a, layer, h in self.heads}
+    return {
+      (a, layer, h): float(getattr(totals, a)[layer, h]) / len(self._sources)
+      for a, layer, h in self.heads
+    }
 
   def looks(self):
     """What each head looks at: head -> dict of confidence, entropy, the most frequent offset and its share, ... and its role.
@@ -125,26 +154,35 @@ class HeadStudy:
       weights = jax.device_get(weights_of({"params": self._params}, source_BS, target_BT))
       for row, (source_S, target_T) in enumerate(zip(source_BS, target_BT, strict=True)):
         num_source, num_target = (int(np.sum(tokens != PAD_ID)) for tokens in (source_S, target_T))
-        for attention, num_queries, num_keys in (("encoder", num_source, num_source), ("decoder", num_target, num_target),
-                                                 ("cross", num_target, num_source)):
+        for attention, num_queries, num_keys in (
+          ("encoder", num_source, num_source),
+          ("decoder", num_target, num_target),
+          ("cross", num_target, num_source),
+        ):
           # The decoder's key at place s is the target before place s; no key of its own attention is EOS.
           eos = None if attention == "decoder" else num_keys - 1
           for layer, head in np.ndindex(*weights[attention].shape[:1], weights[attention].shape[2]):
-            found[attention, layer, head].add(weights[attention][layer, row, head, :num_queries, :num_keys][:num_queries - 1], eos)
+            found[attention, layer, head].add(
+              weights[attention][layer, row, head, :num_queries, :num_keys][: num_queries - 1], eos
+            )
     return {head: looks.summary(is_cross=head[0] == "cross") for head, looks in found.items()}
 
   def _batched(self, size):
     """int32 (sources, targets) of like lengths; a batch may end in rows of padding, which add nothing."""
-    order = sorted(range(len(self._sources)), key=lambda i: (len(self._sources[i]), len(self._targets[i])))
+    order = sorted(
+      range(len(self._sources)), key=lambda i: (len(self._sources[i]), len(self._targets[i]))
+    )
     for start in range(0, len(order), size):
-      rows = order[start:start + size]
+      rows = order[start : start + size]
       yield tuple(_pad([side[i] for i in rows], size) for side in (self._sources, self._targets))
 
 
 def _nll_B(model, params, gates, source_BS, target_BT):
   """Negative log-likelihood of each sentence, nats."""
   variables = {"params": params}
-  outputs_BTD, matrix_CD = model.apply(variables, source_BS, target_BT, gates=gates, method="before_logits")
+  outputs_BTD, matrix_CD = model.apply(
+    variables, source_BS, target_BT, gates=gates, method="before_logits"
+  )
   return jnp.sum(nll_of_targets(outputs_BTD, matrix_CD, target_BT), axis=-1)
 
 
@@ -152,7 +190,7 @@ def _pad(sequences, rows):
   """int32 [rows, width], widths multiples of 8, so that few shapes are compiled."""
   padded = np.full((rows, -(-max(map(len, sequences)) // 8) * 8), PAD_ID, np.int32)
   for row, sequence in zip(padded, sequences):
-    row[:len(sequence)] = sequence
+    row[: len(sequence)] = sequence
   return padded
 
 
@@ -169,19 +207,30 @@ class _Looks:
     best_T, here_T = weights_TS.argmax(axis=1), np.arange(len(weights_TS))
     self._entropies.append(-np.sum(weights_TS * np.log(np.maximum(weights_TS, 1e-30)), axis=1))
     self._on_eos.append(best_T == eos if eos is not None else np.zeros(len(best_T), bool))
-    self._maxima.append((weights_TS if eos is None else weights_TS[:, :eos]).max(axis=1, initial=0.0))
+    self._maxima.append(
+      (weights_TS if eos is None else weights_TS[:, :eos]).max(axis=1, initial=0.0)
+    )
     self._offsets.append(best_T - here_T)
-    self._places.append(np.stack([here_T / max(len(weights_TS) - 1, 1), best_T / max(weights_TS.shape[1] - 1, 1)]))
+    self._places.append(
+      np.stack([here_T / max(len(weights_TS) - 1, 1), best_T / max(weights_TS.shape[1] - 1, 1)])
+    )
 
   def summary(self, is_cross):
     """The figures, and the role that they give."""
     offsets, on_eos = np.concatenate(self._offsets), np.concatenate(self._on_eos)
     values, counts = np.unique(offsets, return_counts=True)
     here, there = np.concatenate(self._places, axis=1)
-    correlation = float(np.corrcoef(here, there)[0, 1]) if np.std(there) > 0 and np.std(here) > 0 else 0.0
-    result = dict(confidence=float(np.mean(np.concatenate(self._maxima))), entropy=float(np.mean(np.concatenate(self._entropies))),
-                  offset=int(values[counts.argmax()]), offset_share=float(counts.max() / len(offsets)),
-                  eos_share=float(np.mean(on_eos)), alignment=correlation)
+    correlation = (
+      float(np.corrcoef(here, there)[0, 1]) if np.std(there) > 0 and np.std(here) > 0 else 0.0
+    )
+    result = dict(
+      confidence=float(np.mean(np.concatenate(self._maxima))),
+      entropy=float(np.mean(np.concatenate(self._entropies))),
+      offset=int(values[counts.argmax()]),
+      offset_share=float(counts.max() / len(offsets)),
+      eos_share=float(np.mean(on_eos)),
+      alignment=correlation,
+    )
     return dict(result, role=_role(result, is_cross))
 
 

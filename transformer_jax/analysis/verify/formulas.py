@@ -33,7 +33,9 @@ def _total(row, vocab_size):
 
 def _built_counts(row, vocab_size):
   """Parameters of the row's model by part, from its shapes: nothing is allocated."""
-  model = Transformer(row.config().replace(attention_kernel="reference").model, vocab_size, vocab_size)
+  model = Transformer(
+    row.config().replace(attention_kernel="reference").model, vocab_size, vocab_size
+  )
   tokens = jax.ShapeDtypeStruct((1, 2), jnp.int32)
   variables = jax.eval_shape(model.init, jax.random.key(0), tokens, tokens)
   return cost.counted_parameters(variables["params"])
@@ -48,7 +50,10 @@ def built_models_have_these_parameters():
       wrong.append(row.name)
   if wrong:
     return False, f"rows that differ: {', '.join(wrong)}"
-  return True, f"{len(ROWS)} rows; base {_total(BASE, TEXT_VOCABULARY):,}, big {_total(BIG, TEXT_VOCABULARY):,}"
+  return (
+    True,
+    f"{len(ROWS)} rows; base {_total(BASE, TEXT_VOCABULARY):,}, big {_total(BIG, TEXT_VOCABULARY):,}",
+  )
 
 
 def rows_a_and_d_are_as_large_as_base():
@@ -58,7 +63,10 @@ def rows_a_and_d_are_as_large_as_base():
   learned = extra.pop("E learned positions")
   model = Config().model
   holds = not any(extra.values()) and learned == 2 * model.max_positions * model.d_model
-  return holds, f"{len(extra)} rows of {base:,}; E adds {learned:,} = 2 x {model.max_positions} positions x d_model"
+  return (
+    holds,
+    f"{len(extra)} rows of {base:,}; E adds {learned:,} = 2 x {model.max_positions} positions x d_model",
+  )
 
 
 def counts_round_to_the_papers():
@@ -68,15 +76,23 @@ def counts_round_to_the_papers():
   big = _total(BIG, TABLE_VOCABULARY) / 1e6
   holds = all(ours[row.name] == row.parameters_millions for row in printed)
   holds = holds and abs(big / BIG.parameters_millions - 1) < 0.03
-  return holds, f"V=41,100: {', '.join(map(str, ours.values()))} M; big {big:.1f} M (paper {BIG.parameters_millions})"
+  return (
+    holds,
+    f"V=41,100: {', '.join(map(str, ours.values()))} M; big {big:.1f} M (paper {BIG.parameters_millions})",
+  )
 
 
 def counts_at_37000_are_near_the_papers():
   """With the vocabulary of the text, all eleven printed counts are met within 7 per cent."""
-  errors = {row.name: _total(row, TEXT_VOCABULARY) / 1e6 / row.parameters_millions - 1
-            for row in ROWS if row.parameters_millions}
+  errors = {
+    row.name: _total(row, TEXT_VOCABULARY) / 1e6 / row.parameters_millions - 1
+    for row in ROWS
+    if row.parameters_millions
+  }
   worst = max(errors, key=lambda name: abs(errors[name]))
-  shown = f"base {errors['base']:+.1%}, big {errors['big']:+.1%}, worst {worst} {errors[worst]:+.1%}"
+  shown = (
+    f"base {errors['base']:+.1%}, big {errors['big']:+.1%}, worst {worst} {errors[worst]:+.1%}"
+  )
   return abs(errors[worst]) < 0.07, f"V=37,000: {shown}"
 
 
@@ -86,7 +102,9 @@ def schedule_peaks():
   for row, peak in ((BASE, 6.99e-4), (BIG, 4.94e-4)):
     config = row.config()
     d_model, warmup_steps = config.model.d_model, config.train.warmup_steps
-    steps = np.unique(np.concatenate([np.arange(3900, 4100), np.geomspace(1, 300_000, 200).astype(int)]))
+    steps = np.unique(
+      np.concatenate([np.arange(3900, 4100), np.geomspace(1, 300_000, 200).astype(int)])
+    )
     rates = np.asarray(noam_schedule(d_model, warmup_steps)(steps))
     reference = [training.learning_rate(float(step), d_model, warmup_steps) for step in steps]
     top = int(steps[np.argmax(rates)])
@@ -114,9 +132,13 @@ def adam_follows_the_reference():
 
 def sinusoids_are_the_formula():
   """Both layouts equal the loops; the wavelengths run from 2 pi to 9647 x 2 pi at d = 512."""
-  errors = [np.max(np.abs(sinusoids(300, 512, layout) - loop(300, 512))) for layout, loop in (
+  errors = [
+    np.max(np.abs(sinusoids(300, 512, layout) - loop(300, 512)))
+    for layout, loop in (
       ("sinusoidal", positions.positional_encoding),
-      ("sinusoidal_concatenated", positions.concatenated_positional_encoding))]
+      ("sinusoidal_concatenated", positions.concatenated_positional_encoding),
+    )
+  ]
   longest = 10_000 ** (510 / 512)
   shown = f"interleaved within {errors[0]:.0e}, concatenated within {errors[1]:.0e}"
   return max(errors) < 1e-6, f"{shown}; longest wave {longest:.0f} x 2 pi"
@@ -129,7 +151,9 @@ def positions_rotate():
   for offset in (1, 7, 100):
     moved_LD = table_LD[:-offset] @ positions.rotation(offset, 512).T
     errors[offset] = np.max(np.abs(moved_LD - table_LD[offset:]))
-  return max(errors.values()) < 1e-6, ", ".join(f"k={k} within {error:.0e}" for k, error in errors.items())
+  return max(errors.values()) < 1e-6, ", ".join(
+    f"k={k} within {error:.0e}" for k, error in errors.items()
+  )
 
 
 def logits_have_unit_variance():
@@ -152,7 +176,9 @@ def smoothing_entropy():
   logits_BTC = jnp.asarray(np.log(distribution_C), jnp.float32)[None, None]
   loss_BT, nll_BT = smoothed_cross_entropy(logits_BTC, jnp.array([[5]]), 0.1)
   loss, nll = float(loss_BT[0, 0]), float(nll_BT[0, 0])
-  holds = f"{loss:.3f}" == "1.377" and abs(loss - training.smoothing_entropy(TEXT_VOCABULARY, 0.1)) < 1e-4
+  holds = (
+    f"{loss:.3f}" == "1.377" and abs(loss - training.smoothing_entropy(TEXT_VOCABULARY, 0.1)) < 1e-4
+  )
   return holds and abs(nll + math.log(0.9)) < 1e-4, f"{loss:.3f} nats; without smoothing {nll:.4f}"
 
 
@@ -161,13 +187,18 @@ def length_penalty_figures():
   ours = [float(length_penalty(n, 0.6)) for n in (10, 25, 50)]
   reference = [beam_search.penalty(n, 0.6) for n in (10, 25, 50)]
   shown = [f"{x:.2f}" for x in ours]
-  return shown == ["1.73", "2.63", "3.78"] and np.allclose(ours, reference), f"length 10, 25, 50: {', '.join(shown)}"
+  return shown == ["1.73", "2.63", "3.78"] and np.allclose(
+    ours, reference
+  ), f"length 10, 25, 50: {', '.join(shown)}"
 
 
 def training_cost():
   """Table 2's cost of the two models: 12 hours and 3.5 days on eight P100."""
   base, big = cost.paper_training_cost(12 * 3600, 8), cost.paper_training_cost(3.5 * 86_400, 8)
-  return (f"{base:.1e}", f"{big:.1e}") == ("3.3e+18", "2.3e+19"), f"base {base:.2e}, big {big:.2e} FLOP"
+  return (f"{base:.1e}", f"{big:.1e}") == (
+    "3.3e+18",
+    "2.3e+19",
+  ), f"base {base:.2e}, big {big:.2e} FLOP"
 
 
 def arithmetic_fits_into_the_cost():
@@ -197,15 +228,30 @@ def table_1():
   Self-attention is cheaper than recurrence when n < d; a convolution costs k recurrences; a separable one at k = n
   costs self-attention plus a feed-forward layer; only self-attention has constant paths and no sequence of steps.
   """
-  cheaper = [_table_1("self-attention", n)[0] < _table_1("recurrent", n)[0] for n in (511, 512, 513)]
+  cheaper = [
+    _table_1("self-attention", n)[0] < _table_1("recurrent", n)[0] for n in (511, 512, 513)
+  ]
   holds = cheaper == [True, False, False]
   holds = holds and _table_1("convolutional", 70, k=3)[0] == 3 * _table_1("recurrent", 70)[0]
-  holds = holds and _table_1("separable convolutional", 70, k=70)[0] == _table_1("self-attention", 70)[0] + 70 * 512**2
-  holds = holds and _table_1("restricted self-attention", 80, r=10)[0] == _table_1("self-attention", 80)[0] / 8
-  holds = holds and [layer for layer in cost.TABLE_1 if _table_1(layer, 81)[1:] == [1, 1]] == ["self-attention"]
-  paths = {layer: _table_1(layer, 81)[2] for layer in ("self-attention", "recurrent", "convolutional")}
+  holds = (
+    holds
+    and _table_1("separable convolutional", 70, k=70)[0]
+    == _table_1("self-attention", 70)[0] + 70 * 512**2
+  )
+  holds = (
+    holds
+    and _table_1("restricted self-attention", 80, r=10)[0] == _table_1("self-attention", 80)[0] / 8
+  )
+  holds = holds and [layer for layer in cost.TABLE_1 if _table_1(layer, 81)[1:] == [1, 1]] == [
+    "self-attention"
+  ]
+  paths = {
+    layer: _table_1(layer, 81)[2] for layer in ("self-attention", "recurrent", "convolutional")
+  }
   holds = holds and [round(path, 9) for path in paths.values()] == [1, 81, 4]
-  return holds, "longest path at n=81: " + ", ".join(f"{layer} {path:.0f}" for layer, path in paths.items())
+  return holds, "longest path at n=81: " + ", ".join(
+    f"{layer} {path:.0f}" for layer, path in paths.items()
+  )
 
 
 def _table_1(layer, n, d=512, k=3, r=10):

@@ -16,16 +16,24 @@ from transformer_jax.model.transformer import Transformer
 from transformer_jax.reference import attention
 from transformer_jax.reference.transformer import transformer as reference_transformer
 
-_TINY = dict(num_layers=2, d_model=16, d_ff=24, num_heads=4, d_k=3, d_v=5, max_positions=256,
-             attention_kernel="reference")
+_TINY = dict(
+  num_layers=2,
+  d_model=16,
+  d_ff=24,
+  num_heads=4,
+  d_k=3,
+  d_v=5,
+  max_positions=256,
+  attention_kernel="reference",
+)
 _VOCABULARY = 13
 
 # Every value of positions, norm and embedding_sharing is in one of these.
 VARIANTS = (
-    dict(),
-    dict(norm="pre", positions="sinusoidal_concatenated", embedding_sharing="target"),
-    dict(positions="learned", embedding_sharing="none"),
-    dict(norm="pre", positions="none"),
+  dict(),
+  dict(norm="pre", positions="sinusoidal_concatenated", embedding_sharing="target"),
+  dict(positions="learned", embedding_sharing="none"),
+  dict(norm="pre", positions="none"),
 )
 
 
@@ -34,6 +42,7 @@ def _highest_precision(check):
   def checked():
     with jax.default_matmul_precision("highest"):
       return check()
+
   return checked
 
 
@@ -43,12 +52,16 @@ def _tiny_model(**settings):
   tokens = jnp.ones((1, 2), jnp.int32)
   shapes = jax.eval_shape(model.init, jax.random.key(0), tokens, tokens)["params"]
   rng = np.random.default_rng(0)
-  random = lambda path, x: ((path[-1].key == "scale") + 0.5 * rng.normal(size=x.shape)).astype(np.float32)
+  random = lambda path, x: ((path[-1].key == "scale") + 0.5 * rng.normal(size=x.shape)).astype(
+    np.float32
+  )
   return model, jax.tree_util.tree_map_with_path(random, shapes)
 
 
 def _logits(model, params, source_BS, target_BT):
-  return np.asarray(jax.jit(model.apply)({"params": params}, jnp.array(source_BS), jnp.array(target_BT)))
+  return np.asarray(
+    jax.jit(model.apply)({"params": params}, jnp.array(source_BS), jnp.array(target_BT))
+  )
 
 
 @_highest_precision
@@ -67,12 +80,18 @@ def kernels_match_the_loops():
 def _kernel_error(kernel, num_heads, d_k, d_v, batch=2, length=7):
   """Largest difference from the loop over heads, examples and masks."""
   rng, error = np.random.default_rng(0), 0.0
-  query_BTHK, key_BSHK, value_BSHV = (rng.normal(size=(batch, length, num_heads, d)) for d in (d_k, d_k, d_v))
+  query_BTHK, key_BSHK, value_BSHV = (
+    rng.normal(size=(batch, length, num_heads, d)) for d in (d_k, d_k, d_v)
+  )
   for mask in (Mask(), Mask(causal=True), Mask(key_lengths_B=jnp.array([7, 3]))):
-    ours_BTHV = kernel.attend(*(jnp.asarray(x, jnp.float32) for x in (query_BTHK, key_BSHK, value_BSHV)), mask, None)
+    ours_BTHV = kernel.attend(
+      *(jnp.asarray(x, jnp.float32) for x in (query_BTHK, key_BSHK, value_BSHV)), mask, None
+    )
     allowed_BTS = np.broadcast_to(mask.dense(length, length), (batch, length, length))
     for b, h in np.ndindex(batch, num_heads):
-      truth_TV = attention.attention(query_BTHK[b, :, h], key_BSHK[b, :, h], value_BSHV[b, :, h], allowed_BTS[b])
+      truth_TV = attention.attention(
+        query_BTHK[b, :, h], key_BSHK[b, :, h], value_BSHV[b, :, h], allowed_BTS[b]
+      )
       error = max(error, np.max(np.abs(np.asarray(ours_BTHV)[b, :, h] - truth_TV)))
   return error
 
@@ -84,10 +103,14 @@ def model_matches_the_loops():
   errors = []
   for settings in VARIANTS:
     model, params = _tiny_model(**settings)
-    truth_TC = reference_transformer(params, source_S, target_T, model.config.positions, model.config.norm)
+    truth_TC = reference_transformer(
+      params, source_S, target_T, model.config.positions, model.config.norm
+    )
     ours_TC = _logits(model, params, [source_S], [target_T])[0]
     errors.append(np.max(np.abs(ours_TC - truth_TC)) / np.max(np.abs(truth_TC)))
-  return max(errors) < 1e-5, f"{len(errors)} variants, largest relative difference {max(errors):.0e}"
+  return max(
+    errors
+  ) < 1e-5, f"{len(errors)} variants, largest relative difference {max(errors):.0e}"
 
 
 @_highest_precision
@@ -108,7 +131,9 @@ def no_gradient_from_the_future():
   past_TT = np.tril(np.ones(reached_TT.shape, bool), -1)
   holds = np.all(reached_TT[past_TT] > 0) and np.all(reached_TT[~past_TT] == 0)
   future, past = reached_TT[~past_TT].max(), reached_TT[past_TT].min()
-  return bool(holds), f"gradient from own and later targets {future:.1f}, from each earlier one at least {past:.1e}"
+  return bool(
+    holds
+  ), f"gradient from own and later targets {future:.1f}, from each earlier one at least {past:.1e}"
 
 
 @_highest_precision
@@ -120,4 +145,7 @@ def padding_has_no_effect():
   batch = [source + [PAD_ID] * 3, source + [6, 6, 6]], [target + [PAD_ID] * 2, [*target, 9, 2]]
   padded, real = np.max(np.abs(_logits(model, params, *batch)[:, :3] - alone_TC), axis=(1, 2))
   holds = bool(padded < 2e-5 and real > 1e-2)
-  return holds, f"logits within {padded:.0e}; real tokens instead of padding change them by {real:.1f}"
+  return (
+    holds,
+    f"logits within {padded:.0e}; real tokens instead of padding change them by {real:.1f}",
+  )

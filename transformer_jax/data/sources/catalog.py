@@ -7,12 +7,13 @@ from transformer_jax.data.sources.tfds import TfdsSource
 from transformer_jax.data.sources.treebank import Treebank
 
 SOURCES = {
-    "numbers": lambda data, data_root: NumbersSource(data.numbers_limit, data.numbers_train_size,
-                                                     data.numbers_all_below),
-    "text": ParallelText,
-    "tfds": lambda data, data_root: TfdsSource(data),
-    "treebank": Treebank,
-    "grammar": lambda data, data_root: GrammarTreebank(data.grammar_train_size),
+  "numbers": lambda data, data_root: NumbersSource(
+    data.numbers_limit, data.numbers_train_size, data.numbers_all_below
+  ),
+  "text": ParallelText,
+  "tfds": lambda data, data_root: TfdsSource(data),
+  "treebank": Treebank,
+  "grammar": lambda data, data_root: GrammarTreebank(data.grammar_train_size),
 }
 
 

@@ -26,10 +26,27 @@ _NEW_STEMS = tuple(_STEMS[::7])  # are met in valid and test alone; of each syll
 _KNOWN_STEMS = sorted(set(_STEMS) - set(_NEW_STEMS))
 
 _ENDINGS = {  # of words with a stem, by tag
-    "NN": "on", "NNS": "onen", "VBZ": "is", "VBD": "ed", "VB": "u", "JJ": "ful", "RB": "ly", "NNP": "ia"}
+  "NN": "on",
+  "NNS": "onen",
+  "VBZ": "is",
+  "VBD": "ed",
+  "VB": "u",
+  "JJ": "ful",
+  "RB": "ly",
+  "NNP": "ia",
+}
 _CLOSED = {  # words of the other tags
-    "DT": ("the", "a", "every"), "PRP": ("she", "he", "it"), "CC": ("and", "or"), "MD": ("can", "will", "may"), "WDT": ("who", "which"),
-    "CD": ("two", "seven", "forty"), "UH": ("oh", "well"), "TO": ("to", "onto"), "IN": ("of", "near"), "THAT": ("that", "whether")}
+  "DT": ("the", "a", "every"),
+  "PRP": ("she", "he", "it"),
+  "CC": ("and", "or"),
+  "MD": ("can", "will", "may"),
+  "WDT": ("who", "which"),
+  "CD": ("two", "seven", "forty"),
+  "UH": ("oh", "well"),
+  "TO": ("to", "onto"),
+  "IN": ("of", "near"),
+  "THAT": ("that", "whether"),
+}
 
 
 class GrammarTreebank:
@@ -68,7 +85,9 @@ class GrammarTreebank:
 def _split_of(sentence):
   """1 sentence in 20 belongs to valid, 1 in 20 to test; so does each with a new word, half and half."""
   bucket = hashlib.sha256(sentence.encode()).digest()[0] % 20
-  return {0: "valid", 1: "test"}.get(bucket, "train" if not _has_new_word(sentence) else ("valid", "test")[bucket % 2])
+  return {0: "valid", 1: "test"}.get(
+    bucket, "train" if not _has_new_word(sentence) else ("valid", "test")[bucket % 2]
+  )
 
 
 def _has_new_word(sentence):
@@ -109,7 +128,9 @@ class _Draw:
     if kind < 0.35:
       return f"(NP (QP {self._leaf('RB')} {self._leaf('CD')}) {self._leaf('NNS')})"
     if kind < 0.45:
-      return f"(NP {self._leaf('DT')} (ADJP {self._leaf('RB')} {self._leaf('JJ')}) {self._leaf('NN')})"
+      return (
+        f"(NP {self._leaf('DT')} (ADJP {self._leaf('RB')} {self._leaf('JJ')}) {self._leaf('NN')})"
+      )
     if kind < 0.6:
       return self._simple_np()
     if kind < 0.68:

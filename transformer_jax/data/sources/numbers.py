@@ -8,11 +8,15 @@ import hashlib
 
 import numpy as np
 
-_ENGLISH = ("zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
-            "eighteen nineteen").split()
+_ENGLISH = (
+  "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
+  "eighteen nineteen"
+).split()
 _ENGLISH_TENS = ". . twenty thirty forty fifty sixty seventy eighty ninety".split()
-_GERMAN = ("null ein zwei drei vier fünf sechs sieben acht neun zehn elf zwölf dreizehn vierzehn fünfzehn sechzehn siebzehn "
-           "achtzehn neunzehn").split()
+_GERMAN = (
+  "null ein zwei drei vier fünf sechs sieben acht neun zehn elf zwölf dreizehn vierzehn fünfzehn sechzehn siebzehn "
+  "achtzehn neunzehn"
+).split()
 _GERMAN_TENS = ". . zwanzig dreißig vierzig fünfzig sechzig siebzig achtzig neunzig".split()
 
 _SPLITS = ("valid", "test", "train")
@@ -52,7 +56,9 @@ def german(number):
   words = []
   if number >= 1_000_000:
     millions = number // 1_000_000
-    words.append("eine Million" if millions == 1 else f"{_german_below_thousand(millions)} Millionen")
+    words.append(
+      "eine Million" if millions == 1 else f"{_german_below_thousand(millions)} Millionen"
+    )
     number %= 1_000_000
   joined = f"{_german_below_thousand(number // 1000)}tausend" if number >= 1000 else ""
   joined += _german_below_thousand(number % 1000)
@@ -113,10 +119,15 @@ class NumbersSource:
     digits, found = len(str(self._limit - 1)), np.empty(0, np.int64)
     for _ in range(_DRAWS):
       lengths = rng.integers(1, digits + 1, 200_000)
-      low, high = np.where(lengths == 1, 0, 10 ** (lengths - 1)), np.minimum(10**lengths, self._limit)
+      low, high = (
+        np.where(lengths == 1, 0, 10 ** (lengths - 1)),
+        np.minimum(10**lengths, self._limit),
+      )
       drawn = rng.integers(low, high)
       found = np.concatenate([found, drawn[self._is_in(drawn, split)]])
-      found = found[np.sort(np.unique(found, return_index=True)[1])]  # each once, in the order drawn
+      found = found[
+        np.sort(np.unique(found, return_index=True)[1])
+      ]  # each once, in the order drawn
       if len(found) >= wanted:
         break
     return found[:wanted].tolist()
@@ -132,5 +143,7 @@ class NumbersSource:
 
 def _split_of(numbers):
   """The split of each number, an index of _SPLITS, by a multiplicative hash: valid and test 1 in 50."""
-  bucket = (numbers.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) >> np.uint64(32)) % np.uint64(50)
+  bucket = (numbers.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) >> np.uint64(32)) % np.uint64(
+    50
+  )
   return np.minimum(bucket, 2)

@@ -22,11 +22,19 @@ class ParallelText:
       DataError: the files of a pair have different numbers of lines.
     """
     for source_file, target_file in zip(*self._files(split), strict=True):
-      lines = itertools.zip_longest(read_lines(source_file), read_lines(target_file), fillvalue=_END)
+      lines = itertools.zip_longest(
+        read_lines(source_file), read_lines(target_file), fillvalue=_END
+      )
       for number, (source, target) in enumerate(lines, 1):
         if source is _END or target is _END:
-          longer, shorter = (target_file, source_file) if source is _END else (source_file, target_file)
-          raise DataError(f"{longer}:{number}", f"has no partner: {shorter} ends at line {number - 1}", "give parallel files")
+          longer, shorter = (
+            (target_file, source_file) if source is _END else (source_file, target_file)
+          )
+          raise DataError(
+            f"{longer}:{number}",
+            f"has no partner: {shorter} ends at line {number - 1}",
+            "give parallel files",
+          )
         yield source, target
 
   def fingerprint(self, split):
@@ -40,7 +48,14 @@ class ParallelText:
 
   def _files(self, split):
     """(source files, target files) of a split; the other splits' files need not be there."""
-    sources, targets = (expand_files(getattr(self._data, f"{split}_{side}"), self._data_root, f"{split}_{side}") for side in ("source", "target"))
+    sources, targets = (
+      expand_files(getattr(self._data, f"{split}_{side}"), self._data_root, f"{split}_{side}")
+      for side in ("source", "target")
+    )
     if len(sources) != len(targets):
-      raise DataError(f"--{split}_target", f"matches {len(targets)} files beside {len(sources)} of --{split}_source", "name as many")
+      raise DataError(
+        f"--{split}_target",
+        f"matches {len(targets)} files beside {len(sources)} of --{split}_source",
+        "name as many",
+      )
     return sources, targets

@@ -10,7 +10,13 @@ from transformer_jax.data.text import expand_files, hash_file, read_lines
 from transformer_jax.data.trees import TreeError, clean, read_trees
 from transformer_jax.errors import DataError
 
-_ENDINGS = (".mrg", ".ptb", ".trees", ".tree", ".parse")  # of the files that are read of a folder, each also with .gz
+_ENDINGS = (
+  ".mrg",
+  ".ptb",
+  ".trees",
+  ".tree",
+  ".parse",
+)  # of the files that are read of a folder, each also with .gz
 _WSJ_NAME = re.compile(r"wsj_(\d\d)\d\d\.")
 
 
@@ -35,8 +41,14 @@ class Treebank:
     return total.hexdigest()
 
   def _files(self, split):
-    sections, names = getattr(self._data, f"{split}_sections"), getattr(self._data, f"{split}_trees")
-    return [*self._section_files(split, sections), *(file for name in split_list(names) for file in self._named(name, f"{split}_trees"))]
+    sections, names = (
+      getattr(self._data, f"{split}_sections"),
+      getattr(self._data, f"{split}_trees"),
+    )
+    return [
+      *self._section_files(split, sections),
+      *(file for name in split_list(names) for file in self._named(name, f"{split}_trees")),
+    ]
 
   def _section_files(self, split, sections):
     """The files of some sections, in the order of their names; each section must have one."""
@@ -48,10 +60,16 @@ class Treebank:
     for path in _tree_files(root):
       match = _WSJ_NAME.match(path.name)
       if match and int(match[1]) in wanted:
-        found.setdefault(match[0], path)  # some editions hold a file twice: in two folders, or zipped too
+        found.setdefault(
+          match[0], path
+        )  # some editions hold a file twice: in two folders, or zipped too
     missing = wanted - {int(_WSJ_NAME.match(name)[1]) for name in found}
     if missing:
-      raise DataError(f"--{split}_sections={sections}", f"{root} has no wsj_{min(missing):02d}NN.mrg", "check --treebank (relative to --data_root)")
+      raise DataError(
+        f"--{split}_sections={sections}",
+        f"{root} has no wsj_{min(missing):02d}NN.mrg",
+        "check --treebank (relative to --data_root)",
+      )
     return [found[name] for name in sorted(found)]
 
   def _named(self, name, flag):
@@ -61,7 +79,9 @@ class Treebank:
     for path in [folder] if os.path.isdir(folder) else expand_files(escaped, self._data_root, flag):
       found = _tree_files(path) if path.is_dir() else [path]
       if not found:
-        raise DataError(f"--{flag}", f"{path} holds no file that ends in {', '.join(_ENDINGS)}", "name files")
+        raise DataError(
+          f"--{flag}", f"{path} holds no file that ends in {', '.join(_ENDINGS)}", "name files"
+        )
       files += found
     return files
 
@@ -80,4 +100,8 @@ def trees_of(path):
 
 
 def _tree_files(folder):
-  return sorted(path for path in folder.rglob("*") if path.name.removesuffix(".gz").endswith(_ENDINGS) and path.is_file())
+  return sorted(
+    path
+    for path in folder.rglob("*")
+    if path.name.removesuffix(".gz").endswith(_ENDINGS) and path.is_file()
+  )

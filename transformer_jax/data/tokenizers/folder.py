@@ -22,7 +22,10 @@ from transformer_jax.strict_json import json_text
 
 _INDEX = "tokenizer.json"
 _NO_LIMIT = 1 << 31  # every symbol that the training trees have
-_KINDS = {cls.kind: cls for cls in (SentencePieceTokenizer, SubwordNmtTokenizer, WordListTokenizer, ParsingTokenizer)}
+_KINDS = {
+  cls.kind: cls
+  for cls in (SentencePieceTokenizer, SubwordNmtTokenizer, WordListTokenizer, ParsingTokenizer)
+}
 
 
 def train_tokenizer(data, texts, data_root="."):
@@ -47,7 +50,11 @@ def train_parsing_tokenizer(data, pairs, data_root="."):
     data_root: folder that relative data paths start from.
   """
   words = train_tokenizer(data, (sentence for sentence, _ in pairs()), data_root)
-  symbols = WordListTokenizer(most_frequent((linearize(parse_tree(tree), data.linearization) for _, tree in pairs()), _NO_LIMIT))
+  symbols = WordListTokenizer(
+    most_frequent(
+      (linearize(parse_tree(tree), data.linearization) for _, tree in pairs()), _NO_LIMIT
+    )
+  )
   return ParsingTokenizer(words, symbols)
 
 
@@ -74,8 +81,11 @@ def load_tokenizer(folder):
     kind, sums = index["kind"], dict(index["sha256"])
     files = {name: _read(folder, name) for name in sums}
   except OSError as error:
-    raise DataError(error.filename, f"cannot be read: {error.strerror or error}",
-                    "it belongs to the run's tokenizer: restore it") from None
+    raise DataError(
+      error.filename,
+      f"cannot be read: {error.strerror or error}",
+      "it belongs to the run's tokenizer: restore it",
+    ) from None
   except (ValueError, KeyError, TypeError, RecursionError):
     raise DataError(folder / _INDEX, "is not a tokenizer's list of files", "restore it") from None
   for name, content in files.items():

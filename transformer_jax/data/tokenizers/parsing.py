@@ -25,12 +25,19 @@ class ParsingTokenizer:
   @classmethod
   def from_files(cls, files):
     """The tokenizer of a saved folder's files."""
-    words, symbols = ({name.removeprefix(part): content for name, content in files.items() if name.startswith(part)} for part in (_WORDS, _SYMBOLS))
+    words, symbols = (
+      {name.removeprefix(part): content for name, content in files.items() if name.startswith(part)}
+      for part in (_WORDS, _SYMBOLS)
+    )
     return cls(_kind_with(words).from_files(words), WordListTokenizer.from_files(symbols))
 
   def files(self):
     """File name -> bytes."""
-    return {f"{part}{name}": content for part, one in ((_WORDS, self.words), (_SYMBOLS, self.symbols)) for name, content in one.files().items()}
+    return {
+      f"{part}{name}": content
+      for part, one in ((_WORDS, self.words), (_SYMBOLS, self.symbols))
+      for name, content in one.files().items()
+    }
 
   def encode_words(self, words):
     """Token ids of a sentence, without EOS. A word always has one at least, UNK if there is no other."""

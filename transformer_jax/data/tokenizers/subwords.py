@@ -30,10 +30,24 @@ class SentencePieceTokenizer:
     model, failed = io.BytesIO(), []
     try:
       _sentencepiece().SentencePieceTrainer.train(
-          sentence_iterator=_remembering(failed, texts), model_writer=model, model_type="bpe", vocab_size=data.vocab_size,
-          character_coverage=1.0, pad_id=PAD_ID, eos_id=EOS_ID, unk_id=UNK_ID, bos_id=-1, pad_piece=_SPECIAL[0], eos_piece=_SPECIAL[1],
-          unk_piece=_SPECIAL[2], num_threads=1, input_sentence_size=0, max_sentence_length=1 << 20, minloglevel=2,
-          hard_vocab_limit=False)
+        sentence_iterator=_remembering(failed, texts),
+        model_writer=model,
+        model_type="bpe",
+        vocab_size=data.vocab_size,
+        character_coverage=1.0,
+        pad_id=PAD_ID,
+        eos_id=EOS_ID,
+        unk_id=UNK_ID,
+        bos_id=-1,
+        pad_piece=_SPECIAL[0],
+        eos_piece=_SPECIAL[1],
+        unk_piece=_SPECIAL[2],
+        num_threads=1,
+        input_sentence_size=0,
+        max_sentence_length=1 << 20,
+        minloglevel=2,
+        hard_vocab_limit=False,
+      )
     except (RuntimeError, OSError) as error:
       if failed:  # the library wraps what the reader of the text had to say
         raise failed[0] from None
@@ -90,7 +104,9 @@ class WordListTokenizer:
 
   def files(self):
     """File name -> bytes."""
-    return {"vocabulary.txt": "".join(f"{piece}\n" for piece in self._pieces[len(_SPECIAL):]).encode()}
+    return {
+      "vocabulary.txt": "".join(f"{piece}\n" for piece in self._pieces[len(_SPECIAL) :]).encode()
+    }
 
   def encode(self, text):
     """Token ids, without EOS."""
@@ -162,7 +178,7 @@ def _segment(merges, text):
   core = text.strip("\r\n ")
   start = text.index(core)
   pieces = " ".join(piece for word in _words(core) for piece in merges.pieces(word))
-  return _words(text[:start] + pieces + text[start + len(core):])
+  return _words(text[:start] + pieces + text[start + len(core) :])
 
 
 def _subwords(counts, vocab_size):
@@ -187,9 +203,12 @@ def _warn_of_joins(texts):
   """Says if text has words that end in subword-nmt's own mark."""
   lines = sum("@@ " in f"{text} " for text in texts)
   if lines:
-    print(f"transformer-jax: {lines:,} lines of the training text have words that end in @@, which "
-          "joins a word to the next: they will come back joined; text that is segmented already "
-          "takes --tokenizer=segmented", file=sys.stderr)
+    print(
+      f"transformer-jax: {lines:,} lines of the training text have words that end in @@, which "
+      "joins a word to the next: they will come back joined; text that is segmented already "
+      "takes --tokenizer=segmented",
+      file=sys.stderr,
+    )
 
 
 def learn_bpe(texts, num_merges):
@@ -204,7 +223,11 @@ def learn_bpe(texts, num_merges):
     with contextlib.redirect_stderr(io.StringIO()):  # its progress bar
       library.learn_bpe(io.StringIO("".join(f"{text}\n" for text in texts)), codes, num_merges)
   except ValueError:  # it takes the most frequent of no pairs
-    raise DataError(f"--bpe_merges={num_merges}", "the training text is too small to learn merges from", "give more text") from None
+    raise DataError(
+      f"--bpe_merges={num_merges}",
+      "the training text is too small to learn merges from",
+      "give more text",
+    ) from None
   # The library reads its own codes without the carriage returns in them.
   return "".join(f"{line}\n" for line in codes.getvalue().split("\n")[:-1] if "\r" not in line)
 
@@ -235,24 +258,33 @@ def _cannot_learn(data, message):
   """The DataError for what SentencePiece says."""
   needed = re.search(r"required_chars\. (\d+) vs (\d+)", message)
   if needed:
-    return DataError(f"--vocab_size={data.vocab_size}",
-                     "is less than the different characters of the training text, each a piece",
-                     f"raise --vocab_size to at least {needed[2]}")
+    return DataError(
+      f"--vocab_size={data.vocab_size}",
+      "is less than the different characters of the training text, each a piece",
+      f"raise --vocab_size to at least {needed[2]}",
+    )
   if "sentences_.empty()" in message or "all_chars_count" in message:
     return no_text(data)
-  return DataError(f"--vocab_size={data.vocab_size}",
-                   f"SentencePiece cannot learn it: {message.strip()}",
-                   "try another size, or other text")
+  return DataError(
+    f"--vocab_size={data.vocab_size}",
+    f"SentencePiece cannot learn it: {message.strip()}",
+    "try another size, or other text",
+  )
 
 
 def no_text(data):
   """The DataError for training text in which there is nothing to learn from; names its files."""
-  flags = dict(text=("train_source", "train_target"), tfds=("tfds_name", "tfds_splits"),
-               treebank=("treebank", "train_sections", "train_trees"))
+  flags = dict(
+    text=("train_source", "train_target"),
+    tfds=("tfds_name", "tfds_splits"),
+    treebank=("treebank", "train_sections", "train_trees"),
+  )
   named = {name: getattr(data, name) for name in flags.get(data.data_source, ("data_source",))}
-  return DataError(" ".join(f"--{name}={value}" for name, value in named.items() if value),
-                   "the training text holds nothing but empty lines, white space, or lines beyond "
-                   "1 MiB", "give other files")
+  return DataError(
+    " ".join(f"--{name}={value}" for name, value in named.items() if value),
+    "the training text holds nothing but empty lines, white space, or lines beyond 1 MiB",
+    "give other files",
+  )
 
 
 def _read_merges(codes, name, known=None):
@@ -264,19 +296,27 @@ def _read_merges(codes, name, known=None):
     with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
       bpe = library.BPE(io.StringIO(codes))
   except (SystemExit, ValueError, IndexError):  # the library prints and exits
-    raise DataError(name, "does not hold merge operations of subword-nmt", "name a file that subword-nmt learn-bpe wrote") from None
+    raise DataError(
+      name,
+      "does not hold merge operations of subword-nmt",
+      "name a file that subword-nmt learn-bpe wrote",
+    ) from None
   return Merges(bpe.bpe_codes, bpe.version, known)
 
 
 def _content(tokens):
   """Token ids up to the first EOS, without PAD."""
   tokens = [int(token) for token in tokens]
-  return [token for token in (tokens[:tokens.index(EOS_ID)] if EOS_ID in tokens else tokens) if token != PAD_ID]
+  return [
+    token
+    for token in (tokens[: tokens.index(EOS_ID)] if EOS_ID in tokens else tokens)
+    if token != PAD_ID
+  ]
 
 
 def most_frequent(segmented, vocab_size):
   """The most frequent pieces, at most `vocab_size` with the special ones; equal counts in the pieces' order."""
-  return _most_frequent(_count(segmented))[:vocab_size - len(_SPECIAL)]
+  return _most_frequent(_count(segmented))[: vocab_size - len(_SPECIAL)]
 
 
 def _count(segmented):
@@ -297,7 +337,9 @@ def _sentencepiece():
   try:
     import sentencepiece
   except ImportError:
-    raise DataError("--tokenizer=sentencepiece", "needs the package sentencepiece", "pip install sentencepiece") from None
+    raise DataError(
+      "--tokenizer=sentencepiece", "needs the package sentencepiece", "pip install sentencepiece"
+    ) from None
   return sentencepiece
 
 
@@ -305,5 +347,7 @@ def _subword_nmt(module):
   try:
     from subword_nmt import apply_bpe, learn_bpe
   except ImportError:
-    raise DataError("--tokenizer=subword_nmt", "needs the package subword-nmt", "pip install subword-nmt") from None
+    raise DataError(
+      "--tokenizer=subword_nmt", "needs the package subword-nmt", "pip install subword-nmt"
+    ) from None
   return dict(apply_bpe=apply_bpe, learn_bpe=learn_bpe)[module]
