@@ -21,6 +21,7 @@ setup(
   classifiers=["Operating System :: POSIX :: Linux", "Operating System :: MacOS"],
   packages=find_packages(include=["transformer_jax", "transformer_jax.*"]),
   package_data={
+    "transformer_jax": ["py.typed"],
     "transformer_jax.analysis.attention": ["explorer/*"],
     "transformer_jax.attention": ["fastest.json"],
   },
@@ -30,6 +31,7 @@ setup(
     "flax>=0.12.8,<0.13",
     "importlib_resources>=6",  # tensorflow-datasets 4.9.10 imports it without declaring it
     "jax>=0.10.2,<0.13",
+    "jaxtyping>=0.3",
     "matplotlib>=3.8",
     "numpy>=1.26",
     "optax>=0.2.8,<0.3",
@@ -49,7 +51,15 @@ setup(
     "cuda13": ["jax[cuda13]"],
     "tpu": ["jax[tpu]"],
     "prepare": ["tensorflow-cpu"],  # only the download of a TensorFlow dataset needs it
-    "test": ["hypothesis>=6.100", "pytest>=8", "pytest-xdist>=3.5", "selenium>=4.20"],
+    "test": [
+      "beartype>=0.20",
+      "hypothesis>=6.100",
+      "pytest>=8",
+      "pytest-xdist>=3.5",
+      "selenium>=4.20",
+    ],
+    "lint": ["mdformat-gfm>=1", "pyright[nodejs]>=1.1.400", "ruff>=0.15"],
+    "docs": ["mkdocs-material>=9.5", "mkdocstrings[python]>=0.27"],
   },
   entry_points={"console_scripts": ["transformer-jax = transformer_jax.cli.main:main"]},
 )

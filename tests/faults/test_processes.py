@@ -7,7 +7,8 @@ import pytest
 from campaign import Run, last_logged
 
 
-@pytest.mark.parametrize("which", [pytest.param(0, marks=pytest.mark.slow), 1])
+@pytest.mark.slow
+@pytest.mark.parametrize("which", [0, 1])
 def test_a_killed_process_is_named_and_the_other_ends(which, tmp_path):
   run = Run(tmp_path / "run", 10**6, 1, 2)
   run.start()

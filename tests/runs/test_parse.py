@@ -85,6 +85,7 @@ def test_every_line_has_a_tree_over_its_words(parser, tmp_path, overrides, capsy
   assert "trees, " in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_evaluate_with_and_without_constraint(parser):
   free = evaluate(parser, overrides={}, split="valid")
   kept = evaluate(parser, overrides=dict(constrained=True), split="valid")

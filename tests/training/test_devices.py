@@ -36,6 +36,7 @@ def on_one_device():
   return losses(start(30, 1))
 
 
+@pytest.mark.slow
 def test_eight_devices_give_the_losses_of_one(on_one_device):
   np.testing.assert_allclose(losses(start(30, 8)), on_one_device, rtol=1e-5)
   assert on_one_device[-1] < on_one_device[0]  # it does train

@@ -186,6 +186,7 @@ def test_gradients_of_the_fast_path_are_those_of_the_plain_one(kernel, dtype, mo
   assert error(fast, true) <= (1e-5 if dtype == "float32" else 1.2 * error(plain(dtype), true))
 
 
+@pytest.mark.slow
 def test_rematerialization_changes_memory_alone(setup):
   """The same parameters, decoding and update with dropout; and much less is kept for the backward pass."""
   config, _, source, target = setup

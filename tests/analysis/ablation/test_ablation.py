@@ -67,6 +67,7 @@ def cells(page, name):
   )
 
 
+@pytest.mark.slow
 def test_the_rest_goes_on_and_nothing_is_done_twice(table, capsys, monkeypatch):
   assert command_line(flags_of(table)) == 1
   page = capsys.readouterr().out
