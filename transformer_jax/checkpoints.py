@@ -203,11 +203,17 @@ class Checkpoints:
       writing.result()
 
   def close(self):
-    """Waits, and ends the background thread."""
+    """Waits for the last save, and ends the background thread."""
     try:
       self.wait()
     finally:
       self._pool.shutdown()
+
+  def __enter__(self):
+    return self
+
+  def __exit__(self, *_):
+    self.close()
 
   def restore(self, like, step=None, on_corrupt="refuse"):
     """Reads a whole state.
