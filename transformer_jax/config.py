@@ -263,6 +263,35 @@ class DataConfig:
     1, "batches whose gradients are summed for one update", low=1, high=100_000
   )
 
+  def files(self, split: str, side: str) -> str:
+    """Returns the setting that names a split's files.
+
+    Args:
+      split: "train", "valid" or "test".
+      side: "source" or "target" of parallel text; "sections" or "trees" of a treebank.
+    """
+    names = dict(
+      train=dict(
+        source=self.train_source,
+        target=self.train_target,
+        sections=self.train_sections,
+        trees=self.train_trees,
+      ),
+      valid=dict(
+        source=self.valid_source,
+        target=self.valid_target,
+        sections=self.valid_sections,
+        trees=self.valid_trees,
+      ),
+      test=dict(
+        source=self.test_source,
+        target=self.test_target,
+        sections=self.test_sections,
+        trees=self.test_trees,
+      ),
+    )
+    return names[split][side]
+
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
