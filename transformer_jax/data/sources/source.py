@@ -1,0 +1,16 @@
+"""The protocol of a text source: what preparation and evaluation may expect of one."""
+
+from collections.abc import Iterator
+from typing import Protocol
+
+
+class TextSource(Protocol):
+  """Pairs of texts in three splits: "train", "valid" and "test"."""
+
+  def pairs(self, split: str) -> Iterator[tuple[str, str]]:
+    """Yields (source, target) texts; of a treebank, (words between spaces, tree on one line)."""
+    ...
+
+  def fingerprint(self, split: str) -> str:
+    """Returns a hex SHA-256 that changes with the text of the split."""
+    ...

@@ -1,0 +1,32 @@
+"""The protocol of a tokenizer: what tasks and decoding may expect of one, whatever its kind."""
+
+from collections.abc import Iterable
+from typing import Protocol
+
+
+class SavableTokenizer(Protocol):
+  """Something that `folder` saves and loads: a `Tokenizer`, or a `ParsingTokenizer` of two."""
+
+  kind: str  # written to tokenizer.json; it selects the class that loads the files
+
+  def files(self) -> dict[str, bytes]:
+    """Returns file name -> content; the class method `from_files` takes the same dict."""
+    ...
+
+
+class Tokenizer(SavableTokenizer, Protocol):
+  """Text to token ids and back. Ids 0, 1, 2 are PAD, EOS, UNK."""
+
+  vocab_size: int
+
+  def encode(self, text: str) -> list[int]:
+    """Returns the token ids of a text, without EOS."""
+    ...
+
+  def decode(self, tokens: Iterable[int]) -> str:
+    """Returns the text of the tokens before the first EOS."""
+    ...
+
+  def pieces(self, tokens: Iterable[int]) -> list[str]:
+    """Returns each token's piece, for display."""
+    ...
