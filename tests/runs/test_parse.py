@@ -17,7 +17,7 @@ from transformer_jax.runs.evaluate import evaluate
 from transformer_jax.runs.parse import parse
 from transformer_jax.runs.train import train
 from transformer_jax.runs.translate import translate
-from transformer_jax.tasks.parsing import words_of
+from transformer_jax.tasks.parsing import split_words
 
 SETTINGS = dict(
   task="parsing",
@@ -79,7 +79,7 @@ def test_every_line_has_a_tree_over_its_words(parser, tmp_path, overrides, capsy
     assert len(lines) == len(LINES)
     for line, raw in zip(lines, LINES, strict=True):
       text = raw.decode("utf-8", errors="replace").removesuffix("\n")
-      words = words_of(text if tokenized_input else penn_tokenize(text))
+      words = split_words(text if tokenized_input else penn_tokenize(text))
       assert parse_tree(line).words == tuple(words)
       assert not words or line.startswith("(TOP ")
   assert "trees, " in capsys.readouterr().err

@@ -11,9 +11,9 @@ from transformer_jax.data.tokenizers.folder import (
 )
 from transformer_jax.data.trees import parse_tree
 from transformer_jax.errors import DataError
-from transformer_jax.metrics.labelled_f1 import f1_of_statistics
-from transformer_jax.tasks.output import Output
-from transformer_jax.tasks.parsing import ParsingTask, right_branching, words_of
+from transformer_jax.metrics.labeled_f1 import f1_of_statistics
+from transformer_jax.tasks.parsing import ParsingTask, right_branching, split_words
+from transformer_jax.tasks.task import Output
 
 TREES = [
   "(TOP (S (NP (NN dogs)) (VP (VBP bark)) (. .)))",
@@ -68,7 +68,7 @@ def test_a_word_of_nothing_known_is_unknown(task):
 
 
 def test_brackets_are_words_by_another_name():
-  assert words_of("a ( b) \t c\u2028d") == ["a", "-LRB-", "b-RRB-", "c\u2028d"]
+  assert split_words("a ( b) \t c\u2028d") == ["a", "-LRB-", "b-RRB-", "c\u2028d"]
 
 
 def test_no_words_no_tree(task):

@@ -6,7 +6,7 @@ import pytest
 from transformer_jax.config import Config
 from transformer_jax.metrics.bleu import bleu_of_statistics
 from transformer_jax.runs.build import build_task
-from transformer_jax.tasks.output import Output
+from transformer_jax.tasks.task import Output
 
 FILES = dict(
   data_source="text", train_source="s", train_target="t", valid_source="s", valid_target="t"

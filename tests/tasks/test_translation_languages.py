@@ -4,7 +4,7 @@ import pytest
 
 from transformer_jax.config import Config
 from transformer_jax.data.preprocessing import Preprocessor
-from transformer_jax.tasks.output import Output
+from transformer_jax.tasks.task import Output
 from transformer_jax.tasks.translation import TranslationTask
 
 JAPANESE = ["水の門と山。", "犬が川を見る。"]

@@ -5,7 +5,7 @@ import sys
 from transformer_jax.data.text import read_lines, read_parallel
 from transformer_jax.data.trees import Tree, TreeError, leaves_of, parse_tree
 from transformer_jax.errors import ConfigError
-from transformer_jax.metrics.labelled_f1 import (
+from transformer_jax.metrics.labeled_f1 import (
   ERROR,
   PARAMETERS,
   by_label,

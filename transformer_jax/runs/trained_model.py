@@ -18,7 +18,7 @@ from transformer_jax.errors import CheckpointError, ConfigError, DataError
 from transformer_jax.runs.build import build_model, build_task, parameter_shapes
 from transformer_jax.runs.cut_sources import CutSources
 from transformer_jax.runs.search import answer_sources, cut, longest_source, make_decode_batch, pad
-from transformer_jax.tasks.output import Output
+from transformer_jax.tasks.task import Output
 from transformer_jax.training.label_smoothing import nll_of_targets
 from transformer_jax.workdir.folder import Workdir
 

@@ -10,7 +10,7 @@ from transformer_jax.config import EOS_ID, DataConfig
 from transformer_jax.data.linearization import kinds_of, linearize, to_tree
 from transformer_jax.data.trees import ROOT, Constituent, Tree, TreeError, parse_tree, with_tags
 from transformer_jax.errors import DataError
-from transformer_jax.metrics.labelled_f1 import (
+from transformer_jax.metrics.labeled_f1 import (
   PARAMETERS,
   VALID,
   by_label,
@@ -19,7 +19,7 @@ from transformer_jax.metrics.labelled_f1 import (
   score_sentence,
   summarize,
 )
-from transformer_jax.tasks.output import Output
+from transformer_jax.tasks.task import Output
 
 _SPACES = re.compile("[ \t\r\n\f\v]+")  # what separates words in a tree; other white space is text
 _BRACKETS = {"(": "-LRB-", ")": "-RRB-"}  # how treebanks write a bracket that is a word, or in one
@@ -56,18 +56,20 @@ class ParsingTask:
 
   def count_words(self, text):
     """Words that the tree stands on."""
-    return len(words_of(text))
+    return len(split_words(text))
 
   def problem_of(self, source, target):
     """Why a sentence and a tree are no pair to score, or an empty string."""
     tree, problem = _whole_tree(target)
     if problem:
       return problem
-    return "" if list(tree.words) == words_of(source) else "stands on other words than its sentence"
+    return (
+      "" if list(tree.words) == split_words(source) else "stands on other words than its sentence"
+    )
 
   def encode_source(self, text, is_preprocessed=False):
     """Tokens of a sentence, EOS at the end."""
-    return [*self.tokenizer.encode_words(words_of(text)), EOS_ID]
+    return [*self.tokenizer.encode_words(split_words(text)), EOS_ID]
 
   def encode_target(self, text, is_preprocessed=False):
     """Tokens of a clean tree, EOS at the end.
@@ -85,7 +87,7 @@ class ParsingTask:
 
   def decode_target(self, tokens, source, detokenize=False):
     """The tree over the words of `source`, repaired if need be: an Output; without words an empty one."""
-    words = words_of(source)
+    words = split_words(source)
     if not words:
       return Output("")
     tree, is_repaired = to_tree(
@@ -196,7 +198,7 @@ def right_branching(tree):
   )
 
 
-def words_of(text):
+def split_words(text):
   """The words between spaces, brackets as treebanks write them."""
   for bracket, name in _BRACKETS.items():
     text = text.replace(bracket, name)

@@ -14,7 +14,7 @@ from transformer_jax.metrics.bleu import (
   tokenized_bleu,
   tokenizer_of,
 )
-from transformer_jax.tasks.output import Output
+from transformer_jax.tasks.task import Output
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,7 +16,7 @@ from transformer_jax.data.text import expand_files, hash_file
 from transformer_jax.errors import DataError, TransformerJaxError
 from transformer_jax.files import as_workdir_error, atomic_write
 from transformer_jax.metrics.bleu import bleu_of_statistics
-from transformer_jax.metrics.labelled_f1 import f1_of_statistics
+from transformer_jax.metrics.labeled_f1 import f1_of_statistics
 from transformer_jax.strict_json import json_text
 
 # How a run is carried out and watched; a run with other values of these is the same run.

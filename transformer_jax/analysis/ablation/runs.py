@@ -27,7 +27,7 @@ from transformer_jax.errors import ConfigError, DataError, Interrupted, Transfor
 from transformer_jax.runs.build import build_task
 from transformer_jax.runs.evaluate import evaluate, evaluation_stem
 from transformer_jax.runs.train import train
-from transformer_jax.tasks.output import Output
+from transformer_jax.tasks.task import Output
 from transformer_jax.workdir.folder import Workdir
 from transformer_jax.workdir.versions import git_revision, versions
 

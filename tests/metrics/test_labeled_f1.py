@@ -7,7 +7,7 @@ import pytest
 from transformer_jax.cli.main import run
 from transformer_jax.data.text import read_lines
 from transformer_jax.data.trees import Tree, parse_tree
-from transformer_jax.metrics.labelled_f1 import (
+from transformer_jax.metrics.labeled_f1 import (
   ERROR,
   PARAMETERS,
   SKIPPED,

@@ -1,0 +1,123 @@
+"""The contract between a task and the rest of the program, and the answer type of all tasks."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from transformer_jax.config import DataConfig
+
+
+class Output(NamedTuple):
+  """The text of an answer. A tree `is_repaired` if the tokens did not describe one."""
+
+  text: str
+  is_repaired: bool = False
+
+
+class Task(Protocol):
+  """Turns text into tokens and tokens into text, and scores the result.
+
+  `TranslationTask` and `ParsingTask` implement it. In every method, `is_preprocessed` says that the
+  text has been through the configured preprocessing already.
+  """
+
+  @property
+  def config(self) -> DataConfig:
+    """The data settings that the task was built from."""
+    ...
+
+  @property
+  def tokenizer(self) -> Any:
+    """The tokenizer, as `data.tokenizers.folder` saves and loads it."""
+    ...
+
+  @property
+  def source_vocab_size(self) -> int:
+    """Number of entries in the source vocabulary."""
+    ...
+
+  @property
+  def target_vocab_size(self) -> int:
+    """Number of entries in the target vocabulary."""
+    ...
+
+  @property
+  def main_score(self) -> str:
+    """Name of the score by which checkpoints and ablation rows are compared; higher is better."""
+    ...
+
+  @property
+  def logged_scores(self) -> Sequence[str]:
+    """Names of the scores that a validation logs."""
+    ...
+
+  def encode_source(self, text: str, is_preprocessed: bool = False) -> list[int]:
+    """Returns the tokens of a source sentence, EOS at the end."""
+    ...
+
+  def encode_target(self, text: str, is_preprocessed: bool = False) -> list[int]:
+    """Returns the tokens of a target, EOS at the end.
+
+    Raises:
+      DataError: the text cannot be a target of this task.
+    """
+    ...
+
+  def decode_target(self, tokens: Sequence[int], source: str, detokenize: bool = False) -> Output:
+    """Returns the answer to `source` that target tokens (without EOS) stand for, on one line.
+
+    `detokenize` also undoes the preprocessing, where the task has one.
+    """
+    ...
+
+  def source_pieces(self, tokens: Sequence[int]) -> list[str]:
+    """Returns the sub-words of source tokens, for display."""
+    ...
+
+  def target_pieces(self, tokens: Sequence[int]) -> list[str]:
+    """Returns the sub-words or symbols of target tokens, for display."""
+    ...
+
+  def count_words(self, text: str) -> int:
+    """Returns how many words of a source the output must cover; 0 if it is free."""
+    ...
+
+  def brackets(self) -> list[tuple[str, str] | None] | None:
+    """Returns (kind, label) for each target token that is part of a tree; None if none are."""
+    ...
+
+  def problem_of(self, source: str, target: str) -> str:
+    """Returns why this pair cannot be scored, or ""."""
+    ...
+
+  def score(
+    self,
+    outputs: Sequence[Output],
+    references: Sequence[str],
+    references_are_preprocessed: bool = False,
+  ) -> dict[str, Any]:
+    """Returns the scores of outputs by name, `main_score` and `logged_scores` among them."""
+    ...
+
+  def statistics(
+    self,
+    outputs: Sequence[Output],
+    references: Sequence[str],
+    references_are_preprocessed: bool = False,
+  ) -> np.ndarray:
+    """Returns integer counts, [sentences, counts], whose sums give the main score."""
+    ...
+
+  def report(
+    self,
+    outputs: Sequence[Output],
+    references: Sequence[str],
+    references_are_preprocessed: bool = False,
+  ) -> dict[str, Any]:
+    """Returns `score` and the further figures that `evaluate` prints for a test set."""
+    ...
+
+  def headline(self, result: dict[str, Any]) -> str:
+    """Returns the main figures of an evaluation in one line."""
+    ...
