@@ -1,11 +1,16 @@
-"""Bucket shapes against exhaustive search; an epoch's plan: every pair once, a pure function of (seed, epoch)."""
+"""Bucket shapes against exhaustive search; an epoch's plan: every pair once, the same each time."""
 
 import itertools
 
 import numpy as np
 import pytest
 
-from transformer_jax.data.bucketing import bucket_of, choose_buckets, plan_epoch, rows_of
+from transformer_jax.data.bucketing import (
+  assign_buckets,
+  choose_buckets,
+  plan_epoch,
+  rows_per_batch,
+)
 
 
 def lengths_like_wmt(count, longest=256, seed=0):
@@ -17,9 +22,9 @@ def lengths_like_wmt(count, longest=256, seed=0):
 
 
 def padded(source_lengths, target_lengths, buckets):
-  """Positions that all pairs take up in their buckets."""
+  """Returns the positions that all pairs take up in their buckets."""
   area = np.array([sum(bucket) for bucket in buckets])
-  return area[bucket_of(source_lengths, target_lengths, buckets)].sum()
+  return area[assign_buckets(source_lengths, target_lengths, buckets)].sum()
 
 
 @pytest.mark.parametrize("num_buckets", [1, 2, 5, 8, 64])
@@ -29,7 +34,7 @@ def test_every_pair_fits_and_widths_ascend(num_buckets):
   assert 1 <= len(buckets) <= num_buckets
   assert buckets == sorted(buckets, key=max) and len(set(buckets)) == len(buckets)
   assert all(width % 4 == 0 and isinstance(width, int) for bucket in buckets for width in bucket)
-  which = bucket_of(source, target, buckets)
+  which = assign_buckets(source, target, buckets)
   assert which.max() < len(buckets)
   widths = np.array(buckets)[which]
   assert (source <= widths[:, 0]).all() and (target <= widths[:, 1]).all()
@@ -39,7 +44,7 @@ def test_every_pair_fits_and_widths_ascend(num_buckets):
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("num_buckets", [1, 2, 3])
 def test_no_other_cut_pads_less(seed, num_buckets):
-  """Exhaustive search over all runs of the pairs in order of their longer side, at multiples of 4."""
+  """Against exhaustive search over all cuts of the pairs, ordered by their longer sides."""
   rng = np.random.default_rng(seed)
   source, target = rng.integers(1, 33, 60), rng.integers(1, 33, 60)
   grid = sorted({-(-int(n) // 4) * 4 for n in np.maximum(source, target)})
@@ -70,7 +75,7 @@ def test_more_buckets_never_pad_more():
 
 
 def test_the_long_tail_is_cut_where_it_should_be():
-  """The last 2% of the pairs stretch over most of the widths: the search must see widths among them."""
+  """The last 2% of the pairs have most of the widths: candidates must lie among them."""
   source, target = lengths_like_wmt(200_000)
   buckets = choose_buckets(source, target, 16)
   assert (source.sum() + target.sum()) / padded(source, target, buckets) > 0.845
@@ -86,19 +91,23 @@ def test_one_length_is_one_bucket():
 
 
 def test_a_pair_that_fits_no_bucket_is_told():
-  assert bucket_of(np.array([3, 9, 3]), np.array([3, 3, 9]), [(4, 4), (8, 8)]).tolist() == [0, 2, 2]
+  assert assign_buckets(np.array([3, 9, 3]), np.array([3, 3, 9]), [(4, 4), (8, 8)]).tolist() == [
+    0,
+    2,
+    2,
+  ]
 
 
 def test_rows_keep_both_sides_within_the_batch():
-  assert rows_of((10, 25), 100) == 4
-  assert rows_of((25, 10), 100) == 4
-  assert rows_of((300, 10), 100) == 1
+  assert rows_per_batch((10, 25), 100) == 4
+  assert rows_per_batch((25, 10), 100) == 4
+  assert rows_per_batch((300, 10), 100) == 1
 
 
 def plan(seed, epoch, count=3000, batch_tokens=512):
   source, target = lengths_like_wmt(count)
   buckets = choose_buckets(source, target, 6)
-  which = bucket_of(source, target, buckets)
+  which = assign_buckets(source, target, buckets)
   return which, buckets, plan_epoch(which, buckets, batch_tokens, seed, epoch)
 
 
@@ -111,9 +120,9 @@ def test_an_epoch_holds_every_pair_once_in_full_batches():
   assert sorted(np.concatenate([rows for _, rows in batches]).tolist()) == list(range(3000))
   for number, bucket in enumerate(buckets):
     sizes = [len(rows) for index, rows in batches if index == number]
-    assert sum(size < rows_of(bucket, 512) for size in sizes) <= 1 and max(sizes) <= rows_of(
-      bucket, 512
-    )
+    assert sum(size < rows_per_batch(bucket, 512) for size in sizes) <= 1 and max(
+      sizes
+    ) <= rows_per_batch(bucket, 512)
   assert all((which[rows] == bucket).all() for bucket, rows in batches)
 
 
@@ -130,7 +139,7 @@ def test_epochs_mix_pairs_and_order_anew():
   ]
   assert len(batches[0] & batches[1]) < 0.05 * len(batches[0])
   order = [bucket for bucket, _ in plan(1, 0)[2]]
-  assert sum(a != b for a, b in zip(order, order[1:])) > len(order) / 2
+  assert sum(a != b for a, b in itertools.pairwise(order)) > len(order) / 2
 
 
 @pytest.mark.slow
@@ -138,5 +147,5 @@ def test_four_and_a_half_million_pairs_are_planned():
   """WMT14 En-De; about 1.1 s on one idle core."""
   source, target = lengths_like_wmt(4_500_000)
   buckets = choose_buckets(source, target, 8)
-  batches = plan_epoch(bucket_of(source, target, buckets), buckets, 25_000, 1, 0)
+  batches = plan_epoch(assign_buckets(source, target, buckets), buckets, 25_000, 1, 0)
   assert sum(len(rows) for _, rows in batches) == 4_500_000

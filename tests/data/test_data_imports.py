@@ -1,4 +1,4 @@
-"""The data floor needs numpy alone until a part is used that needs more."""
+"""The data floor needs only numpy until a part is used that needs more."""
 
 import pathlib
 import subprocess
@@ -6,13 +6,14 @@ import sys
 
 _ALONE = """
 import importlib, pkgutil, sys
-for name in ("jax", "flax", "tensorflow", "tensorflow_datasets", "sentencepiece", "sacremoses", "subword_nmt"):
+absent = "jax flax tensorflow tensorflow_datasets sentencepiece sacremoses subword_nmt nltk"
+for name in absent.split():
   sys.modules[name] = None
 import transformer_jax.data
-for module in pkgutil.iter_modules(transformer_jax.data.__path__):
-  importlib.import_module(f"transformer_jax.data.{module.name}")
+for module in pkgutil.walk_packages(transformer_jax.data.__path__, "transformer_jax.data."):
+  importlib.import_module(module.name)
 from transformer_jax.config import Config
-from transformer_jax.data.sources import open_source
+from transformer_jax.data.sources.catalog import open_source
 from transformer_jax.data.preprocessing import Preprocessor
 print(Preprocessor("none", "de")(next(open_source(Config().data).pairs("train"))[1]))
 """

@@ -7,7 +7,7 @@ import pytest
 
 from transformer_jax.config import EOS_ID, PAD_ID
 from transformer_jax.data.encoded import encode_pairs
-from transformer_jax.data.pipeline import BatchStream, make_batch, ordered_batches
+from transformer_jax.data.pipeline import BatchStream, make_batch, ordered_batches, pad_rows
 from transformer_jax.errors import DataError
 
 COUNT, BATCH_TOKENS = 300, 64
@@ -32,7 +32,7 @@ def stream_of(encoded, seed=1, position=None):
 
 
 def rows_in(batch):
-  """The numbers of a batch's pairs; checks that sides belong together and that padding is padding."""
+  """Returns the numbers of a batch's pairs; checks that sides match and padding is padding."""
   numbers = []
   for source, target in zip(batch.source_BS, batch.target_BT, strict=True):
     assert (source[0] == PAD_ID) == (target[0] == PAD_ID)
@@ -54,6 +54,20 @@ def test_a_batch_holds_its_pairs_and_padding(encoded):
   assert rows_in(batch) == [5, 299]
   assert batch.source_BS[1, : len(encoded.source(299))].tolist() == encoded.source(299).tolist()
   assert batch.target_BT[0, : len(encoded.target(5))].tolist() == encoded.target(5).tolist()
+
+
+def test_rows_are_padded_up_to_the_number_and_the_width():
+  padded = pad_rows([[5, 6, EOS_ID], np.array([7, EOS_ID])], num_rows=3, width=4)
+  assert padded.dtype == np.int32
+  assert padded.tolist() == [[5, 6, EOS_ID, 0], [7, EOS_ID, 0, 0], [0, 0, 0, 0]]
+  assert pad_rows([], num_rows=2, width=0).shape == (2, 0)
+
+
+def test_what_does_not_fit_is_not_cut_silently():
+  with pytest.raises(ValueError):
+    pad_rows([[5, 6, EOS_ID]], num_rows=1, width=2)
+  with pytest.raises(IndexError):
+    pad_rows([[5], [6]], num_rows=1, width=2)
 
 
 def test_an_epoch_is_every_pair_once_in_the_announced_shapes(encoded):

@@ -1,93 +1,135 @@
-"""Few static (source, target) widths with little padding, and each epoch's batches as a pure function of (seed, epoch)."""
+"""Few static shapes with little padding, and the batches of an epoch, given (seed, epoch)."""
+
+from collections.abc import Sequence
 
 import numpy as np
+from jaxtyping import Int, Integer
+
+Widths = tuple[int, int]  # (S, T): a bucket, the padded lengths of its sources and its targets
+Lengths = Integer[np.ndarray, " pairs"]
 
 _STEP = 4  # widths are multiples of this
 _CANDIDATES = 64  # widths that the search may choose from
 
 
-def choose_buckets(source_lengths, target_lengths, num_buckets):
-  """At most `num_buckets` pairs of widths (S, T), ascending, such that each pair of sentences fits one.
+def choose_buckets(
+  source_lengths: Lengths, target_lengths: Lengths, num_buckets: int
+) -> list[Widths]:
+  """Returns at most `num_buckets` buckets, ascending; each pair of sentences fits one.
 
-  Pairs are ordered by the longer of their sides; cutting that order into `num_buckets` runs so that the padded area is least
-  is solved exactly over a grid of widths by dynamic programming. A batch costs its rows times (S + T).
+  The pairs, in the order of their longer sides, are cut into runs such that the padded area is
+  least: exactly, over a grid of widths, by dynamic programming. The area of a bucket is the number
+  of its pairs times (S + T).
   """
-  longer = np.maximum(source_lengths, target_lengths)
-  widths = _grid(longer)
-  which = np.searchsorted(widths, longer)  # the narrowest width that holds each pair
-  counts = np.bincount(which, minlength=len(widths))
-  widest = [np.zeros(len(widths), np.int64) for _ in range(2)]
-  for table, lengths in zip(widest, (source_lengths, target_lengths), strict=True):
-    np.maximum.at(table, which, lengths)
-  return _cut(counts, *widest, num_buckets)
+  longer_sides = np.maximum(source_lengths, target_lengths)
+  widths = _grid(longer_sides)
+  narrowest = np.searchsorted(widths, longer_sides)  # the first width that holds each pair
+  counts = np.bincount(narrowest, minlength=len(widths))
+  longest_source = np.zeros(len(widths), np.int64)
+  longest_target = np.zeros(len(widths), np.int64)
+  np.maximum.at(longest_source, narrowest, source_lengths)
+  np.maximum.at(longest_target, narrowest, target_lengths)
+  return _cut(counts, longest_source, longest_target, num_buckets)
 
 
-def _grid(longer):
-  """Candidate widths: quantiles of the lengths rounded up to a multiple of _STEP, and the longest.
+def _grid(longer_sides):
+  """Returns the candidate widths: quantiles of the lengths, rounded up to multiples of _STEP.
 
-  Half of them are spread evenly over the pairs; the other half halve what is left of the pairs step by step, since the
-  longest few per cent of the pairs stretch over most of the widths.
+  Half of the quantiles are spread evenly over the pairs. The other half are closer together the
+  longer the pairs are, since the longest few per cent of the pairs stretch over most of the widths.
   """
   even = np.linspace(0, 1, _CANDIDATES // 2 + 1)[1:]
-  tail = 1 - np.geomspace(1 / len(longer), 0.1, _CANDIDATES // 2)
-  quantiles = np.quantile(longer, np.concatenate([even, np.clip(tail, 0, 1)]), method="higher")
+  tail = 1 - np.geomspace(1 / len(longer_sides), 0.1, _CANDIDATES // 2)
+  places = np.concatenate([even, np.clip(tail, 0, 1)])
+  quantiles = np.quantile(longer_sides, places, method="higher")
   return np.unique(_round_up(quantiles.astype(np.int64)))
 
 
 def _round_up(length):
+  """Returns the next multiple of _STEP, of a number or of each in an array."""
   return -(-length // _STEP) * _STEP
 
 
-def _cut(counts, widest_source, widest_target, num_buckets):
-  """The cheapest cut of the candidates 0 .. n-1 into at most `num_buckets` runs; returns each run's (S, T)."""
+def _cut(counts, longest_source, longest_target, num_buckets):
+  """Returns (S, T) of each run in the cheapest cut of the candidates into runs.
+
+  Args:
+    counts: pairs of each candidate width.
+    longest_source, longest_target: their longest sides.
+    num_buckets: runs, at most.
+  """
   n = len(counts)
-  total = np.concatenate([[0], np.cumsum(counts)])
+  pairs_before = np.concatenate([[0], np.cumsum(counts)])
 
-  def bucket(start, end):
-    return _round_up(widest_source[start:end].max()), _round_up(widest_target[start:end].max())
+  def widths(start, end):
+    source = _round_up(longest_source[start:end].max())
+    target = _round_up(longest_target[start:end].max())
+    return int(source), int(target)
 
-  cost = np.full((n + 1, n + 1), np.inf)
+  cost = np.full((n + 1, n + 1), np.inf)  # of a run from `start` to `end`
   for start in range(n):
     for end in range(start + 1, n + 1):
-      cost[start, end] = (total[end] - total[start]) * sum(bucket(start, end))
-  best, parent = np.full((num_buckets + 1, n + 1), np.inf), np.zeros((num_buckets + 1, n + 1), int)
-  best[0, 0] = 0
-  for used in range(1, num_buckets + 1):
-    through = best[used - 1][:, None] + cost
-    parent[used], best[used] = through.argmin(0), through.min(0)
-  used, end, buckets = int(best[:, n].argmin()), n, []
-  while used:
-    start = parent[used, end]
-    buckets.append(tuple(map(int, bucket(start, end))))
-    used, end = used - 1, start
+      num_pairs = pairs_before[end] - pairs_before[start]
+      cost[start, end] = num_pairs * sum(widths(start, end))
+
+  least = np.full((num_buckets + 1, n + 1), np.inf)  # [runs, end]: cost of the candidates before
+  last_start = np.zeros((num_buckets + 1, n + 1), int)  # where the last of these runs begins
+  least[0, 0] = 0
+  for runs in range(1, num_buckets + 1):
+    through = least[runs - 1][:, None] + cost
+    last_start[runs] = through.argmin(0)
+    least[runs] = through.min(0)
+
+  buckets = []
+  runs = int(least[:, n].argmin())
+  end = n
+  while runs:
+    start = last_start[runs, end]
+    buckets.append(widths(start, end))
+    runs -= 1
+    end = start
   return buckets[::-1]
 
 
-def bucket_of(source_lengths, target_lengths, buckets):
-  """The index of the first bucket that holds each pair, int [n]; `len(buckets)` where none does."""
+def assign_buckets(
+  source_lengths: Lengths, target_lengths: Lengths, buckets: Sequence[Widths]
+) -> Int[np.ndarray, " pairs"]:
+  """Returns the index of the first bucket that holds each pair; `len(buckets)` where none does."""
   index = np.full(len(source_lengths), len(buckets))
   for number in reversed(range(len(buckets))):
-    width_s, width_t = buckets[number]
-    index[(source_lengths <= width_s) & (target_lengths <= width_t)] = number
+    source_width, target_width = buckets[number]
+    index[(source_lengths <= source_width) & (target_lengths <= target_width)] = number
   return index
 
 
-def rows_of(bucket, batch_tokens):
-  """Pairs in a batch: as many as keep both sides within `batch_tokens` padded positions."""
-  return max(1, batch_tokens // max(bucket))
+def rows_per_batch(widths: Widths, batch_tokens: int) -> int:
+  """Returns how many rows keep both sides within `batch_tokens` padded positions; at least 1."""
+  return max(1, batch_tokens // max(widths))
 
 
-def plan_epoch(which, buckets, batch_tokens, seed, epoch):
-  """An epoch's batches: a list of (bucket index, row indices), in training order.
+def plan_epoch(
+  bucket_of_pair: Int[np.ndarray, " pairs"],
+  buckets: Sequence[Widths],
+  batch_tokens: int,
+  seed: int,
+  epoch: int,
+) -> list[tuple[int, Int[np.ndarray, " rows"]]]:
+  """Returns an epoch's batches in training order: (bucket index, indices of the pairs).
 
-  `which` is `bucket_of` every pair. Every pair is in one batch; a bucket's last batch may be short. The order is a
-  pure function of (seed, epoch).
+  Every pair is in one batch; a bucket's last batch may be short. The order is a pure function of
+  (seed, epoch).
+
+  Args:
+    bucket_of_pair: from `assign_buckets`.
+    buckets: from `choose_buckets`.
+    batch_tokens: padded positions of a side in a batch, at most.
+    seed, epoch: of the order.
   """
   rng = np.random.default_rng((seed, epoch))
-  order = rng.permutation(len(which))
+  order = rng.permutation(len(bucket_of_pair))
   batches = []
-  for number, bucket in enumerate(buckets):
-    rows = order[which[order] == number]
-    size = rows_of(bucket, batch_tokens)
-    batches += [(number, rows[start : start + size]) for start in range(0, len(rows), size)]
-  return [batches[i] for i in rng.permutation(len(batches))]
+  for number, widths in enumerate(buckets):
+    pairs = order[bucket_of_pair[order] == number]
+    size = rows_per_batch(widths, batch_tokens)
+    batches += [(number, pairs[start : start + size]) for start in range(0, len(pairs), size)]
+  return [batches[index] for index in rng.permutation(len(batches))]

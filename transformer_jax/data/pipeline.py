@@ -1,69 +1,127 @@
-"""Batches without end, from any position: the state of the data is (epoch, position) and nothing else."""
+"""Endless batches from any position: the only state of the data is (epoch, batch)."""
 
 import dataclasses
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Protocol
 
 import numpy as np
+from jaxtyping import Int32, Integer
 
 from transformer_jax.config import PAD_ID
-from transformer_jax.data.bucketing import bucket_of, choose_buckets, plan_epoch, rows_of
+from transformer_jax.data.bucketing import (
+  Widths,
+  assign_buckets,
+  choose_buckets,
+  plan_epoch,
+  rows_per_batch,
+)
+from transformer_jax.data.encoded import Counts, EncodedPairs
 from transformer_jax.errors import DataError
+
+Tokens = Sequence[int] | Int32[np.ndarray, " tokens"]
 
 
 @dataclasses.dataclass(frozen=True)
 class Batch:
-  """int32 arrays padded with PAD; rows at the end may be nothing but padding."""
+  """Token ids padded with PAD. The last rows may be padding only."""
 
-  source_BS: np.ndarray
-  target_BT: np.ndarray
+  source_BS: Int32[np.ndarray, "B S"]
+  target_BT: Int32[np.ndarray, "B T"]
+
+
+class Pairs(Protocol):
+  """Encoded pairs: `EncodedPairs`, or a part of them such as `FittingPairs`."""
+
+  counts: Counts
+  source_lengths: Integer[np.ndarray, " pairs"]  # tokens, EOS included
+  target_lengths: Integer[np.ndarray, " pairs"]
+
+  def __len__(self) -> int: ...
+
+  def source(self, index: int) -> Int32[np.ndarray, " tokens"]:
+    """Returns the source tokens of a pair."""
+    ...
+
+  def target(self, index: int) -> Int32[np.ndarray, " tokens"]:
+    """Returns the target tokens of a pair."""
+    ...
+
+  def unknown_shares(self) -> dict[str, float]:
+    """Returns side -> share of its tokens that are UNK."""
+    ...
 
 
 class FittingPairs:
   """EncodedPairs without those that have a side longer than `max_length` tokens."""
 
-  def __init__(self, encoded, max_length):
+  counts: Counts
+  source_lengths: Integer[np.ndarray, " pairs"]
+  target_lengths: Integer[np.ndarray, " pairs"]
+
+  def __init__(self, encoded: EncodedPairs, max_length: int):
     self._encoded = encoded
-    longest = np.maximum(encoded.source_lengths, encoded.target_lengths)
-    self._rows = np.flatnonzero(longest <= max_length)
+    longer_sides = np.maximum(encoded.source_lengths, encoded.target_lengths)
+    self._rows = np.flatnonzero(longer_sides <= max_length)
     self.source_lengths = encoded.source_lengths[self._rows]
     self.target_lengths = encoded.target_lengths[self._rows]
-    dropped, longer = dict(encoded.counts.dropped), len(encoded) - len(self._rows)
-    if longer:
-      dropped[f"longer than {max_length} tokens"] = longer
+    dropped = dict(encoded.counts.dropped)
+    num_longer = len(encoded) - len(self._rows)
+    if num_longer:
+      dropped[f"longer than {max_length} tokens"] = num_longer
     self.counts = dataclasses.replace(encoded.counts, kept=len(self._rows), dropped=dropped)
 
-  def __getattr__(self, name):
-    return getattr(self._encoded, name)
-
-  def __len__(self):
+  def __len__(self) -> int:
     return len(self._rows)
 
-  def source(self, index):
-    """Source tokens of a pair."""
+  def source(self, index: int) -> Int32[np.ndarray, " tokens"]:
+    """Returns the source tokens of a pair."""
     return self._encoded.source(self._rows[index])
 
-  def target(self, index):
-    """Target tokens of a pair."""
+  def target(self, index: int) -> Int32[np.ndarray, " tokens"]:
+    """Returns the target tokens of a pair."""
     return self._encoded.target(self._rows[index])
+
+  def unknown_shares(self) -> dict[str, float]:
+    """Returns side -> share of its tokens that are UNK, the longer pairs included."""
+    return self._encoded.unknown_shares()
 
 
 class BatchStream:
-  """Training batches in few shapes; the first is of the largest, so that memory runs out at once or not at all.
+  """Training batches in few shapes.
 
-  `position` is what a checkpoint keeps: {"epoch", "batch"} of the next batch.
+  The first batch has the largest shape, so that memory runs out at once or not at all.
+
+  Args:
+    encoded: the pairs.
+    num_buckets: shapes, at most.
+    batch_tokens: padded positions of a side in a batch, at most.
+    seed: of the order.
+    position: `position` of an earlier stream over the same pairs, to go on from; None starts anew.
 
   Raises:
     DataError: no pairs, or a position that these pairs do not have.
   """
 
-  def __init__(self, encoded, num_buckets, batch_tokens, seed, position=None):
+  def __init__(
+    self,
+    encoded: Pairs,
+    num_buckets: int,
+    batch_tokens: int,
+    seed: int,
+    position: dict[str, int] | None = None,
+  ):
     if not len(encoded):
       raise DataError("training data", "there are no pairs")
-    self._encoded, self._batch_tokens, self._seed = encoded, batch_tokens, seed
+    position = position or dict(epoch=0, batch=0)
+    self._encoded = encoded
+    self._batch_tokens = batch_tokens
+    self._seed = seed
     self._buckets = choose_buckets(encoded.source_lengths, encoded.target_lengths, num_buckets)
-    self._which = bucket_of(encoded.source_lengths, encoded.target_lengths, self._buckets)
-    self._epoch, self._batch = (
-      (0, 0) if position is None else (position["epoch"], position["batch"])
+    self._bucket_of_pair = assign_buckets(
+      encoded.source_lengths, encoded.target_lengths, self._buckets
     )
+    self._epoch = position["epoch"]
+    self._batch = position["batch"]
     self._plan = self._plan_epoch(self._epoch)
     if self._batch > len(self._plan):
       raise DataError(
@@ -73,55 +131,73 @@ class BatchStream:
       )
 
   @property
-  def position(self):
-    """The position of the next batch, a dict for JSON."""
+  def position(self) -> dict[str, int]:
+    """The position of the next batch, {"epoch", "batch"}; a checkpoint keeps it as JSON."""
     return dict(epoch=self._epoch, batch=self._batch)
 
   @property
-  def batches_in_epoch(self):
+  def batches_in_epoch(self) -> int:
     """Batches that hold every pair once."""
     return len(self._plan)
 
-  def next(self):
-    """The next Batch."""
+  def next(self) -> Batch:
+    """Returns the next Batch and moves on."""
     if self._batch == len(self._plan):
-      self._epoch, self._batch = self._epoch + 1, 0
+      self._epoch += 1
+      self._batch = 0
       self._plan = self._plan_epoch(self._epoch)
     bucket, rows = self._plan[self._batch]
     self._batch += 1
-    return make_batch(
-      self._encoded, rows, self._buckets[bucket], rows_of(self._buckets[bucket], self._batch_tokens)
-    )
+    widths = self._buckets[bucket]
+    return make_batch(self._encoded, rows, widths, rows_per_batch(widths, self._batch_tokens))
 
-  def shapes(self):
-    """(rows, source width, target width) of every bucket."""
-    return [(rows_of(bucket, self._batch_tokens), *bucket) for bucket in self._buckets]
+  def shapes(self) -> list[tuple[int, int, int]]:
+    """Returns (rows, source width, target width) of every bucket."""
+    return [(rows_per_batch(widths, self._batch_tokens), *widths) for widths in self._buckets]
 
   def _plan_epoch(self, epoch):
-    plan = plan_epoch(self._which, self._buckets, self._batch_tokens, self._seed, epoch)
+    plan = plan_epoch(self._bucket_of_pair, self._buckets, self._batch_tokens, self._seed, epoch)
     if epoch == 0:
-      largest = max(range(len(plan)), key=lambda i: sum(self._buckets[plan[i][0]]))
+      areas = [sum(self._buckets[bucket]) for bucket, _ in plan]
+      largest = areas.index(max(areas))
       plan[0], plan[largest] = plan[largest], plan[0]
     return plan
 
 
-def make_batch(encoded, rows, widths, num_rows):
-  """A Batch of the pairs `rows`, filled up with PAD to `num_rows` rows of the given (source, target) widths."""
-  sides = []
-  for side, width in zip((encoded.source, encoded.target), widths, strict=True):
-    padded = np.full((num_rows, width), PAD_ID, np.int32)
-    for row, index in zip(padded, rows):
-      tokens = side(index)
-      row[: len(tokens)] = tokens
-    sides.append(padded)
-  return Batch(*sides)
+def pad_rows(
+  sequences: Iterable[Tokens], num_rows: int, width: int
+) -> Int32[np.ndarray, "rows width"]:
+  """Returns int32 [num_rows, width]: one sequence a row, from the first row on, and PAD elsewhere.
+
+  Example:
+    pad_rows([[5, 6, 1], [7, 1]], num_rows=3, width=4)
+    # [[5, 6, 1, 0], [7, 1, 0, 0], [0, 0, 0, 0]]
+
+  Raises:
+    IndexError: more sequences than rows.
+    ValueError: a sequence is longer than `width`.
+  """
+  padded = np.full((num_rows, width), PAD_ID, np.int32)
+  for row, tokens in enumerate(sequences):
+    padded[row, : len(tokens)] = tokens
+  return padded
 
 
-def ordered_batches(encoded, num_buckets, batch_tokens):
-  """Yields Batches that hold every pair once, bucket by bucket, in the pairs' order; for evaluation."""
+def make_batch(encoded: Pairs, rows: Iterable[int], widths: Widths, num_rows: int) -> Batch:
+  """Returns a Batch of the pairs `rows`, padded to `num_rows` rows of the given widths."""
+  source_width, target_width = widths
+  return Batch(
+    pad_rows([encoded.source(row) for row in rows], num_rows, source_width),
+    pad_rows([encoded.target(row) for row in rows], num_rows, target_width),
+  )
+
+
+def ordered_batches(encoded: Pairs, num_buckets: int, batch_tokens: int) -> Iterator[Batch]:
+  """Yields Batches that hold every pair once, bucket by bucket, in the pairs' order."""
   buckets = choose_buckets(encoded.source_lengths, encoded.target_lengths, num_buckets)
-  which = bucket_of(encoded.source_lengths, encoded.target_lengths, buckets)
-  for number, bucket in enumerate(buckets):
-    rows, size = np.flatnonzero(which == number), rows_of(bucket, batch_tokens)
-    for start in range(0, len(rows), size):
-      yield make_batch(encoded, rows[start : start + size], bucket, size)
+  bucket_of_pair = assign_buckets(encoded.source_lengths, encoded.target_lengths, buckets)
+  for number, widths in enumerate(buckets):
+    pairs = np.flatnonzero(bucket_of_pair == number)
+    num_rows = rows_per_batch(widths, batch_tokens)
+    for start in range(0, len(pairs), num_rows):
+      yield make_batch(encoded, pairs[start : start + num_rows], widths, num_rows)
