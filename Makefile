@@ -5,13 +5,22 @@ WORKDIR ?= runs/quickstart
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: quickstart test test-slow test-portability faults clean
+.PHONY: quickstart test lint docs test-slow test-portability faults clean
 
-# The stamp is newer than setup.py, or the environment is made again.
+# The stamp is newer than setup.py, or the environment is made again. `make lint` and `make docs`
+# add their tools to it on their first call; nothing else needs them.
 $(VENV)/installed: setup.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "needs Python 3.11 or newer: make PYTHON=python3.12 ..."; exit 1; }
 	@start=$$(date +%s); $(PYTHON) -m venv $(VENV) && $(BIN)/pip install --quiet --disable-pip-version-check -e '.[test]' && \
 	  echo "installed in $$(($$(date +%s) - start)) seconds, downloads included"
+	@touch $@
+
+$(VENV)/installed-lint: $(VENV)/installed
+	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[test,lint]'
+	@touch $@
+
+$(VENV)/installed-docs: $(VENV)/installed
+	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[docs]'
 	@touch $@
 
 quickstart: $(VENV)/installed
@@ -33,6 +42,18 @@ quickstart: $(VENV)/installed
 test: $(VENV)/installed
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow"
 
+# Changes nothing. `ruff check --fix .`, `ruff format .` and `mdformat .` do what they can.
+lint: $(VENV)/installed-lint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/mdformat --check .
+
+# The site of the documents and of the Python API, in build/site: a broken link fails.
+docs: $(VENV)/installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	@echo "file://$(CURDIR)/build/site/index.html"
+
 test-slow: $(VENV)/installed
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m slow
 
@@ -48,4 +69,4 @@ faults: $(VENV)/installed
 	$(BIN)/python tests/faults/campaign.py --seed=$(SEED) --kills=17 --stops=8 --processes=2
 
 clean:
-	rm -rf $(VENV) build *.egg-info .pytest_cache .hypothesis
+	rm -rf $(VENV) build *.egg-info .pytest_cache .hypothesis .ruff_cache
