@@ -1,4 +1,7 @@
-"""Files that are whole or absent, and failed writes as WorkdirErrors (floor 1)."""
+"""Writes files whole or not at all; failed writes become WorkdirErrors (floor 1).
+
+This is the only file that writes to a temporary file and renames it.
+"""
 
 import contextlib
 import errno
@@ -9,86 +12,92 @@ import pathlib
 import secrets
 import shutil
 import sys
+from collections.abc import Iterator
+from typing import IO, Any
 
 from transformer_jax.errors import WorkdirError
 from transformer_jax.interrupt import temporary_file
 
+StrPath = str | os.PathLike[str]
+_AnyFile = IO | gzip.GzipFile
 
-def atomic_write(path, content):
-  """Replaces a file by `content` (str or bytes), whole or not at all.
+_WRONG_PATH = frozenset(
+  {
+    errno.ENOENT,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.EEXIST,
+    errno.ENAMETOOLONG,
+    errno.ELOOP,
+  }
+)
+_NOT_ALLOWED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+
+
+def atomic_write(path: StrPath, content: str | bytes, *, durable: bool = True) -> None:
+  """Replaces a file by `content`, whole or not at all.
+
+  Args:
+    path: the file. If it is a symbolic link, the link stays and its target is replaced.
+    content: bytes, or text, which is written as UTF-8; lone surrogates become question marks.
+    durable: fsync before the rename, so that a power failure leaves the old or the new content.
 
   Raises:
-    WorkdirError: the disk is full, or the folder not writable.
+    WorkdirError: the disk is full, or the folder is not writable.
+
+  Example:
+    atomic_write(workdir / "config.json", json_text(settings) + "\\n")
   """
-  with _replacing(path) as file, as_workdir_error(path):
-    file.write(content.encode("utf-8", errors="replace") if isinstance(content, str) else content)
+  with _replacing(path, durable=durable) as file, as_workdir_error(path):
+    file.write(_as_bytes(content))
 
 
-def append(path, text):
-  """Appends to a file and has the disk take it in."""
+def append(path: StrPath, text: str) -> None:
+  """Appends text to a file and fsyncs it.
+
+  Raises:
+    WorkdirError: the file cannot be written.
+  """
   with as_workdir_error(path), open(path, "ab") as file:
-    file.write(text.encode("utf-8", errors="replace"))
+    file.write(_as_bytes(text))
     file.flush()
     os.fsync(file.fileno())
 
 
-@contextlib.contextmanager
-def output_file(path=None):
-  """A UTF-8 text file for output; None, "" or "-" is standard output.
-
-  A file is replaced when the block has ended without an error, so it may be the input; a device or a pipe is written
-  to directly. What has a name in .gz is packed. BrokenPipeError passes through, for the command to end quietly.
-
-  Raises:
-    WorkdirError: the output cannot be written.
-  """
-  if path in (None, "", "-"):
-    if sys.stdout is None:
-      raise WorkdirError("standard output", "is closed", "give --output")
-    name, opened = (
-      "standard output",
-      contextlib.nullcontext(getattr(sys.stdout, "buffer", sys.stdout)),
-    )
-  elif os.path.exists(path) and not os.path.isfile(path):
-    with as_workdir_error(path):
-      name, opened = path, _closing(open(path, "wb"))
-  else:
-    name, opened = path, _replacing(path)
-  with opened as file, _packing(file, name) as file:
-    output = _Output(file, name)
-    yield output
-    output.flush()
-
-
-@contextlib.contextmanager
-def _packing(file, name):
-  """`file`, or, for a name in .gz, what packs into it: the same bytes for the same text."""
-  if not str(name).endswith(".gz"):
-    yield file
-    return
-  packed = gzip.GzipFile("", "wb", fileobj=file, mtime=0)
+def fsync_file(path: StrPath) -> None:
+  """Fsyncs one file or folder; OSError if that fails."""
+  descriptor = os.open(path, os.O_RDONLY)
   try:
-    yield packed
+    os.fsync(descriptor)
   finally:
-    with as_workdir_error(name):
-      packed.close()
+    os.close(descriptor)
 
 
-class _Output:
-  """Text to UTF-8, whatever the locale, with failed writes as WorkdirErrors; closing is left to others."""
+def fsync_tree(path: StrPath) -> None:
+  """Fsyncs everything under `path`: its files, its folders, then itself; OSError if that fails."""
+  for child in pathlib.Path(path).rglob("*"):
+    if child.is_file() or child.is_dir():
+      with contextlib.suppress(FileNotFoundError):  # a file browser's own, gone again
+        fsync_file(child)
+  fsync_file(path)
 
-  def __init__(self, file, name):
-    self._file, self._name = file, name
 
-  def write(self, text):
+class OutputFile:
+  """A text file for output: UTF-8 in any locale; a failed write is a WorkdirError."""
+
+  def __init__(self, file: _AnyFile, name: StrPath):
+    self._file: Any = file
+    self._takes_text = isinstance(file, io.TextIOBase)  # as a replaced sys.stdout may
+    self._name = name
+
+  def write(self, text: str) -> None:
     """Writes text as it is; lone surrogates become question marks."""
+    content = text if self._takes_text else _as_bytes(text)
     with as_workdir_error(self._name):
-      self._file.write(
-        text if isinstance(self._file, io.TextIOBase) else text.encode("utf-8", errors="replace")
-      )
+      self._file.write(content)
 
-  def flush(self):
-    """Hands on what was written; what is packed stays together, for it would take more room in pieces."""
+  def flush(self) -> None:
+    """Flushes, except into a .gz file, which would grow if it were compressed in pieces."""
     if isinstance(self._file, gzip.GzipFile):
       return
     with as_workdir_error(self._name):
@@ -96,78 +105,148 @@ class _Output:
 
 
 @contextlib.contextmanager
-def _replacing(path):
-  """A binary file that takes the place of `path` once the block ends without an error; symbolic links stay links."""
-  path = pathlib.Path(os.path.realpath(path))
-  temporary = path.with_name(f".{os.getpid()}-{secrets.token_hex(4)}.tmp")
-  with temporary_file(temporary):
-    yield from _written_beside(path, temporary)
+def output_file(path: StrPath | None = None) -> Iterator[OutputFile]:
+  """Opens a UTF-8 text file for output; None, "" or "-" is standard output.
+
+  A file is replaced when the block ends without an error, so it may be the input. A device or a
+  pipe is written to directly. A name that ends in .gz is compressed. BrokenPipeError passes
+  through, so that the command can end quietly.
+
+  Raises:
+    WorkdirError: the output cannot be written.
+  """
+  if path is None or path in ("", "-"):
+    name = "standard output"
+    opened = _standard_output()
+  elif os.path.exists(path) and not os.path.isfile(path):
+    name = path
+    opened = _device(path)
+  else:
+    name = path
+    opened = _replacing(path)
+  with opened as file, _compressed(file, name) as compressed:
+    output = OutputFile(compressed, name)
+    yield output
+    output.flush()
 
 
-def _written_beside(path, temporary):
+@contextlib.contextmanager
+def as_workdir_error(path: StrPath, remedy: str = "") -> Iterator[None]:
+  """Turns an OSError inside the block, a failed write, into a WorkdirError.
+
+  Args:
+    path: the file or folder that is written to.
+    remedy: advice for the user, instead of the usual one for this error.
+  """
   try:
-    with as_workdir_error(path):
+    yield
+  except BrokenPipeError:
+    raise
+  except OSError as error:
+    raise write_error(path, error, remedy) from None
+
+
+def write_error(path: StrPath, error: Exception, remedy: str = "") -> WorkdirError:
+  """Returns the WorkdirError for a failed write; arguments as in `as_workdir_error`.
+
+  `error` need not be an OSError: TensorStore reports failed writes as ValueErrors.
+  """
+  problem = getattr(error, "strerror", None) or str(error)
+  if not remedy:
+    remedy = f"{_usual_remedy(error)}, then run the same command again"
+  return WorkdirError(path, f"cannot be written: {problem}", remedy)
+
+
+def _usual_remedy(error: Exception) -> str:
+  number = getattr(error, "errno", None)
+  if number == errno.ENOENT and not _has_working_folder():
+    return "this shell's working folder was deleted: change to one that is there"
+  if number in _WRONG_PATH:
+    return "name another path"
+  if number in _NOT_ALLOWED:
+    return "make the folder writable"
+  if number in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error):
+    return "free some space"
+  return "check the disk and the permissions"
+
+
+def _has_working_folder() -> bool:
+  try:
+    return bool(os.getcwd())
+  except OSError:
+    return False
+
+
+def _as_bytes(content: str | bytes) -> bytes:
+  return content.encode("utf-8", errors="replace") if isinstance(content, str) else content
+
+
+@contextlib.contextmanager
+def _standard_output() -> Iterator[IO]:
+  """Yields standard output, which stays open."""
+  if sys.stdout is None:
+    raise WorkdirError("standard output", "is closed", "give --output")
+  yield getattr(sys.stdout, "buffer", sys.stdout)
+
+
+@contextlib.contextmanager
+def _device(path: StrPath) -> Iterator[IO[bytes]]:
+  """Opens a device or a pipe."""
+  with as_workdir_error(path):
+    file = open(path, "wb")
+  with _closing(file):
+    yield file
+
+
+@contextlib.contextmanager
+def _replacing(path: StrPath, *, durable: bool = True) -> Iterator[IO[bytes]]:
+  """Opens a temporary file that replaces `path` if the block ends without an error."""
+  target = pathlib.Path(os.path.realpath(path))  # a symbolic link stays one
+  temporary = target.with_name(f".{os.getpid()}-{secrets.token_hex(4)}.tmp")
+  with temporary_file(temporary), _removed_on_error(temporary):
+    with as_workdir_error(target):
       file = open(temporary, "wb")
     with _closing(file):
-      yield file  # what fails in the block is not known to be this file's fault
-      with as_workdir_error(path):
+      yield file  # an error inside the block may have another cause, so it passes as it is
+      with as_workdir_error(target):
         file.flush()
-        os.fsync(file.fileno())
-    with as_workdir_error(path):
-      if path.exists():
-        shutil.copymode(path, temporary)
-      os.replace(temporary, path)
+        if durable:
+          os.fsync(file.fileno())
+    with as_workdir_error(target):
+      if target.exists():
+        shutil.copymode(target, temporary)
+      os.replace(temporary, target)
+
+
+@contextlib.contextmanager
+def _removed_on_error(path: pathlib.Path) -> Iterator[None]:
+  try:
+    yield
   except BaseException:
     with contextlib.suppress(OSError):
-      temporary.unlink()
+      path.unlink()
     raise
 
 
 @contextlib.contextmanager
-def _closing(file):
-  """Closes a file that is flushed by then, or given up: close would try the failed write again."""
+def _closing(file: IO[bytes]) -> Iterator[None]:
+  """Closes a file that is flushed or given up; an error is ignored, as close retries the write."""
   try:
-    yield file
+    yield
   finally:
     with contextlib.suppress(OSError):
       file.close()
 
 
 @contextlib.contextmanager
-def as_workdir_error(path):
-  """A context that turns a failed write inside it into a WorkdirError."""
+def _compressed(file: IO, name: StrPath) -> Iterator[_AnyFile]:
+  """Yields `file`, or a gzip file over it if `name` ends in .gz: same text, same bytes."""
+  if not str(name).endswith(".gz"):
+    yield file
+    return
+  compressed = gzip.GzipFile("", "wb", fileobj=file, mtime=0)
   try:
-    yield
-  except BrokenPipeError:
-    raise
-  except OSError as error:
-    raise WorkdirError(
-      path,
-      f"cannot be written: {error.strerror or error}",
-      f"{_remedy(error)}, then run the same command again",
-    ) from None
-
-
-def _remedy(error):
-  """What helps against a failed write, an OSError."""
-  if error.errno == errno.ENOENT and not _has_working_folder():
-    return "this shell's working folder was deleted: change to one that is there"
-  if error.errno in (
-    errno.ENOENT,
-    errno.ENOTDIR,
-    errno.EISDIR,
-    errno.EEXIST,
-    errno.ENAMETOOLONG,
-    errno.ELOOP,
-  ):
-    return "name another path"
-  if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-    return "make the folder writable"
-  return "free some space, or make the folder writable"
-
-
-def _has_working_folder():
-  try:
-    return bool(os.getcwd())
-  except OSError:
-    return False
+    yield compressed
+  finally:
+    with as_workdir_error(name):
+      compressed.close()

@@ -16,7 +16,7 @@ from transformer_jax.workdir.lock import WorkdirLock, lock_holder
 
 _HOLDER = """
   import sys, time
-  from transformer_jax.runs.lock import WorkdirLock
+  from transformer_jax.workdir.lock import WorkdirLock
   with WorkdirLock(sys.argv[1]):
     print("held", flush=True)
     time.sleep(100)
@@ -65,7 +65,7 @@ def test_a_system_without_such_locks_is_refused_in_one_line(tmp_path, monkeypatc
 def test_no_command_needs_more_than_its_absence_to_be_read():
   """On Windows there is no module `fcntl`: what uses it is imported all the same."""
   code = (
-    "import sys; sys.modules['fcntl'] = None; from transformer_jax.runs import lock; "
+    "import sys; sys.modules['fcntl'] = None; from transformer_jax.workdir import lock; "
     "assert lock.fcntl is None"
   )
   subprocess.run([sys.executable, "-c", code], check=True)
