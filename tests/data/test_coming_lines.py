@@ -1,4 +1,4 @@
-"""Lines of pipes, files and packed files: each as soon as it is there, none lost, what is no text named."""
+"""Lines of pipes and files: each as soon as it arrives, none lost; errors name what is not text."""
 
 import gzip
 import io
@@ -13,7 +13,7 @@ from transformer_jax.errors import DataError
 
 @pytest.fixture(name="pipe")
 def make_pipe():
-  """(lines of a pipe's end, function that writes to the other, function that closes it)."""
+  """Yields the lines of a pipe, and functions that write to its other end and close it."""
   end, other = os.pipe()
   with os.fdopen(end, "rb") as file, os.fdopen(other, "wb", buffering=0) as writer:
     yield ComingLines(file, "-"), writer.write, writer.close
@@ -27,13 +27,9 @@ def test_a_line_is_at_hand_when_it_is_whole(pipe):
   write(b"tw")
   assert not lines.is_at_hand()
   write(b"o\r\n\nthr")
-  assert (
-    lines.is_at_hand()
-    and next(lines) == "two"
-    and lines.is_at_hand()
-    and next(lines) == ""
-    and not lines.is_at_hand()
-  )
+  assert lines.is_at_hand() and next(lines) == "two"
+  assert lines.is_at_hand() and next(lines) == ""
+  assert not lines.is_at_hand()
   write(b"ee")
   close()
   assert lines.is_at_hand() and list(lines) == ["three"] and lines.is_at_hand()
@@ -57,16 +53,14 @@ def test_a_pipe_in_which_no_read_waits(pipe):
     (b"x" * 200_000 + b"\ny\n", ["x" * 200_000, "y"]),
   ],
 )
-def test_lines_of_files_packed_ones_and_what_is_no_file(tmp_path, content, expected):
+def test_lines_of_files_compressed_files_and_iterators(tmp_path, content, expected):
   (tmp_path / "in").write_bytes(content)
   (tmp_path / "in.gz").write_bytes(gzip.compress(content))
   for name in ("in", "in.gz"):
     with open_input(tmp_path / name) as file:
       assert list(ComingLines(file, name)) == expected
-  for file in (
-    io.BytesIO(content),
-    iter(content.splitlines(keepends=True) if b"\r" not in content else [content]),
-  ):
+  in_parts = [content] if b"\r" in content else content.splitlines(keepends=True)
+  for file in (io.BytesIO(content), iter(in_parts)):
     lines = ComingLines(file, "in")
     assert lines.is_at_hand() and list(lines) == expected
 
@@ -76,7 +70,7 @@ def test_lines_of_files_packed_ones_and_what_is_no_file(tmp_path, content, expec
   [
     ("forty two\n".encode("utf-16"), "in: is UTF-16"),
     ("vierzig\n".encode("utf-16-be"), "in: is UTF-16BE"),
-    (gzip.compress(b"forty two\n"), "in: is packed by gzip"),
+    (gzip.compress(b"forty two\n"), "in: is compressed with gzip"),
   ],
 )
 def test_what_is_no_text_is_named(content, problem):
@@ -84,26 +78,24 @@ def test_what_is_no_text_is_named(content, problem):
     list(ComingLines(io.BytesIO(content), "in"))
 
 
-def test_a_broken_packed_file_is_named(tmp_path):
+def test_a_broken_compressed_file_is_named(tmp_path):
   path = tmp_path / "in.gz"
   for content in (b"no such thing\n", gzip.compress(b"forty two\n" * 1000)[:-12]):
     path.write_bytes(content)
-    with pytest.raises(DataError, match="in.gz:.* cannot be read: "), open_input(path) as file:
+    with pytest.raises(DataError, match=r"in\.gz:.* cannot be read: "), open_input(path) as file:
       list(ComingLines(file, path))
 
 
 def test_what_is_not_utf8_is_counted_or_refused():
   content = b"a\nb\xff\n\xc3\nd\n"
   lines = ComingLines(io.BytesIO(content), "in")
-  assert list(lines) == ["a", "b\ufffd", "\ufffd", "d"] and (
-    lines.num_damaged,
-    lines.first_damaged,
-  ) == (2, 2)
-  with pytest.raises(DataError, match="in:2: is not UTF-8 at byte 1; .*--strict"):
+  assert list(lines) == ["a", "b\ufffd", "\ufffd", "d"]
+  assert lines.num_damaged == lines.first_damaged == 2
+  with pytest.raises(DataError, match=r"in:2: is not UTF-8 at byte 1; .*--strict"):
     list(ComingLines(io.BytesIO(content), "in", is_strict=True))
 
 
-def test_a_line_beyond_all_measure_is_named(monkeypatch):
+def test_a_line_that_is_too_long_is_named(monkeypatch):
   monkeypatch.setattr(coming_lines, "_LONGEST_LINE", 1 << 17)
   with pytest.raises(DataError, match="in:2: is longer than 131,072 bytes"):
     list(ComingLines(io.BytesIO(b"a\n" + b"b" * 300_000), "in"))

@@ -1,4 +1,4 @@
-"""Encoded pairs: what is kept and dropped, what comes back from the cache, and what a damaged cache says."""
+"""Encoded pairs: kept and dropped ones, the cache, and a damaged cache."""
 
 import io
 import itertools
@@ -26,7 +26,7 @@ def encoded(folder, pairs=PAIRS, key="key", **settings):
 
 
 def texts(pairs):
-  """The pairs as they were before encoding."""
+  """Returns the pairs as they were before encoding."""
   plain = lambda tokens: " ".join(map(str, tokens[:-1]))
   return [(plain(pairs.source(i)), plain(pairs.target(i))) for i in range(len(pairs))]
 
@@ -96,7 +96,7 @@ def test_an_error_in_the_texts_passes_through(tmp_path):
 
 
 def test_two_processes_may_encode_the_same(tmp_path, monkeypatch):
-  """The other one's folder appears while this one encodes: either serves."""
+  """The other one's folder appears while this one encodes; either is used."""
   rename = os.rename
 
   def rename_after_the_other(source, target):
@@ -158,7 +158,7 @@ def test_counts_that_were_changed_are_not_believed(tmp_path, capsys, values):
 
 
 def test_a_cache_may_be_shared(tmp_path):
-  """Its folders and files are as open as the umask lets them be."""
+  """Its folders and files have all permissions that the umask allows."""
   before = os.umask(0o002)
   try:
     encoded(tmp_path / "cache")
@@ -175,13 +175,14 @@ def test_a_cache_that_another_user_closed_is_named(tmp_path, monkeypatch):
     raise PermissionError(13, "Permission denied", str(path))
 
   monkeypatch.setattr(encoded_module.pathlib.Path, "read_bytes", refused)
-  with pytest.raises(WorkdirError, match="counts.json: .*TRANSFORMER_JAX_CACHE"):
+  with pytest.raises(WorkdirError, match=r"counts\.json: .*TRANSFORMER_JAX_CACHE"):
     encoded(tmp_path)
 
 
 def test_blocks_leave_no_trace(tmp_path, monkeypatch):
-  """However many tokens are in memory, the files are those that numpy writes of whole arrays."""
-  pairs = [(" ".join(map(str, range(3, 3 + n))), "7 " * n) for n in range(9)]
+  """The files do not depend on the block size; numpy writes the same for whole arrays."""
+  counting = lambda n: " ".join(map(str, range(3, 3 + n)))
+  pairs = [(counting(n), "7 " * n) for n in range(9)]
   encoded(tmp_path / "one", pairs)
   monkeypatch.setattr(encoded_module, "_BLOCK", 5)
   encoded(tmp_path / "many", pairs)
@@ -218,7 +219,7 @@ def test_unknown_tokens_are_counted(tmp_path):
 
 def test_a_full_disk_is_said(tmp_path, monkeypatch):
   def full(*_, **__):
-    raise OSError("12 requested and 0 written")  # numpy's, without a reason of the system's
+    raise OSError("12 requested and 0 written")  # numpy's, without errno
 
   monkeypatch.setattr(encoded_module.np, "save", full)
   with pytest.raises(WorkdirError, match="12 requested and 0 written"):

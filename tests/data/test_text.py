@@ -1,4 +1,4 @@
-"""Reading lines: only a newline ends one, and what cannot be read is named by file and line."""
+"""Reading lines: only a newline ends one, and errors name file and line."""
 
 import bz2
 import gzip
@@ -60,7 +60,8 @@ def test_invalid_utf8_names_file_line_and_byte(tmp_path, raw, line, byte):
 
 
 def test_random_bytes_are_read_whole_or_refused_by_line(tmp_path):
-  rng, path = np.random.default_rng(7), tmp_path / "fuzz"
+  rng = np.random.default_rng(7)
+  path = tmp_path / "fuzz"
   parts = [
     b"a",
     b" ",
@@ -75,11 +76,11 @@ def test_random_bytes_are_read_whole_or_refused_by_line(tmp_path):
     b"\xe2\x80",
   ]
   weights = np.array([20, 9, 9, 3, 3, 1, 1, 3, 2, 0.2, 0.2])
+  shares = weights / weights.sum()
   refused = 0
   for _ in range(300):
-    raw = b"".join(
-      parts[i] for i in rng.choice(len(parts), rng.integers(0, 60), p=weights / weights.sum())
-    )
+    drawn = rng.choice(len(parts), rng.integers(0, 60), p=shares)
+    raw = b"".join(parts[i] for i in drawn)
     path.write_bytes(raw)
     lines = raw.split(b"\n")
     lines = lines[:-1] if not lines[-1] else lines
@@ -127,26 +128,26 @@ def test_damaged_gzip_names_the_file(tmp_path):
   raw = bytearray(gzip.compress(b"".join(b"%d\n" % (i * i) for i in range(2000))))
   raw[40:60] = b"\xa5" * 20
   (tmp_path / "bad.gz").write_bytes(raw)
-  with pytest.raises(DataError, match="bad.gz"):
+  with pytest.raises(DataError, match=r"bad\.gz"):
     list(read_lines(tmp_path / "bad.gz"))
 
 
 @pytest.mark.parametrize(
-  "pack, name, remedy",
+  "compress, name, remedy",
   [
     (gzip.compress, "lines.txt", "name that ends in .gz"),
-    (bz2.compress, "lines.bz2", "unpack"),
-    (lzma.compress, "lines.xz", "unpack"),
-    (lambda raw: gzip.compress(gzip.compress(raw)), "lines.gz", "unpack"),
-    (lambda raw: b"PK\3\4" + raw, "lines.zip", "unpack"),
+    (bz2.compress, "lines.bz2", "decompress"),
+    (lzma.compress, "lines.xz", "decompress"),
+    (lambda raw: gzip.compress(gzip.compress(raw)), "lines.gz", "decompress"),
+    (lambda raw: b"PK\3\4" + raw, "lines.zip", "decompress"),
   ],
 )
-def test_packed_files_are_refused_by_name(tmp_path, pack, name, remedy):
-  (tmp_path / name).write_bytes(pack(b"a line\n"))
+def test_compressed_files_are_refused_by_name(tmp_path, compress, name, remedy):
+  (tmp_path / name).write_bytes(compress(b"a line\n"))
   with pytest.raises(DataError) as caught:
     list(read_lines(tmp_path / name))
   assert caught.value.where == str(tmp_path / name)
-  assert "is packed" in caught.value.problem and remedy in caught.value.remedy
+  assert "is compressed" in caught.value.problem and remedy in caught.value.remedy
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
@@ -154,12 +155,12 @@ def test_packed_files_are_refused_by_name(tmp_path, pack, name, remedy):
 def test_a_file_in_another_encoding_is_refused_whole(tmp_path, encoding, name):
   raw = "The first line\nand the next\n".encode(encoding)
   (tmp_path / name).write_bytes(gzip.compress(raw) if name.endswith(".gz") else raw)
-  with pytest.raises(DataError, match="UTF-(16|32).*iconv -f") as caught:
+  with pytest.raises(DataError, match=r"UTF-(16|32).*iconv -f") as caught:
     list(read_lines(tmp_path / name))
   assert caught.value.where == str(tmp_path / name)
 
 
-def test_text_that_only_looks_packed_or_wide_is_read(tmp_path):
+def test_text_that_only_looks_compressed_or_wide_is_read(tmp_path):
   for raw in (
     b"BZhang is a name\n",
     b"PK\n",
@@ -168,9 +169,8 @@ def test_text_that_only_looks_packed_or_wide_is_read(tmp_path):
     "\ufeffThe\n".encode(),
   ):
     (tmp_path / "lines").write_bytes(raw)
-    assert list(read_lines(tmp_path / "lines")) == [
-      raw.decode().removeprefix("\ufeff").removesuffix("\n")
-    ]
+    expected = raw.decode().removeprefix("\ufeff").removesuffix("\n")
+    assert list(read_lines(tmp_path / "lines")) == [expected]
 
 
 @pytest.mark.parametrize("raw", [b"a\rb\rc", b"a\rb\r", b"\r\r", b"a b\r" * 50])
@@ -184,9 +184,8 @@ def test_a_file_without_line_feeds_is_named(tmp_path, monkeypatch, raw):
 def test_one_line_is_no_file_of_carriage_returns(tmp_path):
   for raw in (b"a\r", b"a", b"\r", b"a\rb\n"):
     (tmp_path / "one").write_bytes(raw)
-    assert list(read_lines(tmp_path / "one")) == [
-      raw.decode().removesuffix("\n").removesuffix("\r")
-    ]
+    expected = raw.decode().removesuffix("\n").removesuffix("\r")
+    assert list(read_lines(tmp_path / "one")) == [expected]
 
 
 @pytest.mark.parametrize("name", ["long.txt", "long.gz"])
@@ -196,9 +195,8 @@ def test_a_line_has_a_limit(tmp_path, monkeypatch, name):
   (tmp_path / name).write_bytes(gzip.compress(raw) if name.endswith(".gz") else raw)
   with pytest.raises(DataError) as caught:
     list(read_lines(tmp_path / name))
-  assert (
-    caught.value.where == f"{tmp_path / name}:2" and "longer than 100 bytes" in caught.value.problem
-  )
+  assert caught.value.where == f"{tmp_path / name}:2"
+  assert "longer than 100 bytes" in caught.value.problem
 
 
 @pytest.mark.parametrize("name", ["x[1].en", "a*.en", "what?.en", "[ab].en", "a\\b.en"])
@@ -211,10 +209,8 @@ def test_a_file_that_is_there_is_no_pattern(tmp_path, name):
 def test_a_comma_in_a_name(tmp_path):
   for name in ("a,b.en", "c.en"):
     (tmp_path / name).write_text("x\n")
-  assert [path.name for path in expand_files("a\\,b.en, c.en", tmp_path, "train_source")] == [
-    "a,b.en",
-    "c.en",
-  ]
+  files = expand_files("a\\,b.en, c.en", tmp_path, "train_source")
+  assert [path.name for path in files] == ["a,b.en", "c.en"]
   with pytest.raises(DataError, match="comma in a name is written"):
     expand_files("a,b.en", tmp_path, "train_source")
 

@@ -1,7 +1,6 @@
-"""Encoded pairs as flat, memory-mapped arrays with offsets: read once, cut into batches many times."""
+"""Encoded pairs as flat, memory-mapped arrays: encoded once, then cut into batches many times."""
 
 import array
-import contextlib
 import dataclasses
 import hashlib
 import json
@@ -11,41 +10,67 @@ import secrets
 import shutil
 import sys
 import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from typing import BinaryIO
 
 import numpy as np
+from jaxtyping import Int32, Integer
 
 from transformer_jax.config import UNK_ID
 from transformer_jax.errors import DataError, TransformerJaxError, WorkdirError
+from transformer_jax.files import as_workdir_error
 from transformer_jax.strict_json import json_text
+
+Encoder = Callable[[str], Sequence[int]]  # text -> token ids with EOS
 
 _FORMAT = 2  # part of every key: a new format makes new folders
 _SIDES = ("source", "target")
-_FILES = tuple(f"{side}{part}.npy" for side in _SIDES for part in ("", "_offsets"))
-_BLOCK = 1 << 20  # tokens that are held in memory, of each side
+_FILES = ("source.npy", "source_offsets.npy", "target.npy", "target_offsets.npy")
+_BLOCK = 1 << 20  # tokens of each side that are held in memory
+_OTHER_CACHE = "set TRANSFORMER_JAX_CACHE to a writable folder"
+# What json and numpy raise for damaged files.
+_UNREADABLE = (
+  OSError,
+  ValueError,
+  TypeError,
+  AttributeError,
+  KeyError,
+  EOFError,
+  RecursionError,
+)
 
 
 @dataclasses.dataclass(frozen=True)
 class Counts:
-  """Pairs kept, pairs dropped by reason, and the UNK tokens of each side among those kept."""
+  """Pairs kept, pairs dropped by reason, and the UNK tokens of each side among the kept ones."""
 
   kept: int
-  dropped: dict
-  unknown: dict
+  dropped: dict[str, int]
+  unknown: dict[str, int]
 
 
 class EncodedPairs:
-  """Token sequences of both sides, EOS included; `source(i)` and `target(i)` are int32 arrays."""
+  """Token sequences of both sides, EOS included, from a folder that `encode_pairs` wrote.
 
-  def __init__(self, folder):
+  Raises:
+    DataError: the folder is damaged.
+    WorkdirError: this user may not read it.
+  """
+
+  counts: Counts
+  source_lengths: Integer[np.ndarray, " pairs"]  # tokens, EOS included
+  target_lengths: Integer[np.ndarray, " pairs"]
+
+  def __init__(self, folder: str | os.PathLike[str]):
     folder = pathlib.Path(folder)
+    self._tokens = {}
+    self._offsets = {}
     try:
       self.counts = _checked_counts(folder)
-      self._tokens = {
-        side: np.load(folder / f"{side}.npy", mmap_mode="r", allow_pickle=False) for side in _SIDES
-      }
-      self._offsets = {
-        side: np.load(folder / f"{side}_offsets.npy", allow_pickle=False) for side in _SIDES
-      }
+      for side in _SIDES:
+        tokens = np.load(folder / f"{side}.npy", mmap_mode="r", allow_pickle=False)
+        self._tokens[side] = tokens
+        self._offsets[side] = np.load(folder / f"{side}_offsets.npy", allow_pickle=False)
     except PermissionError as error:
       raise WorkdirError(
         error.filename,
@@ -53,33 +78,26 @@ class EncodedPairs:
         "have its owner run chmod -R a+rX on the cache, or set "
         "TRANSFORMER_JAX_CACHE to a folder of your own",
       ) from None
-    except (
-      OSError,
-      ValueError,
-      TypeError,
-      AttributeError,
-      KeyError,
-      EOFError,
-      RecursionError,
-    ) as error:
+    except _UNREADABLE as error:
       raise DataError(
         folder, f"encoded data cannot be read: {error}", "delete the folder: it is made again"
       ) from None
-    self.source_lengths, self.target_lengths = (np.diff(self._offsets[side]) for side in _SIDES)
+    self.source_lengths = np.diff(self._offsets["source"])
+    self.target_lengths = np.diff(self._offsets["target"])
 
-  def __len__(self):
+  def __len__(self) -> int:
     return self.counts.kept
 
-  def source(self, index):
-    """Source tokens of a pair."""
+  def source(self, index: int) -> Int32[np.ndarray, " tokens"]:
+    """Returns the source tokens of a pair."""
     return self._slice("source", index)
 
-  def target(self, index):
-    """Target tokens of a pair."""
+  def target(self, index: int) -> Int32[np.ndarray, " tokens"]:
+    """Returns the target tokens of a pair."""
     return self._slice("target", index)
 
-  def unknown_shares(self):
-    """side -> share of its tokens that are UNK."""
+  def unknown_shares(self) -> dict[str, float]:
+    """Returns side -> share of its tokens that are UNK."""
     return {side: self.counts.unknown[side] / max(1, len(self._tokens[side])) for side in _SIDES}
 
   def _slice(self, side, index):
@@ -87,56 +105,37 @@ class EncodedPairs:
     return self._tokens[side][start:end].astype(np.int32)
 
 
-def _checked_counts(folder):
-  """The Counts of a folder; ValueError if a file has not the SHA-256 that was written with it."""
-  written = json.loads((folder / "counts.json").read_bytes())
-  sums = written.pop("sha256")
-  counts = Counts(**written)
-  for name, digest in _sums(folder, counts).items():
-    if sums[name] != digest:
-      raise ValueError(f"{name} has changed since it was written")
-  return counts
-
-
-def _sums(folder, counts):
-  """Name -> SHA-256, of the arrays' files and of the counts."""
-  sums = {}
-  for name in _FILES:
-    with open(folder / name, "rb") as file:
-      sums[name] = hashlib.file_digest(file, "sha256").hexdigest()
-  counted = json_text(dataclasses.asdict(counts), sort_keys=True)
-  sums["counts"] = hashlib.sha256(counted.encode()).hexdigest()
-  return sums
-
-
-def encode_pairs(pairs, encode_source, encode_target, cache, key, max_length=None):
-  """Encodes pairs, or finds them encoded in the cache; what is damaged there is made again.
+def encode_pairs(
+  pairs: Callable[[], Iterable[tuple[str, str]]],
+  encode_source: Encoder,
+  encode_target: Encoder,
+  cache: str | os.PathLike[str],
+  key: str,
+  max_length: int | None = None,
+) -> EncodedPairs:
+  """Encodes pairs, or finds them in the cache. A damaged entry of the cache is replaced.
 
   Args:
-    pairs: a function () -> iterator of (source, target) texts; called only if they are not in the cache.
+    pairs: function () -> iterable of (source, target) texts; called only if the cache lacks them.
     encode_source, encode_target: text -> token ids with EOS.
     cache: the cache's folder.
     key: a string that changes with whatever the result depends on.
     max_length: pairs with an empty or a longer side are dropped; None keeps every pair.
 
-  Returns:
-    EncodedPairs.
-
   Raises:
     WorkdirError: the cache cannot be read or written.
   """
-  folder = (
-    pathlib.Path(cache) / hashlib.sha256(f"{_FORMAT} {max_length} {key}".encode()).hexdigest()[:24]
-  )
-  encoded = _found(folder)
+  name = hashlib.sha256(f"{_FORMAT} {max_length} {key}".encode()).hexdigest()[:24]
+  folder = pathlib.Path(cache) / name
+  encoded = _find(folder)
   if encoded is None:
     _write_atomically(folder, pairs(), encode_source, encode_target, max_length)
     encoded = EncodedPairs(folder)
   return encoded
 
 
-def _found(folder):
-  """The EncodedPairs of a folder; None if it is not there, or damaged, which is said."""
+def _find(folder):
+  """Returns the EncodedPairs of a folder, or None: it is not there, or damaged (reported)."""
   if not os.path.isdir(folder):
     return None
   try:
@@ -146,33 +145,47 @@ def _found(folder):
     return None
 
 
+def _checked_counts(folder):
+  """Returns the Counts of a folder; ValueError if a file's SHA-256 is not the one saved with it."""
+  saved = json.loads((folder / "counts.json").read_bytes())
+  sums = saved.pop("sha256")
+  counts = Counts(**saved)
+  for name, digest in _checksums(folder, counts).items():
+    if sums[name] != digest:
+      raise ValueError(f"{name} has changed since it was written")
+  return counts
+
+
+def _checksums(folder, counts):
+  """Returns name -> SHA-256, of the arrays' files and of the counts."""
+  sums = {}
+  for name in _FILES:
+    with open(folder / name, "rb") as file:
+      sums[name] = hashlib.file_digest(file, "sha256").hexdigest()
+  counts_text = json_text(dataclasses.asdict(counts), sort_keys=True)
+  sums["counts"] = hashlib.sha256(counts_text.encode()).hexdigest()
+  return sums
+
+
 def _write_atomically(folder, pairs, encode_source, encode_target, max_length):
-  """Writes to a folder beside and renames it, so that a half-written one is never found."""
+  """Writes to a temporary folder and renames it, so that a half-written one is never found.
+
+  Nothing is fsynced: after a power failure the checksums reveal what is missing.
+  """
   temporary = folder.with_name(f"encoding-{secrets.token_hex(8)}")
-  try:
+  with as_workdir_error(folder.parent, _OTHER_CACHE):
     folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary.mkdir()  # not tempfile's, which is closed to those who share the cache
-  except OSError as error:
-    raise WorkdirError(
-      folder.parent,
-      f"cannot be written: {error.strerror or error}",
-      "set TRANSFORMER_JAX_CACHE to a writable folder",
-    ) from None
+    temporary.mkdir()  # tempfile's would be closed to those who share the cache
   try:
-    _write(temporary, pairs, encode_source, encode_target, max_length)
-    _put_in_place(temporary, folder)
-  except OSError as error:
-    raise WorkdirError(
-      folder,
-      f"cannot be written: {error.strerror or error}",
-      "make room, or set TRANSFORMER_JAX_CACHE",
-    ) from None
+    with as_workdir_error(folder, f"make room, or {_OTHER_CACHE}"):
+      _write(temporary, pairs, encode_source, encode_target, max_length)
+      _rename(temporary, folder)
   finally:
     shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _put_in_place(temporary, folder):
-  """Renames a folder. One that is there stays if it is whole: another process was faster."""
+def _rename(temporary, folder):
+  """Renames `temporary` to `folder`. A whole folder of that name, from a faster process, stays."""
   try:
     os.rename(temporary, folder)
   except OSError:
@@ -193,52 +206,71 @@ def _is_whole(folder):
 
 
 def _write(folder, pairs, encode_source, encode_target, max_length):
-  dropped, encoders = {}, (encode_source, encode_target)
-  with contextlib.ExitStack() as stack:
-    sides = [_SideWriter(stack.enter_context(tempfile.TemporaryFile(dir=folder))) for _ in _SIDES]
-    for texts in pairs:
-      both = [encode(text) for encode, text in zip(encoders, texts, strict=True)]
-      reason = _why_dropped(both, max_length)
+  """Encodes the pairs and writes the arrays and counts.json."""
+  dropped = {}
+  with (
+    tempfile.TemporaryFile(dir=folder) as source_file,
+    tempfile.TemporaryFile(dir=folder) as target_file,
+  ):
+    source_side = _SideWriter(source_file)
+    target_side = _SideWriter(target_file)
+    for source, target in pairs:
+      source_tokens = encode_source(source)
+      target_tokens = encode_target(target)
+      reason = _why_dropped(len(source_tokens), len(target_tokens), max_length)
       if reason:
         dropped[reason] = dropped.get(reason, 0) + 1
         continue
-      for side, tokens in zip(sides, both, strict=True):
-        side.add(tokens)
-    for name, side in zip(_SIDES, sides, strict=True):
-      side.save(folder / f"{name}.npy", folder / f"{name}_offsets.npy")
-  unknown = {name: side.unknown for name, side in zip(_SIDES, sides, strict=True)}
-  counts = Counts(len(sides[0]), dropped, unknown)
-  written = dict(dataclasses.asdict(counts), sha256=_sums(folder, counts))
-  (folder / "counts.json").write_text(json_text(written, indent=1))
+      source_side.add(source_tokens)
+      target_side.add(target_tokens)
+    source_side.save(folder / "source.npy", folder / "source_offsets.npy")
+    target_side.save(folder / "target.npy", folder / "target_offsets.npy")
+  unknown = dict(source=source_side.unknown, target=target_side.unknown)
+  counts = Counts(len(source_side), dropped, unknown)
+  saved = dict(dataclasses.asdict(counts), sha256=_checksums(folder, counts))
+  (folder / "counts.json").write_text(json_text(saved, indent=1))
+
+
+def _why_dropped(source_length, target_length, max_length):
+  """Returns the reason to drop a pair, given its sides' tokens with EOS, or None."""
+  if max_length is None:
+    return None
+  if min(source_length, target_length) <= 1:
+    return "with an empty side"
+  if max(source_length, target_length) > max_length:
+    return f"longer than {max_length} tokens"
+  return None
 
 
 class _SideWriter:
-  """Takes the token sequences of a side: lengths stay in memory, tokens go to `file`."""
+  """Collects the token sequences of a side: the lengths in memory, the tokens in `file`."""
 
-  def __init__(self, file):
+  def __init__(self, file: BinaryIO):
     self._file = file
-    self._block, self._lengths = array.array("i"), array.array("i")
+    self._block = array.array("i")
+    self._lengths = array.array("i")
     self._largest = 0
-    self.unknown = 0  # UNK tokens, known after `save`
+    self.unknown = 0  # UNK tokens, complete after `save`
 
-  def __len__(self):
+  def __len__(self) -> int:
     return len(self._lengths)
 
-  def add(self, tokens):
+  def add(self, tokens: Sequence[int]) -> None:
     """Appends a sequence."""
     self._block.extend(tokens)
     self._lengths.append(len(tokens))
     if len(self._block) >= _BLOCK:
       self._flush()
 
-  def save(self, path, offsets_path):
-    """Writes all tokens, in two bytes each if they fit, and where each sequence begins and ends."""
+  def save(self, path: pathlib.Path, offsets_path: pathlib.Path) -> None:
+    """Writes all tokens, in two bytes each if they fit, and the offsets of the sequences."""
     self._flush()
     lengths = np.asarray(self._lengths, np.int32)
     offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths, dtype=np.int64)])
     np.save(offsets_path, offsets)
     total = int(offsets[-1])
-    dtype = np.dtype(np.uint16 if total and self._largest < 1 << 16 else np.int32)
+    fits_two_bytes = total > 0 and self._largest < 1 << 16
+    dtype = np.dtype(np.uint16 if fits_two_bytes else np.int32)
     self._file.seek(0)
     with open(path, "wb") as file:
       header = dict(descr=dtype.str, fortran_order=False, shape=(total,))
@@ -252,13 +284,3 @@ class _SideWriter:
     self.unknown += int(np.count_nonzero(block == UNK_ID))
     self._file.write(block.tobytes())
     self._block = array.array("i")
-
-
-def _why_dropped(both, max_length):
-  if max_length is None:
-    return None
-  if any(len(tokens) <= 1 for tokens in both):
-    return "with an empty side"
-  return (
-    f"longer than {max_length} tokens" if any(len(tokens) > max_length for tokens in both) else None
-  )

@@ -1,20 +1,25 @@
-"""Reading lines of text: only a newline ends one, so that line i of a file stays line i of its translation."""
+"""Reading lines of text. Only a newline ends a line, so line i stays the translation of line i."""
 
 import glob
 import gzip
 import hashlib
+import io
 import os
 import pathlib
 import re
 import zlib
+from collections.abc import Iterator
+from typing import NoReturn
 
 from transformer_jax.config import split_list
 from transformer_jax.errors import DataError
 
+StrPath = str | os.PathLike[str]
+
 _BOM = "\N{ZERO WIDTH NO-BREAK SPACE}"
-_LONGEST_LINE = 1 << 24  # bytes: of a packed file, a few kilobytes may become gigabytes
-# How files begin that are no UTF-8.
-_PACKED = {
+_LONGEST_LINE = 1 << 24  # bytes; a compressed file of a few kilobytes may hold gigabytes
+# The first bytes of files that are not UTF-8, as patterns.
+_COMPRESSED = {
   "gzip": rb"\x1f\x8b",
   "bzip2": rb"BZh[1-9]1AY&SY",
   "xz": rb"\xfd7zXZ\0",
@@ -24,25 +29,33 @@ _PACKED = {
 _WIDE = {
   "UTF-32": rb"\xff\xfe\0\0|\0\0\xfe\xff",
   "UTF-16": rb"\xff\xfe|\xfe\xff",
+  # Without a byte order mark: four Latin letters.
   "UTF-16LE": rb"([^\0]\0){4}",
   "UTF-16BE": rb"(\0[^\0]){4}",
-}  # Latin letters without a mark
+}
 _ONLY_CARRIAGE_RETURNS = (
   "has no line feed, only carriage returns",
   "end its lines with line feeds: tr '\\r' '\\n'",
 )
 
 
-def raw_lines(path):
+def open_binary(path: StrPath) -> io.BufferedIOBase:
+  """Opens a file to read its bytes; one whose name ends in .gz is decompressed."""
+  if str(path).endswith(".gz"):
+    return gzip.open(path, "rb")
+  return open(path, "rb")
+
+
+def raw_lines(path: StrPath) -> Iterator[bytes]:
   """Yields the lines of a file (.gz by its name) as bytes, each with its "\\n".
 
   Raises:
-    DataError: unreadable, no text that may be UTF-8 (packed, or UTF-16), or a line beyond all
-      measure; names the file, or file and line.
+    DataError: the file cannot be read, is compressed or UTF-16, or has a line beyond 16 MiB; names
+      the file, or file and line.
   """
   number = 0
   try:
-    with (gzip.open if str(path).endswith(".gz") else open)(path, "rb") as file:
+    with open_binary(path) as file:
       while raw := file.readline(_LONGEST_LINE + 1):
         number += 1
         if number == 1:
@@ -51,48 +64,54 @@ def raw_lines(path):
           _refuse_long(raw, f"{path}:{number}")
         yield raw
   except (OSError, EOFError, zlib.error) as error:
-    reason = getattr(error, "strerror", None) or str(error)
-    raise DataError(
-      f"{path}:{number + 1}" if number else path, f"cannot be read: {reason}"
-    ) from None
+    where = f"{path}:{number + 1}" if number else path
+    raise DataError(where, f"cannot be read: {read_problem(error)}") from None
 
 
-def check_beginning(raw, name):
+def read_problem(error: Exception) -> str:
+  """Returns the reason of a failed read: the system's, or what the exception says."""
+  return getattr(error, "strerror", None) or str(error)
+
+
+def check_beginning(raw: bytes, name: StrPath) -> None:
   """Refuses a text by its first bytes.
 
   Raises:
-    DataError: they are those of a packed file, or of UTF-16; `name` is where.
+    DataError: they are those of a compressed file, or of UTF-16 or UTF-32; names `name`.
   """
-  if kind := _kind_of(raw, _PACKED):
+  if kind := _matching_kind(raw, _COMPRESSED):
     is_misnamed = kind == "gzip" and not str(name).endswith(".gz")
-    raise DataError(
-      name,
-      f"is packed by {kind}",
-      "give it a name that ends in .gz, or unpack it" if is_misnamed else "unpack it",
-    )
-  if kind := _kind_of(raw, _WIDE):
+    remedy = "give it a name that ends in .gz, or decompress it" if is_misnamed else "decompress it"
+    raise DataError(name, f"is compressed with {kind}", remedy)
+  if kind := _matching_kind(raw, _WIDE):
     raise DataError(name, f"is {kind}, not UTF-8", f"convert it: iconv -f {kind} -t UTF-8")
 
 
-def _kind_of(raw, beginnings):
-  """The name of the first pattern that matches, or None."""
-  return next((kind for kind, pattern in beginnings.items() if re.match(pattern, raw)), None)
+def _matching_kind(raw, patterns):
+  """Returns the name of the first pattern that `raw` begins with, or None."""
+  for kind, pattern in patterns.items():
+    if re.match(pattern, raw):
+      return kind
+  return None
 
 
-def _refuse_long(raw, where):
+def _refuse_long(raw: bytes, where: str) -> NoReturn:
   if b"\r" in raw and not raw.endswith(b"\n"):
     raise DataError(where, *_ONLY_CARRIAGE_RETURNS)
   raise DataError(where, f"is longer than {_LONGEST_LINE:,} bytes", "cut it into lines")
 
 
-def read_lines(path, lines_matter=True):
+def read_lines(path: StrPath, lines_matter: bool = True) -> Iterator[str]:
   """Yields the lines of a UTF-8 file (.gz by its name).
 
-  They come without "\\n", one "\\r" before it, and a leading BOM. `lines_matter`: a file whose only
-  line ends are carriage returns is refused, for it would be one line.
+  They come without "\\n", without one "\\r" before it, and without a leading BOM.
+
+  Args:
+    path: the file.
+    lines_matter: refuse a file whose only line ends are carriage returns, as it would be one line.
 
   Raises:
-    DataError: what `raw_lines` refuses, or not UTF-8; names file and line.
+    DataError: `raw_lines` refuses the file, or it is not UTF-8; names file and line.
   """
   for number, raw in enumerate(raw_lines(path), 1):
     if lines_matter and number == 1 and b"\r" in raw[:-1] and not raw.endswith(b"\n"):
@@ -107,52 +126,70 @@ def read_lines(path, lines_matter=True):
       ) from None
 
 
-def read_parallel(path, other_path):
-  """The lines of two files, two lists of equal length.
+def read_parallel(path: StrPath, other_path: StrPath) -> tuple[list[str], list[str]]:
+  """Returns the lines of two files, two lists of equal length.
 
   Raises:
-    DataError: one cannot be read, or they have different numbers of lines.
+    DataError: a file cannot be read, or they have different numbers of lines.
   """
-  lines, other = list(read_lines(path)), list(read_lines(other_path))
-  if len(lines) != len(other):
+  lines = list(read_lines(path))
+  other_lines = list(read_lines(other_path))
+  if len(lines) != len(other_lines):
     raise DataError(
-      other_path, f"has {len(other)} lines, and {path} has {len(lines)}", "give parallel files"
+      other_path,
+      f"has {len(other_lines)} lines, and {path} has {len(lines)}",
+      "give parallel files",
     )
-  return lines, other
+  return lines, other_lines
 
 
-def decode_line(raw, number=0):
-  """A line of any bytes as text; what is not UTF-8 becomes U+FFFD. `number` counts from 1; only line 1 may have a BOM."""
+def decode_line(raw: bytes, number: int = 0) -> str:
+  """Returns a line of any bytes as text; what is not UTF-8 becomes U+FFFD.
+
+  `number` counts from 1; only line 1 may have a BOM.
+  """
   return _strip(raw.decode("utf-8", errors="replace"), number)
 
 
-def hash_file(path):
-  """SHA-256 of a file's bytes, as bytes.
+def hash_file(path: StrPath) -> bytes:
+  """Returns the SHA-256 of a file's bytes.
 
   Raises:
-    DataError: it cannot be read.
+    DataError: the file cannot be read.
   """
   try:
     with open(path, "rb") as file:
       return hashlib.file_digest(file, "sha256").digest()
   except OSError as error:
-    raise DataError(path, f"cannot be read: {error.strerror or error}") from None
+    raise DataError(path, f"cannot be read: {read_problem(error)}") from None
 
 
-def expand_files(names, data_root, flag):
-  """The files of a comma-separated setting, relative to `data_root`.
+def expand_files(names: str, data_root: StrPath, flag: str) -> list[pathlib.Path]:
+  """Returns the files of a comma-separated setting, relative to `data_root`.
 
-  What is no file's name is a wildcard, expanded in sorted order.
+  A name that is not a file's is a wildcard; its files come in sorted order.
+
+  Args:
+    names: the setting; a comma in a name is written "\\,".
+    data_root: folder that relative names start from.
+    flag: the setting's name, for the error.
 
   Raises:
     DataError: a name matches no file.
+
+  Example:
+    expand_files("news.en,crawl.*.en", "data", "train_source")
+    # [Path("data/news.en"), Path("data/crawl.1.en"), Path("data/crawl.2.en")]
   """
   files = []
   for name in split_list(names):
     path = pathlib.Path(data_root, name)
-    found = [path] * os.path.isfile(path)
-    if not found and glob.has_magic(name):
-      found = sorted(glob.glob(str(pathlib.Path(glob.escape(str(data_root)), name))))
+    if os.path.isfile(path):  # False too for names that no file can have, where pathlib raises
+      found = [name]
+    elif glob.has_magic(name):
+      found = sorted(glob.glob(str(pathlib.Path(name)), root_dir=data_root))
+    else:
+      found = []
     if not found:
       comma = ", and a comma in a name is written \\," if "," in names else ""
       raise DataError(
@@ -160,7 +197,7 @@ def expand_files(names, data_root, flag):
         f"there is no file {path}",
         f"relative paths start at --data_root (or $TRANSFORMER_JAX_DATA){comma}",
       )
-    files += [pathlib.Path(f) for f in found]
+    files += [pathlib.Path(data_root, each) for each in found]
   return files
 
 
