@@ -7,7 +7,6 @@ import pytest
 
 from transformer_jax.checkpoints import Checkpoints
 from transformer_jax.cli.main import run as command_line
-from transformer_jax.config import Config
 from transformer_jax.errors import CheckpointError, ConfigError, DataError
 from transformer_jax.metrics.bleu import corpus_bleu
 from transformer_jax.runs.evaluate import evaluate
@@ -15,7 +14,6 @@ from transformer_jax.runs.score import score
 from transformer_jax.runs.trained_model import TrainedModel, _steps_to_average
 from transformer_jax.runs.validation import perplexity_of
 from transformer_jax.tasks.translation import TranslationTask
-from transformer_jax.workdir.folder import Workdir
 
 
 def last_json(capsys):
@@ -47,23 +45,20 @@ def test_perplexity_is_that_of_training(trained, run_copy):
 def test_the_mean_of_the_last_checkpoints_is_another_model(run_copy):
   one, mean = (evaluate(run_copy, split="valid", overrides=dict(average_last=n)) for n in (1, 3))
   assert one["steps"] == [40] and mean["steps"] == [20, 30, 40] and one["loss"] != mean["loss"]
-  assert evaluate(run_copy, split="valid", overrides={}, step=30)["steps"] == [30]
+  assert evaluate(run_copy, split="valid", overrides={}, checkpoint=30)["steps"] == [30]
   with pytest.raises(
     CheckpointError, match="there is no checkpoint of step 10; there are 20, 30, 40"
   ):
-    evaluate(run_copy, split="valid", overrides={}, step=10)
+    evaluate(run_copy, split="valid", overrides={}, checkpoint=10)
 
 
 def test_temporary_and_missing_checkpoints_are_no_part_of_a_mean(run_copy, capsys):
   meta = run_copy / "checkpoints/30/meta.json"
   meta.write_text(meta.read_text().replace('"temporary": false', '"temporary": true'))
   assert _steps_to_average(
-    Checkpoints(run_copy / "checkpoints", read_only=True),
-    Config.from_flat(Workdir(run_copy).read_config()).replace(average_last=3),
-    None,
-    run_copy,
+    Checkpoints(run_copy / "checkpoints", read_only=True), "last", 3, run_copy
   ) == [20, 40]
-  assert "only 2 checkpoints are there to average, not --average_last=3" in capsys.readouterr().err
+  assert "only 2 checkpoints to average, not --average_last=3" in capsys.readouterr().err
   with pytest.raises(
     ConfigError,
     match="--average_last: 4 checkpoints are to be averaged, and --keep_checkpoints=3 are kept",
@@ -173,7 +168,8 @@ def test_what_cannot_be_scored_is_refused_before_the_decoding(run_copy, tmp_path
   (tmp_path / "s").write_text("one\ntwo\n")
   (tmp_path / "r").write_text("eins\n" + "zwei " * 200)
   with pytest.raises(
-    DataError, match=f"{tmp_path}/r:2: has .* tokens, and --decode_batch_tokens=64"
+    DataError,
+    match=f"{tmp_path}/r:2: has .* tokens, but a batch holds only --decode_batch_tokens=64",
   ):
     evaluate(
       run_copy,

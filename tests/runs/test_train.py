@@ -264,7 +264,7 @@ def test_learned_positions_may_end_where_the_sentences_end(tmp_path):
   model = transformer_jax.load(tmp_path / "run")
   assert len(model.translate(["nine hundred ninety nine " * 9])) == 1  # cut to the table's length
   with pytest.raises(
-    DataError, match=f"target 2: has .* tokens, and the model's table has --max_positions={longest}"
+    DataError, match=f"target 2: has .* tokens, but the model's table has only --max_positions={longest}"
   ):
     list(model.log_probs([("one", "eins"), ("two", "zweihundert" * 20)]))
 

@@ -74,7 +74,7 @@ def test_a_batch_of_pairs_is_no_larger_than_the_setting_says(trained, monkeypatc
 
 def test_a_target_beyond_what_is_computed_at_once_is_named(trained):
   model = transformer_jax.load(trained, max_source_length=20, decode_batch_tokens=64)
-  with pytest.raises(DataError, match="target 2: has .* tokens, and --decode_batch_tokens=64"):
+  with pytest.raises(DataError, match="target 2: has .* tokens, but a batch holds only --decode_batch_tokens=64"):
     list(model.log_probs([("one", "eins"), ("two", "zwei " * 100)]))
 
 
@@ -110,10 +110,3 @@ def test_wrong_settings_and_folders_are_named(trained, tmp_path):
     transformer_jax.load(trained, beam_size=0)
   with pytest.raises(WorkdirError, match="there is no run here"):
     transformer_jax.load(tmp_path)
-
-
-def test_a_step_and_an_average_are_two_answers(tmp_path):
-  with pytest.raises(
-    ConfigError, match="--average_last=2: averages the latest checkpoints, and --step=5 names one"
-  ):
-    transformer_jax.load(tmp_path, step=5, average_last=2)

@@ -12,9 +12,9 @@ from conversation import answers_of_a_conversation
 import transformer_jax
 from transformer_jax.cli.main import run as command_line
 from transformer_jax.config import EOS_ID
-from transformer_jax.decoding.generate import Source
+from transformer_jax.decoding.generate import Source, generate
 from transformer_jax.errors import ConfigError
-from transformer_jax.runs.search import answer_sources, make_decode_batch
+from transformer_jax.runs.search import make_decode_batch
 from transformer_jax.runs.translate import translate
 
 # Each holds exactly one newline, at its end.
@@ -159,22 +159,25 @@ def test_no_more_translations_than_the_search_keeps(trained, tmp_path):
 
 
 def test_log_probabilities_are_those_of_score(trained):
-  """What the search summed with its cache is what the whole model gives for the same tokens."""
+  """The search, with its cache, sums the same as the whole model does for the same tokens."""
   model = transformer_jax.load(trained)
+  decode = model.config.decode
+  decode_batch = make_decode_batch(model.model, decode, num_best=2)(model._params)
   sources = [Source(model.task.encode_source(text)) for text in ("forty two", "nine")]
-  best = answer_sources(
+  n_best_lists = generate(
     sources,
-    make_decode_batch(model.model, model.config.decode, num_best=2)(model._params),
-    model.config.decode,
+    decode_batch,
+    batch_tokens=decode.decode_batch_tokens,
+    max_extra_length=decode.max_extra_length,
     num_best=2,
   )
-  found = [
-    (source.tokens, h.tokens + [EOS_ID] * h.is_finished, h.log_prob)
-    for source, n_best in zip(sources, best)
-    for h in n_best
-  ]
-  scored = [log_prob for log_prob, _ in model.log_probs_of([pair[:2] for pair in found])]
-  assert len(found) == 4 and scored == pytest.approx([log_prob for *_, log_prob in found], rel=1e-4)
+  pairs, expected = [], []
+  for source, hypotheses in zip(sources, n_best_lists, strict=True):
+    for hypothesis in hypotheses:
+      pairs.append((source.tokens, hypothesis.tokens + [EOS_ID] * hypothesis.is_finished))
+      expected.append(hypothesis.log_prob)
+  scored = [log_prob for log_prob, _ in model.encoded_log_probs(pairs)]
+  assert len(pairs) == 4 and scored == pytest.approx(expected, rel=1e-4)
 
 
 def test_greedy_is_beam_size_1(trained, tmp_path):

@@ -1,41 +1,46 @@
-"""Sources that are longer than the model takes in: they are cut, and it is said."""
+"""Sources that are longer than the model takes: counted and reported."""
 
+import pathlib
 import sys
 
 from transformer_jax import parallel
+from transformer_jax.config import Config
 from transformer_jax.runs.search import cut, longest_source
 
 
-def limit_of(config):
-  """The setting that says where sources are cut, as a flag."""
+def source_limit(config: Config) -> str:
+  """Returns the setting at which sources are cut, as a flag."""
   limit = longest_source(config)
   name = "max_source_length" if limit == config.decode.max_source_length else "max_positions"
   return f"--{name}={limit}"
 
 
 class CutSources:
-  """Counts the sources of a set that are cut; called with the number of each, from 1, and its tokens."""
+  """Counts the sources of a set that are cut."""
 
-  def __init__(self, config):
-    self._config, self.count, self._first = config, 0, None
+  count: int
 
-  def __call__(self, number, length):
-    self.count += 1
-    self._first = self._first or (number, length)
+  def __init__(self, config: Config) -> None:
+    self.count = 0
+    self._config = config
+    self._first: tuple[int, int] | None = None  # (number, length) of the first one
 
-  def cut(self, number, tokens):
-    """The tokens that the model takes in."""
+  def cut(self, number: int, tokens: list[int]) -> list[int]:
+    """Returns what the model takes of the tokens of source `number`, counted from 1."""
     limit = longest_source(self._config)
     if len(tokens) > limit:
-      self(number, len(tokens))
+      self.count += 1
+      self._first = self._first or (number, len(tokens))
     return cut(tokens, limit)
 
-  def say(self, name):
-    """Says once on standard error how many were cut, if any; `name` is the set's, as a file's."""
-    if self._first and parallel.is_primary():
-      number, length = self._first
-      print(
-        f"transformer-jax: {name}:{number}: cut from {length} tokens to {limit_of(self._config)}, "
-        f"the first of {self.count:,} that were cut",
-        file=sys.stderr,
-      )
+  def report(self, name: str | pathlib.Path) -> None:
+    """Prints one line to standard error if sources were cut; `name` is the set's, as a file's."""
+    if self._first is None or not parallel.is_primary():
+      return
+    number, length = self._first
+    limit = source_limit(self._config)
+    print(
+      f"transformer-jax: {name}:{number}: cut from {length} tokens to {limit}, "
+      f"the first of {self.count:,} that were cut",
+      file=sys.stderr,
+    )

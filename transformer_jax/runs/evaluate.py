@@ -42,7 +42,7 @@ def evaluate(
   source=None,
   reference=None,
   data_root=".",
-  step=None,
+  checkpoint="last",
   tokenized_input=False,
 ):
   """Scores a split of the run's data, or a pair of files.
@@ -53,7 +53,7 @@ def evaluate(
     overrides: decoding settings that replace the run's (None keeps it).
     source, reference: files to translate and to compare with, instead of a split.
     data_root: folder that relative data paths start from.
-    step: checkpoint to use.
+    checkpoint: "best", "last" or a step, as `TrainedModel.load` takes it.
     tokenized_input: the files have been through the run's preprocessing already.
 
   Returns:
@@ -70,19 +70,19 @@ def evaluate(
       "is about --source and --reference",
       "a split's text is told by the run's --preprocessed_splits",
     )
-  translator = TrainedModel.load(workdir, step=step, **overrides)
+  translator = TrainedModel.load(workdir, checkpoint, **overrides)
   sources, references, is_preprocessed, name = _test_set(
     translator.task, split, source, reference, data_root, tokenized_input
   )
   pairs, cut_sources = zip(sources, references, strict=True), CutSources(translator.config)
   where = reference or f"--split={split}"
-  encoded = list(translator.encoded_pairs(pairs, is_preprocessed, cut_sources, where, ":"))
-  cut_sources.say(source or where)
+  encoded = list(translator.encoded_pairs(pairs, is_preprocessed, cut_sources, f"{where}:"))
+  cut_sources.report(source or where)
   start = time.perf_counter()
   outputs = translator.outputs(sources, is_preprocessed)
   seconds = time.perf_counter() - start
   scores = translator.task.report(outputs, references, is_preprocessed)
-  of_references = list(translator.log_probs_of(encoded))
+  of_references = list(translator.encoded_log_probs(encoded))
   log_prob, tokens = map(sum, zip(*of_references))
   decode = translator.config.decode
   result = dict(

@@ -18,7 +18,7 @@ def parse(
   with_scores=False,
   pretty=False,
   tokenized_input=False,
-  step=None,
+  checkpoint="last",
   is_strict=False,
 ):
   """Parses a file or standard input to a file or standard output; says on standard error how many trees were repaired.
@@ -30,7 +30,7 @@ def parse(
     with_scores: writes "log-prob<TAB>score<TAB>tree".
     pretty: writes a tree over several lines, indented, and an empty line after it.
     tokenized_input: the sentences are words between spaces; else they are cut into words as the Penn Treebank does.
-    step: checkpoint to use.
+    checkpoint: "best", "last" or a step, as `TrainedModel.load` takes it.
     is_strict: refuses lines that are not UTF-8.
 
   Raises:
@@ -39,7 +39,7 @@ def parse(
   """
   if pretty and with_scores:
     raise ConfigError("--pretty", "has no place for scores", "leave out --with_scores")
-  translator = TrainedModel.load(workdir, step=step, **overrides)
+  translator = TrainedModel.load(workdir, checkpoint, **overrides)
   if translator.config.data.task != "parsing":
     raise ConfigError(
       f"--workdir={workdir}",

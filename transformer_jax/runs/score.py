@@ -1,5 +1,8 @@
 """`score`: log-probability of given translations, and perplexity."""
 
+import pathlib
+from typing import Any
+
 from transformer_jax.data.text import read_parallel
 from transformer_jax.errors import DataError
 from transformer_jax.files import output_file
@@ -9,41 +12,51 @@ from transformer_jax.runs.validation import perplexity_of
 
 
 def score(
-  workdir,
-  source_path,
-  target_path,
+  workdir: str | pathlib.Path,
+  source_path: str | pathlib.Path,
+  target_path: str | pathlib.Path,
   *,
-  overrides,
-  output_path=None,
-  tokenized_input=False,
-  step=None,
-):
+  overrides: dict[str, Any],
+  output_path: str | pathlib.Path | None = None,
+  tokenized_input: bool = False,
+  checkpoint: int | str = "last",
+) -> dict[str, Any]:
   """Writes one log-probability (nats, EOS included) a line; returns totals.
 
+  Args:
+    workdir: folder of the run.
+    source_path, target_path: files with a sentence on each line.
+    overrides: settings that replace the run's (None keeps it).
+    output_path: file to write; None or "-" is standard output.
+    tokenized_input: the text has been through the run's preprocessing.
+    checkpoint: "best", "last" or a step, as `TrainedModel.load` takes it.
+
   Returns:
-    dict with "pairs", "log_prob", "tokens" (EOS included), "perplexity" per token, and "cut_sources", how many were cut.
+    dict with "pairs", "log_prob", "tokens" (EOS included), "perplexity" per token, and
+    "cut_sources", how many sources were cut.
 
   Raises:
-    DataError: no lines, files of different lengths, or a target that is too long to be scored; names its line.
+    DataError: no lines, files of different lengths, or a target that is too long to be scored; the
+      message names its line.
   """
-  translator = TrainedModel.load(workdir, step=step, **overrides)
+  translator = TrainedModel.load(workdir, checkpoint, **overrides)
   sources, targets = read_parallel(source_path, target_path)
   if not sources:
     raise DataError(source_path, "has no lines")
-  total, tokens = 0.0, 0
+  pairs = zip(sources, targets, strict=True)
   cut_sources = CutSources(translator.config)
-  encoded = translator.encoded_pairs(
-    zip(sources, targets), tokenized_input, cut_sources, target_path, ":"
-  )
+  encoded = translator.encoded_pairs(pairs, tokenized_input, cut_sources, f"{target_path}:")
+  log_probs, lengths = 0.0, 0
   with output_file(output_path) as output:
-    for log_prob, length in translator.log_probs_of(encoded):
+    for log_prob, length in translator.encoded_log_probs(encoded):
       output.write(f"{log_prob:.6f}\n")
-      total, tokens = total + log_prob, tokens + length
-  cut_sources.say(source_path)
+      log_probs += log_prob
+      lengths += length
+  cut_sources.report(source_path)
   return dict(
     pairs=len(sources),
-    log_prob=total,
-    tokens=tokens,
-    perplexity=perplexity_of(-total / tokens),
+    log_prob=log_probs,
+    tokens=lengths,
+    perplexity=perplexity_of(-log_probs / lengths),
     cut_sources=cut_sources.count,
   )

@@ -1,74 +1,226 @@
-"""Decoding as the settings ask for it, on all devices."""
+"""Answers text with a model: encodes it, decodes as the settings say on all devices, and makes text of the result."""
+
+import collections
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Array, Int32
 
 from transformer_jax import parallel
-from transformer_jax.config import EOS_ID, PAD_ID
+from transformer_jax.config import EOS_ID, Config, DecodeConfig
 from transformer_jax.decoding.beam_search import beam_search
 from transformer_jax.decoding.constrained import BracketRules, constrain
-from transformer_jax.decoding.generate import generate
+from transformer_jax.decoding.generate import Hypothesis, Source, generate
 from transformer_jax.decoding.greedy import greedy_search
 from transformer_jax.decoding.length_penalty import LENGTH_PENALTIES
+from transformer_jax.decoding.search_state import SearchResult
+from transformer_jax.model.head_gates import HeadGates
+from transformer_jax.model.transformer import Transformer
+from transformer_jax.tasks.task import Output, Task
+
+# Of each token of a vocabulary: what it does in a tree, and its label; None if it does nothing.
+Brackets = Sequence[tuple[str, str] | None]
+# (source_BS, max_lengths_B, num_words_B) -> SearchResult, all numpy arrays
+DecodeBatch = Callable[[np.ndarray, np.ndarray, np.ndarray], SearchResult]
 
 
-def make_search(model, decode, max_length=None, brackets=None, num_best=None):
-  """A function (params, source_BS, max_lengths_B[, min_lengths_B[, gates[, num_words_B]]]) -> SearchResult, for one device.
+@dataclasses.dataclass(frozen=True)
+class Answer:
+  """One of the n best answers to a sentence: the output, and how probable the model finds it."""
 
-  `max_length` is the room for output tokens; by default the source's padded length + `decode.max_extra_length`. `brackets` is what
-  each token does in a tree, for a constrained search. `num_best` outputs are searched for, by default as many as the beam holds.
+  output: Output
+  log_prob: float  # nats, EOS included
+  score: float  # log-probability / length penalty
+
+  @property
+  def text(self) -> str:
+    """The text of the output."""
+    return self.output.text
+
+  @property
+  def is_repaired(self) -> bool:
+    """True if the tokens were not a tree, and the text is what was made of them."""
+    return self.output.is_repaired
+
+
+class Sentence(NamedTuple):
+  """A sentence to answer."""
+
+  text: str
+  tokens: list[int]  # EOS included; an empty list asks for no answer
+
+
+def answers(
+  task: Task,
+  sentences: Iterable[Sentence],
+  decode_batch: DecodeBatch,
+  decode: DecodeConfig,
+  *,
+  num_best: int = 1,
+  detokenize: bool = False,
+  is_at_hand: Callable[[], bool] = lambda: True,
+) -> Iterator[list[Answer]]:
+  """Yields the up to `num_best` Answers of each sentence, best first, in the order of the sentences.
+
+  There is at least one Answer to a sentence that has tokens, and none to one without. Sentences are
+  read as `generate` reads its sources: in windows, so there may be endlessly many.
+
+  Args:
+    task: the run's task, which counts words and makes text of tokens.
+    sentences: Sentences, whose tokens `cut` has limited to what the model takes.
+    decode_batch: from `make_decode_batch(...)(params)`, for the same `num_best`.
+    decode: the decoding settings.
+    num_best: answers to each sentence.
+    detokenize: undo the preprocessing's tokenization in the text.
+    is_at_hand: returns whether the next sentence can be read without waiting.
+
+  Example:
+    decode_batch = make_decode_batch(model, config.decode, task.brackets())(params)
+    sentences = [Sentence(text, task.encode_source(text)) for text in ("forty two", "six")]
+    outputs = [n_best[0].output for n_best in answers(task, sentences, decode_batch, config.decode)]
   """
-  rules = BracketRules.of(brackets) if decode.constrained else None
-  penalty = lambda lengths: LENGTH_PENALTIES[decode.length_penalty_form](
-    lengths, decode.length_penalty
+  waiting = collections.deque()  # texts that were read and are not answered yet
+
+  def sources() -> Iterator[Source | None]:
+    for text, tokens in sentences:
+      waiting.append(text)
+      yield Source(tokens, task.count_words(text)) if tokens else None
+
+  n_best_lists = generate(
+    sources(),
+    decode_batch,
+    batch_tokens=decode.decode_batch_tokens,
+    max_extra_length=decode.max_extra_length,
+    beam_size=decode.beam_size,
+    num_best=num_best,
+    row_multiple=parallel.num_devices(),
+    is_at_hand=is_at_hand,
   )
+  for hypotheses in n_best_lists:
+    text = waiting.popleft()
+    yield [_answer(task, text, hypothesis, detokenize) for hypothesis in hypotheses]
 
-  def search(params, source_BS, max_lengths_B, min_lengths_B=None, gates=None, num_words_B=None):
-    room = max_length or source_BS.shape[1] + decode.max_extra_length
-    if model.config.positions == "learned":
-      room = min(room, model.config.max_positions)
-    variables = {"params": params}
-    memory, cache = model.apply(variables, source_BS, decode.beam_size, room, gates, method="start")
 
-    def tokens_to_logits(tokens_BM, position, cache):
-      return model.apply(variables, tokens_BM, position, cache, memory, gates, method="step")
+def _answer(task: Task, text: str, hypothesis: Hypothesis, detokenize: bool) -> Answer:
+  output = task.decode_target(hypothesis.tokens, text, detokenize)
+  return Answer(output, hypothesis.log_prob, hypothesis.score)
 
+
+def make_search(
+  model: Transformer,
+  decode: DecodeConfig,
+  max_length: int | None = None,
+  brackets: Brackets | None = None,
+  num_best: int | None = None,
+) -> Callable[..., SearchResult]:
+  """Returns the search that the settings describe, for one device.
+
+  It is a function (params, source_BS, max_lengths_B[, min_lengths_B[, gates[, num_words_B]]]) ->
+  SearchResult.
+
+  Args:
+    model: the Transformer.
+    decode: the decoding settings.
+    max_length: room for output tokens; by default the padded length of the source +
+      `decode.max_extra_length`.
+    brackets: what each target token does in a tree, for a constrained search.
+    num_best: outputs to search for; by default as many as the beam holds.
+  """
+  rules = _rules(decode, brackets)
+  penalty_of = LENGTH_PENALTIES[decode.length_penalty_form]
+
+  def search(
+    params: Any,
+    source_BS: Int32[Array, "B S"],
+    max_lengths_B: Int32[Array, " B"],
+    min_lengths_B: Int32[Array, " B"] | None = None,
+    gates: HeadGates | None = None,
+    num_words_B: Int32[Array, " B"] | None = None,
+  ) -> SearchResult:
+    room = _room(model, decode, source_BS.shape[1], max_length)
+    steps = _model_steps(model, params, source_BS, decode.beam_size, room, gates)
+    if rules is not None:
+      steps = constrain(*steps, rules, decode.beam_size, room, max_lengths_B, num_words_B)
+    tokens_to_logits, cache, reorder = steps
     shared = dict(
       batch_size=source_BS.shape[0],
       max_length=room,
       max_lengths_B=max_lengths_B,
-      penalty=penalty,
+      penalty=lambda lengths: penalty_of(lengths, decode.length_penalty),
       min_lengths_B=min_lengths_B,
     )
-    reorder = lambda cache, parents_BM: cache.reorder(parents_BM)
-    if rules:
-      tokens_to_logits, cache, reorder = constrain(
-        tokens_to_logits, cache, reorder, rules, decode.beam_size, room, max_lengths_B, num_words_B
-      )
     if decode.beam_size == 1:
       return greedy_search(tokens_to_logits, cache, **shared)
-    return beam_search(
-      tokens_to_logits,
-      cache,
-      beam_size=decode.beam_size,
-      reorder=reorder,
-      num_best=num_best,
-      **shared,
-    )
+    beam = dict(beam_size=decode.beam_size, reorder=reorder, num_best=num_best)
+    return beam_search(tokens_to_logits, cache, **beam, **shared)
 
   return search
 
 
-def make_decode_batch(model, decode, brackets=None, num_best=1):
-  """A function (replicated params[, replicated HeadGates]) -> decode_batch(source_BS, max_lengths_B, num_words_B) -> SearchResult of numpy
-  arrays, of `num_best` outputs a sentence."""
+def _rules(decode: DecodeConfig, brackets: Brackets | None) -> BracketRules | None:
+  """Returns the rules of a constrained search, or None for a free one."""
+  if not decode.constrained:
+    return None
+  if brackets is None:
+    raise ValueError("a constrained search needs the brackets of the task's tokens")
+  return BracketRules.of(brackets)
+
+
+def _model_steps(
+  model: Transformer,
+  params: Any,
+  source_BS: Int32[Array, "B S"],
+  beam_size: int,
+  room: int,
+  gates: HeadGates | None,
+) -> tuple[Callable, Any, Callable]:
+  """Encodes the sources; returns the (tokens_to_logits, cache, reorder) that a search takes."""
+  variables = {"params": params}
+  memory, cache = model.apply(variables, source_BS, beam_size, room, gates, method="start")
+
+  def tokens_to_logits(tokens_BM, position, cache):
+    return model.apply(variables, tokens_BM, position, cache, memory, gates, method="step")
+
+  def reorder(cache, parents_BM):
+    return cache.reorder(parents_BM)
+
+  return tokens_to_logits, cache, reorder
+
+
+def _room(
+  model: Transformer, decode: DecodeConfig, source_length: int, max_length: int | None
+) -> int:
+  """Returns how many output tokens the search has room for; learned positions bound it."""
+  room = max_length or source_length + decode.max_extra_length
+  if model.config.positions == "learned":
+    room = min(room, model.config.max_positions)
+  return room
+
+
+def make_decode_batch(
+  model: Transformer,
+  decode: DecodeConfig,
+  brackets: Brackets | None = None,
+  num_best: int = 1,
+) -> Callable[..., DecodeBatch]:
+  """Returns a function (replicated params[, replicated HeadGates]) -> decode_batch.
+
+  decode_batch(source_BS, max_lengths_B, num_words_B) runs the search on all devices. It returns a
+  SearchResult of numpy arrays with `num_best` outputs for each sentence.
+  """
   search = parallel.on_devices(make_search(model, decode, brackets=brackets, num_best=num_best))
 
-  def with_params(params, gates=None):
-
-    def decode_batch(source_BS, max_lengths_B, num_words_B):
-      source, max_lengths, num_words = map(
-        parallel.shard_rows, (source_BS, max_lengths_B, num_words_B)
-      )
+  def with_params(params: Any, gates: HeadGates | None = None) -> DecodeBatch:
+    def decode_batch(
+      source_BS: Int32[np.ndarray, "B S"],
+      max_lengths_B: Int32[np.ndarray, " B"],
+      num_words_B: Int32[np.ndarray, " B"],
+    ) -> SearchResult:
+      source = parallel.shard_rows(source_BS)
+      max_lengths = parallel.shard_rows(max_lengths_B)
+      num_words = parallel.shard_rows(num_words_B)
       result = search(params, source, max_lengths, None, gates, num_words)
       return parallel.gather_rows(result, source_BS.shape[0])
 
@@ -77,8 +229,23 @@ def make_decode_batch(model, decode, brackets=None, num_best=1):
   return with_params
 
 
+def longest_source(config: Config) -> int:
+  """Returns how many source tokens, EOS included, the model takes when it decodes."""
+  limit = config.decode.max_source_length
+  if config.model.positions == "learned":
+    return min(limit, config.model.max_positions)
+  return limit
+
+
+def cut(tokens: list[int], limit: int) -> list[int]:
+  """Returns `tokens` if there are at most `limit`, else the first `limit` - 1 and EOS."""
+  if len(tokens) <= limit:
+    return tokens
+  return [*tokens[: limit - 1], EOS_ID]
+
+
 def answer_sources(sources, decode_batch, decode, **options):
-  """`generate` with the decoding settings, on all devices."""
+  """`generate` with the decoding settings; for callers that do not use `answers` yet."""
   return generate(
     sources,
     decode_batch,
@@ -88,22 +255,3 @@ def answer_sources(sources, decode_batch, decode, **options):
     row_multiple=parallel.num_devices(),
     **options,
   )
-
-
-def longest_source(config):
-  """Source tokens, EOS included, that the model can take in when it translates."""
-  limit = config.decode.max_source_length
-  return min(limit, config.model.max_positions) if config.model.positions == "learned" else limit
-
-
-def cut(tokens, limit):
-  """`tokens` as they are, or their first `limit` - 1 with EOS after them."""
-  return tokens if len(tokens) <= limit else [*tokens[: limit - 1], EOS_ID]
-
-
-def pad(sequences, rows, width):
-  """int32 [rows, width] of token sequences, filled up with PAD."""
-  padded = np.full((rows, width), PAD_ID, np.int32)
-  for row, sequence in zip(padded, sequences):
-    row[: len(sequence)] = sequence
-  return padded

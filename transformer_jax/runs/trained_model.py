@@ -1,24 +1,36 @@
-"""A trained run, loaded: translates, scores pairs, shows attention. `transformer_jax.load` gives one."""
+"""A loaded run: answers text, scores pairs, shows attention. `transformer_jax.load` returns one."""
 
-import collections
-import dataclasses
 import functools
 import itertools
+import pathlib
 import sys
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from transformer_jax import parallel
 from transformer_jax.checkpoints import Checkpoints, average_params
 from transformer_jax.config import Config
+from transformer_jax.data.pipeline import pad_rows
 from transformer_jax.data.tokenizers.folder import load_tokenizer
-from transformer_jax.decoding.generate import Source, plan_batches, width_for
-from transformer_jax.errors import CheckpointError, ConfigError, DataError
+from transformer_jax.decoding.generate import plan_batches, width_for
+from transformer_jax.errors import CheckpointError, DataError
+from transformer_jax.model.transformer import Transformer
 from transformer_jax.runs.build import build_model, build_task, parameter_shapes
 from transformer_jax.runs.cut_sources import CutSources
-from transformer_jax.runs.search import answer_sources, cut, longest_source, make_decode_batch, pad
-from transformer_jax.tasks.task import Output
+from transformer_jax.runs.search import (
+  Answer,
+  DecodeBatch,
+  Sentence,
+  answers,
+  cut,
+  longest_source,
+  make_decode_batch,
+)
+from transformer_jax.tasks.task import Output, Task
 from transformer_jax.training.label_smoothing import nll_of_targets
 from transformer_jax.workdir.folder import Workdir
 
@@ -28,164 +40,178 @@ _MODULES = dict(
   decoder=("decoder", "self_attention"),
   cross=("decoder", "cross_attention"),
 )
-_WINDOW = 1024  # pairs that are sorted by length and scored before the first is answered
+_WINDOW = 1024  # pairs that are sorted by length and scored before the first result is yielded
 
-
-@dataclasses.dataclass(frozen=True)
-class Answer:
-  """One hypothesis: its text, log-probability in nats (EOS included), length-penalised score, and whether a tree was repaired."""
-
-  text: str
-  log_prob: float
-  score: float
-  is_repaired: bool = False
+EncodedPair = tuple[list[int], list[int]]  # source and target tokens, EOS included
+Item = TypeVar("Item")
 
 
 class TrainedModel:
-  """A model with its task and decoding settings. Make one with `TrainedModel.load`."""
+  """A model with its task and decoding settings. Make one with `TrainedModel.load`.
 
-  def __init__(self, config, task, model, params, steps):
-    self.config, self.task, self.model, self.steps = config, task, model, steps
+  Example:
+    model = TrainedModel.load("runs/quickstart", beam_size=4)
+    model.translate(["forty two"])  # ["zweiundvierzig"]
+    best, second = next(model.n_best(["forty two"], 2))
+    best.text, best.log_prob, best.score
+  """
+
+  config: Config
+  task: Task
+  model: Transformer
+  steps: list[int]  # the checkpoints that the parameters are from
+
+  def __init__(
+    self, config: Config, task: Task, model: Transformer, params: Any, steps: list[int]
+  ) -> None:
+    self.config = config
+    self.task = task
+    self.model = model
+    self.steps = steps
     self._params = parallel.replicate(params)
-    self._searches = {}  # num_best -> decode_batch
+    self._searches: dict[int, DecodeBatch] = {}  # num_best -> decode_batch
     self._log_probs = parallel.on_devices(functools.partial(_log_probs, model))
 
   @property
-  def params(self):
-    """The parameters, one copy of numpy arrays."""
+  def params(self) -> Any:
+    """One copy of the parameters, as numpy arrays."""
     return parallel.to_host(self._params)
 
   @classmethod
-  def load(cls, workdir, step=None, **settings):
+  def load(
+    cls,
+    workdir: str | pathlib.Path,
+    checkpoint: int | str = "last",
+    *,
+    step: int | None = None,
+    **settings: Any,
+  ) -> "TrainedModel":
     """Loads a run.
 
     Args:
-      workdir: its folder.
-      step: the checkpoint to take; by default the latest, or the average of the last `average_last`.
+      workdir: folder of the run.
+      checkpoint: "last", or the average of the last `average_last`; "best", by its validation score;
+        or a step. The best one or a step is averaged with those before it only if `average_last`
+        is among `settings`: the run's own `average_last` is for its last checkpoints.
+      step: the same as `checkpoint`.
       **settings: decoding settings that override the run's.
 
     Raises:
-      ConfigError: both a step and several checkpoints to average are named.
+      CheckpointError: there is no such checkpoint, or it cannot be read.
     """
-    if step is not None and (settings.get("average_last") or 1) > 1:
-      raise ConfigError(
-        f"--average_last={settings['average_last']}",
-        f"averages the latest checkpoints, and --step={step} names one",
-        "leave one out",
-      )
+    if step is not None:
+      checkpoint = step
     parallel.start_up()
     folder = Workdir(workdir, primary=False)
     config = Config.from_flat(folder.read_config()).override(settings)
     task = build_task(config.data, load_tokenizer(folder.tokenizer))
     model = build_model(config, task)
-    checkpoints = Checkpoints(folder.checkpoints, read_only=True)
-    steps = _steps_to_average(checkpoints, config, step, folder.path)
-    return cls(
-      config, task, model, average_params(checkpoints, parameter_shapes(model), steps), steps
-    )
+    with Checkpoints(folder.checkpoints, read_only=True) as checkpoints:
+      average_last = settings.get("average_last") or 1
+      if checkpoint == "last":
+        average_last = config.decode.average_last
+      steps = _steps_to_average(checkpoints, checkpoint, average_last, folder.path)
+      params = average_params(checkpoints, parameter_shapes(model), steps)
+    return cls(config, task, model, params, steps)
 
-  def translate(self, sentences, is_preprocessed=False, detokenize=False):
-    """The best translation of each sentence, a list of strings; an empty sentence gives an empty one.
+  def translate(
+    self, sentences: Iterable[str], is_preprocessed: bool = False, detokenize: bool = False
+  ) -> list[str]:
+    """Returns the best translation of each sentence; that of an empty sentence is empty.
 
     Raises:
-      TypeError: `sentences` is one text, or holds something else than texts.
+      TypeError: `sentences` is a single text, or one of them is not a text.
     """
     return [output.text for output in self.outputs(sentences, is_preprocessed, detokenize)]
 
-  def outputs(self, sentences, is_preprocessed=False, detokenize=False):
-    """The same as Outputs, the task's answers."""
-    return [
-      Output(n_best[0].text, n_best[0].is_repaired) if n_best else Output("")
-      for n_best in self.n_best(sentences, 1, is_preprocessed, detokenize)
-    ]
+  def outputs(
+    self, sentences: Iterable[str], is_preprocessed: bool = False, detokenize: bool = False
+  ) -> list[Output]:
+    """Returns the same as `translate`, as Outputs."""
+    n_best_lists = self.n_best(sentences, 1, is_preprocessed, detokenize)
+    return [n_best[0].output if n_best else Output("") for n_best in n_best_lists]
 
   def n_best(
     self,
-    sentences,
-    num_best,
-    is_preprocessed=False,
-    detokenize=False,
-    on_cut=lambda number, length: None,
-    is_at_hand=lambda: True,
-  ):
-    """Yields the `num_best` Translations of each sentence, best first, in order; an empty list for an empty one.
+    sentences: Iterable[str],
+    num_best: int,
+    is_preprocessed: bool = False,
+    detokenize: bool = False,
+    on_cut: Callable[[int, int], None] = lambda number, length: None,
+    is_at_hand: Callable[[], bool] = lambda: True,
+  ) -> Iterator[list[Answer]]:
+    """Yields the `num_best` Answers to each sentence, best first, in order; [] for an empty one.
 
-    Reads no further ahead than a window, so it serves endless input, and answers what it has before
-    it waits for a sentence that is not at hand. `on_cut(number, tokens)` hears of each sentence
-    (counted from 1) that was cut to `max_source_length`; `is_at_hand()` is whether the next
-    sentence can be had without waiting.
+    It reads no more than a window ahead, so the input may be endless. It answers what it has read
+    before it waits for a sentence that is not at hand.
+
+    Args:
+      sentences: texts.
+      num_best: answers to each.
+      is_preprocessed: they have been through the run's preprocessing.
+      detokenize: undo the preprocessing's tokenization in the answers.
+      on_cut: called with the number (from 1) and the tokens of each sentence that was cut to
+        `max_source_length`.
+      is_at_hand: returns whether the next sentence can be read without waiting.
 
     Raises:
-      TypeError: `sentences` is one text, or holds something else than texts.
+      TypeError: `sentences` is a single text, or one of them is not a text.
       ValueError: `num_best` is below 1.
     """
     if num_best < 1:
-      raise ValueError(f"num_best is {num_best}, and at least 1 is to be searched for")
-    return self._n_best(
-      _texts(sentences, "sentence"), num_best, is_preprocessed, detokenize, on_cut, is_at_hand
-    )
-
-  def _n_best(self, sentences, num_best, is_preprocessed, detokenize, on_cut, is_at_hand):
-    waiting = collections.deque()  # the sentences that were read, and are not answered
-
-    def sources():
-      limit = longest_source(self.config)
-      for number, sentence in enumerate(sentences, 1):
-        source = self.task.encode_source(sentence, is_preprocessed)
-        waiting.append(sentence)
-        if len(source) > limit:
-          on_cut(number, len(source))
-        num_words = self.task.count_words(sentence)
-        yield Source(cut(source, limit), num_words) if len(source) > 1 else None
-
-    best = answer_sources(
-      sources(),
+      raise ValueError(f"num_best is {num_best}, but must be at least 1")
+    texts = _texts(sentences, "sentence")
+    return answers(
+      self.task,
+      self._encoded(texts, is_preprocessed, on_cut),
       self._search(num_best),
       self.config.decode,
       num_best=num_best,
+      detokenize=detokenize,
       is_at_hand=is_at_hand,
     )
-    for hypotheses in best:
-      sentence = waiting.popleft()
-      outputs = [self.task.decode_target(h.tokens, sentence, detokenize) for h in hypotheses]
-      yield [
-        Answer(o.text, h.log_prob, h.score, o.is_repaired)
-        for o, h in zip(outputs, hypotheses, strict=True)
-      ]
 
-  def _search(self, num_best):
-    """decode_batch for so many outputs a sentence."""
+  def _encoded(
+    self, texts: Iterable[str], is_preprocessed: bool, on_cut: Callable[[int, int], None]
+  ) -> Iterator[Sentence]:
+    """Yields the texts as Sentences; an empty one asks for no answer."""
+    limit = longest_source(self.config)
+    for number, text in enumerate(texts, 1):
+      tokens = self.task.encode_source(text, is_preprocessed)
+      if len(tokens) > limit:
+        on_cut(number, len(tokens))
+      is_empty = len(tokens) == 1  # EOS
+      yield Sentence(text, [] if is_empty else cut(tokens, limit))
+
+  def _search(self, num_best: int) -> DecodeBatch:
+    """Returns the decode_batch for this many outputs a sentence."""
     if num_best not in self._searches:
-      with_params = make_decode_batch(
-        self.model, self.config.decode, self.task.brackets(), num_best
-      )
+      brackets = self.task.brackets()
+      with_params = make_decode_batch(self.model, self.config.decode, brackets, num_best)
       self._searches[num_best] = with_params(self._params)
     return self._searches[num_best]
 
-  def attention(self, source, target=None, is_preprocessed=False):
-    """All attention for a sentence and its translation, or a given target.
+  def attention(
+    self, source: str, target: str | None = None, is_preprocessed: bool = False
+  ) -> dict[str, Any]:
+    """Returns all attention weights for a sentence and its translation, or for a given target.
 
     Returns:
-      dict: "source" and "target", the sub-words S and T (EOS included); "target_text"; the weights, float32 arrays "encoder"
-      [N, H, S, S], "decoder" [N, H, T, T], "cross" [N, H, T, S], where row t belongs to the position that predicts target t; and
-      "vectors", what they come from: for each of the three a dict of "query" [N, H, ., K], "key" [N, H, ., K], "value" [N, H, ., V].
+      dict: "source" and "target", the sub-words S and T (EOS included); "target_text"; the weights,
+      float32 arrays "encoder" [N, H, S, S], "decoder" [N, H, T, T] and "cross" [N, H, T, S], where
+      row t belongs to the position that predicts target t; and "vectors", from which the weights
+      are computed: for each of the three a dict of "query" [N, H, ., K], "key" [N, H, ., K] and
+      "value" [N, H, ., V].
 
     Raises:
-      TypeError: the sentence or its output is no text.
+      TypeError: the sentence or its output is not a text.
       ValueError: the sentence or its output is empty, or longer than the model takes.
     """
     list(_texts([source] if target is None else [source, target], "text"))
-    task, limit = self.task, longest_source(self.config)
     text = self.translate([source], is_preprocessed)[0] if target is None else target
-    source_S = task.encode_source(source, is_preprocessed)
-    target_T = task.encode_target(text, is_preprocessed or target is None) if text else []
-    if not text or len(source_S) == 1:
-      raise ValueError("there is nothing to look at: the sentence or its output is empty")
-    for name, tokens in (("sentence", source_S), ("output", target_T)):
-      if len(tokens) > limit:
-        raise ValueError(
-          f"the {name} has {len(tokens)} tokens, and the model takes {limit} (--max_source_length)"
-        )
+    source_S = self.task.encode_source(source, is_preprocessed)
+    target_T = self.task.encode_target(text, is_preprocessed or target is None) if text else []
+    self._check_attention(source_S, target_T)
     weights, state = self.model.apply(
       {"params": self.params},
       np.array([source_S], np.int32),
@@ -195,87 +221,106 @@ class TrainedModel:
       mutable=["intermediates"],
     )
     return dict(
-      source=task.source_pieces(source_S),
-      target=task.target_pieces(target_T),
+      source=self.task.source_pieces(source_S),
+      target=self.task.target_pieces(target_T),
       target_text=text,
       vectors={name: _vectors(state["intermediates"], name) for name in weights},
       **{name: np.asarray(array)[:, 0] for name, array in weights.items()},
     )
 
-  def log_probs(self, pairs, is_preprocessed=False):
+  def _check_attention(self, source_S: list[int], target_T: list[int]) -> None:
+    """Raises a ValueError if a side is empty, or longer than the model takes."""
+    if not target_T or len(source_S) == 1:
+      raise ValueError("there is no attention to show: the sentence or its output is empty")
+    limit = longest_source(self.config)
+    for name, tokens in (("sentence", source_S), ("output", target_T)):
+      if len(tokens) > limit:
+        problem = f"the {name} has {len(tokens)} tokens"
+        raise ValueError(f"{problem}, but the model takes at most {limit} (--max_source_length)")
+
+  def log_probs(
+    self, pairs: Iterable[tuple[str, str]], is_preprocessed: bool = False
+  ) -> Iterator[tuple[float, int]]:
     """Yields (log-probability in nats, target tokens with EOS) of each (source, target), in order.
 
-    Sources are cut as `translate` does.
+    Sources are cut as `translate` cuts them.
 
     Raises:
-      TypeError: `pairs` is one text, or holds something else than pairs of texts.
-      DataError: a target is longer than a table of positions, or than what is computed at once.
+      TypeError: `pairs` is a single text, or one of them is not a pair of texts.
+      DataError: a target is longer than a table of positions, or than one batch can be.
     """
-    return self.log_probs_of(self.encoded_pairs(pairs, is_preprocessed))
+    return self.encoded_log_probs(self.encoded_pairs(pairs, is_preprocessed))
 
   def encoded_pairs(
-    self, pairs, is_preprocessed=False, cut_sources=None, name="target", separator=" "
-  ):
+    self,
+    pairs: Iterable[tuple[str, str]],
+    is_preprocessed: bool = False,
+    cut_sources: CutSources | None = None,
+    where: str = "target ",
+  ) -> Iterator[EncodedPair]:
     """Yields (source tokens, target tokens), EOS included, of each pair of texts.
 
-    Sources are cut to what the model takes in.
+    Sources are cut to what the model takes.
 
     Args:
       pairs: (source, target) texts.
-      is_preprocessed: whether they have been through the run's preprocessing.
-      cut_sources: CutSources that hears of what is cut.
-      name, separator: errors name pair i by `name`, `separator` and i.
+      is_preprocessed: they have been through the run's preprocessing.
+      cut_sources: CutSources that counts what is cut.
+      where: errors name pair i as `where` followed by i.
 
     Raises:
       As `log_probs`.
     """
-    cut_sources = cut_sources or CutSources(self.config)
     if isinstance(pairs, (str, bytes)):
-      raise TypeError("pairs is one text, where a list of (source, target) is wanted")
-    return self._encoded_pairs(pairs, is_preprocessed, cut_sources, f"{name}{separator}")
+      raise TypeError("pairs is a single text, but must be a list of (source, target)")
+    cut_sources = cut_sources or CutSources(self.config)
+    return self._encoded_pairs(pairs, is_preprocessed, cut_sources, where)
 
-  def _encoded_pairs(self, pairs, is_preprocessed, cut_sources, name):
+  def _encoded_pairs(
+    self,
+    pairs: Iterable[tuple[str, str]],
+    is_preprocessed: bool,
+    cut_sources: CutSources,
+    where: str,
+  ) -> Iterator[EncodedPair]:
     for number, pair in enumerate(pairs, 1):
-      if isinstance(pair, (str, bytes)):
-        raise TypeError(f"pair {number} is one text, where (source, target) is wanted")
-      what = f"pair {number}, text"
-      source, target = (_checked_text(what, side, text) for side, text in enumerate(pair, 1))
+      source, target = _checked_pair(number, pair)
       try:
-        tokens = self.task.encode_target(target, is_preprocessed)
+        target_T = self.task.encode_target(target, is_preprocessed)
       except DataError as error:
-        raise DataError(f"{name}{number}", error.problem, error.remedy) from None
-      if problem := self._why_too_long(len(tokens)):
-        raise DataError(f"{name}{number}", *problem)
-      yield cut_sources.cut(number, self.task.encode_source(source, is_preprocessed)), tokens
+        raise DataError(f"{where}{number}", error.problem, error.remedy) from None
+      if problem := self._why_too_long(len(target_T)):
+        raise DataError(f"{where}{number}", *problem)
+      yield cut_sources.cut(number, self.task.encode_source(source, is_preprocessed)), target_T
 
-  def log_probs_of(self, encoded):
-    """The same as `log_probs` of `encoded_pairs`."""
+  def encoded_log_probs(self, encoded: Iterable[EncodedPair]) -> Iterator[tuple[float, int]]:
+    """Yields the same as `log_probs`, of pairs from `encoded_pairs`."""
     batch_tokens = self.config.decode.decode_batch_tokens
     for window in _windows(encoded, _WINDOW):
       log_probs = np.zeros(len(window), np.float32)
-      lengths = [max(map(len, pair)) for pair in window]
+      lengths = [max(len(source), len(target)) for source, target in window]
       for indices, (rows, _) in plan_batches(lengths, batch_tokens, parallel.num_devices()):
-        sides = zip(*(window[index] for index in indices), strict=True)
-        padded = [pad(side, rows, width_for(max(map(len, side)))) for side in sides]
-        log_probs_B = self._log_probs(self._params, *map(parallel.shard_rows, padded))
+        sources, targets = zip(*(window[index] for index in indices), strict=True)
+        source_BS, target_BT = _sharded(sources, rows), _sharded(targets, rows)
+        log_probs_B = self._log_probs(self._params, source_BS, target_BT)
         log_probs[indices] = parallel.gather_rows(log_probs_B, len(indices))
       for log_prob, (_, target) in zip(log_probs, window, strict=True):
         yield float(log_prob), len(target)
 
-  def _why_too_long(self, length):
-    """Why a target of so many tokens cannot be scored: (problem, remedy), or None."""
+  def _why_too_long(self, length: int) -> tuple[str, str] | None:
+    """Returns why a target of this many tokens cannot be scored: (problem, remedy), or None."""
     model, decode = self.config.model, self.config.decode
     if model.positions == "learned" and length > model.max_positions:
-      room = f"the model's table has --max_positions={model.max_positions}"
-      return f"has {length} tokens, and {room}", "leave it out"
+      room = f"the model's table has only --max_positions={model.max_positions}"
+      return f"has {length} tokens, but {room}", "leave it out"
     if length > max(decode.decode_batch_tokens, decode.max_source_length):
-      room = f"--decode_batch_tokens={decode.decode_batch_tokens} are computed at once"
-      return f"has {length} tokens, and {room}", "leave it out, or raise --decode_batch_tokens"
+      room = f"a batch holds only --decode_batch_tokens={decode.decode_batch_tokens}"
+      return f"has {length} tokens, but {room}", "leave it out, or raise --decode_batch_tokens"
     return None
 
 
-def _vectors(intermediates, name):
-  """query, key, value -> what an attention's projections gave, float32 [N, H, positions, width]."""
+def _vectors(intermediates: Any, name: str) -> dict[str, np.ndarray]:
+  """Returns query, key, value -> what an attention projected, float32 [N, H, positions, width]."""
   stack, module = _MODULES[name]
   layers = [
     intermediates[stack][f"layer_{number}"][module] for number in range(len(intermediates[stack]))
@@ -288,7 +333,7 @@ def _vectors(intermediates, name):
   }
 
 
-def _log_probs(model, params, source_BS, target_BT):
+def _log_probs(model: Transformer, params: Any, source_BS: jax.Array, target_BT: jax.Array) -> Any:
   """Log-probability of each target given its source, float32 [B]."""
   outputs_BTD, matrix_CD = model.apply(
     {"params": params}, source_BS, target_BT, method="before_logits"
@@ -296,25 +341,41 @@ def _log_probs(model, params, source_BS, target_BT):
   return -jnp.sum(nll_of_targets(outputs_BTD, matrix_CD, target_BT), axis=-1)
 
 
-def _texts(texts, what):
-  """Yields `texts`, each of them checked.
+def _sharded(sequences: Iterable[list[int]], rows: int) -> np.ndarray:
+  """Returns the sequences as `rows` padded rows, split over the devices."""
+  sequences = list(sequences)
+  longest = max(len(sequence) for sequence in sequences)
+  return parallel.shard_rows(pad_rows(sequences, rows, width_for(longest)))
+
+
+def _texts(texts: Iterable[str], what: str) -> Iterator[str]:
+  """Returns an iterator of `texts` that checks each.
 
   Raises:
-    TypeError: they are one text, at once; or, when it comes, one of them is no text.
+    TypeError: at once if they are a single text; later, if one of them is not a text.
   """
   if isinstance(texts, (str, bytes)):
-    raise TypeError(f"{what}s are wanted in a list, and this is one text: {texts[:40]!r}")
+    raise TypeError(f"expected a list of {what}s, not a single text: {texts[:40]!r}")
   return map(functools.partial(_checked_text, what), itertools.count(1), texts)
 
 
-def _checked_text(what, number, text):
+def _checked_text(what: str, number: int, text: Any) -> str:
   if not isinstance(text, str):
-    raise TypeError(f"{what} {number} is of type {type(text).__name__}, and no text")
+    raise TypeError(f"{what} {number} is of type {type(text).__name__}, not a text")
   return text
 
 
-def _windows(items, size):
-  """Lists of up to `size` items."""
+def _checked_pair(number: int, pair: Any) -> tuple[str, str]:
+  if isinstance(pair, (str, bytes)):
+    raise TypeError(f"pair {number} is a single text, but must be (source, target)")
+  source, target = (
+    _checked_text(f"pair {number}, text", side, text) for side, text in enumerate(pair, 1)
+  )
+  return source, target
+
+
+def _windows(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+  """Yields lists of up to `size` items."""
   window = []
   for item in items:
     window.append(item)
@@ -325,19 +386,20 @@ def _windows(items, size):
     yield window
 
 
-def _steps_to_average(checkpoints, config, step, path):
-  """The checkpoints whose mean is used. A checkpoint that only an interruption made is no part of an average."""
-  steps = checkpoints.steps()
-  if not steps:
+def _steps_to_average(
+  checkpoints: Checkpoints, checkpoint: int | str, average_last: int, path: pathlib.Path
+) -> list[int]:
+  """Returns the last `average_last` steps up to the one that `checkpoint` names.
+
+  A checkpoint that only an interruption made is not averaged.
+  """
+  if not checkpoints.steps():
     raise CheckpointError(path, "there is no checkpoint yet", "train first")
-  if step is not None:
-    return [step]
-  wanted, regular = config.decode.average_last, checkpoints.regular_steps()
-  if wanted == 1 or not regular:
-    return steps[-1:]
-  if len(regular) < wanted:
-    print(
-      f"transformer-jax: {path}: only {len(regular)} checkpoints are there to average, not --average_last={wanted}",
-      file=sys.stderr,
-    )
-  return regular[-wanted:]
+  last = checkpoints.named_step(checkpoint)
+  regular = [step for step in checkpoints.regular_steps() if step <= last]
+  if average_last == 1 or not regular:
+    return [last]
+  if len(regular) < average_last:
+    problem = f"only {len(regular)} checkpoints to average, not --average_last={average_last}"
+    print(f"transformer-jax: {path}: {problem}", file=sys.stderr)
+  return regular[-average_last:]

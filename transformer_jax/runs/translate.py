@@ -5,7 +5,7 @@ import sys
 from transformer_jax.data.coming_lines import ComingLines, open_input
 from transformer_jax.errors import ConfigError
 from transformer_jax.files import output_file
-from transformer_jax.runs.cut_sources import limit_of
+from transformer_jax.runs.cut_sources import source_limit
 from transformer_jax.runs.trained_model import TrainedModel
 
 
@@ -19,7 +19,7 @@ def translate(
   with_scores=False,
   tokenized_input=False,
   tokenized_output=False,
-  step=None,
+  checkpoint="last",
   is_strict=False,
 ):
   """Translates a file or standard input to a file or standard output.
@@ -31,14 +31,14 @@ def translate(
     num_best: lines written for each sentence; with more than one they are "number ||| text ||| log-prob ||| score".
     with_scores: writes "log-prob<TAB>score<TAB>text".
     tokenized_input, tokenized_output: the text is, and is to stay, as the run's preprocessing leaves it.
-    step: checkpoint to use.
+    checkpoint: "best", "last" or a step, as `TrainedModel.load` takes it.
     is_strict: refuses lines that are not UTF-8.
 
   Raises:
     ConfigError: the run is no translation, or more translations are wanted of a sentence than the search keeps.
     DataError: the input cannot be read as lines of text.
   """
-  translator = TrainedModel.load(workdir, step=step, **overrides)
+  translator = TrainedModel.load(workdir, checkpoint, **overrides)
   if translator.config.data.task != "translation":
     raise ConfigError(
       f"--workdir={workdir}",
@@ -76,7 +76,7 @@ def answer_lines(input_path, output_path, translator, answer, to_text, is_strict
     is_strict: refuses lines that are not UTF-8; else they are counted, and told in the end.
   """
   name = input_path or "-"
-  limit = limit_of(translator.config)
+  limit = source_limit(translator.config)
   warn = lambda number, length: print(
     f"transformer-jax: {name}:{number}: cut from {length} tokens to {limit}", file=sys.stderr
   )

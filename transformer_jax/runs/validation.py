@@ -1,56 +1,75 @@
-"""How good the model is on the validation split while it trains: perplexity, and BLEU of real translations."""
+"""Validation during training: perplexity of the validation split, and BLEU of real translations."""
 
 import itertools
 import math
 import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 
 from transformer_jax import parallel
-from transformer_jax.decoding.generate import Source
+from transformer_jax.config import Config
+from transformer_jax.model.transformer import Transformer
 from transformer_jax.runs.cut_sources import CutSources
-from transformer_jax.runs.search import answer_sources, make_decode_batch
+from transformer_jax.runs.prepare import Prepared
+from transformer_jax.runs.search import Sentence, answers, make_decode_batch
 from transformer_jax.training.step import make_evaluation_step
+
+Item = TypeVar("Item")
 
 
 class EvaluationStopped(Exception):
-  """A signal came."""
+  """A signal came during an evaluation."""
+
+
+def never() -> bool:
+  """Returns False: nothing stops the evaluation."""
+  return False
 
 
 class Validation:
   """A function (step, replicated params, should_stop) -> one line of metrics.
 
-  Raises EvaluationStopped once `should_stop()` is true.
+  It raises EvaluationStopped once `should_stop()` is true.
   """
 
-  def __init__(self, config, model, prepared):
+  def __init__(self, config: Config, model: Transformer, prepared: Prepared) -> None:
     self._config = config.replace(beam_size=config.train.evaluation_beam_size)
     self._prepared = prepared
+    self._task = prepared.task
+    self._is_preprocessed = prepared.is_preprocessed("valid")
     self._evaluation_step = make_evaluation_step(model)
-    self._decode_batch = make_decode_batch(model, self._config.decode, prepared.task.brackets())
-    wanted = config.train.bleu_sentences
-    pairs = list(itertools.islice(prepared.source.pairs("valid"), wanted)) if wanted else []
-    self._texts, self._references = [s for s, _ in pairs], [t for _, t in pairs]
-    self._sources = self._encode(prepared.task)
+    self._decode_batch = make_decode_batch(model, self._config.decode, self._task.brackets())
+    pairs = self._pairs_to_translate()
+    self._references = [target for _, target in pairs]
+    self._sentences = self._encode(source for source, _ in pairs)
 
-  def _encode(self, task):
-    """The sources that are translated; those that are cut are told, once for all evaluations."""
-    cut_sources, is_preprocessed = CutSources(self._config), self._prepared.is_preprocessed("valid")
-    sources = [
-      Source(
-        cut_sources.cut(number, task.encode_source(text, is_preprocessed)), task.count_words(text)
-      )
-      for number, text in enumerate(self._texts, 1)
-    ]
-    cut_sources.say("valid")
-    return sources
+  def _pairs_to_translate(self) -> list[tuple[str, str]]:
+    """Returns the first `bleu_sentences` pairs of the split."""
+    count = self._config.train.bleu_sentences
+    if not count:
+      return []
+    return list(itertools.islice(self._prepared.source.pairs("valid"), count))
 
-  def __call__(self, step, params, should_stop=lambda: False):
+  def _encode(self, texts: Iterable[str]) -> list[Sentence]:
+    """Returns the sentences to translate; reports, once for all evaluations, how many are cut."""
+    cut_sources = CutSources(self._config)
+    sentences = []
+    for number, text in enumerate(texts, 1):
+      tokens = self._task.encode_source(text, self._is_preprocessed)
+      sentences.append(Sentence(text, cut_sources.cut(number, tokens)))
+    cut_sources.report("valid")
+    return sentences
+
+  def __call__(
+    self, step: int, params: Any, should_stop: Callable[[], bool] = never
+  ) -> dict[str, Any]:
     start = time.perf_counter()
     loss = self.perplexity(params, should_stop)
     middle = time.perf_counter()
-    scores = self._bleu(params, should_stop) if self._sources else {}
+    scores = self._scores(params, should_stop) if self._sentences else {}
     return dict(
       step=step,
       split="valid",
@@ -60,13 +79,16 @@ class Validation:
       bleu_seconds=time.perf_counter() - middle,
     )
 
-  def perplexity(self, params, should_stop=lambda: False):
-    """Cross-entropy without smoothing and dropout per token, EOS included, and its exponential (Section 6.2)."""
+  def perplexity(self, params: Any, should_stop: Callable[[], bool] = never) -> dict[str, Any]:
+    """Returns the cross-entropy per token and its exponential (Section 6.2), and token counts.
+
+    EOS counts as a token. There is no smoothing and no dropout.
+    """
     sums = None
     for batch in _until(should_stop, self._prepared.valid_batches()):
-      part = self._evaluation_step(
-        params, parallel.shard_rows(batch.source_BS), parallel.shard_rows(batch.target_BT)
-      )
+      source_BS = parallel.shard_rows(batch.source_BS)
+      target_BT = parallel.shard_rows(batch.target_BT)
+      part = self._evaluation_step(params, source_BS, target_BT)
       sums = part if sums is None else jax.tree.map(jnp.add, sums, part)
     sums = parallel.to_host(sums)
     nll = float(sums.nll) / int(sums.target_tokens)
@@ -77,27 +99,23 @@ class Validation:
       target_tokens=int(sums.target_tokens),
     )
 
-  def _bleu(self, params, should_stop):
-    task, is_preprocessed = self._prepared.task, self._prepared.is_preprocessed("valid")
-    best = answer_sources(
-      _until(should_stop, self._sources), self._decode_batch(params), self._config.decode
-    )
-    outputs = [
-      task.decode_target(n_best[0].tokens, source)
-      for n_best, source in zip(best, self._texts, strict=True)
-    ]
-    scores = task.score(outputs, self._references, is_preprocessed)
-    return {name: scores[name] for name in task.logged_scores}
+  def _scores(self, params: Any, should_stop: Callable[[], bool]) -> dict[str, Any]:
+    """Returns the task's logged scores of the translations."""
+    sentences = _until(should_stop, self._sentences)
+    n_best_lists = answers(self._task, sentences, self._decode_batch(params), self._config.decode)
+    outputs = [n_best[0].output for n_best in n_best_lists]
+    scores = self._task.score(outputs, self._references, self._is_preprocessed)
+    return {name: scores[name] for name in self._task.logged_scores}
 
 
-def _until(should_stop, items):
-  """Yields the items; asks before each."""
+def _until(should_stop: Callable[[], bool], items: Iterable[Item]) -> Iterator[Item]:
+  """Yields the items; asks `should_stop` before each."""
   for item in items:
     if should_stop():
       raise EvaluationStopped
     yield item
 
 
-def perplexity_of(nll):
-  """exp(nll), or infinity where that overflows."""
+def perplexity_of(nll: float) -> float:
+  """Returns exp(nll), or infinity where that overflows."""
   return math.exp(nll) if nll < 700 else math.inf
