@@ -62,7 +62,7 @@ class HeadStudy:
     cut_sources = CutSources(self._config)
     encoded = (encode(text, self._is_preprocessed) for text in texts)
     tokens = [cut_sources.cut(number, one) for number, one in enumerate(encoded, 1)]
-    cut_sources.say(name)
+    cut_sources.report(name)
     return tokens
 
   @property
