@@ -4,8 +4,8 @@ import random
 
 import pytest
 
-from transformer_jax.data.linearization import kinds_of, linearize, to_tree
-from transformer_jax.data.sources.treebank import trees_of
+from transformer_jax.data.linearization import linearize, symbol_kinds, to_tree
+from transformer_jax.data.sources.treebank import read_tree_file
 from transformer_jax.data.trees import clean, parse_tree, with_tags
 
 STYLES = ("vinyals", "t2t")
@@ -97,7 +97,7 @@ def test_real_trees_survive(shared_data, style):
     shared_data / "craft_treebank" / "dev.trees.gz",
   ]
   for path in files:
-    for tree in map(clean, trees_of(path)):
+    for tree in map(clean, read_tree_file(path)):
       assert round_trip(tree, style) == tree
 
 
@@ -111,7 +111,7 @@ def test_every_real_tree_survives(shared_data, style):
     for path in sorted((shared_data / folder).iterdir())
     if path.name.endswith((".mrg", ".gz"))
   ]
-  trees = [tree for path in files for tree in map(clean, trees_of(path)) if tree is not None]
+  trees = [tree for path in files for tree in map(clean, read_tree_file(path)) if tree is not None]
   assert len(trees) == 3396 + 18951 + 2780 + 1361 + 1494 - DROPPED
   for tree in trees:
     assert round_trip(tree, style) == tree
@@ -209,21 +209,21 @@ def test_ten_thousand_sequences_are_repaired():
 @pytest.mark.slow
 def test_a_hundred_thousand_sequences_are_repaired(shared_data):
   fuzz(
-    [clean(tree) for tree in trees_of(shared_data / "craft_treebank" / "dev.trees.gz")],
+    [clean(tree) for tree in read_tree_file(shared_data / "craft_treebank" / "dev.trees.gz")],
     100_000,
     seed=2,
   )
 
 
 def test_what_each_symbol_does():
-  assert kinds_of(["(S", ")S", "XX", "<unk>", "("], "vinyals") == [
+  assert symbol_kinds(["(S", ")S", "XX", "<unk>", "("], "vinyals") == [
     ("open", "S"),
     ("close", "S"),
     ("leaf", "XX"),
     None,
     None,
   ]
-  assert kinds_of(["S", "/S", "NN", "/"], "t2t") == [
+  assert symbol_kinds(["S", "/S", "NN", "/"], "t2t") == [
     ("open", "S"),
     ("close", "S"),
     ("leaf", "NN"),

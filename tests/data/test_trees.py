@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from transformer_jax.data.sources.treebank import trees_of
+from transformer_jax.data.sources.treebank import read_tree_file
 from transformer_jax.data.trees import (
   Constituent,
   Leaf,
@@ -158,7 +158,7 @@ def test_every_real_tree_comes_out_as_it_went_in(shared_data):
     *sorted((shared_data / "genia_treebank").glob("*.gz")),
   ]
   count = 0
-  for tree in itertools.chain.from_iterable(map(trees_of, files)):
+  for tree in itertools.chain.from_iterable(map(read_tree_file, files)):
     count += 1
     assert parse_tree(str(tree)) == tree
     again = clean(tree)

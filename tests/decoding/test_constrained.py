@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from transformer_jax.config import EOS_ID
-from transformer_jax.data.linearization import kinds_of, to_tree
+from transformer_jax.data.linearization import symbol_kinds, to_tree
 from transformer_jax.decoding.beam_search import beam_search
 from transformer_jax.decoding.constrained import BracketRules, constrain
 from transformer_jax.decoding.greedy import greedy_search
@@ -24,7 +24,7 @@ ROOM = 30
 def search(style, beam_size, seed, is_constrained=True):
   """(symbols of each hypothesis, SearchResult) of a model whose logits depend on the position and the last token."""
   vocabulary = ["<pad>", "</s>", "<unk>", *SYMBOLS[style]]
-  rules = BracketRules.of([None] * 3 + kinds_of(SYMBOLS[style], style))
+  rules = BracketRules.of([None] * 3 + symbol_kinds(SYMBOLS[style], style))
   table = jnp.asarray(
     np.random.default_rng(seed).normal(scale=2.0, size=(ROOM, len(vocabulary), len(vocabulary))),
     jnp.float32,
@@ -109,7 +109,7 @@ def test_a_hypothesis_keeps_the_models_probability():
 
 def test_too_many_words_for_the_limit():
   """Nothing fits: words alone are said, and repair does the rest."""
-  rules = BracketRules.of([None] * 3 + kinds_of(SYMBOLS["vinyals"], "vinyals"))
+  rules = BracketRules.of([None] * 3 + symbol_kinds(SYMBOLS["vinyals"], "vinyals"))
 
   def tokens_to_logits(tokens_BM, position, cache):
     return jnp.zeros((*tokens_BM.shape, len(rules.kinds_C))), cache

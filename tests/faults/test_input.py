@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from transformer_jax.data.sources.treebank import trees_of
+from transformer_jax.data.sources.treebank import read_tree_file
 from transformer_jax.data.trees import clean
 from transformer_jax.errors import DataError
 
@@ -178,7 +178,7 @@ def test_ten_thousand_fuzzed_trees(tmp_path):
       content += rng.randbytes(3)
     path.write_bytes(content)
     try:
-      for tree in trees_of(path):
+      for tree in read_tree_file(path):
         cleaned = clean(tree)
         assert cleaned is None or all(leaf.word.strip(" \t\r\n\f\v") for leaf in cleaned.leaves)
       read += 1

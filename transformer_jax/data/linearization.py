@@ -49,7 +49,7 @@ def _escaped(tag, open_counts):
   return _ESCAPE * (open_counts[tag] > 0 or tag[0] in f"/{_ESCAPE}") + tag
 
 
-def kinds_of(symbols, style):
+def symbol_kinds(symbols, style):
   """What each symbol of a vocabulary does: a list of (OPEN | LEAF | CLOSE, label), or None for one that does nothing.
 
   In `t2t` a symbol opens if the one that closes it is known too. A tag that is also a label then only counts as a label.

@@ -104,7 +104,7 @@ def parse_tree(text):
   return _parse(text, 1)[0]
 
 
-def leaves_of(text):
+def find_leaves(text):
   """The leaves in a text whose brackets need not balance, a tuple."""
   return tuple(
     Leaf(piece["tag"], piece["word"]) for piece in _PIECE.finditer(text) if piece["word"]

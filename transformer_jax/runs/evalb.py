@@ -3,7 +3,7 @@
 import sys
 
 from transformer_jax.data.text import read_lines, read_parallel
-from transformer_jax.data.trees import Tree, TreeError, leaves_of, parse_tree
+from transformer_jax.data.trees import Tree, TreeError, find_leaves, parse_tree
 from transformer_jax.errors import ConfigError
 from transformer_jax.metrics.labeled_f1 import (
   ERROR,
@@ -120,7 +120,7 @@ def _read(text):
   try:
     return parse_tree(text), ""
   except TreeError as error:
-    return Tree(leaves_of(text), ()), str(error)
+    return Tree(find_leaves(text), ()), str(error)
 
 
 def _read_rules(path):

@@ -7,7 +7,7 @@ import re
 import numpy as np
 
 from transformer_jax.config import EOS_ID, DataConfig
-from transformer_jax.data.linearization import kinds_of, linearize, to_tree
+from transformer_jax.data.linearization import linearize, symbol_kinds, to_tree
 from transformer_jax.data.trees import ROOT, Constituent, Tree, TreeError, parse_tree, with_tags
 from transformer_jax.errors import DataError
 from transformer_jax.metrics.labeled_f1 import (
@@ -109,9 +109,9 @@ class ParsingTask:
     return {item[1] for item in self.brackets() if item and item[0] == "close"}
 
   def brackets(self):
-    """What each target token does: [(kind, label) or None], as `linearization.kinds_of` has it. PAD, EOS and UNK do nothing."""
+    """What each target token does: [(kind, label) or None], as `linearization.symbol_kinds` has it. PAD, EOS and UNK do nothing."""
     symbols = self.target_pieces(range(self.target_vocab_size))
-    return [None] * 3 + kinds_of(symbols, self.config.linearization)[3:]
+    return [None] * 3 + symbol_kinds(symbols, self.config.linearization)[3:]
 
   def score(self, outputs, references, references_are_preprocessed=False):
     """Labelled F1 by EVALB's rules (COLLINS.prm) with the gold tags put back, a dict; every sentence counts.

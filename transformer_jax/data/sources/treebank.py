@@ -29,7 +29,7 @@ class Treebank:
   def pairs(self, split):
     """Yields (words between spaces, clean tree on one line); trees of no words are left out."""
     for path in self._files(split):
-      for tree in trees_of(path):
+      for tree in read_tree_file(path):
         if (tree := clean(tree)) is not None:
           yield " ".join(tree.words), str(tree)
 
@@ -86,7 +86,7 @@ class Treebank:
     return files
 
 
-def trees_of(path):
+def read_tree_file(path):
   """Yields the trees of a file.
 
   Raises:
