@@ -30,7 +30,7 @@ def blocked_attention(query_BTHK, key_BSHK, value_BSHV, mask, multiplier_BHTS=No
   return _attend(query_BHTK, key_BHSK, value_BHSV, mask).swapaxes(1, 2)
 
 
-def scaled(query_BTHK: jax.Array) -> jax.Array:
+def scaled(query_BTHK):
   """Queries by sqrt(d_k).
 
   In bfloat16 the product is rounded, not the factor, whose error would be the same in every score.

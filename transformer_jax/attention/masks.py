@@ -5,11 +5,14 @@ Kernels that need the dense array ask for it (`Mask.dense`); fused kernels read 
 
 import dataclasses
 import functools
+import typing
 
 import jax
 import jax.numpy as jnp
 
 
+# jax rebuilds it with whatever a transformation puts in its fields: tracers, shapes, axes, None.
+@typing.no_type_check
 @functools.partial(
   jax.tree_util.register_dataclass,
   meta_fields=["causal"],

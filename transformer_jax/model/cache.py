@@ -5,6 +5,8 @@ and position, in whose place the key was written; attention goes over the keys o
 it. That reads M times the keys but moves nothing: only the small table follows the surviving hypotheses.
 """
 
+import typing
+
 import flax.struct
 import jax
 import jax.numpy as jnp
@@ -12,6 +14,7 @@ import jax.numpy as jnp
 from transformer_jax.attention import Mask
 
 
+@typing.no_type_check  # see attention/masks.py
 class Memory(flax.struct.PyTreeNode):
   """The encoder's output as the decoder's layers attend to it; fixed while decoding."""
 
@@ -25,6 +28,7 @@ class Memory(flax.struct.PyTreeNode):
     return Mask(key_lengths_B=self.lengths_B)
 
 
+@typing.no_type_check  # see attention/masks.py
 class Cache(flax.struct.PyTreeNode):
   """Self-attention keys and values of every position so far; key (l, m) stands at l * M + m of axis S."""
 

@@ -1,5 +1,7 @@
 """A factor for the output of every head, passed in at run time: what a head is worth is seen by closing its gate."""
 
+import typing
+
 import flax.struct
 import jax
 import jax.numpy as jnp
@@ -8,6 +10,7 @@ import jax.numpy as jnp
 ATTENTIONS = dict(encoder="encoder", decoder="decoder", cross="decoder to encoder")
 
 
+@typing.no_type_check  # see attention/masks.py
 class HeadGates(flax.struct.PyTreeNode):
   """Each head's output is multiplied by its gate before W^O: 1 leaves it as it is, 0 takes the head out of the model.
 
