@@ -1,7 +1,7 @@
 """transformer_jax: "Attention Is All You Need" (Vaswani et al. 2017) in JAX.
 
-Array names end in their axes: B batch, T target or query length, S source or key length, H heads, K d_k, V d_v,
-D d_model, F d_ff, C vocabulary, M beams. So `query_BTHK` is [batch, length, heads, d_k].
+Array names end in their axes: B batch, T target or query length, S source or key length, H heads,
+K d_k, V d_v, D d_model, F d_ff, C vocabulary, M beams. So `query_BTHK` is [batch, length, heads, d_k].
 
     model = transformer_jax.load("runs/quickstart")     # a trained run
     model.translate(["forty two"])                      # ["zweiundvierzig"]
@@ -10,19 +10,29 @@ D d_model, F d_ff, C vocabulary, M beams. So `query_BTHK` is [batch, length, hea
 Importing this package loads no jax; `load` does.
 """
 
+import os
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+  from transformer_jax.runs.trained_model import TrainedModel
+
 __version__ = "0.3.0"
 
 
-def load(workdir, **settings):
-  """Loads a trained run for translating and looking inside.
+def load(
+  workdir: "str | os.PathLike[str]", checkpoint: int | str = "last", **settings: Any
+) -> "TrainedModel":
+  """Loads a trained run, to translate or parse with it and to look inside.
 
   Args:
     workdir: folder of the run.
+    checkpoint: "last", "best" (by its validation score), or a step.
     **settings: decoding settings that override the run's, such as beam_size=1 or average_last=5.
 
-  Returns:
-    A `transformer_jax.runs.trained_model.TrainedModel`.
+  Example:
+    model = transformer_jax.load("runs/quickstart", checkpoint="best", beam_size=1)
+    model.translate(["forty two", "six"])
   """
   from transformer_jax.runs.trained_model import TrainedModel
 
-  return TrainedModel.load(workdir, **settings)
+  return TrainedModel.load(workdir, checkpoint, **settings)

@@ -122,6 +122,25 @@ class Checkpoints:
     """The step with the highest score, the earliest of equals, or None."""
     return next(iter(_best_first(self.scores())), None)
 
+  def named_step(self, checkpoint: int | str) -> int:
+    """Returns the step that `checkpoint` names: "best" (by its score), "last", or a step's number.
+
+    Raises:
+      CheckpointError: there is no such step.
+    """
+    latest = self._existing(None)
+    if checkpoint == "last":
+      return latest
+    if checkpoint != "best":
+      return self._existing(int(checkpoint))
+    best = self.best_step()
+    if best is None:
+      steps = ", ".join(map(str, self.steps()))
+      raise CheckpointError(
+        self._folder, "no checkpoint has a score to find the best by", f"there are {steps}"
+      )
+    return best
+
   def _scores_by_kind(self):
     """What a score is of -> {step: score}; the kind of the latest scored step comes last."""
     kinds = {}

@@ -5,10 +5,11 @@ import re
 
 import pytest
 
+from transformer_jax.cache_folder import cache_folder
 from transformer_jax.cli import evaluate, train
 from transformer_jax.cli.flags import Command
 from transformer_jax.cli.main import COMMANDS
-from transformer_jax.config import Config, cache_folder, fields
+from transformer_jax.config import Config, fields
 from transformer_jax.errors import ConfigError, WorkdirError
 
 
@@ -93,7 +94,7 @@ def test_the_last_value_counts_and_files_nest_beside_each_other(tmp_path):
     (["--d_ff=100000000000"], "--d_ff: 100000000000 is too large"),
     (
       ["--average_last=9"],
-      "--average_last: 9 checkpoints are to be averaged, and --keep_checkpoints=5 are kept",
+      "--average_last: averages 9 checkpoints, but --keep_checkpoints=5 keeps fewer; at most 5",
     ),
   ],
 )
@@ -170,6 +171,7 @@ NO_PATHS = {
   "coordinator",
   "profile_steps",
   "inject_nonfinite",
+  "checkpoint",
   "language",
   "rows",
   "kernels",

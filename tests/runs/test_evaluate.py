@@ -61,7 +61,7 @@ def test_temporary_and_missing_checkpoints_are_no_part_of_a_mean(run_copy, capsy
   assert "only 2 checkpoints to average, not --average_last=3" in capsys.readouterr().err
   with pytest.raises(
     ConfigError,
-    match="--average_last: 4 checkpoints are to be averaged, and --keep_checkpoints=3 are kept",
+    match="--average_last: averages 4 checkpoints, but --keep_checkpoints=3 keeps fewer",
   ):
     evaluate(run_copy, split="valid", overrides=dict(average_last=4))
 

@@ -26,11 +26,12 @@ def declare(command):
   command.declare(
     "tokenized_input", False, "the text has been through the run's preprocessing already"
   )
-  command.declare_step()
+  command.declare_checkpoint()
 
 
 def run(command):
   """Prints where the pages are."""
+  checkpoint = command.checkpoint()
   workdir = command.workdir_of_a_run()
   from transformer_jax.analysis.attention.report import report
 
@@ -46,7 +47,7 @@ def run(command):
     word=command["word"],
     with_figures=command["figures"],
     tokenized_input=command["tokenized_input"],
-    step=command["step"],
+    checkpoint=checkpoint,
   )
   for folder in folders:
     print(folder / "attention.html")

@@ -17,11 +17,12 @@ def declare(command):
     False,
     "source and reference have been through the run's preprocessing already",
   )
-  command.declare_step()
+  command.declare_checkpoint()
 
 
 def run(command):
   """Prints the scores; the last line is one JSON object."""
+  checkpoint = command.checkpoint()
   workdir = command.workdir_of_a_run()
   from transformer_jax.runs.evaluate import evaluate
 
@@ -32,7 +33,7 @@ def run(command):
     source=command["source"],
     reference=command["reference"],
     data_root=command["data_root"],
-    step=command["step"],
+    checkpoint=checkpoint,
     tokenized_input=command["tokenized_input"],
   )
   print(f"{result['set']}: {result['headline']}, perplexity {result['perplexity']:.3f}")

@@ -73,14 +73,35 @@ class Command:
     """Declares --workdir."""
     self.declare_path("workdir", "folder of the run")
 
-  def declare_step(self):
-    """Declares --step."""
+  def declare_checkpoint(self):
+    """Declares --checkpoint, and --step, its older form."""
     self.declare(
-      "step",
-      None,
-      "the checkpoint to use; default: the latest, or the average of the last --average_last",
-      kind=int,
+      "checkpoint",
+      "last",
+      "checkpoint to use: last, best (highest validation score of those kept) or a step; with "
+      "--average_last=K, the average of the last K up to it",
     )
+    self.declare("step", None, "the same as --checkpoint=STEP", kind=int)
+
+  def checkpoint(self) -> int | str:
+    """Returns the value of --checkpoint: "best", "last" or a step.
+
+    Raises:
+      ConfigError: it is something else, or --step names another one.
+    """
+    name = self["checkpoint"]
+    step = self["step"]
+    if step is not None:
+      if name not in ("last", str(step)):
+        raise ConfigError(f"--step={step}", f"--checkpoint={name} names another", "leave one out")
+      return step
+    if name in ("best", "last"):
+      return name
+    if not (name.isascii() and name.isdecimal()):
+      raise ConfigError(
+        f"--checkpoint={name}", "is not a checkpoint", "give best, last or a step, such as 100000"
+      )
+    return int(name)
 
   def parse(self, arguments):
     """Reads the command line and its flag files.

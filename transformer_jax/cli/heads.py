@@ -18,11 +18,12 @@ def declare(command):
   command.declare("sentences", 1000, "sentences for importance, roles and perplexity")
   command.declare("bleu_sentences", 200, "how many of them are translated, again for each head")
   command.declare("random_orders", 3, "random orders of pruning beside the one by importance")
-  command.declare_step()
+  command.declare_checkpoint()
 
 
 def run(command):
   """Prints the page."""
+  checkpoint = command.checkpoint()
   workdir = command.workdir_of_a_run()
   for name in ("sentences", "bleu_sentences"):
     command.at_least(name, 1)
@@ -38,7 +39,7 @@ def run(command):
     bleu_sentences=command["bleu_sentences"],
     random_orders=command["random_orders"],
     data_root=command["data_root"],
-    step=command["step"],
+    checkpoint=checkpoint,
     log=lambda message: print(message, file=sys.stderr, flush=True),
   )
   print("\n".join(page))

@@ -24,11 +24,12 @@ def declare(command):
   command.declare(
     "strict", False, "refuse lines that are not UTF-8, instead of reading what can be read"
   )
-  command.declare_step()
+  command.declare_checkpoint()
 
 
 def run(command):
   """Writes one tree for each line read."""
+  checkpoint = command.checkpoint()
   workdir = command.workdir_of_a_run()
   from transformer_jax.runs.parse import parse
 
@@ -40,6 +41,6 @@ def run(command):
     with_scores=command["with_scores"],
     pretty=command["pretty"],
     tokenized_input=command["tokenized_input"],
-    step=command["step"],
+    checkpoint=checkpoint,
     is_strict=command["strict"],
   )

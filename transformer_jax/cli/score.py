@@ -14,12 +14,13 @@ def declare(command):
   command.declare(
     "tokenized_input", False, "the text has been through the run's preprocessing already"
   )
-  command.declare_step()
+  command.declare_checkpoint()
 
 
 def run(command):
   """Writes a log-probability a line; the last line of standard output is one JSON object."""
   _, source, target = command.required("workdir", "source", "target")
+  checkpoint = command.checkpoint()
   workdir = command.workdir_of_a_run()
   from transformer_jax.runs.score import score
 
@@ -32,7 +33,7 @@ def run(command):
         overrides=command.settings(),
         output_path=command["output"],
         tokenized_input=command["tokenized_input"],
-        step=command["step"],
+        checkpoint=checkpoint,
       )
     )
   )

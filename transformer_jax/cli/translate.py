@@ -27,11 +27,12 @@ def declare(command):
   command.declare(
     "strict", False, "refuse lines that are not UTF-8, instead of reading what can be read"
   )
-  command.declare_step()
+  command.declare_checkpoint()
 
 
 def run(command):
   """Writes one line for each line read."""
+  checkpoint = command.checkpoint()
   workdir = command.workdir_of_a_run()
   from transformer_jax.runs.translate import translate
 
@@ -44,6 +45,6 @@ def run(command):
     with_scores=command["with_scores"],
     tokenized_input=command["tokenized_input"],
     tokenized_output=command["tokenized_output"],
-    step=command["step"],
+    checkpoint=checkpoint,
     is_strict=command["strict"],
   )

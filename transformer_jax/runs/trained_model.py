@@ -90,9 +90,8 @@ class TrainedModel:
 
     Args:
       workdir: folder of the run.
-      checkpoint: "last", or the average of the last `average_last`; "best", by its validation score;
-        or a step. The best one or a step is averaged with those before it only if `average_last`
-        is among `settings`: the run's own `average_last` is for its last checkpoints.
+      checkpoint: "last", "best" (by its validation score), or a step. With `average_last`, the mean of
+        the last ones up to it is loaded. The run's own `average_last` counts for "last" only.
       step: the same as `checkpoint`.
       **settings: decoding settings that override the run's.
 

@@ -27,7 +27,7 @@ def report(
   word=None,
   with_figures=True,
   tokenized_input=False,
-  step=None,
+  checkpoint="last",
 ):
   """Writes what there is to see; returns the folders, one for each sentence.
 
@@ -40,7 +40,7 @@ def report(
     layer, head, word: which the figures show, counted from 1; None: chosen as `attention_figures.draw` says.
     with_figures: whether to draw figures beside page and JSON.
     tokenized_input: source and target have been through the run's preprocessing.
-    step: checkpoint to use.
+    checkpoint: "best", "last" or a step, as `TrainedModel.load` takes it.
 
   Raises:
     ConfigError: both or neither of `source` and `input_path`, or a layer, head or word that is not there.
@@ -57,7 +57,7 @@ def report(
   )
   if not sentences:
     raise DataError(input_path, "has no sentences")
-  translator = TrainedModel.load(workdir, step=step, **overrides)
+  translator = TrainedModel.load(workdir, checkpoint, **overrides)
   model = translator.config.model
   for name, value, limit in (("layer", layer, model.num_layers), ("head", head, model.num_heads)):
     if value is not None and not 1 <= value <= limit:

@@ -30,7 +30,7 @@ def report(
   bleu_sentences=200,
   random_orders=3,
   data_root=".",
-  step=None,
+  checkpoint="last",
   log=lambda message: None,
 ):
   """Runs the study; writes heads.json, heads.md and figures to the folder `output`.
@@ -43,7 +43,7 @@ def report(
     bleu_sentences: how many of them are translated.
     random_orders: orders that the pruning by importance is compared with.
     data_root: folder that relative data paths start from.
-    step: checkpoint to use.
+    checkpoint: "best", "last" or a step, as `TrainedModel.load` takes it.
     log: function that hears of progress.
 
   Returns:
@@ -54,7 +54,7 @@ def report(
   """
   with as_workdir_error(output):  # told before the study, not after it
     pathlib.Path(output).mkdir(parents=True, exist_ok=True)
-  translator = TrainedModel.load(workdir, step=step, **overrides)
+  translator = TrainedModel.load(workdir, checkpoint, **overrides)
   data = translator.config.data
   pairs = [pair for pair, _ in zip(open_source(data, data_root).pairs(split), range(sentences))]
   if not pairs:
