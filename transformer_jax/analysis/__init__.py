@@ -1,4 +1,8 @@
-"""What there is to know about a model besides its score (floor 6; imports floors 0 to 5).
+"""Studies of a model beyond its score (floor 6; imports floors 0 to 5).
 
-`cost` has the closed formulas, `table3` the paper's table of variations, `paper_facts` the list that `verify` checks.
+Folders, named like their commands: `cost` counts and measures what heads cost, `heads` what each
+head contributes, `attention` draws attention for a sentence, `ablation` trains tables of runs, and
+`verify` checks the paper's figures. Files that they share: `table3` has the paper's table of
+variations as data, `timing` times compiled functions, `hardware` names the machine, `plots` and
+`markdown` are the looks of figures and tables.
 """

@@ -1,15 +1,16 @@
-"""On what a figure was measured."""
+"""The machine that a figure was measured on."""
 
 import os
 import platform
+from typing import Any
 
 import jax
 
 from transformer_jax import parallel
 
 
-def hardware():
-  """Devices, processor and cores, a dict for JSON."""
+def hardware() -> dict[str, Any]:
+  """Returns the names of the devices and the processor and the number of cores, for JSON."""
   return dict(
     device=f"{parallel.num_devices()} x {jax.devices()[0].device_kind}",
     processor=processor(),
@@ -17,10 +18,13 @@ def hardware():
   )
 
 
-def processor():
-  """The processor's name."""
+def processor() -> str:
+  """Returns the processor's name."""
   try:
     with open("/proc/cpuinfo", encoding="utf-8") as file:
-      return next(line.partition(": ")[2].strip() for line in file if line.startswith("model name"))
-  except (OSError, StopIteration):
-    return platform.processor() or platform.machine()
+      for line in file:
+        if line.startswith("model name"):
+          return line.partition(": ")[2].strip()
+  except OSError:
+    pass
+  return platform.processor() or platform.machine()

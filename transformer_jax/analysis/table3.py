@@ -1,11 +1,13 @@
-"""Table 3 of the paper (Section 6.2) as data: what each row changes, and what the paper measured.
+"""Table 3 of the paper (Section 6.2) as data: each row's settings and the paper's measurements.
 
-Scores are the paper's on newstest2013, without checkpoint averaging, beam 4 and alpha 0.6; perplexity is
-per word-piece; millions of parameters are given for eleven rows only.
+Scores are the paper's on newstest2013, without checkpoint averaging, with beam 4 and alpha 0.6.
+Perplexity is per word-piece. The paper gives millions of parameters for eleven rows only.
 """
 
 import dataclasses
 import types
+from collections.abc import Mapping
+from typing import Any
 
 from transformer_jax.config import Config
 
@@ -15,23 +17,30 @@ class Row:
   """One row: the settings in which it differs from the base model, and the paper's figures."""
 
   name: str
-  file: str  # stem of its flag file in experiments/table3/: what it changes, as a ratio to base
-  settings: types.MappingProxyType
+  file: str  # stem of its flag file in experiments/table3/: the change, as a ratio to base
+  settings: Mapping[str, Any]
   perplexity: float
   bleu: float
   parameters_millions: int | None = None
 
-  def config(self):
-    """The row's Config, with the base model's settings wherever the row is blank."""
+  def config(self) -> Config:
+    """Returns the row's Config, with the base model's settings where the row is blank."""
     return Config().replace(**self.settings)
 
 
-def _row(name, file, perplexity, bleu, parameters_millions=None, **settings):
+def _row(
+  name: str,
+  file: str,
+  perplexity: float,
+  bleu: float,
+  parameters_millions: int | None = None,
+  **settings: Any,
+) -> Row:
   return Row(name, file, types.MappingProxyType(settings), perplexity, bleu, parameters_millions)
 
 
-# name, flag file, perplexity, BLEU, millions of parameters, and what differs from the base model
-ROWS = (
+# name, flag file, perplexity, BLEU, millions of parameters, settings that differ from base
+ROWS: tuple[Row, ...] = (
   _row("base", "base", 4.92, 25.8, 65),
   _row("A h=1", "a_heads_eighth", 5.29, 24.9, num_heads=1, d_k=512, d_v=512),
   _row("A h=4", "a_heads_half", 5.00, 25.5, num_heads=4, d_k=128, d_v=128),

@@ -1,8 +1,10 @@
-"""Measuring compiled functions: time in interleaved rounds, operations and memory as XLA counts them."""
+"""Times compiled functions in interleaved rounds; operations and memory are XLA's figures."""
 
 import dataclasses
 import statistics
 import time
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 
@@ -20,51 +22,58 @@ class Timing:
 class Subject:
   """A compiled function with its arguments, ready to be timed."""
 
-  call: object  # () -> arrays
+  call: Callable[[], Any]  # returns arrays
   flops: float | None  # as XLA counts them; a loop's body is counted once
   peak_bytes: int | None  # arguments, results and intermediate arrays
 
 
-def compiled(function, *arguments):
-  """`function` compiled for its arguments, as a Subject.
+def compiled(function: Callable[..., Any], *arguments: Any) -> Subject:
+  """Compiles `function` for these arguments (arrays or their shapes).
 
-  Peak memory is what XLA plans for, so it needs no run and no other process disturbs it.
+  Peak memory is XLA's plan. So it needs no run, and other processes do not disturb it.
   """
   program = jax.jit(function).lower(*arguments).compile()
-  counted, memory = program.cost_analysis() or {}, program.memory_analysis()
-  peak = (
-    None
-    if memory is None
-    else (
-      memory.argument_size_in_bytes
-      + memory.output_size_in_bytes
-      + memory.temp_size_in_bytes
-      - memory.alias_size_in_bytes
-    )
+  counted = program.cost_analysis() or {}
+  return Subject(
+    call=lambda: program(*arguments),
+    flops=counted.get("flops"),
+    peak_bytes=_peak_bytes(program),
   )
-  return Subject(lambda: program(*arguments), counted.get("flops"), peak)
 
 
-def interleaved_timings(subjects, rounds, warm_up=1):
-  """Times Subjects in turn, one call each a round, every other round backwards; a list of Timings.
+def _peak_bytes(program: Any) -> int | None:
+  """Returns the memory that XLA plans for a compiled program, None where it does not say."""
+  memory = program.memory_analysis()
+  if memory is None:
+    return None
+  arrays = memory.argument_size_in_bytes + memory.output_size_in_bytes
+  return arrays + memory.temp_size_in_bytes - memory.alias_size_in_bytes
 
-  A machine that slows down for a while slows them all, so their ratios stay.
+
+def interleaved_timings(subjects: Sequence[Subject], rounds: int, warm_up: int = 1) -> list[Timing]:
+  """Times the subjects in turn: each is called once a round, in reverse order every other round.
+
+  A machine that slows down for a while slows all of them, so their ratios stay.
   """
   for _ in range(warm_up):
     for subject in subjects:
       jax.block_until_ready(subject.call())
-  seconds = [[] for _ in subjects]
+  seconds: list[list[float]] = [[] for _ in subjects]
+  forward = range(len(subjects))
   for number in range(rounds):
-    order = range(len(subjects)) if number % 2 == 0 else reversed(range(len(subjects)))
+    order = forward if number % 2 == 0 else reversed(forward)
     for index in order:
       start = time.perf_counter()
       jax.block_until_ready(subjects[index].call())
       seconds[index].append(time.perf_counter() - start)
-  return [Timing(statistics.median(s), min(s), max(s)) for s in seconds]
+  return [Timing(statistics.median(each), min(each), max(each)) for each in seconds]
 
 
-def matmul_flops_per_second(size=2048, rounds=5, dtype="float32"):
-  """The best rate of a square matrix product here: what the use of the machine is measured against."""
+def matmul_flops_per_second(size: int = 2048, rounds: int = 5, dtype: str = "float32") -> float:
+  """Returns the best measured rate of a square matrix product on this machine.
+
+  It is the 100% that the utilization of a training is measured against.
+  """
   x = jax.numpy.ones((size, size), dtype)
   (timing,) = interleaved_timings([compiled(jax.numpy.matmul, x, x)], rounds)
   return 2 * size**3 / timing.low

@@ -56,17 +56,16 @@ def run(command):
     if name not in known:
       raise ConfigError("--kernels", f"'{name}' is not known", f"choose from {', '.join(known)}")
   from transformer_jax import parallel
+  from transformer_jax.analysis.cost.settings import StudySettings
   from transformer_jax.analysis.cost.study import study
 
   parallel.start_up()
+  settings = StudySettings(kernels=kernels, dtype=command["dtype"], **lists, **numbers)
   page = study(
     command.required("output"),
-    kernels=kernels,
-    dtype=command["dtype"],
+    settings,
     workdir=command["workdir"] or None,
     log=lambda message: print(message, file=sys.stderr, flush=True),
-    **lists,
-    **numbers,
   )
   print("\n".join(page))
 

@@ -1,4 +1,4 @@
-"""`cost`: what is counted is what is computed, what is measured is what is meant, and the page says what the numbers say."""
+"""Tests of `cost`: counts equal XLA's, layers equal loops, the page says what was measured."""
 
 import json
 
@@ -7,11 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from transformer_jax.analysis import timing as stopwatch
-from transformer_jax.analysis.cost import formulas as cost
-from transformer_jax.analysis.cost import heads as head_cost
-from transformer_jax.analysis.cost import layers as layer_cost
-from transformer_jax.analysis.cost import report as cost_report
+from transformer_jax.analysis import timing
+from transformer_jax.analysis.cost import heads, layers, report
+from transformer_jax.analysis.cost.formulas import attention_terms
 from transformer_jax.analysis.cost.heads import CORE, FULL, NARROW, SUBLAYER, Case
 from transformer_jax.attention import KERNELS, Mask, Use, fastest_kernel
 from transformer_jax.cli.main import run as command_line
@@ -38,19 +36,20 @@ def record(
 
 
 def test_only_the_softmax_contains_h():
-  terms = [
-    cost.attention_terms(Case(NARROW, h, 64 // h, 64 // h).model(64, "xla"), 10, 10)
-    for h in (1, 2, 16)
-  ]
-  for term in terms[0]:
-    counts = [by_term[term][1] for by_term in terms]
-    assert counts == ([100, 200, 1600] if term == "softmax" else [counts[0]] * 3), term
+  terms = []
+  for h in (1, 2, 16):
+    model = Case(NARROW, h, 64 // h, 64 // h).model(64, "xla")
+    terms.append(attention_terms(model, 10, 10))
+  for name in terms[0]:
+    counts = [by_name[name].count for by_name in terms]
+    expected = [100, 200, 1600] if name == "softmax" else [counts[0]] * 3
+    assert counts == expected, name
 
 
 def test_full_heads_cost_h_times_as_much():
-  one, full = (cost.attention_terms(Case(FULL, h, 64, 64).model(64, "xla"), 10, 10) for h in (1, 8))
-  assert all(full[term][1] == 8 * one[term][1] for term in one)
-  cases = head_cost.cases(64, [1, 8], [4, 8], 16)
+  one, full = (attention_terms(Case(FULL, h, 64, 64).model(64, "xla"), 10, 10) for h in (1, 8))
+  assert all(full[name].count == 8 * one[name].count for name in one)
+  cases = heads.cases(64, [1, 8], [4, 8], 16)
   assert [(c.column, c.num_heads, c.d_k, c.d_v) for c in cases] == [
     ("narrow", 1, 64, 64),
     ("narrow", 8, 8, 8),
@@ -61,61 +60,58 @@ def test_full_heads_cost_h_times_as_much():
 
 
 def test_xla_counts_what_the_formula_says():
-  """The softmax is taken off, as the formula leaves it out; the library's kernel wants d_k = d_v, and computes scores of the wider."""
-  cases = head_cost.cases(32, [1, 4], [4], 4)
-  records = head_cost.measure(32, cases, [16], ["reference", "xla"], batch_tokens=64, rounds=1)
+  """Compares the two without the softmax, which the formula leaves out.
+
+  The library's kernel needs d_k = d_v, so it computes scores of the wider width.
+  """
+  cases = heads.cases(32, [1, 4], [4], 4)
+  records = heads.measure(32, cases, [16], ["reference", "xla"], batch_tokens=64, rounds=1)
   assert len(records) == 2 * 2 * 2 * 2 + 2 + 2
   for found in records:
     if found["which"] == "forward":
-      kernel = found["kernel"]
-      if kernel == "auto":
-        kernel = fastest_kernel(
-          Use("cpu", "float32", found["d_k"], found["d_v"]), found["num_heads"], 16, 16
-        )
-      padding = (
-        4 * 2 * 16 * 16 * found["num_heads"] * (found["d_v"] - found["d_k"])
-        if kernel == "xla"
-        else 0
-      )
-      counted = found["xla_flops"] - found["xla_softmax_flops"] - padding
+      counted = found["xla_flops"] - found["xla_softmax_flops"] - padding_flops(found)
       assert counted / found["formula_flops"] == pytest.approx(1, abs=0.01), found
     assert 0 < found["seconds"]["low"] <= found["seconds"]["median"] <= found["seconds"]["high"]
-    assert found["peak_bytes"] > 0 and found["sentences"] == 4
-  (narrow,) = (
-    r
-    for r in records
-    if (r["column"], r["subject"], r["kernel"], r["which"], r["num_heads"])
-    == (NARROW, SUBLAYER, "xla", "forward", 4)
-  )
+    assert found["peak_bytes"] > 0
+    assert found["sentences"] == 4
+  key = dict(column=NARROW, subject=SUBLAYER, kernel="xla", which="forward", num_heads=4)
+  (narrow,) = (found for found in records if key.items() <= found.items())
   assert narrow["parameters"] == 4 * 32 * 32
-  page = "\n".join(
-    [
-      *cost_report.xla_lines(records),
-      *cost_report.time_lines(records, FULL),
-      *cost_report.flatness_lines(records),
-    ]
-  )
+  times = report.time_lines(records, FULL)
+  page = "\n".join([*report.xla_lines(records), *times, *report.flatness_lines(records)])
   assert "| sub-layer | auto | 16 | full | 4 |" in page
+
+
+def padding_flops(found):
+  """Returns the products that the kernel of a record spends on padding d_k to d_v."""
+  kernel = found["kernel"]
+  if kernel == "auto":
+    use = Use("cpu", "float32", found["d_k"], found["d_v"])
+    kernel = fastest_kernel(use, found["num_heads"], 16, 16)
+  if kernel != "xla":
+    return 0
+  return 4 * 2 * 16 * 16 * found["num_heads"] * (found["d_v"] - found["d_k"])
 
 
 def test_rounds_take_the_subjects_in_turn(monkeypatch):
   order = []
-  subjects = [stopwatch.Subject(lambda name=name: order.append(name), None, None) for name in "ab"]
+  subjects = [timing.Subject(lambda name=name: order.append(name), None, None) for name in "ab"]
   ticks = iter(range(100))
-  monkeypatch.setattr(stopwatch.time, "perf_counter", lambda: next(ticks))
-  timings = stopwatch.interleaved_timings(subjects, 3)
+  monkeypatch.setattr(timing.time, "perf_counter", lambda: next(ticks))
+  found = timing.interleaved_timings(subjects, 3)
   assert "".join(order) == "ab" + "ab" + "ba" + "ab"
-  assert timings == [stopwatch.Timing(1, 1, 1)] * 2
+  assert found == [timing.Timing(1, 1, 1)] * 2
 
 
 def test_flatness_is_said_in_numbers():
   times = {(1, 32): 1.0, (8, 32): 1.1, (32, 32): 1.2, (1, 128): 1.0, (8, 128): 1.1, (32, 128): 2.5}
-  lines = cost_report.flatness_lines([record(h, n, seconds) for (h, n), seconds in times.items()])
+  lines = report.flatness_lines([record(h, n, seconds) for (h, n), seconds in times.items()])
   assert lines[-1] == (
-    "- sub-layer, kernel `xla`: not flat. More than 1.15 times one head's time: h=32 from n=32 (at n=128 2.50 times)."
+    "- sub-layer, kernel `xla`: not flat. More than 1.15 times one head's time: "
+    "h=32 from n=32 (at n=128 2.50 times)."
   )
   assert "| sub-layer | xla | 128 | 1.00 | 1.10 | 2.50 |" in lines
-  lines = cost_report.flatness_lines([record(h, 32, 1.0, CORE) for h in (1, 8)])
+  lines = report.flatness_lines([record(h, 32, 1.0, CORE) for h in (1, 8)])
   assert (
     lines[-1] == "- attention alone, kernel `xla`: flat, every h within 1.15 times one head's time."
   )
@@ -127,27 +123,22 @@ def sequence():
 
 
 def test_restricted_attention_is_attention_under_a_band(sequence):
+  offset = np.arange(9) - np.arange(9)[:, None]
+  x_BNHD = sequence[:, :, None]
   for r in (1, 2, 3, 6):
-    offset = np.arange(9) - np.arange(9)[:, None]
-    band_BTS = jnp.asarray(
-      np.broadcast_to((-(r // 2) <= offset) & (offset < r - r // 2), (2, 9, 9))
-    )
-    x_BNHD = sequence[:, :, None]
-    expected = KERNELS["reference"].attend(x_BNHD, x_BNHD, x_BNHD, Mask(allowed_BTS=band_BTS))[
-      :, :, 0
-    ]
-    np.testing.assert_allclose(
-      layer_cost.restricted_self_attention(sequence, None, r), expected, atol=1e-6
-    )
+    band = (-(r // 2) <= offset) & (offset < r - r // 2)
+    mask = Mask(allowed_BTS=jnp.asarray(np.broadcast_to(band, (2, 9, 9))))
+    expected = KERNELS["reference"].attend(x_BNHD, x_BNHD, x_BNHD, mask)[:, :, 0]
+    found = layers.restricted_self_attention(sequence, r)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
 def test_recurrence_and_convolution_are_their_loops(sequence):
   matrices = np.random.default_rng(1).standard_normal((3, 4, 4)).astype(np.float32)
-  hidden, x = np.zeros((2, 4)), np.asarray(sequence)
-  recurrent, convolutional = (
-    np.asarray(layer(sequence, jnp.asarray(matrices), 0))
-    for layer in (layer_cost.recurrent, layer_cost.convolutional)
-  )
+  recurrent = np.asarray(layers.recurrent(sequence, jnp.asarray(matrices)))
+  convolutional = np.asarray(layers.convolutional(sequence, jnp.asarray(matrices)))
+  x = np.asarray(sequence)
+  hidden = np.zeros((2, 4))
   for t in range(9):
     hidden = np.tanh(x[:, t] + hidden @ matrices[0])
     np.testing.assert_allclose(recurrent[:, t], hidden, atol=1e-5)
@@ -162,8 +153,8 @@ def test_where_lines_cross():
     for layer, row in times.items()
     for n, s in zip((1, 2, 4, 8), row, strict=True)
   ]
-  assert layer_cost.crossing(records) == 4
-  assert layer_cost.crossing([r for r in records if r["length"] < 4]) is None
+  assert layers.crossing(records) == 4
+  assert layers.crossing([r for r in records if r["length"] < 4]) is None
 
 
 def test_the_command_writes_page_data_and_figures(tmp_path, capsys):
@@ -183,20 +174,16 @@ def test_the_command_writes_page_data_and_figures(tmp_path, capsys):
   assert command_line(["cost", *(f"--{name}={value}" for name, value in flags.items())]) == 0
   page = capsys.readouterr().out
   assert page == (tmp_path / "cost/cost.md").read_text()
-  assert (
-    "h=1, d_k=d_v=16 | h=8, d_k=d_v=2 | h=8, d_k=d_v=16" in page
-    and "| the paper's base | 3.28e+18 | 9.53e+17 | 29% |" in page
-  )
-  assert (
-    jax.default_backend() == "gpu"
-    or "Kernel `cudnn` was not measured: cuDNN runs on NVIDIA GPUs" in page
-  )
+  assert "h=1, d_k=d_v=16 | h=8, d_k=d_v=2 | h=8, d_k=d_v=16" in page
+  assert "| the paper's base | 3.28e+18 | 9.53e+17 | 29% |" in page
+  if jax.default_backend() != "gpu":
+    assert "Kernel `cudnn` was not measured: cuDNN runs on NVIDIA GPUs" in page
   data = json.loads((tmp_path / "cost/cost.json").read_text())
-  assert {r["length"] for r in data["records"]} == {8, 16} and len(data["table_1"]) == 8
+  assert {r["length"] for r in data["records"]} == {8, 16}
+  assert len(data["table_1"]) == 8
   for name in ("heads_time", "narrow_and_full_heads", "table_1_time"):
-    assert (tmp_path / f"cost/{name}.png").stat().st_size > 5000 and (
-      tmp_path / f"cost/{name}.pdf"
-    ).read_bytes().startswith(b"%PDF")
+    assert (tmp_path / f"cost/{name}.png").stat().st_size > 5000
+    assert (tmp_path / f"cost/{name}.pdf").read_bytes().startswith(b"%PDF")
 
 
 @pytest.mark.parametrize(
@@ -215,4 +202,6 @@ def test_the_command_writes_page_data_and_figures(tmp_path, capsys):
 def test_wrong_flags_are_named(flag, problem, tmp_path, capsys):
   assert command_line(["cost", f"--output={tmp_path}/cost", flag]) == 2
   error = capsys.readouterr().err
-  assert len(error.splitlines()) == 1 and problem in error and not (tmp_path / "cost").exists()
+  assert len(error.splitlines()) == 1
+  assert problem in error
+  assert not (tmp_path / "cost").exists()

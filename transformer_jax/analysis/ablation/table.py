@@ -354,8 +354,8 @@ def _draw_row(panel, entry, name, height):
       height,
       xerr=entry[name]["sd"] or 0,
       fmt="o",
-      color=plots.COLOURS[0],
+      color=plots.COLORS[0],
       capsize=3,
     )
   seeds = [run[name] for run in entry["runs"] if run[name] is not None]
-  panel.plot(seeds, [height] * len(seeds), "|", color=plots.COLOURS[5])
+  panel.plot(seeds, [height] * len(seeds), "|", color=plots.COLORS[5])

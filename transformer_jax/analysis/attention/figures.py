@@ -89,7 +89,7 @@ def _lines(one, layer, heads, word, title, path):
         panel.plot(
           [0, 1],
           [query + shift, key + shift],
-          color=plots.COLOURS[number % len(plots.COLOURS)],
+          color=plots.COLORS[number % len(plots.COLORS)],
           alpha=min(1.0, float(weights_TS[query, key])),
           linewidth=1.6,
           solid_capstyle="round",

@@ -1,1 +1,1 @@
-"""Parameters, operations, memory and time of attention and of whole models (Tables 1 and 2)."""
+"""Cost of attention and of whole models: parameters, operations, memory, time (Tables 1, 2)."""

@@ -1,13 +1,16 @@
-"""What a model costs, by closed formulas: parameters, floating-point operations, and the paper's training cost.
+"""Closed formulas for the cost of a model: parameters, floating-point operations, training cost.
 
-Here a multiplication and an addition are two operations (FLOP). Lengths are in tokens.
+A multiplication and an addition count as two operations (FLOP). Lengths are in tokens.
 """
 
 import math
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
 
-from transformer_jax.config import PAPER_TOKENS_PER_UPDATE
+from transformer_jax.config import PAPER_TOKENS_PER_UPDATE, Config, ModelConfig
 
 PAPER_VOCABULARY = 37_000  # Section 5.1
+_PAPER_SENTENCE_LENGTH = 28  # tokens; an assumption, the paper does not say
 
 PARTS = (
   "embeddings",
@@ -22,56 +25,62 @@ PARTS = (
   "decoder_norms",
 )
 
-# Sustained single-precision FLOP per second that the paper assumes of a GPU (Section 6.1, footnote 5).
+# Sustained single-precision FLOP per second that the paper assumes of a GPU (Section 6.1,
+# footnote 5).
 PAPER_FLOPS = {"K80": 2.8e12, "K40": 3.7e12, "M40": 6.0e12, "P100": 9.5e12}
 
 
-def attention_parameters(model):
-  """W^Q, W^K, W^V of all heads and W^O, without biases: 2 d h d_k + 2 d h d_v (Section 3.2.2)."""
+def attention_parameters(model: ModelConfig) -> int:
+  """Returns the size of W^Q, W^K, W^V of all heads and W^O: 2 d h d_k + 2 d h d_v (Section 3.2.2).
+
+  They have no biases.
+  """
   return 2 * model.d_model * model.num_heads * (model.d_k + model.d_v)
 
 
-def feed_forward_parameters(model):
-  """W1, b1, W2, b2: 2 d d_ff + d_ff + d (Section 3.3)."""
+def feed_forward_parameters(model: ModelConfig) -> int:
+  """Returns the size of W1, b1, W2, b2: 2 d d_ff + d_ff + d (Section 3.3)."""
   return 2 * model.d_model * model.d_ff + model.d_ff + model.d_model
 
 
-def parameter_counts(model, source_vocab_size, target_vocab_size):
-  """Parameters of each of PARTS, as a dict; their sum is the model's size.
+def parameter_counts(
+  model: ModelConfig, source_vocab_size: int, target_vocab_size: int
+) -> dict[str, int]:
+  """Returns the parameters of each of PARTS; their sum is the model's size.
 
   Args:
-    model: ModelConfig.
-    source_vocab_size, target_vocab_size: symbols; one matrix, so one number, with embedding_sharing "all".
+    model: sizes and choices of the model.
+    source_vocab_size, target_vocab_size: symbols. With `embedding_sharing` "all" both sides have
+      one matrix, and the two numbers are the same.
   """
-  n, d = model.num_layers, model.d_model
+  d = model.d_model
+  attention = model.num_layers * attention_parameters(model)
+  feed_forward = model.num_layers * feed_forward_parameters(model)
   norm = 2 * d  # scale and bias
   final_norm = norm if model.norm == "pre" else 0
-  shared = model.embedding_sharing == "all"
-  return dict(
-    zip(
-      PARTS,
-      (
-        d * (source_vocab_size if shared else source_vocab_size + target_vocab_size),
-        d * target_vocab_size if model.embedding_sharing == "none" else 0,
-        2 * model.max_positions * d if model.positions == "learned" else 0,
-        n * attention_parameters(model),
-        n * feed_forward_parameters(model),
-        n * 2 * norm + final_norm,
-        n * attention_parameters(model),
-        n * attention_parameters(model),
-        n * feed_forward_parameters(model),
-        n * 3 * norm + final_norm,
-      ),
-      strict=True,
-    )
-  )
+  embedded = source_vocab_size
+  if model.embedding_sharing != "all":
+    embedded += target_vocab_size
+  has_output_projection = model.embedding_sharing == "none"
+  return {
+    "embeddings": embedded * d,
+    "output_projection": target_vocab_size * d if has_output_projection else 0,
+    "positions": 2 * model.max_positions * d if model.positions == "learned" else 0,
+    "encoder_attention": attention,
+    "encoder_feed_forward": feed_forward,
+    "encoder_norms": model.num_layers * 2 * norm + final_norm,
+    "decoder_self_attention": attention,
+    "decoder_cross_attention": attention,
+    "decoder_feed_forward": feed_forward,
+    "decoder_norms": model.num_layers * 3 * norm + final_norm,
+  }
 
 
-def counted_parameters(params):
-  """The same dict, counted in the parameter tree of a model (arrays or their shapes).
+def counted_parameters(params: Mapping[str, Any]) -> dict[str, int]:
+  """Returns the same dict, counted in a model's tree of parameters (arrays or their shapes).
 
   Raises:
-    KeyError: a leaf that belongs to none of PARTS.
+    KeyError: a leaf belongs to none of PARTS.
   """
   counts = dict.fromkeys(PARTS, 0)
   for path, leaf in _leaves(params):
@@ -79,7 +88,8 @@ def counted_parameters(params):
   return counts
 
 
-def _leaves(tree, path=()):
+def _leaves(tree: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+  """Yields (path, leaf) of a tree of dicts."""
   if not hasattr(tree, "items"):
     yield path, tree
     return
@@ -87,8 +97,8 @@ def _leaves(tree, path=()):
     yield from _leaves(subtree, (*path, name))
 
 
-def _part(path):
-  """Which of PARTS the leaf at `path` belongs to."""
+def _part(path: tuple[str, ...]) -> str:
+  """Returns the part, one of PARTS, that the leaf at `path` belongs to."""
   top = path[0]
   if top.endswith("_embedding"):
     return "embeddings"
@@ -99,125 +109,148 @@ def _part(path):
   sublayer = path[1] if path[1] == "final_norm" else path[2]
   if sublayer.endswith("norm"):
     return f"{top}_norms"
-  return (
-    "encoder_attention" if (top, sublayer) == ("encoder", "self_attention") else f"{top}_{sublayer}"
-  )
+  if (top, sublayer) == ("encoder", "self_attention"):
+    return "encoder_attention"
+  return f"{top}_{sublayer}"
 
 
-def attention_terms(model, num_queries, num_keys):
-  """What one multi-head attention sub-layer computes, forward, for one sentence (Section 3.2.2): term -> (formula, count).
+class Term(NamedTuple):
+  """A step of attention: how it grows, and its count for given sizes."""
 
-  Counts are multiplications with an addition; of the softmax, exponentials. In the formulas n is the length and d is
-  d_model. With h d_k = h d_v = d the softmax is the only term that h is left in.
+  formula: str  # n is the length, d is d_model
+  count: int
+
+
+def attention_terms(model: ModelConfig, num_queries: int, num_keys: int) -> dict[str, Term]:
+  """Returns the steps of a multi-head attention sub-layer, forward, for a sentence (Section 3.2.2).
+
+  A count is of multiplications, each with an addition; the softmax's is of exponentials. With
+  h d_k = h d_v = d, h remains in the softmax only.
   """
-  d, keys, values, pairs = (
-    model.d_model,
-    model.num_heads * model.d_k,
-    model.num_heads * model.d_v,
-    num_queries * num_keys,
-  )
+  d = model.d_model
+  keys = model.num_heads * model.d_k
+  values = model.num_heads * model.d_v
+  pairs = num_queries * num_keys
   return {
-    "query projection": ("n d (h d_k)", num_queries * d * keys),
-    "key projection": ("n d (h d_k)", num_keys * d * keys),
-    "value projection": ("n d (h d_v)", num_keys * d * values),
-    "scores": ("n^2 (h d_k)", pairs * keys),
-    "softmax": ("n^2 h", pairs * model.num_heads),
-    "weighted sum": ("n^2 (h d_v)", pairs * values),
-    "output projection": ("n (h d_v) d", num_queries * values * d),
+    "query projection": Term("n d (h d_k)", num_queries * d * keys),
+    "key projection": Term("n d (h d_k)", num_keys * d * keys),
+    "value projection": Term("n d (h d_v)", num_keys * d * values),
+    "scores": Term("n^2 (h d_k)", pairs * keys),
+    "softmax": Term("n^2 h", pairs * model.num_heads),
+    "weighted sum": Term("n^2 (h d_v)", pairs * values),
+    "output projection": Term("n (h d_v) d", num_queries * values * d),
   }
 
 
-def attention_flops(model, num_queries, num_keys):
-  """FLOP of that sub-layer's matrix products; what the softmax costs and what a mask saves are left out.
+def attention_products(terms: Mapping[str, Term]) -> int:
+  """Returns the multiplications of all the matrix products among `attention_terms`."""
+  return sum(term.count for name, term in terms.items() if name != "softmax")
 
-  With h d_k = h d_v = d_model it does not depend on h.
+
+def attention_flops(model: ModelConfig, num_queries: int, num_keys: int) -> int:
+  """Returns the FLOP of that sub-layer's matrix products.
+
+  The softmax is left out, and so is what a mask saves. With h d_k = h d_v = d_model the result does
+  not depend on h.
   """
-  return 2 * sum(
-    count
-    for term, (_, count) in attention_terms(model, num_queries, num_keys).items()
-    if term != "softmax"
-  )
+  return 2 * attention_products(attention_terms(model, num_queries, num_keys))
 
 
-def training_flops_per_token(model, target_vocab_size, source_length, target_length):
-  """FLOP of training on one token: (per source token, per target token), forward and backward.
+def training_flops_per_token(
+  model: ModelConfig, target_vocab_size: int, source_length: int, target_length: int
+) -> tuple[int, int]:
+  """Returns the FLOP of training on a token, forward and backward: (per source, per target token).
 
-  6 for each parameter that the token passes (2 forward, 4 backward), the logits, and attention's two products
-  over sentences of these lengths. The keys and values of the attention to the source are computed on its side.
+  A token costs 6 FLOP for each parameter that it passes (2 forward, 4 backward), and for each
+  multiplication in the logits and in attention's two products over sentences of these lengths. The
+  keys and values of the decoder's attention to the source are computed per source token.
   """
-  n, widths = model.num_layers, model.num_heads * (model.d_k + model.d_v)
+  n = model.num_layers
+  widths = model.num_heads * (model.d_k + model.d_v)
   counts = parameter_counts(model, target_vocab_size, target_vocab_size)
   source_side = model.d_model * widths * n  # W^K and W^V of the decoder's attention over the source
   encoder = sum(count for part, count in counts.items() if part.startswith("encoder"))
   decoder = sum(count for part, count in counts.items() if part.startswith("decoder"))
-  per_source = 6 * (encoder + source_side) + 6 * n * source_length * widths
+  per_source = 6 * (encoder + source_side)
+  per_source += 6 * n * source_length * widths
   per_target = 6 * (decoder - source_side + model.d_model * target_vocab_size)
   per_target += 6 * n * (target_length + source_length) * widths
   return per_source, per_target
 
 
 def update_flops(
-  model, target_vocab_size, source_tokens, target_tokens, source_length, target_length
-):
-  """FLOP of one update on so many tokens in sentences of these lengths."""
+  model: ModelConfig,
+  target_vocab_size: int,
+  source_tokens: int,
+  target_tokens: int,
+  source_length: int,
+  target_length: int,
+) -> int:
+  """Returns the FLOP of one update on this many tokens, in sentences of these lengths."""
   per_source, per_target = training_flops_per_token(
     model, target_vocab_size, source_length, target_length
   )
   return source_tokens * per_source + target_tokens * per_target
 
 
-def paper_training_cost(seconds, num_gpus, gpu="P100"):
-  """Training cost as Table 2 has it: time x GPUs x the sustained FLOP per second of the GPU (Section 6.1).
+def paper_training_cost(seconds: float, num_gpus: int, gpu: str = "P100") -> float:
+  """Returns a training cost as in Table 2: time x GPUs x sustained FLOP per second (Section 6.1).
 
-  It is what the hardware could have done in that time, not what the model needed: see `update_flops`.
+  It is what the hardware could have computed in that time. For what the model needed see
+  `update_flops`.
   """
   return seconds * num_gpus * PAPER_FLOPS[gpu]
 
 
-def paper_model_flops(config):
-  """FLOP of a configuration's whole training on updates of 25,000 + 25,000 tokens (Section 5.1), in sentences of 28."""
-  tokens = PAPER_TOKENS_PER_UPDATE
-  return config.train.train_steps * update_flops(
-    config.model, PAPER_VOCABULARY, tokens, tokens, 28, 28
-  )
+def paper_model_flops(config: Config) -> int:
+  """Returns the FLOP of a whole training on updates of 25,000 + 25,000 tokens (Section 5.1).
 
-
-def training_seconds(metrics):
-  """Time of a run's updates, evaluations and checkpoints apart, from its lines of metrics (dicts).
-
-  A line stands for the updates since the line before it, those of an earlier start among them, at
-  the speed that it measured.
+  The sentences are taken to have 28 tokens.
   """
-  seconds, before = 0.0, 0
+  length = _PAPER_SENTENCE_LENGTH
+  tokens = PAPER_TOKENS_PER_UPDATE
+  one = update_flops(config.model, PAPER_VOCABULARY, tokens, tokens, length, length)
+  return config.train.train_steps * one
+
+
+def training_seconds(metrics: Iterable[Mapping[str, Any]]) -> float:
+  """Returns the time of a run's updates, without evaluations and checkpoints.
+
+  Args:
+    metrics: the run's lines of metrics. A line stands for all updates since the line before it, at
+      the speed that it measured; some of them may have been made by an earlier start.
+  """
+  seconds = 0.0
+  last_step = 0
   for line in metrics:
     if line["split"] == "train" and line["updates_per_second"]:
-      seconds += (line["step"] - before) / line["updates_per_second"]
-      before = line["step"]
+      seconds += (line["step"] - last_step) / line["updates_per_second"]
+      last_step = line["step"]
   return seconds
 
 
-def _log(base, x):
-  return math.log(x) / math.log(base)
+class Complexity(NamedTuple):
+  """A row of Table 1, without constants."""
+
+  operations: float  # per layer
+  sequential_operations: float
+  longest_path: float
 
 
-# Table 1, without constants: layer -> (operations per layer, sequential operations, longest path), functions of
-# n (length), d (width), k (kernel width), r (neighbourhood).
-TABLE_1 = {
-  "self-attention": (lambda n, d, k, r: n * n * d, lambda n, d, k, r: 1, lambda n, d, k, r: 1),
-  "recurrent": (lambda n, d, k, r: n * d * d, lambda n, d, k, r: n, lambda n, d, k, r: n),
-  "convolutional": (
-    lambda n, d, k, r: k * n * d * d,
-    lambda n, d, k, r: 1,
-    lambda n, d, k, r: _log(k, n),
-  ),
-  "restricted self-attention": (
-    lambda n, d, k, r: r * n * d,
-    lambda n, d, k, r: 1,
-    lambda n, d, k, r: n / r,
-  ),
-  "separable convolutional": (
-    lambda n, d, k, r: k * n * d + n * d * d,
-    lambda n, d, k, r: 1,
-    lambda n, d, k, r: _log(k, n),
-  ),
-}
+def table_1(n: int, d: int, k: int, r: int) -> dict[str, Complexity]:
+  """Returns Table 1 and Section 4's separable convolution: layer -> Complexity.
+
+  Args:
+    n: length.
+    d: width.
+    k: width of a convolution's kernel, above 1.
+    r: size of the neighborhood in restricted self-attention.
+  """
+  convolutional_path = math.log(n) / math.log(k)
+  return {
+    "self-attention": Complexity(n * n * d, 1, 1),
+    "recurrent": Complexity(n * d * d, n, n),
+    "convolutional": Complexity(k * n * d * d, 1, convolutional_path),
+    "restricted self-attention": Complexity(r * n * d, 1, n / r),
+    "separable convolutional": Complexity(k * n * d + n * d * d, 1, convolutional_path),
+  }

@@ -1,38 +1,49 @@
-"""What h heads cost beside one: counted by formula, counted by XLA, and measured (Section 3.2.2).
+"""The cost of h heads beside one: counted by formula, counted by XLA, and measured (Section 3.2.2).
 
-Three columns answer the question: one head; h heads of width d_model / h, as the paper has them; and h heads of the full
-width, which is what "doing the attention h times" would be. A fourth varies d_k at a fixed h (Table 3, row B).
+Three columns answer the question: one head; h heads of width d_model / h, as in the paper; and h
+heads of the full width, which would be "doing the attention h times". A fourth column varies d_k at
+a fixed h (Table 3, row B).
 """
 
 import dataclasses
 import functools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from transformer_jax.analysis.cost.formulas import attention_flops, attention_parameters
-from transformer_jax.analysis.timing import compiled, interleaved_timings
+from transformer_jax.analysis.timing import Subject, Timing, compiled, interleaved_timings
 from transformer_jax.attention import KERNELS, Mask, Use
 from transformer_jax.config import ModelConfig
 from transformer_jax.model.multi_head_attention import MultiHeadAttention
 
-NARROW, FULL, VARIED_D_K = "narrow", "full", "d_k"  # columns
-SUBLAYER, CORE = "sub-layer", "attention alone"  # with the four projections, or without
-PASSES = ("forward", "forward+backward")
+# Columns.
+NARROW = "narrow"
+FULL = "full"
+VARIED_D_K = "d_k"
+# What is measured: with the four projections, or without.
+SUBLAYER = "sub-layer"
+CORE = "attention alone"
+# Passes.
+FORWARD = "forward"
+FORWARD_BACKWARD = "forward+backward"
+PASSES = (FORWARD, FORWARD_BACKWARD)
 
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-  """One choice of heads in one column."""
+  """A choice of heads in a column."""
 
   column: str
   num_heads: int
   d_k: int
   d_v: int
 
-  def model(self, d_model, kernel, dtype="float32"):
-    """A ModelConfig with these heads."""
+  def model(self, d_model: int, kernel: str, dtype: str = "float32") -> ModelConfig:
+    """Returns a ModelConfig with these heads."""
     return ModelConfig(
       d_model=d_model,
       num_heads=self.num_heads,
@@ -43,147 +54,202 @@ class Case:
     )
 
 
-def cases(d_model, head_counts, d_k_values, fixed_heads):
-  """The cases of all columns; one head is both narrow and full, and stands among the narrow."""
+@dataclasses.dataclass(frozen=True)
+class Batch:
+  """The inputs that all cases of a length are measured on."""
+
+  d_model: int
+  sentences: int
+  length: int
+  dtype: str
+
+  def arrays(self, *shape: int) -> jax.Array:
+    """Returns random inputs [sentences, length, *shape], the same ones at each call."""
+    values = np.random.default_rng(0).standard_normal((self.sentences, self.length, *shape))
+    return jnp.asarray(values, self.dtype)
+
+
+@dataclasses.dataclass(frozen=True)
+class Probe:
+  """One function to measure: a case, with or without projections, in a kernel and a pass."""
+
+  case: Case
+  subject: str  # SUBLAYER or CORE
+  kernel: str
+  which: str  # of PASSES
+
+
+def cases(
+  d_model: int, head_counts: Sequence[int], d_k_values: Sequence[int], fixed_heads: int
+) -> list[Case]:
+  """Returns the cases of all columns. One head is both narrow and full; it is listed as narrow."""
   narrow = [Case(NARROW, h, d_model // h, d_model // h) for h in head_counts]
   full = [Case(FULL, h, d_model, d_model) for h in head_counts if h > 1]
   varied = [Case(VARIED_D_K, fixed_heads, d_k, d_model // fixed_heads) for d_k in d_k_values]
   return [*narrow, *full, *varied]
 
 
-def serving_kernels(names, dtype):
-  """(the names of `names` that can run here, name -> why another cannot)."""
-  reasons = {
-    name: KERNELS[name].why_not(Use(jax.default_backend(), dtype, 64, 64)) for name in names
-  }
-  return [name for name in names if reasons[name] is None], {
-    name: reason for name, reason in reasons.items() if reason
-  }
+def serving_kernels(names: Sequence[str], dtype: str) -> tuple[list[str], dict[str, str]]:
+  """Returns (the kernels that can run here, name -> why another kernel cannot)."""
+  use = Use(jax.default_backend(), dtype, 64, 64)
+  reasons = {name: KERNELS[name].why_not(use) for name in names}
+  serving = [name for name in names if reasons[name] is None]
+  return serving, {name: reason for name, reason in reasons.items() if reason}
 
 
 def measure(
-  d_model,
-  all_cases,
-  lengths,
-  kernels,
+  d_model: int,
+  all_cases: Sequence[Case],
+  lengths: Sequence[int],
+  kernels: Sequence[str],
   *,
-  batch_tokens,
-  rounds,
-  dtype="float32",
-  log=lambda message: None,
-):
-  """Measures every case; the full and the d_k column with the kernel that `auto` takes, and with projections only.
+  batch_tokens: int,
+  rounds: int,
+  dtype: str = "float32",
+  log: Callable[[str], None] = lambda message: None,
+) -> list[dict[str, Any]]:
+  """Measures all cases.
+
+  The full and the d_k column are measured with projections only, by the kernel that `auto` chooses.
 
   Args:
     d_model: width of the sub-layer.
-    all_cases: Cases.
+    all_cases: see `cases`.
     lengths: sentence lengths n.
-    kernels: names of KERNELS.
+    kernels: names in KERNELS.
     batch_tokens: positions at once: a batch has batch_tokens / n sentences.
     rounds: timed rounds.
-    dtype: of activations.
-    log: function that hears of progress.
+    dtype: dtype of activations.
+    log: called with a message about progress.
 
   Returns:
-    list of dicts, one for each case, subject, kernel, length and pass: what was measured beside what the formula says.
+    A dict for each length, case, subject, kernel and pass: measurements beside the formula's
+    figures.
   """
   records = []
+  probes = list(_probes(all_cases, kernels))
   for length in lengths:
-    wanted = list(_wanted(d_model, all_cases, kernels, dtype))
-    log(f"n={length}: compiling {len(wanted)} functions")
-    sentences = max(1, batch_tokens // length)
-    subjects = [_subject(d_model, dtype, sentences, length, *want) for want in wanted]
+    batch = Batch(d_model, max(1, batch_tokens // length), length, dtype)
+    log(f"n={length}: compiling {len(probes)} functions")
+    subjects = [_subject(batch, probe) for probe in probes]
     log(f"n={length}: timing {rounds} rounds")
     timings = interleaved_timings(subjects, rounds)
-    records += [
-      _record(d_model, sentences, length, *found)
-      for found in zip(wanted, subjects, timings, strict=True)
-    ]
+    for probe, subject, timing in zip(probes, subjects, timings, strict=True):
+      records.append(_record(batch, probe, subject, timing))
   return records
 
 
-def _wanted(d_model, all_cases, kernels, dtype):
-  """(case, subject's name, kernel, pass) of all that is measured at a length."""
+def _probes(all_cases: Sequence[Case], kernels: Sequence[str]) -> Iterator[Probe]:
+  """Yields all that is measured at a length."""
   for case in all_cases:
-    for kernel in kernels if case.column == NARROW else ["auto"]:
-      for name in (SUBLAYER, CORE) if case.column == NARROW else (SUBLAYER,):
+    is_narrow = case.column == NARROW
+    for kernel in kernels if is_narrow else ["auto"]:
+      for subject in (SUBLAYER, CORE) if is_narrow else (SUBLAYER,):
         for which in PASSES:
-          yield case, name, kernel, which
+          yield Probe(case, subject, kernel, which)
 
 
-def _subject(d_model, dtype, sentences, length, case, name, kernel, which):
-  arrays = lambda *shape: jnp.asarray(
-    np.random.default_rng(0).standard_normal((sentences, length, *shape)), dtype
-  )
-  if name == CORE:
-    query, key, value = (arrays(case.num_heads, width) for width in (case.d_k, case.d_k, case.d_v))
-    forward = lambda q, k, v: KERNELS[kernel].attend(q, k, v, Mask(), None)
-    arguments = query, key, value
-  else:
-    module = MultiHeadAttention(case.model(d_model, kernel, dtype), jnp.dtype(dtype))
-    inputs = arrays(d_model)
-    params = jax.jit(module.init)(jax.random.key(0), inputs, inputs, Mask())
-    forward = lambda variables, x: module.apply(variables, x, x, Mask())[0]
-    arguments = params, inputs
-  if which == "forward":
+def _subject(batch: Batch, probe: Probe) -> Subject:
+  """Compiles the function of a probe."""
+  make = _core if probe.subject == CORE else _sublayer
+  forward, arguments = make(batch, probe)
+  if probe.which == FORWARD:
     return compiled(forward, *arguments)
-  # The gradient of a sum of squares reaches every output with a different weight, so nothing can be left out.
-  both = jax.grad(
-    lambda *args: jnp.sum(jnp.square(forward(*args).astype(jnp.float32))),
-    argnums=tuple(range(len(arguments))),
-  )
-  return compiled(both, *arguments)
+
+  # The gradient of a sum of squares reaches every output with a different weight, so XLA can leave
+  # nothing out.
+  def summed_squares(*args):
+    return jnp.sum(jnp.square(forward(*args).astype(jnp.float32)))
+
+  gradient = jax.grad(summed_squares, argnums=tuple(range(len(arguments))))
+  return compiled(gradient, *arguments)
 
 
-def _record(d_model, sentences, length, want, subject, timing):
-  case, name, kernel, which = want
-  model = case.model(d_model, kernel)
-  formula = (
-    attention_flops(model, length, length) if name == SUBLAYER else core_flops(model, length)
-  )
-  times = 1 if which == "forward" else 3  # each product has two in the backward pass
+def _core(batch: Batch, probe: Probe) -> tuple[Callable, tuple]:
+  """Returns (scores, softmax and weighted sum of all heads; their arguments)."""
+  case = probe.case
+  query_BTHK = batch.arrays(case.num_heads, case.d_k)
+  key_BSHK = batch.arrays(case.num_heads, case.d_k)
+  value_BSHV = batch.arrays(case.num_heads, case.d_v)
+  attend = KERNELS[probe.kernel].attend
+  forward = lambda query, key, value: attend(query, key, value, Mask(), None)
+  return forward, (query_BTHK, key_BSHK, value_BSHV)
+
+
+def _sublayer(batch: Batch, probe: Probe) -> tuple[Callable, tuple]:
+  """Returns (the sub-layer as a function of parameters and inputs; its arguments)."""
+  model = probe.case.model(batch.d_model, probe.kernel, batch.dtype)
+  module = MultiHeadAttention(model, jnp.dtype(batch.dtype))
+  x_BTD = batch.arrays(batch.d_model)
+  params = jax.jit(module.init)(jax.random.key(0), x_BTD, x_BTD, Mask())
+  forward = lambda variables, x: module.apply(variables, x, x, Mask())[0]
+  return forward, (params, x_BTD)
+
+
+def _record(batch: Batch, probe: Probe, subject: Subject, timing: Timing) -> dict[str, Any]:
+  """Returns the measurements of a probe beside the formula's figures, for JSON."""
+  case = probe.case
+  model = case.model(batch.d_model, probe.kernel)
+  if probe.subject == SUBLAYER:
+    parameters = attention_parameters(model)
+    formula = attention_flops(model, batch.length, batch.length)
+  else:
+    parameters = 0
+    formula = core_flops(model, batch.length)
+  if probe.which == FORWARD:
+    softmax = softmax_flops(batch.sentences, case.num_heads, batch.length)
+  else:
+    formula *= 3  # each product has two in the backward pass
+    softmax = None
   return dict(
     column=case.column,
     num_heads=case.num_heads,
     d_k=case.d_k,
     d_v=case.d_v,
-    subject=name,
-    kernel=kernel,
-    length=length,
-    sentences=sentences,
-    which=which,
-    parameters=attention_parameters(model) if name == SUBLAYER else 0,
-    formula_flops=sentences * formula * times,
+    subject=probe.subject,
+    kernel=probe.kernel,
+    length=batch.length,
+    sentences=batch.sentences,
+    which=probe.which,
+    parameters=parameters,
+    formula_flops=batch.sentences * formula,
     xla_flops=subject.flops,
-    xla_softmax_flops=softmax_flops(sentences, case.num_heads, length)
-    if which == "forward"
-    else None,
+    xla_softmax_flops=softmax,
     seconds=dataclasses.asdict(timing),
     peak_bytes=subject.peak_bytes,
   )
 
 
 @functools.cache
-def softmax_flops(sentences, num_heads, length):
-  """What XLA counts for scaling scores and their softmax: the part of its count that is no matrix product."""
+def softmax_flops(sentences: int, num_heads: int, length: int) -> float | None:
+  """Returns XLA's count for scaling the scores and for their softmax.
+
+  That part of XLA's count is not a matrix product.
+  """
   scores_BHTS = jax.ShapeDtypeStruct((sentences, num_heads, length, length), jnp.float32)
   return compiled(lambda scores: jax.nn.softmax(scores / 3, axis=-1), scores_BHTS).flops
 
 
-def core_flops(model, length):
-  """FLOP of scores and weighted sum of one sentence, forward: 2 n^2 h (d_k + d_v)."""
+def core_flops(model: ModelConfig, length: int) -> int:
+  """Returns the FLOP of a sentence's scores and weighted sum, forward: 2 n^2 h (d_k + d_v)."""
   return 2 * length * length * model.num_heads * (model.d_k + model.d_v)
 
 
-def ratios_to_one_head(records):
-  """(subject, kernel, length) -> {h: time of forward+backward over that of one head}, of the narrow column."""
-  times = {}
+def ratios_to_one_head(
+  records: Sequence[dict[str, Any]],
+) -> dict[tuple[str, str, int], dict[int, float]]:
+  """Returns the times of the narrow column relative to one head's, forward and backward together.
+
+  Returns:
+    (subject, kernel, length) -> number of heads -> ratio.
+  """
+  times: dict[tuple[str, str, int], dict[int, float]] = {}
   for record in records:
-    if record["column"] == NARROW and record["which"] == PASSES[1]:
-      key = record["subject"], record["kernel"], record["length"]
+    if record["column"] == NARROW and record["which"] == FORWARD_BACKWARD:
+      key = (record["subject"], record["kernel"], record["length"])
       times.setdefault(key, {})[record["num_heads"]] = record["seconds"]["median"]
   return {
-    key: {h: t / by_heads[1] for h, t in by_heads.items()}
+    key: {h: seconds / by_heads[1] for h, seconds in by_heads.items()}
     for key, by_heads in times.items()
     if 1 in by_heads
   }

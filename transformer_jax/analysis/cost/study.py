@@ -1,21 +1,23 @@
-"""`cost`: counts, measures, and writes the answer to why h heads cost what one costs."""
+"""`cost`: counts, measures, and writes why h heads cost the same as one."""
 
+import os
 import pathlib
+from collections.abc import Callable
+from typing import Any
 
-from transformer_jax.analysis.cost import formulas as cost
-from transformer_jax.analysis.cost import report as cost_report
-from transformer_jax.analysis.cost.heads import (
-  FULL,
-  NARROW,
-  VARIED_D_K,
-  Case,
-  cases,
-  measure,
-  serving_kernels,
+from transformer_jax.analysis.cost import figures, report
+from transformer_jax.analysis.cost.formulas import (
+  PAPER_FLOPS,
+  paper_model_flops,
+  paper_training_cost,
+  training_seconds,
+  update_flops,
 )
+from transformer_jax.analysis.cost.heads import cases, measure, serving_kernels
 from transformer_jax.analysis.cost.layers import measure_table_1
+from transformer_jax.analysis.cost.settings import StudySettings
 from transformer_jax.analysis.hardware import hardware
-from transformer_jax.analysis.table3 import ROWS
+from transformer_jax.analysis.table3 import ROWS, Row
 from transformer_jax.analysis.timing import matmul_flops_per_second
 from transformer_jax.config import Config
 from transformer_jax.data.tokenizers.folder import load_tokenizer
@@ -26,99 +28,87 @@ from transformer_jax.strict_json import json_text
 from transformer_jax.workdir.folder import Workdir
 from transformer_jax.workdir.versions import git_revision, versions
 
+_HOUR = 3600.0  # seconds
+_DAY = 24 * _HOUR
+
 
 def study(
-  output,
+  output: str | os.PathLike[str],
+  settings: StudySettings,
   *,
-  d_model,
-  num_heads,
-  d_k,
-  fixed_heads,
-  lengths,
-  kernels,
-  batch_tokens,
-  rounds,
-  dtype,
-  table_1_width,
-  table_1_lengths,
-  workdir=None,
-  sentence_length=28,
-  log=lambda message: None,
-):
+  workdir: str | os.PathLike[str] | None = None,
+  log: Callable[[str], None] = lambda message: None,
+) -> list[str]:
   """Runs the whole study and writes cost.json, cost.md and figures to the folder `output`.
 
   Args:
-    output: folder, made if missing.
-    d_model, num_heads, d_k, fixed_heads, lengths, kernels, batch_tokens, rounds, dtype: see `head_cost.measure` and `cases`.
-    table_1_width, table_1_lengths: d and the lengths n that Table 1's layers are measured with.
+    output: folder, created if missing.
+    settings: what to count and measure.
     workdir: a run whose training cost is counted too.
-    sentence_length: mean length that the share of attention in a training's operations is counted with.
-    log: function that hears of progress.
+    log: called with a message about progress.
 
   Returns:
-    The page, a list of lines.
+    The lines of the page.
 
   Raises:
-    ConfigError: a choice of heads that does not divide d_model, or a kernel that cannot run here.
+    ConfigError: a number of heads does not divide d_model, or no kernel can run here.
   """
-  for h in (*num_heads, fixed_heads):
-    if d_model % h:
-      raise ConfigError(
-        "--num_heads", f"{h} heads do not divide --d_model={d_model}", "choose divisors"
-      )
-  if 1 not in num_heads:
-    raise ConfigError(
-      "--num_heads", "does not name 1, which the others are compared with", "add it"
-    )
-  kernels, reasons = serving_kernels(kernels, dtype)
+  settings.check()
+  kernels, reasons = serving_kernels(settings.kernels, settings.dtype)
   if not kernels:
-    raise ConfigError(
-      "--kernels", "; ".join(f"{name}: {reason}" for name, reason in reasons.items()), "name others"
-    )
+    why = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
+    raise ConfigError("--kernels", why, "name others")
   pathlib.Path(output).mkdir(parents=True, exist_ok=True)
-  all_cases = cases(d_model, num_heads, d_k, fixed_heads)
   records = measure(
-    d_model,
-    all_cases,
-    lengths,
+    settings.d_model,
+    cases(settings.d_model, settings.num_heads, settings.d_k, settings.fixed_heads),
+    settings.lengths,
     kernels,
-    batch_tokens=batch_tokens,
-    rounds=rounds,
-    dtype=dtype,
+    batch_tokens=settings.batch_tokens,
+    rounds=settings.rounds,
+    dtype=settings.dtype,
     log=log,
   )
   log("Table 1")
-  layers = measure_table_1(table_1_width, table_1_lengths, rounds=rounds)
-  budgets = [paper_budget(ROWS[0], 12 * 3600), paper_budget(ROWS[-1], 3.5 * 86_400)]
+  layers = measure_table_1(settings.table_1_width, settings.table_1_lengths, rounds=settings.rounds)
+  budgets = [paper_budget(ROWS[0], 12 * _HOUR), paper_budget(ROWS[-1], 3.5 * _DAY)]
   if workdir:
     log("the speed of a matrix product here")
-    budgets.append(run_budget(workdir, sentence_length, matmul_flops_per_second(dtype=dtype)))
-  where = _where(dtype)
-  figures = cost_report.draw(records, layers, output, d_model)
-  page = _page(
-    where, records, layers, budgets, reasons, d_model, num_heads, lengths, batch_tokens, figures
-  )
+    rate = matmul_flops_per_second(dtype=settings.dtype)
+    budgets.append(run_budget(workdir, settings.sentence_length, rate))
+  where = dict(hardware(), dtype=settings.dtype, versions=versions(), git_revision=git_revision())
+  result = dict(where=where, records=records, table_1=layers, training=budgets)
+  paths = figures.draw(records, layers, output, settings.d_model)
+  page = report.page(result, settings, reasons, paths)
   atomic_write(f"{output}/cost.md", "\n".join(page) + "\n")
-  atomic_write(
-    f"{output}/cost.json",
-    json_text(dict(where=where, records=records, table_1=layers, training=budgets), indent=1)
-    + "\n",
-  )
+  atomic_write(f"{output}/cost.json", json_text(result, indent=1) + "\n")
   return page
 
 
-def paper_budget(row, seconds):
-  """What the paper says that a model of Table 3 took on eight P100, and what its updates of 25,000 + 25,000 tokens compute."""
+def paper_budget(row: Row, seconds: float) -> dict[str, Any]:
+  """Returns the training cost of a model in the paper, on eight P100, and its arithmetic.
+
+  The arithmetic is that of updates of 25,000 + 25,000 tokens.
+  """
+  rate = PAPER_FLOPS["P100"] / 1e12
   return dict(
     name=f"the paper's {row.name}",
-    hardware_flops=cost.paper_training_cost(seconds, 8),
-    model_flops=cost.paper_model_flops(row.config()),
-    how=f"{seconds / 3600:.0f} hours x 8 P100 of {cost.PAPER_FLOPS['P100'] / 1e12} TFLOP/s assumed",
+    hardware_flops=paper_training_cost(seconds, 8),
+    model_flops=paper_model_flops(row.config()),
+    how=f"{seconds / _HOUR:.0f} hours x 8 P100 of {rate} TFLOP/s assumed",
   )
 
 
-def run_budget(workdir, sentence_length, flops_per_second):
-  """The same of a run, from its metrics: the time of its updates, at the rate of a large matrix product on this machine."""
+def run_budget(
+  workdir: str | os.PathLike[str], sentence_length: int, flops_per_second: float
+) -> dict[str, Any]:
+  """Returns the training cost of a run, from its metrics, and its arithmetic.
+
+  The cost is the time of its updates at the rate of a large matrix product on this machine.
+
+  Raises:
+    ConfigError: the run has no metrics of training.
+  """
   folder = Workdir(workdir, primary=False)
   config = Config.from_flat(folder.read_config())
   vocab_size = build_task(config.data, load_tokenizer(folder.tokenizer)).target_vocab_size
@@ -128,54 +118,19 @@ def run_budget(workdir, sentence_length, flops_per_second):
     raise ConfigError(
       "--workdir", f"{workdir} has no line of training in its metrics", "train first"
     )
-  source, target = (sum(line[f"{side}_tokens"] for line in lines) for side in ("source", "target"))
-  seconds = cost.training_seconds(metrics)
-  needed = cost.update_flops(
-    config.model, vocab_size, source, target, sentence_length, sentence_length
+  seconds = training_seconds(metrics)
+  needed = update_flops(
+    config.model,
+    vocab_size,
+    source_tokens=sum(line["source_tokens"] for line in lines),
+    target_tokens=sum(line["target_tokens"] for line in lines),
+    source_length=sentence_length,
+    target_length=sentence_length,
   )
+  rate = f"{flops_per_second / 1e9:,.0f} GFLOP/s, a matrix product here"
   return dict(
     name=folder.path.name,
     hardware_flops=seconds * flops_per_second,
     model_flops=needed,
-    how=f"{seconds / 3600:.2f} hours x {flops_per_second / 1e9:,.0f} GFLOP/s, a matrix product here",
+    how=f"{seconds / _HOUR:.2f} hours x {rate}",
   )
-
-
-def _where(dtype):
-  """On what this was measured."""
-  return dict(hardware(), dtype=dtype, versions=versions(), git_revision=git_revision())
-
-
-def _page(
-  where, records, layers, budgets, reasons, d_model, num_heads, lengths, batch_tokens, figures
-):
-  h = 8 if 8 in num_heads else max(num_heads)
-  three = [
-    Case(NARROW, 1, d_model, d_model),
-    Case(NARROW, h, d_model // h, d_model // h),
-    Case(FULL, h, d_model, d_model),
-  ]
-  report = cost_report
-  sections = [
-    (
-      f"What h heads cost, d_model = {d_model}",
-      [
-        f"{where['device']}, {where['processor']}, {where['cores']} cores, {where['dtype']}, jax {where['versions']['jax']}, "
-        f"revision {where['git_revision']}. Batches of {batch_tokens} positions; medians of interleaved rounds.",
-        *(f"Kernel `{name}` was not measured: {reason}." for name, reason in reasons.items()),
-      ],
-    ),
-    ("Counted by formula", report.term_lines(three, d_model, lengths[len(lengths) // 2])),
-    ("Counted by XLA", report.xla_lines(records)),
-    ("Measured: h heads of width d_model / h", report.time_lines(records, NARROW)),
-    ("Is the measured time flat over h?", report.flatness_lines(records)),
-    (f"Measured: h heads of the full width {d_model}", report.time_lines(records, FULL)),
-    (
-      "Measured: d_k at a fixed number of heads (Table 3, row B)",
-      report.time_lines(records, VARIED_D_K),
-    ),
-    ("Table 1", report.layer_lines(layers)),
-    ("Training cost", report.budget_lines(budgets)),
-    ("Figures", [f"![{path.stem}]({path.name})" for path in figures if path.suffix == ".png"]),
-  ]
-  return [line for title, lines in sections for line in (f"## {title}", "", *lines, "")]

@@ -1,1 +1,1 @@
-"""The paper's facts, checked."""
+"""The paper's figures and sentences, checked against the code."""
