@@ -33,6 +33,7 @@ FOLDERS = [
   "data",
   "metrics",
   "workdir",
+  "config",
   "reference",
 ]
 

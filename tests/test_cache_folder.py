@@ -5,7 +5,7 @@ import pathlib
 
 import pytest
 
-from transformer_jax.config import cache_folder
+from transformer_jax.cache_folder import cache_folder
 from transformer_jax.errors import WorkdirError
 
 

@@ -91,7 +91,7 @@ def test_what_is_read_is_accepted(settings):
 def test_what_does_no_harm_is_told(settings, name):
   refuse_unread(config(**settings))
   (line,) = unread_warnings(config(**settings))
-  assert line.startswith(f"warning: --{name}: is read with --")
+  assert line.startswith(f"warning: --{name}: is read only with --")
 
 
 def test_conditions_name_settings_and_values_that_exist():

@@ -15,7 +15,7 @@ import numpy as np
 from flax import jax_utils
 
 from transformer_jax import interrupt
-from transformer_jax.config import cache_folder
+from transformer_jax.cache_folder import cache_folder
 from transformer_jax.errors import ConfigError
 
 MIN_SECONDS_TO_CACHE = 0.5  # programs that compile sooner are not kept on disk

@@ -287,7 +287,7 @@ def test_pairs_with_an_empty_side_count_for_every_kind_of_positions(data):
 def test_a_setting_that_nothing_reads_is_refused_for_a_new_run_alone(data, tmp_path):
   config = config_of(bpe_merges=20)
   with pytest.raises(
-    ConfigError, match="--bpe_merges=20: is read with --tokenizer=subword_nmt alone"
+    ConfigError, match="--bpe_merges=20: is read only with --tokenizer=subword_nmt, but"
   ):
     prepare(config, data)
   save_tokenizer(prepare(config_of(), data).task.tokenizer, tmp_path / "of_a_run")
@@ -309,7 +309,7 @@ def test_train_refuses_such_a_setting_before_there_is_a_folder_and_resumes_a_run
   monkeypatch.setattr(train_module, "prepare", reached)
   config = tiny_config(train_source="mine.en")
   with pytest.raises(
-    ConfigError, match="--train_source=mine.en: is read with --data_source=text alone"
+    ConfigError, match="--train_source=mine.en: is read only with --data_source=text, but"
   ):
     train_module.train(config, tmp_path / "run", tmp_path)
   assert not (tmp_path / "run").exists()

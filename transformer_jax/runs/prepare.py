@@ -9,7 +9,8 @@ import dataclasses
 import hashlib
 import os
 
-from transformer_jax.config import Config, cache_folder, refuse_unread, split_list
+from transformer_jax.cache_folder import cache_folder
+from transformer_jax.config import Config, refuse_unread, split_list
 from transformer_jax.data.encoded import encode_pairs
 from transformer_jax.data.pipeline import BatchStream, FittingPairs, ordered_batches
 from transformer_jax.data.preprocessing import build_preprocessors

@@ -199,7 +199,7 @@ def whole_settings(settings, where):
   if not isinstance(settings, dict):
     raise ConfigError(where, "has no settings", "restore the file")
   for name, field in fields().items():
-    if name not in settings and field.metadata["is_younger"]:
+    if name not in settings and field.metadata["added_later"]:
       settings[name] = field.default
     elif name not in settings:
       raise ConfigError(

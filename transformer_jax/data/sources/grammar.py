@@ -12,7 +12,7 @@ import random
 import re
 import secrets
 
-from transformer_jax.config import cache_folder
+from transformer_jax.cache_folder import cache_folder
 from transformer_jax.data.trees import ROOT, parse_tree
 
 _GENERATOR = 1  # part of a remembered fingerprint's name: raise it with any change to the trees

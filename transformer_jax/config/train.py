@@ -1,0 +1,64 @@
+"""Hyperparameters of training."""
+
+import dataclasses
+
+from transformer_jax.config.setting import setting
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+  """Optimizer, schedule, regularization (Sections 5.2 to 5.4), and what a run writes when."""
+
+  seed: int = setting(
+    1, "seed of initialization, dropout and the order of the data", low=0, high=2**31 - 1
+  )
+
+  train_steps: int = setting(100_000, "number of updates", low=1, high=1_000_000_000)
+
+  warmup_steps: int = setting(
+    4000, "updates over which the learning rate rises (Section 5.3)", low=1, high=1_000_000_000
+  )
+
+  learning_rate_scale: float = setting(
+    1.0, "factor on the paper's learning rate schedule", low=0.0, high=1e30
+  )
+
+  adam_beta1: float = setting(0.9, "Adam's decay of the mean gradient", low=0.0, high=0.999999)
+
+  adam_beta2: float = setting(
+    0.98, "Adam's decay of the mean squared gradient", low=0.0, high=0.999999
+  )
+
+  adam_epsilon: float = setting(1e-9, "Adam's epsilon", low=0.0, high=1.0)
+
+  label_smoothing: float = setting(
+    0.1, "eps_ls, probability spread over the wrong classes (Section 5.4)", low=0.0, high=0.99
+  )
+
+  log_every: int = setting(100, "updates between lines of metrics.jsonl", low=1, high=10_000)
+
+  evaluate_every: int = setting(1500, "updates between evaluations on the validation split", low=1)
+
+  bleu_sentences: int = setting(
+    1000, "validation sentences translated at each evaluation; 0: none", low=0
+  )
+
+  evaluation_beam_size: int = setting(
+    1, "hypotheses kept in these translations; 1 is greedy search", low=1, high=1000
+  )
+
+  checkpoint_every: int = setting(1500, "updates between checkpoints (paper: 10 minutes)", low=1)
+
+  keep_checkpoints: int = setting(5, "number of latest checkpoints kept", low=1)
+
+  keep_best: int = setting(
+    1, "number of checkpoints with the best validation scores kept as well", low=0
+  )
+
+  max_nonfinite_updates: int = setting(
+    10, "number of non-finite updates in a row that ends the run", low=1
+  )
+
+  deterministic: bool = setting(
+    False, "on a GPU, use only kernels that give the same bits each time"
+  )
