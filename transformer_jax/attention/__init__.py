@@ -6,7 +6,7 @@ from transformer_jax.attention.dot_product import (
   reference_weights,
 )
 from transformer_jax.attention.kernels import KERNELS, Kernel, Use, fastest_kernel
-from transformer_jax.attention.masks import Mask, lengths_of
+from transformer_jax.attention.masks import Mask, sequence_lengths
 
 __all__ = [
   "KERNELS",
@@ -15,7 +15,7 @@ __all__ = [
   "Use",
   "cached_attention",
   "fastest_kernel",
-  "lengths_of",
+  "sequence_lengths",
   "reference_attention",
   "reference_weights",
 ]

@@ -53,6 +53,6 @@ class Mask:
     return allowed_BTS
 
 
-def lengths_of(tokens_BS, pad_id):
+def sequence_lengths(tokens_BS, pad_id):
   """int32 [B]: how many positions stand before the padding at the end of each row."""
   return jnp.sum(tokens_BS != pad_id, axis=-1, dtype=jnp.int32)

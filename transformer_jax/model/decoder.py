@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from transformer_jax.config import ModelConfig
 from transformer_jax.model.cache import Memory, write
 from transformer_jax.model.feed_forward import FeedForward
-from transformer_jax.model.head_gates import layers_of
+from transformer_jax.model.head_gates import per_layer
 from transformer_jax.model.multi_head_attention import MultiHeadAttention
 from transformer_jax.model.sublayer import AddAndNorm, final_norm, layer_class
 
@@ -150,7 +150,7 @@ class Decoder(nn.Module):
   def _gates(self, gates):
     """A layer's (gates of its self-attention, gates of its attention to the memory), for each layer."""
     both = (None, None) if gates is None else (gates.decoder, gates.cross)
-    return list(zip(*(layers_of(gates_NH, len(self.layer)) for gates_NH in both), strict=True))
+    return list(zip(*(per_layer(gates_NH, len(self.layer)) for gates_NH in both), strict=True))
 
   def _finish(self, x):
     return self.final_norm(x) if self.final_norm else x

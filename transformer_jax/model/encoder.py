@@ -5,7 +5,7 @@ import jax.numpy as jnp
 
 from transformer_jax.config import ModelConfig
 from transformer_jax.model.feed_forward import FeedForward
-from transformer_jax.model.head_gates import layers_of
+from transformer_jax.model.head_gates import per_layer
 from transformer_jax.model.multi_head_attention import MultiHeadAttention
 from transformer_jax.model.sublayer import AddAndNorm, final_norm, layer_class
 
@@ -49,7 +49,7 @@ class Encoder(nn.Module):
   def __call__(self, x_BSD, mask, deterministic=True, return_weights=False, gates_NH=None):
     """Returns (memory [B, S, D], one array of weights [B, H, S, S] a layer, or Nones)."""
     weights = []
-    for layer, gates_H in zip(self.layer, layers_of(gates_NH, len(self.layer)), strict=True):
+    for layer, gates_H in zip(self.layer, per_layer(gates_NH, len(self.layer)), strict=True):
       x_BSD, layer_weights = layer(x_BSD, mask, deterministic, return_weights, gates_H)
       weights.append(layer_weights)
     return (self.final_norm(x_BSD) if self.final_norm else x_BSD), weights

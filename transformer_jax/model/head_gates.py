@@ -29,7 +29,7 @@ class HeadGates(flax.struct.PyTreeNode):
     return cls(gates_NH, gates_NH, gates_NH)
 
 
-def layers_of(gates_NH, num_layers):
+def per_layer(gates_NH, num_layers):
   """The gates of each layer, or None for each where there are none."""
   return (
     [None] * num_layers if gates_NH is None else [gates_NH[layer] for layer in range(num_layers)]

@@ -4,7 +4,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax import lax
 
-from transformer_jax.attention import Mask, lengths_of
+from transformer_jax.attention import Mask, sequence_lengths
 from transformer_jax.config import PAD_ID, ModelConfig
 from transformer_jax.model.cache import empty_cache
 from transformer_jax.model.decoder import Decoder
@@ -84,7 +84,7 @@ class Transformer(nn.Module):
   def start(self, source_BS, beam_size, max_length, gates=None):
     """Encodes and makes ready to decode: (Memory, an empty Cache for `max_length` positions)."""
     memory = self.decoder.project_memory(
-      self.encode(source_BS, gates=gates), lengths_of(source_BS, PAD_ID)
+      self.encode(source_BS, gates=gates), sequence_lengths(source_BS, PAD_ID)
     )
     return memory, empty_cache(self.config, self.dtype, source_BS.shape[0], beam_size, max_length)
 
@@ -130,7 +130,7 @@ class Transformer(nn.Module):
     x_BSD = self._embed(self._source_embedding, self.source_positions, source_BS, deterministic)
     return self.encoder(
       x_BSD,
-      Mask(key_lengths_B=lengths_of(source_BS, PAD_ID)),
+      Mask(key_lengths_B=sequence_lengths(source_BS, PAD_ID)),
       deterministic,
       return_weights,
       None if gates is None else gates.encoder,
@@ -144,7 +144,7 @@ class Transformer(nn.Module):
       x_BTD,
       memory_BSD,
       Mask(causal=True),
-      Mask(key_lengths_B=lengths_of(source_BS, PAD_ID)),
+      Mask(key_lengths_B=sequence_lengths(source_BS, PAD_ID)),
       deterministic,
       return_weights,
       gates,

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from transformer_jax.attention import lengths_of
+from transformer_jax.attention import sequence_lengths
 from transformer_jax.config import PAD_ID
 from transformer_jax.parallel import (
   backend,
@@ -47,8 +47,8 @@ def loss_sums(model, params, source_BS, target_BT, smoothing, dropout_rng=None):
   return loss, Sums(
     loss=loss,
     nll=nll,
-    source_tokens=jnp.sum(lengths_of(source_BS, PAD_ID)),
-    target_tokens=jnp.sum(lengths_of(target_BT, PAD_ID)),
+    source_tokens=jnp.sum(sequence_lengths(source_BS, PAD_ID)),
+    target_tokens=jnp.sum(sequence_lengths(target_BT, PAD_ID)),
   )
 
 

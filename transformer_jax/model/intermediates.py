@@ -1,0 +1,77 @@
+"""What attention computes inside the model: its weights, and the vectors that they come from.
+
+The names of the model's modules are known here, so that the floors above need not know them.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float, Float32, Int32
+
+from transformer_jax.model.transformer import Transformer
+
+VECTORS = ("query", "key", "value")  # the projections of MultiHeadAttention
+
+# The three attentions, as in HeadGates: (stack, module of each of its layers).
+_MODULES = dict(
+  encoder=("encoder", "self_attention"),
+  decoder=("decoder", "self_attention"),
+  cross=("decoder", "cross_attention"),
+)
+
+Weights = dict[str, Float32[Array, "N B H _ _"]]
+Vectors = dict[str, dict[str, Float32[Array, "N B H _ _"]]]
+
+
+def attention_weights_and_vectors(
+  model: Transformer,
+  params: Mapping[str, Any],
+  source_BS: Int32[Array, "B S"],
+  target_BT: Int32[Array, "B T"],
+) -> tuple[Weights, Vectors]:
+  """Returns the attention weights for a forced target, and the vectors that they are computed from.
+
+  Args:
+    model: the Transformer.
+    params: its parameters.
+    source_BS: source tokens.
+    target_BT: target tokens. Row t of the decoder's and the cross weights predicts target t.
+
+  Returns:
+    (weights, vectors), float32, both by attention: "encoder", "decoder" and "cross". Weights are
+    [N, B, H, S, S], [N, B, H, T, T] and [N, B, H, T, S]. Vectors are dicts of "query", "key" and
+    "value", [N, B, H, positions, K or V].
+
+  Example:
+    weights, vectors = attention_weights_and_vectors(model, params, source_BS, target_BT)
+    weights["cross"][layer, 0, head]  # [T, S]
+    vectors["cross"]["query"][layer, 0, head]  # [T, K]
+  """
+  weights, state = model.apply(
+    {"params": params},
+    source_BS,
+    target_BT,
+    method="attention_weights",
+    capture_intermediates=lambda module, _: module.name in VECTORS,
+    mutable=["intermediates"],
+  )
+  vectors = {name: _vectors(state["intermediates"], name) for name in _MODULES}
+  return weights, vectors
+
+
+def _vectors(
+  intermediates: Mapping[str, Any], attention: str
+) -> dict[str, Float32[Array, "N B H _ _"]]:
+  """Returns what the layers' modules of one attention have projected, by the projection's name."""
+  stack, module = _MODULES[attention]
+  num_layers = len(intermediates[stack])
+  layers = [intermediates[stack][f"layer_{number}"][module] for number in range(num_layers)]
+  return {kind: jnp.stack([_by_head(layer[kind]) for layer in layers]) for kind in VECTORS}
+
+
+def _by_head(captured: Mapping[str, Any]) -> Float32[Array, "B H _ _"]:
+  """Returns a projection's output with its heads before its positions."""
+  output_BTHK: Float[Array, "B T H K"] = captured["__call__"][0]
+  return output_BTHK.astype(jnp.float32).swapaxes(1, 2)
