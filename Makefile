@@ -42,12 +42,15 @@ quickstart: $(VENV)/installed
 test: $(VENV)/installed
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow"
 
-# Changes nothing. `ruff check --fix .`, `ruff format .` and `mdformat .` do what they can.
+# The pages that people write; commands of this package write the others.
+PAGES := $(wildcard *.md docs/*.md experiments/*.md benchmarks/*.md)
+
+# Changes nothing. `ruff check --fix .`, `ruff format .` and `mdformat FILES` mend what they can.
 lint: $(VENV)/installed-lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
-	$(BIN)/mdformat --check .
+	$(BIN)/mdformat --check $(PAGES)
 
 # The site of the documents and of the Python API, in build/site: a broken link fails.
 docs: $(VENV)/installed-docs
