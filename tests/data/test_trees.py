@@ -1,4 +1,4 @@
-"""Bracketed text: what is read comes out again, what is wrong is named by line, what parsers learn is clean."""
+"""Bracketed text: it survives reading and writing, errors name the line, and cleaning."""
 
 import itertools
 
@@ -114,7 +114,7 @@ def test_white_space_that_is_not_ascii_is_text():
     (["(A (X a)) word"], 1),
   ],
 )
-def test_what_is_no_tree_is_named_by_its_line(lines, line):
+def test_what_is_not_a_tree_is_named_by_its_line(lines, line):
   with pytest.raises(TreeError) as caught:
     list(read_trees(lines))
   assert caught.value.line == line
@@ -161,6 +161,7 @@ def test_every_real_tree_comes_out_as_it_went_in(shared_data):
   for tree in itertools.chain.from_iterable(map(read_tree_file, files)):
     count += 1
     assert parse_tree(str(tree)) == tree
-    again = clean(tree)
-    assert again is None or parse_tree(to_text(again, pretty=True)) == again
+    cleaned_tree = clean(tree)
+    if cleaned_tree is not None:
+      assert parse_tree(to_text(cleaned_tree, pretty=True)) == cleaned_tree
   assert count > 3000

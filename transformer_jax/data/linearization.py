@@ -1,176 +1,239 @@
-"""Trees as sequences of symbols and back (Section 6.3), and the repair of sequences that are no tree.
+"""Trees as sequences of symbols and back (Section 6.3); sequences that are not trees are repaired.
 
-Two styles. `vinyals` (Vinyals et al. 2015): "(S (NP XX )NP (VP XX )VP )S", every word is XX. `t2t` (the authors' code):
-"S NP NNP /NP VP VBZ /VP /S", words are their tags. TOP, which is around every tree, is left out in both.
+There are two styles. `vinyals` (Vinyals et al. 2015) has XX for every word, as in
+"(S (NP XX )NP (VP XX )VP )S". `t2t` (the authors' code) has the words' tags, as in
+"S NP NNP /NP VP VBZ /VP /S". Both leave out TOP, which is around every tree.
 """
 
 import collections
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from transformer_jax.data.trees import ROOT, UNKNOWN_TAG, Constituent, Leaf, Tree, bracket_events
 
-OPEN, LEAF, CLOSE = "open", "leaf", "close"
+OPEN = "open"
+LEAF = "leaf"
+CLOSE = "close"
+
+SymbolKind = tuple[str, str]  # (OPEN, LEAF or CLOSE; the label, of a leaf its tag)
 
 _WRAPPER = "S"  # put around the roots of a repaired sequence that has several
-_ESCAPE = "="  # before a tag that `t2t` could not tell from a bracket, such as one that is the label of an open constituent too
-_LABEL_ESCAPE = "\\"  # before a label of `t2t` that begins as no label of a treebank does
+# Before a tag that `t2t` could not tell from a bracket, such as one that is also the label of an
+# open constituent.
+_ESCAPE = "="
+# Before a label of `t2t` that would be read as something else; no treebank has such labels.
+_LABEL_ESCAPE = "\\"
 
 
-def linearize(tree, style):
-  """The symbols of a clean tree, a list."""
-  is_vinyals = style == "vinyals"
-  symbols, open_labels, counts = [], [], collections.Counter()
-  for kind, value in bracket_events(Tree(tree.leaves, tree.constituents[1:])):
-    if kind != LEAF and not is_vinyals:
-      value = _label_symbol(value)
-    if kind == OPEN:
-      symbols.append(f"({value}" if is_vinyals else value)
-      open_labels.append(value)
-      counts[value] += 1
-    elif kind == CLOSE:
-      symbols.append(f"){value}" if is_vinyals else f"/{value}")
-      counts[open_labels.pop()] -= 1
+def linearize(tree: Tree, style: str) -> list[str]:
+  """Returns the symbols of a clean tree in a style, "vinyals" or "t2t".
+
+  Example:
+    tree = parse_tree("(TOP (S (NP (NNP John)) (VP (VBZ runs))))")
+    linearize(tree, "vinyals")  # ["(S", "(NP", "XX", ")NP", "(VP", "XX", ")VP", ")S"]
+    linearize(tree, "t2t")  # ["S", "NP", "NNP", "/NP", "VP", "VBZ", "/VP", "/S"]
+  """
+  without_top = Tree(tree.leaves, tree.constituents[1:])
+  return _vinyals_symbols(without_top) if style == "vinyals" else _t2t_symbols(without_top)
+
+
+def _vinyals_symbols(tree):
+  symbols = []
+  for kind, value in bracket_events(tree):
+    if isinstance(value, Leaf):
+      symbols.append(UNKNOWN_TAG)
     else:
-      symbols.append(UNKNOWN_TAG if is_vinyals else _escaped(value.tag, counts))
+      symbols.append(f"({value}" if kind == OPEN else f"){value}")
   return symbols
 
 
+def _t2t_symbols(tree):
+  symbols = []
+  num_open = collections.Counter()  # symbol of a label -> its open constituents
+  for kind, value in bracket_events(tree):
+    if isinstance(value, Leaf):
+      is_open_label = num_open[value.tag] > 0
+      symbols.append(_tag_symbol(value.tag, is_open_label))
+      continue
+    label = _label_symbol(value)
+    if kind == OPEN:
+      symbols.append(label)
+      num_open[label] += 1
+    else:
+      symbols.append(f"/{label}")
+      num_open[label] -= 1
+  return symbols
+
+
+def _tag_symbol(tag, is_open_label):
+  """Returns the `t2t` symbol of a tag: the tag, escaped if it would be read as a bracket."""
+  if is_open_label or tag.startswith(("/", _ESCAPE)):
+    return _ESCAPE + tag
+  return tag
+
+
 def _label_symbol(label):
-  """The symbol of a label: itself, unless it would be read as a closing or an escaped tag."""
-  return _LABEL_ESCAPE * label.startswith(("/", _ESCAPE, _LABEL_ESCAPE)) + label
+  """Returns the `t2t` symbol of a label: the label, escaped if it has another meaning."""
+  if label.startswith(("/", _ESCAPE, _LABEL_ESCAPE)):
+    return _LABEL_ESCAPE + label
+  return label
 
 
-def _label_of(symbol):
-  """What `_label_symbol` made the symbol of."""
-  return symbol[1:] if symbol.startswith(_LABEL_ESCAPE) and len(symbol) > 1 else symbol
+def _unescape(symbol, escape):
+  """Returns a symbol without its escape; the escape by itself stays."""
+  if symbol.startswith(escape) and len(symbol) > 1:
+    return symbol.removeprefix(escape)
+  return symbol
 
 
-def _escaped(tag, open_counts):
-  """The symbol of a tag: itself, unless it would be read as a bracket."""
-  return _ESCAPE * (open_counts[tag] > 0 or tag[0] in f"/{_ESCAPE}") + tag
+def symbol_kinds(symbols: Sequence[str], style: str) -> list[SymbolKind | None]:
+  """Returns the kind of each symbol of a vocabulary; None for one that has no meaning.
 
-
-def symbol_kinds(symbols, style):
-  """What each symbol of a vocabulary does: a list of (OPEN | LEAF | CLOSE, label), or None for one that does nothing.
-
-  In `t2t` a symbol opens if the one that closes it is known too. A tag that is also a label then only counts as a label.
+  In `t2t` a symbol opens if the one that closes it is in the vocabulary too. A tag that is also a
+  label then counts only as a label.
   """
   known = set(symbols)
   return [_kind(symbol, style, lambda label: f"/{label}" in known) for symbol in symbols]
 
 
-def to_tree(symbols, words, style, labels=()):
-  """The tree over exactly `words` that a sequence of symbols describes, and whether it had to be repaired.
+def to_tree(
+  symbols: Iterable[str], words: Sequence[str], style: str, labels: Collection[str] = ()
+) -> tuple[Tree, bool]:
+  """Returns the tree over exactly `words` that symbols describe, and whether it was repaired.
 
-  Repair: a closing without its opening is dropped; one that closes an outer constituent closes the inner ones too; what is
-  left open is closed at the end; leaves beyond the words are dropped; words without leaves become the last children
-  of the root; a constituent without words is dropped; several roots go into one S.
+  The repair:
+  - drops a closing without its opening, leaves beyond the words, and constituents without words;
+  - closes inner constituents with the outer one, and open ones at the end;
+  - makes words without leaves the last children of the root;
+  - puts one S around several roots.
 
   Args:
     symbols: any strings.
     words: at least one word.
     style: "vinyals" or "t2t".
-    labels: in `t2t`, labels that are known: such a symbol opens even if nothing closes it.
-
-  Returns:
-    (Tree, bool)
+    labels: for `t2t`, the known labels: such a symbol opens even if nothing closes it.
   """
   builder = _Builder(words)
-  for kind, label in _kinds_in_place(symbols, style, labels):
-    is_label = style == "t2t" and kind != LEAF
-    builder.take(kind, _label_of(label) if is_label else label)
+  if style == "vinyals":
+    for symbol in symbols:
+      kind, label = _vinyals_kind(symbol) or (None, "")
+      builder.add(kind, label)
+  else:
+    for kind, label in _t2t_kinds_in_place(list(symbols), labels):
+      builder.add(kind, label if kind == LEAF else _unescape(label, _LABEL_ESCAPE))
   return builder.tree()
 
 
-def _kinds_in_place(symbols, style, labels):
-  """The kind of each symbol where it stands. A `t2t` symbol opens if a closing of its label matches it further on, or its label is known."""
-  if style == "vinyals":
-    return [_kind(symbol, style) or (None, None) for symbol in symbols]
-  kinds, closings = [], collections.Counter()
-  waiting = []  # labels of the closings on the right that no opening has met, innermost last
+def _t2t_kinds_in_place(symbols, labels):
+  """Returns the kind of each `t2t` symbol where it stands.
+
+  A symbol opens if a closing of its label further on matches it, or if its label is known.
+  """
+  kinds = []
+  waiting = []  # labels of the closings on the right that no opening has matched, innermost last
+  num_waiting = collections.Counter()
   for symbol in reversed(symbols):
-    if symbol.startswith("/") and len(symbol) > 1:
-      kinds.append((CLOSE, symbol[1:]))
-      waiting.append(symbol[1:])
-      closings[symbol[1:]] += 1
-    elif closings[symbol]:
+    if _is_closing(symbol):
+      label = symbol[1:]
+      kinds.append((CLOSE, label))
+      waiting.append(label)
+      num_waiting[label] += 1
+    elif num_waiting[symbol]:
       while (label := waiting.pop()) != symbol:  # those in between have no opening
-        closings[label] -= 1
-      closings[symbol] -= 1
+        num_waiting[label] -= 1
+      num_waiting[symbol] -= 1
       kinds.append((OPEN, symbol))
     elif symbol in labels:
       kinds.append((OPEN, symbol))
     else:
-      kinds.append(
-        (LEAF, symbol[len(_ESCAPE) :] if symbol.startswith(_ESCAPE) and len(symbol) > 1 else symbol)
-      )
+      kinds.append((LEAF, _unescape(symbol, _ESCAPE)))
   return kinds[::-1]
 
 
-def _kind(symbol, style, is_label=lambda label: False):
+def _kind(symbol: str, style: str, is_label: Callable[[str], bool]) -> SymbolKind | None:
+  """Returns the kind of a symbol by itself; `is_label` tells which symbols of `t2t` open."""
   if style == "vinyals":
-    if symbol == UNKNOWN_TAG:
-      return LEAF, UNKNOWN_TAG
-    if len(symbol) > 1 and symbol[0] in "()":
-      return (OPEN if symbol[0] == "(" else CLOSE), symbol[1:]
-    return None
-  if symbol.startswith("/") and len(symbol) > 1:
+    return _vinyals_kind(symbol)
+  if _is_closing(symbol):
     return CLOSE, symbol[1:]
   return (OPEN if is_label(symbol) else LEAF), symbol
 
 
-class _Builder:
-  """Puts a tree together from symbols that need not make one."""
+def _vinyals_kind(symbol):
+  if symbol == UNKNOWN_TAG:
+    return LEAF, UNKNOWN_TAG
+  if len(symbol) > 1 and symbol[0] == "(":
+    return OPEN, symbol[1:]
+  if len(symbol) > 1 and symbol[0] == ")":
+    return CLOSE, symbol[1:]
+  return None
 
-  def __init__(self, words):
+
+def _is_closing(symbol):
+  """Returns whether a `t2t` symbol closes a constituent; "/" by itself is a tag."""
+  return symbol.startswith("/") and len(symbol) > 1
+
+
+class _Builder:
+  """Builds a tree from any symbols, and repairs it."""
+
+  def __init__(self, words: Sequence[str]):
     self._words = words
-    self._leaves, self._constituents = [], []
-    self._open = []  # places of the open constituents
-    self._open_labels = collections.Counter()
+    self._leaves = []
+    self._constituents = []
+    self._open = []  # indices of the open constituents
+    self._num_open = collections.Counter()  # label -> open constituents
     self._is_repaired = False
 
-  def take(self, kind, label):
-    """The next symbol; None is one that means nothing."""
+  def add(self, kind: str | None, label: str) -> None:
+    """Adds the next symbol; the kind None has no meaning."""
     if kind == OPEN:
+      start = len(self._leaves)
       self._open.append(len(self._constituents))
-      self._open_labels[label] += 1
-      self._constituents.append(Constituent(label, len(self._leaves), None))
+      self._num_open[label] += 1
+      self._constituents.append(Constituent(label, start, start))  # the end is set on closing
     elif kind == LEAF and len(self._leaves) < len(self._words):
       self._leaves.append(Leaf(label, self._words[len(self._leaves)]))
-    elif kind == CLOSE and self._open_labels[label]:
+    elif kind == CLOSE and self._num_open[label]:
       while self._close() != label:
         self._is_repaired = True
     else:
       self._is_repaired = True
 
-  def tree(self):
-    """(Tree, whether anything was repaired)."""
-    missing = self._words[len(self._leaves) :]
-    self._is_repaired |= bool(self._open or missing)
+  def tree(self) -> tuple[Tree, bool]:
+    """Returns the Tree, and whether anything was repaired."""
+    missing_words = self._words[len(self._leaves) :]
+    if self._open or missing_words:
+      self._is_repaired = True
     while len(self._open) > 1:
       self._close()
-    if missing and not self._open:
-      self._open += self._sole_root()
-    self._leaves += [Leaf(UNKNOWN_TAG, word) for word in missing]
+    if missing_words and not self._open:
+      self._reopen_only_root()
+    self._leaves += [Leaf(UNKNOWN_TAG, word) for word in missing_words]
     while self._open:
       self._close()
+
     whole = (0, len(self._words))
     constituents = [c for c in self._constituents if c.start < c.end]
-    self._is_repaired |= len(constituents) < len(self._constituents)
-    if self._is_repaired and constituents and not any(c[1:] == whole for c in constituents):
+    if len(constituents) < len(self._constituents):
+      self._is_repaired = True
+    has_root = any((c.start, c.end) == whole for c in constituents)
+    if self._is_repaired and constituents and not has_root:
       constituents.insert(0, Constituent(_WRAPPER, *whole))
-    return Tree(tuple(self._leaves), (Constituent(ROOT, *whole), *constituents)), self._is_repaired
+    tree = Tree(tuple(self._leaves), (Constituent(ROOT, *whole), *constituents))
+    return tree, self._is_repaired
 
   def _close(self):
-    place = self._open.pop()
-    label, start, _ = self._constituents[place]
-    self._constituents[place] = Constituent(label, start, len(self._leaves))
-    self._open_labels[label] -= 1
-    return label
+    """Closes the innermost open constituent and returns its label."""
+    index = self._open.pop()
+    constituent = self._constituents[index]
+    self._constituents[index] = constituent._replace(end=len(self._leaves))
+    self._num_open[constituent.label] -= 1
+    return constituent.label
 
-  def _sole_root(self):
-    """The place of the constituent that holds all leaves so far, in a list; an empty list if there is none."""
-    return [
-      place
-      for place, c in enumerate(self._constituents)
-      if c.end and c[1:] == (0, len(self._leaves))
-    ][:1]
+  def _reopen_only_root(self):
+    """Opens the constituent that holds all leaves so far again, if there is one."""
+    whole = (0, len(self._leaves))
+    for index, c in enumerate(self._constituents):
+      if c.end > 0 and (c.start, c.end) == whole:
+        self._open.append(index)
+        return

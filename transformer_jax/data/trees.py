@@ -1,21 +1,27 @@
-"""Constituency trees: bracketed text to trees and back, and the cleaning of treebanks (paper: Section 6.3).
+"""Constituency trees (Section 6.3): from bracketed text and back, and the cleaning of treebanks.
 
-A tree is flat: its leaves, and its constituents as spans over them. Nothing here recurses, so depth has no limit.
+A tree is flat: its leaves, and its constituents as spans over them. Nothing here recurses, so depth
+has no limit.
 """
 
 import re
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Literal, NamedTuple
 
-_SPACE, _TEXT = r"[ \t\r\n\f\v]", r"[^ \t\r\n\f\v()]+"
+_SPACE = r"[ \t\r\n\f\v]"
+_TEXT = r"[^ \t\r\n\f\v()]+"
 _PIECE = re.compile(
   rf"\({_SPACE}*(?P<tag>{_TEXT}){_SPACE}+(?P<word>{_TEXT}){_SPACE}*\)"  # a leaf
-  rf"|(?P<open>\(){_SPACE}*(?P<label>{_TEXT})?|(?P<close>\))|{_TEXT}"
+  rf"|(?P<open>\(){_SPACE}*(?P<label>{_TEXT})?"
+  rf"|(?P<close>\))"
+  rf"|{_TEXT}"
 )
 # "(NNP New York)"
-_WORDS_ALONE = re.compile(rf"\({_SPACE}*{_TEXT}(?:{_SPACE}+{_TEXT}){{2,}}{_SPACE}*\)")
-EMPTY_TAG = "-NONE-"  # of leaves that are no words: traces, dropped subjects
+_ONLY_WORDS = re.compile(rf"\({_SPACE}*{_TEXT}(?:{_SPACE}+{_TEXT}){{2,}}{_SPACE}*\)")
+EMPTY_TAG = "-NONE-"  # of leaves that are not words: traces, dropped subjects
 UNKNOWN_TAG = "XX"
 ROOT = "TOP"
+_ROOTS = ("", ROOT, "S1", "ROOT")  # labels that treebanks give to the bracket around a sentence
 
 
 class Leaf(NamedTuple):
@@ -26,7 +32,7 @@ class Leaf(NamedTuple):
 
 
 class Constituent(NamedTuple):
-  """A labelled span of the leaves [start, end)."""
+  """A labeled span of the leaves [start, end)."""
 
   label: str
   start: int
@@ -34,134 +40,160 @@ class Constituent(NamedTuple):
 
 
 class Tree(NamedTuple):
-  """`constituents` are in the order in which they open, so of equal spans the outer one comes first.
+  """Leaves, and constituents in the order in which they open: of equal spans the outer comes first.
 
-  An empty constituent at the end of another counts as standing after it; no treebank has one.
+  An empty constituent at the end of another counts as following it; no treebank has one.
   """
 
   leaves: tuple[Leaf, ...]
   constituents: tuple[Constituent, ...]
 
   @property
-  def words(self):
-    """The words, a tuple."""
+  def words(self) -> tuple[str, ...]:
+    """The words of the leaves."""
     return tuple(leaf.word for leaf in self.leaves)
 
-  def __str__(self):
+  def __str__(self) -> str:
     return to_text(self)
 
 
 class TreeError(ValueError):
   """Text that is not a tree; `line` counts from 1 within what was read."""
 
-  def __init__(self, problem, line):
+  def __init__(self, problem: str, line: int):
     super().__init__(problem)
     self.line = line
 
 
-def read_trees(lines):
-  """Yields (line on which it begins, Tree) for each bracketed tree; one may stand on several lines, or several on one.
+class _RootEnd(NamedTuple):
+  """Where a root ends in a forest: how many leaves and constituents the forest has up to there."""
 
-  "(LABEL WORD)" is a leaf. A word among the children of a constituent, as in "(NP the (NN dog))", is a leaf tagged XX.
+  line: int  # on which the root begins
+  num_leaves: int
+  num_constituents: int
+
+
+def read_trees(lines: Iterable[str]) -> Iterator[tuple[int, Tree]]:
+  """Yields (line on which it begins, Tree) for each bracketed tree.
+
+  A tree may take several lines, and a line may hold several trees. "(LABEL WORD)" is a leaf. A word
+  among the children of a constituent, as in "(NP the (NN dog))", is a leaf with the tag XX.
 
   Raises:
-    TreeError: brackets do not balance or hold no word, text stands outside of them, or a bracket
-      holds several words alone: whether it is a constituent or a part of speech cannot be known.
+    TreeError: brackets do not balance or hold no word, text is outside of them, or a bracket holds
+      only words, several of them: it could be a constituent or a part of speech.
   """
-  pending, depth, begin = [], 0, 0
+  pending = []
+  depth = 0
+  begin = 0
   for number, line in enumerate(lines, 1):
     if not pending:
       begin = number
     depth += line.count("(") - line.count(")")
     pending.append(line)
     if depth <= 0:
-      yield from _complete("\n".join(pending), begin)
-      pending, depth = [], 0
+      yield from _whole_trees("\n".join(pending), begin)
+      pending = []
+      depth = 0
   if pending:
-    yield from _complete("\n".join(pending), begin)
+    yield from _whole_trees("\n".join(pending), begin)
 
 
-def _complete(text, begin):
-  """Yields (line, Tree) of a text that begins on line `begin`."""
-  if words := _WORDS_ALONE.search(text):
+def _whole_trees(text, begin):
+  """Yields (line, Tree) for each tree of a text that begins on line `begin`."""
+  if words := _ONLY_WORDS.search(text):
     shown = " ".join(words[0].split())[:40]
     raise TreeError(
       f"'{shown}' holds several words: each needs a bracket with its part of speech",
       begin + text.count("\n", 0, words.start()),
     )
-  for line, tree in _split(*_parse(text, begin)):
+  for line, tree in _split_forest(*_parse(text, begin)):
     if any(start == end for _, start, end in tree.constituents):
       raise TreeError("a bracket holds no word", line)
     yield line, tree
 
 
-def parse_tree(text):
-  """All that stands in a text as one Tree, which may have several roots, as EVALB reads a line.
+def parse_tree(text: str) -> Tree:
+  """Returns everything in a text as one Tree, which may have several roots, as EVALB reads a line.
+
+  Example:
+    tree = parse_tree("(TOP (S (NP (NNP John)) (VP (VBZ runs))))")
+    tree.words  # ("John", "runs")
+    tree.constituents[2]  # Constituent(label="NP", start=0, end=1)
 
   Raises:
-    TreeError: brackets do not balance, or text stands outside of them.
+    TreeError: brackets do not balance, or text is outside of them.
   """
-  return _parse(text, 1)[0]
+  forest, _ = _parse(text, 1)
+  return forest
 
 
-def find_leaves(text):
-  """The leaves in a text whose brackets need not balance, a tuple."""
-  return tuple(
-    Leaf(piece["tag"], piece["word"]) for piece in _PIECE.finditer(text) if piece["word"]
-  )
+def find_leaves(text: str) -> tuple[Leaf, ...]:
+  """Returns the leaves in a text whose brackets need not balance."""
+  pieces = _PIECE.finditer(text)
+  return tuple(Leaf(piece["tag"], piece["word"]) for piece in pieces if piece["word"])
 
 
-def _parse(text, line):
-  """(Tree of all roots, [(its line, leaves, constituents up to its end) of each root])."""
-  leaves, constituents, is_open, ends = [], [], [], []
-  line_of_root, place = line, 0
+def _parse(text: str, line: int) -> tuple[Tree, list[_RootEnd]]:
+  """Returns a Tree of all roots in a text that begins on `line`, and where each root ends."""
+  leaves = []
+  constituents = []
+  is_open = []  # (index among the constituents, line) of those not closed yet
+  root_ends = []
+  root_line = line
+  place = 0
   for piece in _PIECE.finditer(text):
-    line, place = line + text.count("\n", place, piece.start()), piece.start()
+    line += text.count("\n", place, piece.start())
+    place = piece.start()
     if not is_open:
-      line_of_root = line
+      root_line = line
     if piece["word"]:
       leaves.append(Leaf(piece["tag"], piece["word"]))
     elif piece["open"]:
+      start = len(leaves)
       is_open.append((len(constituents), line))
-      constituents.append(Constituent(piece["label"] or "", len(leaves), None))
+      constituents.append(Constituent(piece["label"] or "", start, start))  # the end comes later
     elif not is_open:
       raise TreeError(f"'{piece[0][:40]}' stands outside of brackets", line)
     elif piece["close"]:
-      number, _ = is_open.pop()
-      constituents[number] = constituents[number]._replace(end=len(leaves))
+      index, _ = is_open.pop()
+      constituents[index] = constituents[index]._replace(end=len(leaves))
     else:
       leaves.append(Leaf(UNKNOWN_TAG, piece[0]))
     if not is_open:
-      ends.append((line_of_root, len(leaves), len(constituents)))
+      root_ends.append(_RootEnd(root_line, len(leaves), len(constituents)))
   if is_open:
-    raise TreeError("a bracket that opens here is never closed", is_open[0][1])
-  return Tree(tuple(leaves), tuple(constituents)), ends
+    _, first_line = is_open[0]
+    raise TreeError("a bracket that opens here is never closed", first_line)
+  return Tree(tuple(leaves), tuple(constituents)), root_ends
 
 
-def _split(forest, ends):
+def _split_forest(forest, root_ends):
   """Yields (line, Tree) for each root."""
-  first_leaf = first_constituent = 0
-  for line, leaf, constituent in ends:
-    yield (
-      line,
-      Tree(
-        forest.leaves[first_leaf:leaf],
-        tuple(
-          Constituent(label, start - first_leaf, end - first_leaf)
-          for label, start, end in forest.constituents[first_constituent:constituent]
-        ),
-      ),
+  first_leaf = 0
+  first_constituent = 0
+  for line, num_leaves, num_constituents in root_ends:
+    leaves = forest.leaves[first_leaf:num_leaves]
+    constituents = tuple(
+      Constituent(label, start - first_leaf, end - first_leaf)
+      for label, start, end in forest.constituents[first_constituent:num_constituents]
     )
-    first_leaf, first_constituent = leaf, constituent
+    yield line, Tree(leaves, constituents)
+    first_leaf = num_leaves
+    first_constituent = num_constituents
 
 
-def bracket_events(tree):
+def bracket_events(
+  tree: Tree,
+) -> Iterator[tuple[Literal["open", "close"], str] | tuple[Literal["leaf"], Leaf]]:
   """Yields ("open", label), ("leaf", Leaf) and ("close", label) from left to right."""
-  open_ends, place = [], 0
   constituents = tree.constituents
+  place = 0  # of the next constituent
+  is_open = []  # (label, end)
   for position in range(len(tree.leaves) + 1):
-    while open_ends and open_ends[-1][1] == position:
-      yield "close", open_ends.pop()[0]
+    while is_open and is_open[-1][1] == position:
+      label, _ = is_open.pop()
+      yield "close", label
     while place < len(constituents) and constituents[place].start == position:
       label, _, end = constituents[place]
       place += 1
@@ -169,61 +201,67 @@ def bracket_events(tree):
       if end == position:
         yield "close", label  # an empty one
       else:
-        open_ends.append((label, end))
+        is_open.append((label, end))
     if position < len(tree.leaves):
       yield "leaf", tree.leaves[position]
 
 
-def to_text(tree, pretty=False):
-  """The tree in brackets: on one line, or, `pretty`, each constituent on a line of its own, indented by depth."""
-  parts, depth = [], 0
+def to_text(tree: Tree, pretty: bool = False) -> str:
+  """Returns the tree in brackets: on one line or, `pretty`, a line a constituent, indented."""
+  parts = []
+  depth = 0
   for kind, value in bracket_events(tree):
     if kind == "close":
       depth -= 1
       parts.append(")")
       continue
     if parts:
-      parts.append("\n" + "  " * depth if pretty and kind == "open" else " ")
-    parts.append(f"({value.tag} {value.word})" if kind == "leaf" else f"({value}")
-    depth += kind == "open"
+      is_new_line = pretty and kind == "open"
+      parts.append("\n" + "  " * depth if is_new_line else " ")
+    if isinstance(value, Leaf):
+      parts.append(f"({value.tag} {value.word})")
+    else:
+      parts.append(f"({value}")
+      depth += 1
   return "".join(parts)
 
 
-def clean(tree):
-  """The tree as parsers learn it: no traces, no function tags, nothing empty, PRT|ADVP as PRT, one TOP around it all.
+def clean(tree: Tree) -> Tree | None:
+  """Returns the tree as parsers learn it, or None if no word is left.
 
-  Returns:
-    A Tree, or None if no word is left.
+  It has no traces, function tags or empty constituents; PRT|ADVP is PRT; one TOP is around it all.
   """
-  kept = [leaf.tag != EMPTY_TAG for leaf in tree.leaves]
-  before = [0]  # kept leaves before each position
-  for is_kept in kept:
-    before.append(before[-1] + is_kept)
+  is_kept = [leaf.tag != EMPTY_TAG for leaf in tree.leaves]
+  kept_before = [0]  # kept leaves before each position
+  for keep in is_kept:
+    kept_before.append(kept_before[-1] + keep)
   leaves = tuple(
     Leaf(base_label(leaf.tag), leaf.word)
-    for leaf, is_kept in zip(tree.leaves, kept, strict=True)
-    if is_kept
+    for leaf, keep in zip(tree.leaves, is_kept, strict=True)
+    if keep
   )
   if not leaves:
     return None
   constituents = [
-    Constituent(_clean_label(label), before[start], before[end])
+    Constituent(_clean_label(label), kept_before[start], kept_before[end])
     for label, start, end in tree.constituents
   ]
   constituents = [c for c in constituents if c.start < c.end]
-  while (
-    constituents and constituents[0].label in _ROOTS and constituents[0][1:] == (0, len(leaves))
-  ):
+  roots = {Constituent(label, 0, len(leaves)) for label in _ROOTS}
+  while constituents and constituents[0] in roots:
     constituents.pop(0)
-  return Tree(leaves, (Constituent(ROOT, 0, len(leaves)), *(c for c in constituents if c.label)))
+  labeled = [c for c in constituents if c.label]
+  return Tree(leaves, (Constituent(ROOT, 0, len(leaves)), *labeled))
 
 
-_ROOTS = ("", ROOT, "S1", "ROOT")  # how treebanks call the bracket around a sentence
+def base_label(label: str) -> str:
+  """Returns a label without function tags and indices: NP-SBJ-1 and NP=2 become NP.
 
-
-def base_label(label):
-  """A label without function tags and indices: NP-SBJ-1 and NP=2 are NP. -LRB- and -NONE- stay."""
-  return label if label.startswith("-") else re.split("[-=]", label, maxsplit=1)[0] or label
+  -LRB- and -NONE- stay.
+  """
+  if label.startswith("-"):
+    return label
+  return re.split("[-=]", label, maxsplit=1)[0] or label
 
 
 def _clean_label(label):
@@ -231,9 +269,7 @@ def _clean_label(label):
   return "PRT" if label == "PRT|ADVP" else label
 
 
-def with_tags(tree, tags):
-  """The tree with other tags on its leaves."""
-  return Tree(
-    tuple(Leaf(tag, leaf.word) for tag, leaf in zip(tags, tree.leaves, strict=True)),
-    tree.constituents,
-  )
+def with_tags(tree: Tree, tags: Sequence[str]) -> Tree:
+  """Returns the tree with other tags on its leaves."""
+  leaves = tuple(Leaf(tag, leaf.word) for tag, leaf in zip(tags, tree.leaves, strict=True))
+  return Tree(leaves, tree.constituents)

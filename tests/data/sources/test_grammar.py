@@ -1,4 +1,4 @@
-"""The built-in treebank: large enough, without overlap, with words that training does not have."""
+"""The built-in treebank: sizes, splits without overlap, and words that training does not have."""
 
 from transformer_jax.data.sources.grammar import GrammarTreebank
 from transformer_jax.data.trees import clean, parse_tree
@@ -7,9 +7,8 @@ from transformer_jax.data.trees import clean, parse_tree
 def test_sizes_labels_and_splits():
   source = GrammarTreebank(2000)
   pairs = {split: list(source.pairs(split)) for split in ("train", "valid", "test")}
-  assert {split: len(found) for split, found in pairs.items()} == dict(
-    train=2000, valid=500, test=1000
-  )
+  sizes = {split: len(found) for split, found in pairs.items()}
+  assert sizes == dict(train=2000, valid=500, test=1000)
   sentences = [sentence for found in pairs.values() for sentence, _ in found]
   assert len(set(sentences)) == len(sentences)
   trees = [parse_tree(tree) for found in pairs.values() for _, tree in found]
@@ -21,28 +20,21 @@ def test_sizes_labels_and_splits():
 
 
 def test_a_sentence_has_one_tree():
-  """The same words, whatever their stems, always stand under the same tree."""
+  """The same words, whatever their stems, always have the same tree."""
   found = {}
   for _, text in GrammarTreebank(12_000).pairs("train"):
     tree = parse_tree(text)
-    assert (
-      found.setdefault(
-        tuple(leaf.tag if leaf.tag != "IN" else leaf.word for leaf in tree.leaves),
-        tree.constituents,
-      )
-      == tree.constituents
-    )
+    kinds = tuple(leaf.word if leaf.tag == "IN" else leaf.tag for leaf in tree.leaves)
+    assert found.setdefault(kinds, tree.constituents) == tree.constituents
 
 
 def test_the_same_each_time():
-  assert (
-    GrammarTreebank(50).fingerprint("train")
-    == GrammarTreebank(50).fingerprint("train")
-    != GrammarTreebank(51).fingerprint("train")
-  )
+  first = GrammarTreebank(50).fingerprint("train")
+  assert GrammarTreebank(50).fingerprint("train") == first
+  assert GrammarTreebank(51).fingerprint("train") != first
 
 
-def test_the_fingerprint_is_that_of_older_runs_and_is_remembered(tmp_path, monkeypatch):
+def test_the_fingerprint_is_that_of_older_runs_and_is_saved(tmp_path, monkeypatch):
   monkeypatch.setenv("TRANSFORMER_JAX_CACHE", str(tmp_path))
   first = GrammarTreebank(50).fingerprint("train")
   assert first == "ac2e11734b49f651b11d5707319eec4d35c2d2ddc9986411ffb32e96708dbe88"
@@ -53,6 +45,6 @@ def test_the_fingerprint_is_that_of_older_runs_and_is_remembered(tmp_path, monke
   assert GrammarTreebank(50).fingerprint("train") != first  # drawn anew
 
 
-def test_a_cache_that_cannot_be_written_costs_time_alone(monkeypatch):
+def test_a_cache_that_cannot_be_written_only_costs_time(monkeypatch):
   monkeypatch.setenv("TRANSFORMER_JAX_CACHE", "/dev/null")
   assert len(GrammarTreebank(5).fingerprint("train")) == 64

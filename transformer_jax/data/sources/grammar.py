@@ -1,28 +1,31 @@
-"""The built-in treebank: sentences and trees of a small grammar, in which each sentence has one tree.
+"""The built-in treebank: sentences of a small grammar, in which each sentence has one tree.
 
-What a natural grammar leaves open is marked here: a preposition says by its ending whether it belongs to the noun or to the verb,
-commas and brackets enclose relative clauses and asides, and phrases nest to the right. The ending of a word also says its part of speech, so
-the words that are met in valid and test alone belong to known classes.
+What a natural grammar leaves open is marked here. The ending of a preposition says whether it
+belongs to the noun or to the verb, commas and brackets enclose relative clauses and asides, and
+phrases nest to the right. The ending of a word also says its part of speech, so the words that
+occur only in valid and test belong to known classes.
 """
 
 import contextlib
 import hashlib
-import os
 import random
 import re
-import secrets
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from transformer_jax.cache_folder import cache_folder
-from transformer_jax.data.trees import ROOT, parse_tree
+from transformer_jax.data.trees import parse_tree
+from transformer_jax.errors import WorkdirError
+from transformer_jax.files import atomic_write
 
-_GENERATOR = 1  # part of a remembered fingerprint's name: raise it with any change to the trees
+_GENERATOR = 1  # part of a saved fingerprint's name: raise it with any change to the trees
 _HELD_OUT = dict(valid=500, test=1000)  # trees
-_DEPTH = 5  # phrases of a kind within each other
+_DEPTH = 5  # phrases inside each other, at most
 _SYLLABLES = ("ba", "de", "fi", "go", "ku", "la", "me", "ni", "po", "ru", "sa", "ti")
 _CODAS = ("lb", "nd", "rk", "mp", "st", "rn", "lv", "nt", "rg", "ld")
-# So many that a model cannot go by the stems: of 90 it learned each by heart, and nothing about words that it had not met.
+# Enough stems that a model cannot memorize them: with 90 it did, and failed on unseen words.
 _STEMS = [a + b + c for a in _SYLLABLES for b in _SYLLABLES for c in _CODAS]
-_NEW_STEMS = tuple(_STEMS[::7])  # are met in valid and test alone; of each syllable and coda some
+_NEW_STEMS = tuple(_STEMS[::7])  # only in valid and test; some with each syllable and coda
 _KNOWN_STEMS = sorted(set(_STEMS) - set(_NEW_STEMS))
 
 _ENDINGS = {  # of words with a stem, by tag
@@ -45,49 +48,110 @@ _CLOSED = {  # words of the other tags
   "UH": ("oh", "well"),
   "TO": ("to", "onto"),
   "IN": ("of", "near"),
-  "THAT": ("that", "whether"),
+  "THAT": ("that", "whether"),  # its tag in a tree is IN
 }
+
+
+class _Rule(NamedTuple):
+  """One way to write a phrase.
+
+  In the right side, <NN> is a word with this tag, and <NP-2> a phrase of which the depth is 2 less.
+  """
+
+  weight: int  # per cent; among the rules that the depth allows, shares are in proportion
+  least_depth: int
+  right_side: str
+
+
+_RULES = {
+  "TOP": (
+    _Rule(8, 0, "(TOP (FRAG (INTJ <UH>) <NP-3> (. !)))"),
+    _Rule(12, 0, "(TOP (SQ <MD> <NP-3> <BARE_VP-2> (. ?)))"),
+    _Rule(10, 0, "(TOP (SINV (ADVP <RB>) <VBD> <NP-2> (. .)))"),
+    _Rule(10, 0, "(TOP (S (INTJ <UH>) (, ,) <NP-3> <VP-0> (. .)))"),
+    _Rule(60, 0, "(TOP (S <NP-2> <VP-0> (. .)))"),
+  ),
+  "NP": (
+    _Rule(15, 0, "(NP <PRP>)"),
+    _Rule(10, 0, "(NP <NNP>)"),
+    _Rule(10, 0, "(NP (QP <RB> <CD>) <NNS>)"),
+    _Rule(10, 0, "(NP <DT> (ADJP <RB> <JJ>) <NN>)"),
+    _Rule(15, 0, "(NP <DT> <NN>)"),
+    _Rule(8, 1, "(NP (NP <DT> <NN>) (CONJP (RB as) (RB well) (IN as)) (NP <DT> <NN>))"),
+    _Rule(8, 1, "(NP (NP <DT> <NN>) <CC> (NP <DT> <NN>))"),
+    _Rule(10, 1, "(NP (NP <DT> <NN>) (PP <IN> <NP-1>))"),
+    _Rule(7, 1, "(NP (NP <DT> <NN>) (PRN (-LRB- -LRB-) <NP-2> (-RRB- -RRB-)))"),
+    _Rule(7, 1, "(NP (NP <DT> <NN>) (, ,) (SBAR (WHNP <WDT>) (S <VP-1>)) (, ,))"),
+  ),
+  "VP": (
+    _Rule(15, 0, "(VP <VBZ>)"),
+    _Rule(15, 0, "(VP (ADVP <RB>) <VBZ> <NP-2>)"),
+    _Rule(15, 0, "(VP <VBZ> <NP-1>)"),
+    _Rule(20, 1, "(VP <VBZ> <NP-2> (PP <TO> <NP-1>))"),
+    _Rule(15, 1, "(VP <MD> <BARE_VP-1>)"),
+    _Rule(20, 1, "(VP <VBZ> (SBAR <THAT> (S <NP-2> <VP-1>)))"),
+  ),
+  "BARE_VP": (  # after a modal verb
+    _Rule(15, 0, "(VP <VB>)"),
+    _Rule(15, 0, "(VP (ADVP <RB>) <VB> <NP-2>)"),
+    _Rule(15, 0, "(VP <VB> <NP-1>)"),
+    _Rule(20, 1, "(VP <VB> <NP-2> (PP <TO> <NP-1>))"),
+    _Rule(35, 1, "(VP <VB> (SBAR <THAT> (S <NP-2> <VP-1>)))"),
+  ),
+}
+_SLOT = re.compile(r"<(?P<name>\w+)(?:-(?P<less>\d))?>")
 
 
 class GrammarTreebank:
   """Trees drawn at random; no sentence is in two splits."""
 
-  def __init__(self, train_size):
+  def __init__(self, train_size: int):
     self._train_size = train_size
 
-  def pairs(self, split):
+  def pairs(self, split: str) -> Iterator[tuple[str, str]]:
     """Yields (words between spaces, tree on one line)."""
-    wanted, found = self._train_size if split == "train" else _HELD_OUT[split], set()
+    size = self._size(split)
+    found = set()
     draw = _Draw(random.Random(f"grammar {split}"), with_new_words=split != "train")
-    while len(found) < wanted:
-      tree = parse_tree(draw.sentence())
+    while len(found) < size:
+      tree = parse_tree(draw.phrase("TOP", _DEPTH))
       sentence = " ".join(tree.words)
-      if _split_of(sentence) == split and sentence not in found:
+      if _split_of_sentence(sentence) == split and sentence not in found:
         found.add(sentence)
         yield sentence, str(tree)
 
-  def fingerprint(self, split):
-    """SHA-256 of the split's trees, remembered in the cache: to draw 40,000 takes seconds."""
-    size = self._train_size if split == "train" else _HELD_OUT[split]
-    path = cache_folder() / "fingerprints" / f"grammar{_GENERATOR}-{split}-{size}"
+  def fingerprint(self, split: str) -> str:
+    """Returns the SHA-256 of the split's trees; the cache keeps it, as drawing takes seconds."""
+    name = f"grammar{_GENERATOR}-{split}-{self._size(split)}"
+    path = cache_folder() / "fingerprints" / name
     with contextlib.suppress(OSError, ValueError):
-      if re.fullmatch("[0-9a-f]{64}", remembered := path.read_text(encoding="ascii")):
-        return remembered
-    value = hashlib.sha256("\n".join(tree for _, tree in self.pairs(split)).encode()).hexdigest()
-    with contextlib.suppress(OSError):  # it is drawn again then
+      saved = path.read_text(encoding="ascii")
+      if re.fullmatch("[0-9a-f]{64}", saved):
+        return saved
+    text = "\n".join(tree for _, tree in self.pairs(split))
+    value = hashlib.sha256(text.encode()).hexdigest()
+    with contextlib.suppress(OSError, WorkdirError):  # then it is drawn again next time
       path.parent.mkdir(parents=True, exist_ok=True)
-      temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-      temporary.write_text(value, encoding="ascii")
-      os.replace(temporary, path)
+      atomic_write(path, value, durable=False)
     return value
 
+  def _size(self, split):
+    return self._train_size if split == "train" else _HELD_OUT[split]
 
-def _split_of(sentence):
-  """1 sentence in 20 belongs to valid, 1 in 20 to test; so does each with a new word, half and half."""
+
+def _split_of_sentence(sentence):
+  """Returns the split: 1 sentence in 20 is in valid, 1 in 20 in test, the others in train.
+
+  A sentence with a new word is never in train, but in valid or test, half and half.
+  """
   bucket = hashlib.sha256(sentence.encode()).digest()[0] % 20
-  return {0: "valid", 1: "test"}.get(
-    bucket, "train" if not _has_new_word(sentence) else ("valid", "test")[bucket % 2]
-  )
+  if bucket == 0:
+    return "valid"
+  if bucket == 1:
+    return "test"
+  if _has_new_word(sentence):
+    return "test" if bucket % 2 else "valid"
+  return "train"
 
 
 def _has_new_word(sentence):
@@ -95,75 +159,36 @@ def _has_new_word(sentence):
 
 
 class _Draw:
-  """Draws bracketed text; each method gives one constituent, `depth` of which may still follow inside it."""
+  """Draws bracketed text by the rules."""
 
-  def __init__(self, rng, with_new_words):
+  def __init__(self, rng: random.Random, with_new_words: bool):
     self._rng = rng
     self._stems = _STEMS if with_new_words else _KNOWN_STEMS
 
-  def sentence(self):
-    """A whole tree."""
-    kind = self._rng.random()
-    if kind < 0.08:
-      body = f"(FRAG {self._interjection()} {self._np(2)} (. !))"
-    elif kind < 0.2:
-      body = f"(SQ {self._leaf('MD')} {self._np(2)} {self._vp('VB', 3)} (. ?))"
-    elif kind < 0.3:
-      body = f"(SINV (ADVP {self._leaf('RB')}) {self._leaf('VBD')} {self._np(3)} (. .))"
-    elif kind < 0.4:
-      body = f"(S {self._interjection()} (, ,) {self._np(2)} {self._vp('VBZ', _DEPTH)} (. .))"
-    else:
-      body = f"(S {self._np(3)} {self._vp('VBZ', _DEPTH)} (. .))"
-    return f"({ROOT} {body})"
+  def phrase(self, name: str, depth: int) -> str:
+    """Returns a phrase such as "NP", with at most `depth` phrases inside each other."""
+    rules = [rule for rule in _RULES[name] if rule.least_depth <= depth]
+    total = sum(rule.weight for rule in rules)
+    place = total / 100 * self._rng.random()
+    passed = 0
+    for rule in rules:
+      passed += rule.weight
+      if place < passed / 100:
+        break
+    return _SLOT.sub(lambda slot: self._fill(slot, depth), rule.right_side)
 
-  def _interjection(self):
-    return f"(INTJ {self._leaf('UH')})"
-
-  def _np(self, depth):
-    kind = self._rng.random() if depth > 0 else 0.6 * self._rng.random()
-    if kind < 0.15:
-      return f"(NP {self._leaf('PRP')})"
-    if kind < 0.25:
-      return f"(NP {self._leaf('NNP')})"
-    if kind < 0.35:
-      return f"(NP (QP {self._leaf('RB')} {self._leaf('CD')}) {self._leaf('NNS')})"
-    if kind < 0.45:
-      return (
-        f"(NP {self._leaf('DT')} (ADJP {self._leaf('RB')} {self._leaf('JJ')}) {self._leaf('NN')})"
-      )
-    if kind < 0.6:
-      return self._simple_np()
-    if kind < 0.68:
-      return f"(NP {self._simple_np()} (CONJP (RB as) (RB well) (IN as)) {self._simple_np()})"
-    if kind < 0.76:
-      return f"(NP {self._simple_np()} {self._leaf('CC')} {self._simple_np()})"
-    if kind < 0.86:
-      return f"(NP {self._simple_np()} (PP {self._leaf('IN')} {self._np(depth - 1)}))"
-    if kind < 0.93:
-      return f"(NP {self._simple_np()} (PRN (-LRB- -LRB-) {self._np(depth - 2)} (-RRB- -RRB-)))"
-    return f"(NP {self._simple_np()} (, ,) (SBAR (WHNP {self._leaf('WDT')}) (S {self._vp('VBZ', depth - 1)})) (, ,))"
-
-  def _simple_np(self):
-    return f"(NP {self._leaf('DT')} {self._leaf('NN')})"
-
-  def _vp(self, tag, depth):
-    kind = self._rng.random() if depth > 0 else 0.45 * self._rng.random()
-    if kind < 0.15:
-      return f"(VP {self._leaf(tag)})"
-    if kind < 0.3:
-      return f"(VP (ADVP {self._leaf('RB')}) {self._leaf(tag)} {self._np(depth - 2)})"
-    if kind < 0.45:
-      return f"(VP {self._leaf(tag)} {self._np(depth - 1)})"
-    if kind < 0.65:
-      return f"(VP {self._leaf(tag)} {self._np(depth - 2)} (PP {self._leaf('TO')} {self._np(depth - 1)}))"
-    if kind < 0.8 and tag == "VBZ":
-      return f"(VP {self._leaf('MD')} {self._vp('VB', depth - 1)})"
-    return f"(VP {self._leaf(tag)} (SBAR {self._leaf('THAT')} (S {self._np(depth - 2)} {self._vp('VBZ', depth - 1)})))"
+  def _fill(self, slot, depth):
+    """Returns the text of a slot, such as <NN> or <NP-2>, in a phrase of this depth."""
+    name = slot["name"]
+    if slot["less"] is None:
+      return self._leaf(name)
+    return self.phrase(name, max(0, depth - int(slot["less"])))
 
   def _leaf(self, tag):
     if tag in _ENDINGS:
       return f"({tag} {self._pick(self._stems)}{_ENDINGS[tag]})"
-    return f"({'IN' if tag == 'THAT' else tag} {self._pick(_CLOSED[tag])})"
+    shown_tag = "IN" if tag == "THAT" else tag
+    return f"({shown_tag} {self._pick(_CLOSED[tag])})"
 
-  def _pick(self, items):
+  def _pick(self, items: Sequence[str]) -> str:
     return items[int(self._rng.random() * len(items))]
