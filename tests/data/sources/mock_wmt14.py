@@ -1,4 +1,4 @@
-"""WMT14 in small: the real `wmt14_translate` builder prepares array_record files from texts given here, without TensorFlow."""
+"""A small WMT14: the real `wmt14_translate` builder prepares array_record files from texts."""
 
 import html
 import sys
@@ -7,11 +7,11 @@ from unittest import mock
 
 
 def hide(*packages):
-  """From here on this process finds none of these packages; call before anything imports them."""
+  """Hides packages from this process; call it before anything imports them."""
   assert not set(packages) & set(sys.modules)
 
   class Finder:
-    """Finds modules as usual, except the hidden ones, which are as good as not installed."""
+    """Finds modules as usual, except the hidden ones."""
 
     find_distributions = PathFinder.find_distributions  # packages still know their versions
 
@@ -23,11 +23,12 @@ def hide(*packages):
 
 
 def prepare_wmt14(folder, train, valid, test):
-  """Prepares `wmt14_translate/de-en` in folder / "tfds" from (English, German) pairs; returns that folder."""
+  """Prepares `wmt14_translate/de-en` from (English, German) pairs; returns its folder."""
   import tensorflow_datasets as tfds
   import tensorflow_datasets.translate
 
-  downloads, data_dir = folder / "downloads", folder / "tfds"
+  downloads = folder / "downloads"
+  data_dir = folder / "tfds"
   _write_downloads(downloads, train, valid, test)
 
   def every_url_is_here(_, urls):
@@ -35,17 +36,16 @@ def prepare_wmt14(folder, train, valid, test):
       return {name: every_url_is_here(_, part) for name, part in urls.items()}
     return [downloads] * len(urls) if isinstance(urls, (list, tuple)) else downloads
 
-  with mock.patch.multiple(
-    tfds.download.DownloadManager, download_and_extract=every_url_is_here, extract=every_url_is_here
-  ):
-    tfds.builder(
-      "wmt14_translate/de-en", data_dir=data_dir, file_format="array_record"
-    ).download_and_prepare(file_format="array_record")
+  manager = tfds.download.DownloadManager
+  fakes = dict(download_and_extract=every_url_is_here, extract=every_url_is_here)
+  with mock.patch.multiple(manager, **fakes):
+    builder = tfds.builder("wmt14_translate/de-en", data_dir=data_dir, file_format="array_record")
+    builder.download_and_prepare(file_format="array_record")
   return data_dir
 
 
 def _write_downloads(folder, train, valid, test):
-  """The archives' files: the training pairs in Europarl's, one pair in each of the other two corpora."""
+  """Writes the archives' files: one training pair in each small corpus, the others in Europarl."""
   parts = {
     "training/europarl-v7.de-en": train[:-2],
     "commoncrawl.de-en": train[-2:-1],
@@ -56,9 +56,9 @@ def _write_downloads(folder, train, valid, test):
     for side, language in enumerate(("en", "de")):
       _write(folder / f"{name}.{language}", "".join(f"{pair[side]}\n" for pair in pairs))
   for side, name in enumerate(("ref.en", "src.de")):
-    lines = (
-      f'<seg id="{number}">{html.escape(pair[side])}</seg>\n' for number, pair in enumerate(test, 1)
-    )
+    lines = []
+    for number, pair in enumerate(test, 1):
+      lines.append(f'<seg id="{number}">{html.escape(pair[side])}</seg>\n')
     _write(folder / f"dev/newstest2014-deen-{name}.sgm", "".join(lines))
 
 

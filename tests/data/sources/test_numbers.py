@@ -1,4 +1,4 @@
-"""Number words: German against answers written by hand and against an independent reader; splits that share no number."""
+"""Number words against answers by hand and an independent reader; splits without overlap."""
 
 import hashlib
 import re
@@ -104,28 +104,27 @@ def test_known_answers(words, answers):
   assert {number: words(number) for number in answers} == answers
 
 
-_UNITS = {
-  word: value
-  for value, word in enumerate(
-    "null ein zwei drei vier fünf sechs sieben acht neun zehn elf zwölf dreizehn vierzehn fünfzehn sechzehn siebzehn achtzehn neunzehn".split()
-  )
-}
+_UNIT_WORDS = (
+  "null ein zwei drei vier fünf sechs sieben acht neun zehn elf zwölf dreizehn vierzehn fünfzehn "
+  "sechzehn siebzehn achtzehn neunzehn"
+).split()
+_UNITS = {word: value for value, word in enumerate(_UNIT_WORDS)}
 _TENS = dict(
   zwanzig=20, dreißig=30, vierzig=40, fünfzig=50, sechzig=60, siebzig=70, achtzig=80, neunzig=90
 )
 
 
 def read_german(word):
-  """The number that a German word below a million names, read from left to right."""
+  """Returns the number that a German word below a million names, read from left to right."""
   thousands, _, rest = word.rpartition("tausend")
-  return (1000 * _read_below_thousand(thousands) if thousands else 0) + _read_below_thousand(rest)
+  number = 1000 * _read_below_thousand(thousands) if thousands else 0
+  return number + _read_below_thousand(rest)
 
 
 def _read_below_thousand(word):
   hundreds, _, rest = word.rpartition("hundert")
-  units, tens = re.fullmatch(
-    rf"(?:(.+)und(?={'|'.join(_TENS)}))?({'|'.join(_TENS)})?.*", rest
-  ).groups()
+  any_tens = "|".join(_TENS)
+  units, tens = re.fullmatch(rf"(?:(.+)und(?={any_tens}))?({any_tens})?.*", rest).groups()
   if tens and rest == (f"{units}und{tens}" if units else tens):
     below = _TENS[tens] + (_UNITS[units] if units else 0)
   else:
@@ -139,10 +138,9 @@ def test_german_reads_back():
 
 
 def test_no_two_numbers_share_words():
+  numbers = range(0, 1_000_000, 37)
   for words in (german, english):
-    assert len({words(number) for number in range(0, 1_000_000, 37)}) == len(
-      range(0, 1_000_000, 37)
-    )
+    assert len({words(number) for number in numbers}) == len(numbers)
 
 
 @pytest.mark.parametrize(
@@ -153,13 +151,13 @@ def test_splits_share_no_number(limit, sizes):
   splits = [list(source.pairs(name)) for name in ("train", "valid", "test")]
   assert tuple(map(len, splits)) == sizes
   assert len(set().union(*splits)) == sum(sizes)
-  assert {pair for split in splits for pair in split} <= {
-    (english(number), german(number)) for number in range(limit)
-  }
+  pairs = {pair for split in splits for pair in split}
+  assert pairs <= {(english(number), german(number)) for number in range(limit)}
 
 
-def test_held_out_numbers_depend_on_the_limit_alone():
-  few, many = NumbersSource(1_000_000, 100), NumbersSource(1_000_000, 5000)
+def test_held_out_numbers_depend_only_on_the_limit():
+  few = NumbersSource(1_000_000, 100)
+  many = NumbersSource(1_000_000, 5000)
   for split in ("valid", "test"):
     assert few.fingerprint(split) == many.fingerprint(split)
     assert few.fingerprint(split) != NumbersSource(500_000, 100).fingerprint(split)
@@ -185,19 +183,16 @@ def test_small_numbers_are_all_in_training_and_nowhere_else():
   small = {(english(number), german(number)) for number in range(100)}
   assert (len(train), len(valid), len(test)) == (5000, 500, 1000)
   assert small <= set(train) and not small & {*valid, *test} and not set(train) & {*valid, *test}
-  assert (
-    min(train.count(pair) for pair in small) >= 2
-    and 0.1 <= sum(pair in small for pair in train) / 5000 < 0.2
-  )
+  assert min(train.count(pair) for pair in small) >= 2
+  assert 0.1 <= sum(pair in small for pair in train) / 5000 < 0.2
   old = set(NumbersSource(1_000_000, 5000).pairs("test"))
   assert len(set(test) & old) > 950  # other held-out numbers stay what they were
 
 
 def test_few_training_pairs_still_hold_each_small_number_once():
   train = list(NumbersSource(1000, 120, all_below=100).pairs("train"))
-  assert len(train) == 120 and {english(number) for number in range(100)} <= {
-    source for source, _ in train
-  }
+  assert len(train) == 120
+  assert {english(number) for number in range(100)} <= {source for source, _ in train}
 
 
 @pytest.mark.parametrize(
@@ -210,19 +205,21 @@ def test_few_training_pairs_still_hold_each_small_number_once():
   ],
 )
 def test_the_pairs_are_those_of_older_runs(limit, expected):
-  """A fingerprint is in each run's checkpoints: without younger settings it stays for ever."""
+  """Checkpoints contain a fingerprint, so it may change only with settings that were added later."""
   source = NumbersSource(limit, 400)
-  found = hashlib.sha256(
-    "".join(source.fingerprint(split) for split in ("train", "valid", "test")).encode()
-  ).hexdigest()
-  assert found[:16] == expected
+  fingerprints = "".join(source.fingerprint(split) for split in ("train", "valid", "test"))
+  assert hashlib.sha256(fingerprints.encode()).hexdigest()[:16] == expected
 
 
 def test_a_small_range_is_not_drawn_in_vain(monkeypatch):
   """All numbers are found in the first draw of 200,000, so there is no second one."""
-  sizes, split_of = [], numbers._split_of
-  monkeypatch.setattr(
-    numbers, "_split_of", lambda found: sizes.append(len(found)) or split_of(found)
-  )
+  sizes = []
+  split_of = numbers._split_of
+
+  def counted(found):
+    sizes.append(len(found))
+    return split_of(found)
+
+  monkeypatch.setattr(numbers, "_split_of", counted)
   assert len(list(NumbersSource(1000, 400).pairs("valid"))) == 20
   assert sizes == [1000, 200_000]

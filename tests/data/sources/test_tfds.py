@@ -1,4 +1,4 @@
-"""TensorFlow datasets without TensorFlow: WMT14 in small, prepared on disk as array_record by the real builder."""
+"""TensorFlow datasets without TensorFlow: a small WMT14 that the real builder prepares on disk."""
 
 import json
 import os
@@ -15,19 +15,18 @@ from transformer_jax.data.sources import tfds as tfds_source
 from transformer_jax.data.sources.catalog import open_source
 from transformer_jax.errors import DataError
 
-# More than two reads of 1000; the last two stand in corpora of their own.
-TRAIN = [(f"sentence {i} é", f"Satz {i} ß") for i in range(2500)] + [
-  ("c\rd", "a\u2028b"),
-  ("last", "zuletzt"),
-]
+# More than two reads of 1000; each of the last two is in a corpus of its own.
+TRAIN = [(f"sentence {i} é", f"Satz {i} ß") for i in range(2500)]
+TRAIN += [("c\rd", "a\u2028b"), ("last", "zuletzt")]
 VALID = [("one", "eins"), ("two", "zwei")]
 TEST = [("three", "drei"), ("four", "vier"), ("five", "fünf")]
 
+_ROOT = pathlib.Path(__file__).parents[3]  # of the repository
 _IN_ANOTHER_PROCESS = """
 import json, pathlib, sys
 import mock_wmt14
 mock_wmt14.hide("tensorflow")
-import test_tfds_source as here
+import test_tfds as here
 folder = pathlib.Path(sys.argv[1])
 data_dir = mock_wmt14.prepare_wmt14(folder, here.TRAIN, here.VALID, here.TEST)
 source = here.source_of(data_dir)
@@ -56,7 +55,7 @@ def test_prepares_and_reads_where_tensorflow_cannot_be_imported(tmp_path):
     capture_output=True,
     text=True,
     check=False,
-    cwd=pathlib.Path(__file__).parents[2],
+    cwd=_ROOT,
     env={**os.environ, "PYTHONPATH": _python_path()},
   )
   assert run.returncode == 0, run.stderr[-2000:]
@@ -67,8 +66,7 @@ def test_prepares_and_reads_where_tensorflow_cannot_be_imported(tmp_path):
 
 
 def _python_path():
-  here = pathlib.Path(__file__)
-  return f"{here.parents[2]}:{here.parent}"
+  return f"{_ROOT}:{pathlib.Path(__file__).parent}"
 
 
 def test_pairs_stay_together_in_one_order(data_dir):
@@ -144,16 +142,16 @@ def test_damaged_records_are_an_expected_error(tmp_path):
 
 
 def test_text_is_bytes_or_str(monkeypatch):
-  """Datasets on disk hold bytes, some builders give text; invalid bytes and line ends do no harm."""
+  """Datasets on disk hold bytes, some builders give text; bad bytes and line ends are replaced."""
   examples = [{"en": b"a \xff", "de": "b\nc"}, {"en": "", "de": b""}]
-  read = type(
-    "Examples",
-    (),
-    {
-      "__len__": lambda _: len(examples),
-      "__getitems__": lambda _, keys: [examples[key] for key in keys],
-    },
-  )()
-  builder = types.SimpleNamespace(as_data_source=lambda split: read)
+
+  class Examples:
+    def __len__(self):
+      return len(examples)
+
+    def __getitems__(self, keys):
+      return [examples[key] for key in keys]
+
+  builder = types.SimpleNamespace(as_data_source=lambda split: Examples())
   monkeypatch.setattr(tfds_source, "_builder", lambda name, data_dir: builder)
   assert list(source_of("").pairs("train")) == [("a \ufffd", "b c"), ("", "")]

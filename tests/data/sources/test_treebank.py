@@ -1,4 +1,4 @@
-"""Treebanks from files: by section, by name, by folder; what is wrong is named by file and line."""
+"""Treebanks from files: by section, by name, by folder; errors name file and line."""
 
 import gzip
 
@@ -27,12 +27,8 @@ def tree(word):
 @pytest.fixture
 def folder(tmp_path):
   """Two sections, a file of automatic parses, and a file with a tree over two lines."""
-  for name in (
-    "wsj/00/wsj_0001.mrg",
-    "wsj/02/wsj_0201.mrg",
-    "wsj/02/wsj_0202.mrg",
-    "more/auto.parse",
-  ):
+  names = "wsj/00/wsj_0001.mrg wsj/02/wsj_0201.mrg wsj/02/wsj_0202.mrg more/auto.parse"
+  for name in names.split():
     path = tmp_path / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(tree(path.stem))
@@ -59,21 +55,14 @@ def test_sections_by_number_then_other_files(folder):
     words(source_of(folder, **gold))
   gold["train_sections"] = "0,2"
   assert words(source_of(folder, **gold, train_trees="")) == ["wsj_0001", "wsj_0201", "wsj_0202"]
-  assert words(source_of(folder, **gold, train_trees="more/auto.parse")) == [
-    "wsj_0001",
-    "wsj_0201",
-    "wsj_0202",
-    "auto",
-  ]
+  both = source_of(folder, **gold, train_trees="more/auto.parse")
+  assert words(both) == ["wsj_0001", "wsj_0201", "wsj_0202", "auto"]
 
 
 def test_files_folders_and_wildcards(folder):
   assert words(source_of(folder, train_trees="more")) == ["auto", "zipped"]
-  assert words(source_of(folder, train_trees="wsj/02/*.mrg,more/zipped.trees.gz")) == [
-    "wsj_0201",
-    "wsj_0202",
-    "zipped",
-  ]
+  several = source_of(folder, train_trees="wsj/02/*.mrg,more/zipped.trees.gz")
+  assert words(several) == ["wsj_0201", "wsj_0202", "zipped"]
   assert words(source_of(folder, train_trees="m*e")) == ["auto", "zipped"]
   assert words(source_of(folder), "test") == []
 
@@ -81,9 +70,8 @@ def test_files_folders_and_wildcards(folder):
 def test_a_file_that_is_there_twice_is_read_once(folder):
   with gzip.open(folder / "wsj/00/wsj_0001.mrg.gz", "wt") as file:
     file.write(tree("wsj_0001"))
-  assert words(source_of(folder, treebank="wsj", train_sections="0", train_trees="")) == [
-    "wsj_0001"
-  ]
+  source = source_of(folder, treebank="wsj", train_sections="0", train_trees="")
+  assert words(source) == ["wsj_0001"]
 
 
 def test_a_folder_without_trees(folder):
@@ -110,7 +98,7 @@ def test_what_is_wrong_is_named_by_file_and_line(folder, text, line, problem):
 
 
 def test_a_treebank_may_end_its_lines_with_carriage_returns(folder):
-  """To a tree they are white space."""
+  """In a tree they are white space."""
   (folder / "train.trees").write_bytes(b"(S (NN one)\r)\r(S (NN two))\r")
   assert words(source_of(folder)) == ["one", "two"]
 
@@ -122,11 +110,8 @@ def test_a_file_with_brackets_in_its_name(folder):
 
 def test_fingerprint_is_of_the_bytes(folder):
   before = source_of(folder).fingerprint("train")
-  assert (
-    source_of(folder).fingerprint("train")
-    == before
-    != source_of(folder, train_trees="more").fingerprint("train")
-  )
+  assert source_of(folder).fingerprint("train") == before
+  assert source_of(folder, train_trees="more").fingerprint("train") != before
 
 
 @pytest.mark.parametrize(

@@ -1,1 +1,1 @@
-"""Where pairs of texts come from: one file a source; `catalog` opens the one that the settings name."""
+"""Sources of text pairs, one a file; `catalog` opens the one that the settings name."""

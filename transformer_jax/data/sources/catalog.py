@@ -1,30 +1,51 @@
-"""Where pairs of texts come from. To add a source: a class with `pairs` and `fingerprint`, and a row in SOURCES."""
+"""The text sources by name. A new source needs a `TextSource` class and a row in SOURCES."""
 
+from collections.abc import Callable
+
+from transformer_jax.config import DataConfig
 from transformer_jax.data.sources.grammar import GrammarTreebank
 from transformer_jax.data.sources.numbers import NumbersSource
 from transformer_jax.data.sources.parallel_text import ParallelText
+from transformer_jax.data.sources.source import TextSource
 from transformer_jax.data.sources.tfds import TfdsSource
 from transformer_jax.data.sources.treebank import Treebank
+from transformer_jax.data.text import StrPath
 
-SOURCES = {
-  "numbers": lambda data, data_root: NumbersSource(
-    data.numbers_limit, data.numbers_train_size, data.numbers_all_below
-  ),
+
+def _numbers(data: DataConfig, _: StrPath) -> NumbersSource:
+  return NumbersSource(data.numbers_limit, data.numbers_train_size, data.numbers_all_below)
+
+
+def _tfds(data: DataConfig, _: StrPath) -> TfdsSource:
+  return TfdsSource(data)
+
+
+def _grammar(data: DataConfig, _: StrPath) -> GrammarTreebank:
+  return GrammarTreebank(data.grammar_train_size)
+
+
+# --data_source -> function (DataConfig, data_root) -> TextSource
+SOURCES: dict[str, Callable[[DataConfig, StrPath], TextSource]] = {
+  "numbers": _numbers,
   "text": ParallelText,
-  "tfds": lambda data, data_root: TfdsSource(data),
+  "tfds": _tfds,
   "treebank": Treebank,
-  "grammar": lambda data, data_root: GrammarTreebank(data.grammar_train_size),
+  "grammar": _grammar,
 }
 
 
-def open_source(data, data_root="."):
-  """The source of a DataConfig.
+def open_source(data: DataConfig, data_root: StrPath = ".") -> TextSource:
+  """Returns the source that a DataConfig names.
 
-  Returns:
-    An object with `pairs(split)`, which yields (source, target) texts (of a treebank: words between spaces, tree), and `fingerprint(split)`, a hex SHA-256 that
-    changes with the text. Splits are "train", "valid" and "test".
+  Args:
+    data: the DataConfig.
+    data_root: folder that relative paths start from.
 
   Raises:
-    DataError: files or datasets that are not there.
+    DataError: a dataset that is not there; files are read only when a split is.
+
+  Example:
+    source = open_source(Config().data)
+    next(source.pairs("valid"))  # the first (source, target) texts
   """
   return SOURCES[data.data_source](data, data_root)

@@ -2,60 +2,65 @@
 
 import hashlib
 import itertools
+import pathlib
+from collections.abc import Iterator
 
-from transformer_jax.data.text import expand_files, hash_file, read_lines
+from transformer_jax.config import DataConfig
+from transformer_jax.data.text import StrPath, expand_files, hash_file, read_lines
 from transformer_jax.errors import DataError
-
-_END = object()
 
 
 class ParallelText:
-  """The splits' files, read anew each time; several files of a side follow each other."""
+  """The files of the splits, read anew each time; several files of a side follow each other."""
 
-  def __init__(self, data, data_root):
-    self._data, self._data_root = data, data_root
+  def __init__(self, data: DataConfig, data_root: StrPath):
+    self._data = data
+    self._data_root = data_root
 
-  def pairs(self, split):
+  def pairs(self, split: str) -> Iterator[tuple[str, str]]:
     """Yields (source, target).
 
     Raises:
       DataError: the files of a pair have different numbers of lines.
     """
     for source_file, target_file in zip(*self._files(split), strict=True):
-      lines = itertools.zip_longest(
-        read_lines(source_file), read_lines(target_file), fillvalue=_END
-      )
+      lines = itertools.zip_longest(read_lines(source_file), read_lines(target_file))
       for number, (source, target) in enumerate(lines, 1):
-        if source is _END or target is _END:
-          longer, shorter = (
-            (target_file, source_file) if source is _END else (source_file, target_file)
-          )
-          raise DataError(
-            f"{longer}:{number}",
-            f"has no partner: {shorter} ends at line {number - 1}",
-            "give parallel files",
-          )
+        if source is None:
+          raise _no_partner(target_file, source_file, number)
+        if target is None:
+          raise _no_partner(source_file, target_file, number)
         yield source, target
 
-  def fingerprint(self, split):
-    """SHA-256 over the bytes of the split's files."""
+  def fingerprint(self, split: str) -> str:
+    """Returns the SHA-256 of the bytes of the split's files."""
     total = hashlib.sha256()
-    for side in self._files(split):
-      for path in side:
+    for files in self._files(split):
+      for path in files:
         total.update(hash_file(path))
       total.update(b"|")
     return total.hexdigest()
 
-  def _files(self, split):
-    """(source files, target files) of a split; the other splits' files need not be there."""
-    sources, targets = (
-      expand_files(getattr(self._data, f"{split}_{side}"), self._data_root, f"{split}_{side}")
-      for side in ("source", "target")
-    )
+  def _files(self, split) -> tuple[list[pathlib.Path], list[pathlib.Path]]:
+    """Returns the source files and the target files; those of other splits need not exist."""
+    sources = self._side_files(split, "source")
+    targets = self._side_files(split, "target")
     if len(sources) != len(targets):
       raise DataError(
         f"--{split}_target",
-        f"matches {len(targets)} files beside {len(sources)} of --{split}_source",
-        "name as many",
+        f"matches {len(targets)} files, but --{split}_source matches {len(sources)}",
+        "give the same number",
       )
     return sources, targets
+
+  def _side_files(self, split, side):
+    return expand_files(self._data.files(split, side), self._data_root, f"{split}_{side}")
+
+
+def _no_partner(longer, shorter, number):
+  """Returns the error for line `number` of the longer file."""
+  return DataError(
+    f"{longer}:{number}",
+    f"has no partner: {shorter} ends at line {number - 1}",
+    "give parallel files",
+  )

@@ -1,96 +1,99 @@
-"""Sentences and their trees from bracketed files: the Penn Treebank by sections, others by lists of files."""
+"""Sentences and trees from bracketed files: the Penn Treebank by sections, others by file names."""
 
 import hashlib
 import os
 import pathlib
 import re
+from collections.abc import Iterator
 
-from transformer_jax.config import parse_sections, split_list
-from transformer_jax.data.text import expand_files, hash_file, read_lines
-from transformer_jax.data.trees import TreeError, clean, read_trees
+from transformer_jax.config import DataConfig, parse_sections, split_list
+from transformer_jax.data.text import StrPath, expand_files, hash_file, read_lines
+from transformer_jax.data.trees import Tree, TreeError, clean, read_trees
 from transformer_jax.errors import DataError
 
-_ENDINGS = (
-  ".mrg",
-  ".ptb",
-  ".trees",
-  ".tree",
-  ".parse",
-)  # of the files that are read of a folder, each also with .gz
-_WSJ_NAME = re.compile(r"wsj_(\d\d)\d\d\.")
+# Of the files that are read from a folder, each also with .gz.
+_ENDINGS = (".mrg", ".ptb", ".trees", ".tree", ".parse")
+_WSJ_NAME = re.compile(r"wsj_(?P<section>\d\d)\d\d\.")
 
 
 class Treebank:
-  """The splits' files, read anew each time: the split's sections, then its other files."""
+  """The files of the splits, read anew each time: the sections of a split, then its other files."""
 
-  def __init__(self, data, data_root):
-    self._data, self._data_root = data, pathlib.Path(data_root)
+  def __init__(self, data: DataConfig, data_root: StrPath):
+    self._data = data
+    self._data_root = pathlib.Path(data_root)
 
-  def pairs(self, split):
-    """Yields (words between spaces, clean tree on one line); trees of no words are left out."""
+  def pairs(self, split: str) -> Iterator[tuple[str, str]]:
+    """Yields (words between spaces, clean tree on one line); skips trees without words."""
     for path in self._files(split):
       for tree in read_tree_file(path):
-        if (tree := clean(tree)) is not None:
-          yield " ".join(tree.words), str(tree)
+        cleaned = clean(tree)
+        if cleaned is not None:
+          yield " ".join(cleaned.words), str(cleaned)
 
-  def fingerprint(self, split):
-    """SHA-256 over the bytes of the split's files."""
+  def fingerprint(self, split: str) -> str:
+    """Returns the SHA-256 of the bytes of the split's files."""
     total = hashlib.sha256()
     for path in self._files(split):
       total.update(hash_file(path))
     return total.hexdigest()
 
   def _files(self, split):
-    sections, names = (
-      getattr(self._data, f"{split}_sections"),
-      getattr(self._data, f"{split}_trees"),
-    )
-    return [
-      *self._section_files(split, sections),
-      *(file for name in split_list(names) for file in self._named(name, f"{split}_trees")),
-    ]
+    files = self._section_files(split)
+    for name in split_list(self._data.files(split, "trees")):
+      files += self._named_files(name, f"{split}_trees")
+    return files
 
-  def _section_files(self, split, sections):
-    """The files of some sections, in the order of their names; each section must have one."""
+  def _section_files(self, split):
+    """Returns the files of the split's sections, in the order of their names.
+
+    Raises:
+      DataError: a section has no file.
+    """
+    sections = self._data.files(split, "sections")
     if not sections:
       return []
-    wanted = set(parse_sections(sections, f"--{split}_sections"))
+    flag = f"--{split}_sections"
+    numbers = set(parse_sections(sections, flag))
     root = self._data_root / self._data.treebank
-    found = {}
+    found = {}  # the beginning of a name, such as "wsj_0201." -> its first file
+    missing = set(numbers)
     for path in _tree_files(root):
       match = _WSJ_NAME.match(path.name)
-      if match and int(match[1]) in wanted:
-        found.setdefault(
-          match[0], path
-        )  # some editions hold a file twice: in two folders, or zipped too
-    missing = wanted - {int(_WSJ_NAME.match(name)[1]) for name in found}
+      if match and int(match["section"]) in numbers:
+        # Some editions have a file twice: in two folders, or compressed too.
+        found.setdefault(match[0], path)
+        missing.discard(int(match["section"]))
     if missing:
       raise DataError(
-        f"--{split}_sections={sections}",
+        f"{flag}={sections}",
         f"{root} has no wsj_{min(missing):02d}NN.mrg",
         "check --treebank (relative to --data_root)",
       )
     return [found[name] for name in sorted(found)]
 
-  def _named(self, name, flag):
+  def _named_files(self, name, flag):
+    """Returns the files of one name: a file, a folder of files, or a wildcard for both."""
+    path = self._data_root / name
+    if os.path.isdir(path):  # False too for names that no file can have, where pathlib raises
+      matches = [path]
+    else:
+      matches = expand_files(name.replace(",", "\\,"), self._data_root, flag)
     files = []
-    folder = self._data_root / name
-    escaped = name.replace(",", "\\,")
-    for path in [folder] if os.path.isdir(folder) else expand_files(escaped, self._data_root, flag):
-      found = _tree_files(path) if path.is_dir() else [path]
+    for match in matches:
+      found = _tree_files(match) if match.is_dir() else [match]
       if not found:
-        raise DataError(
-          f"--{flag}", f"{path} holds no file that ends in {', '.join(_ENDINGS)}", "name files"
-        )
+        problem = f"{match} holds no file that ends in {', '.join(_ENDINGS)}"
+        raise DataError(f"--{flag}", problem, "name files")
       files += found
     return files
 
 
-def read_tree_file(path):
+def read_tree_file(path: StrPath) -> Iterator[Tree]:
   """Yields the trees of a file.
 
   Raises:
-    DataError: it cannot be read, or is no sequence of trees; names file and line.
+    DataError: the file cannot be read, or is not a sequence of trees; names file and line.
   """
   try:
     for _, tree in read_trees(read_lines(path, lines_matter=False)):
@@ -100,8 +103,9 @@ def read_tree_file(path):
 
 
 def _tree_files(folder):
-  return sorted(
-    path
-    for path in folder.rglob("*")
-    if path.name.removesuffix(".gz").endswith(_ENDINGS) and path.is_file()
-  )
+  """Returns the tree files anywhere in a folder, sorted."""
+  files = []
+  for path in folder.rglob("*"):
+    if path.name.removesuffix(".gz").endswith(_ENDINGS) and path.is_file():
+      files.append(path)
+  return sorted(files)
