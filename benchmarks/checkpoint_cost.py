@@ -11,6 +11,7 @@ import json
 import pathlib
 import statistics
 import tempfile
+import threading
 import time
 
 import jax
@@ -67,9 +68,11 @@ def main():
     checkpoints.save(1, parallel.to_host(state), {})
     held_up = time.perf_counter() - start
     beside = []
-    while checkpoints.is_saving():
+    waiting = threading.Thread(target=checkpoints.wait)
+    waiting.start()
+    while waiting.is_alive():
       beside.append(update())
-    checkpoints.wait()
+    waiting.join()
     written = time.perf_counter() - start
     size = sum(path.stat().st_size for path in pathlib.Path(folder).rglob("*") if path.is_file())
     checkpoints.close()

@@ -19,9 +19,7 @@ import pytest
 import tensorstore
 
 import transformer_jax
-from transformer_jax import checkpoints as checkpoints_module
-from transformer_jax import integrity
-from transformer_jax.checkpoints import Checkpoints, average_params
+from transformer_jax.checkpoints import Checkpoints, arrays, average_params, checksums
 from transformer_jax.errors import CheckpointError, WorkdirError
 
 Moments = collections.namedtuple("Moments", "count mean")
@@ -99,13 +97,10 @@ def test_round_trip_is_exact(opened):
 
 def test_latest_or_the_named_step_is_restored(opened):
   checkpoints = opened()
-  assert (checkpoints.steps(), checkpoints.latest_step(), checkpoints.best_step()) == (
-    [],
-    None,
-    None,
-  )
+  assert checkpoints.steps() == []
+  assert checkpoints.best_step() is None
   save(checkpoints, 2, 10)
-  assert (checkpoints.steps(), checkpoints.latest_step()) == ([2, 10], 10)
+  assert checkpoints.steps() == [2, 10]
   assert checkpoints.restore(make_state(0))[2] == 10
   assert_same(checkpoints.restore(make_state(0), step=2)[0], make_state(2))
 
@@ -221,7 +216,7 @@ def test_a_kill_while_a_score_is_replaced_does_no_damage(opened, monkeypatch):
   save(checkpoints, 1)
   checkpoints.add_score(1, 5.0)
   with monkeypatch.context() as patch:
-    patch.setattr(integrity, "add_to_list", lambda path, name: 1 / 0)
+    patch.setattr(checksums, "add_to_list", lambda path, name: 1 / 0)
     with pytest.raises(ZeroDivisionError):
       checkpoints.add_score(1, 6.0)
   checkpoints.read(1)
@@ -330,14 +325,14 @@ def test_a_list_without_some_lines_is_refused(folder, opened):
 
 
 def test_a_file_that_appears_during_the_save_is_not_listed(folder, opened, monkeypatch):
-  write_list = integrity.write_list
+  write_list = checksums.write_list
 
   def with_stray(path):
     (path / ".DS_Store").write_text("x")
     write_list(path)
     (path / ".DS_Store").unlink()
 
-  monkeypatch.setattr(integrity, "write_list", with_stray)
+  monkeypatch.setattr(checksums, "write_list", with_stray)
   save(opened(), 20)
   assert opened(read_only=True).restore(make_state(0))[2] == 20
 
@@ -402,13 +397,13 @@ def test_an_odd_name_is_refused_at_once_where_no_plain_one_can_be_given(tmp_path
 def test_a_save_that_cannot_be_read_back_does_not_count(folder, opened, monkeypatch):
   """Orbax once left out the file that tells where the arrays are, with a warning alone."""
   save(opened(), 1)
-  save_as_it_is = checkpoints_module.ocp.Checkpointer.save
+  save_as_it_is = arrays.ocp.Checkpointer.save
 
   def save_and_lose(self, path, args):
     save_as_it_is(self, path, args=args)
     (path / "manifest.ocdbt").unlink()
 
-  monkeypatch.setattr(checkpoints_module.ocp.Checkpointer, "save", save_and_lose)
+  monkeypatch.setattr(arrays.ocp.Checkpointer, "save", save_and_lose)
   checkpoints = Checkpoints(folder)
   checkpoints.save(2, make_state(2), {})
   with pytest.raises(WorkdirError, match="writing-2: cannot be read back after it was written"):
@@ -420,7 +415,7 @@ def test_a_state_without_its_index_is_damage(folder, opened):
   """Whole by its list, and no state: as orbax left it under a name with a bracket."""
   save(opened(), 10, 20)
   (folder / "20" / "state" / "manifest.ocdbt").unlink()
-  integrity.write_list(folder / "20")
+  checksums.write_list(folder / "20")
   with pytest.raises(CheckpointError, match="/20/state: holds no state that can be read"):
     opened(read_only=True).read(20)
   assert opened(read_only=True).restore(make_state(0), on_corrupt="previous")[2] == 10
@@ -432,7 +427,7 @@ def claim(folder, name, shape):
   key = f"{name}/.zarray"
   metadata = {**json.loads(store[key]), "shape": shape}
   store[key] = json.dumps(metadata).encode()
-  integrity.write_list(folder)
+  checksums.write_list(folder)
 
 
 def test_a_claim_of_more_memory_than_there_is_is_refused_before_it_is_asked_for(folder, opened):
@@ -510,7 +505,7 @@ def test_what_was_gone_back_past_is_put_aside_and_not_deleted(folder, opened):
     aside = folder / ("damaged-20", "damaged-20-2")[number]
     assert opened().put_aside()[-1] == aside.name
     (aside / "SHA256SUMS").write_bytes(before)
-    integrity.verify(aside)
+    checksums.verify(aside)
   assert opened().steps() == [10] and opened().litter() == []
 
 
@@ -662,7 +657,7 @@ def test_a_step_deleted_while_it_is_read_is_said_so(folder, opened, monkeypatch)
   save(opened(), 1)
   reader = opened(read_only=True)
   monkeypatch.setattr(
-    "transformer_jax.checkpoints._read_arrays",
+    "transformer_jax.checkpoints.reading.read_arrays",
     lambda *_: shutil.rmtree(folder / "1") or os.stat(folder / "1"),
   )
   with pytest.raises(CheckpointError, match="deleted while it was read"):
@@ -672,9 +667,9 @@ def test_a_step_deleted_while_it_is_read_is_said_so(folder, opened, monkeypatch)
 # Each child is forked before jax has started threads, saves steps without end, and is killed: at a point in `save`
 # that is counted out, then at random times. A line of output is a step whose `wait` has returned.
 _KILLED = """
-  import os, random, signal, sys, time
+  import os, pathlib, random, shutil, signal, sys, time
   import numpy as np
-  from transformer_jax import checkpoints as module, integrity
+  from transformer_jax.checkpoints import Checkpoints, checksums
 
   def state(step):
     return {"params": {"w": np.full((100, 100), step, np.float32)}, "step": np.int32(step)}
@@ -689,13 +684,13 @@ _KILLED = """
           os.kill(os.getpid(), signal.SIGKILL)
         return function(*args, **kwargs)
       return call
-    checkpoints = module.Checkpoints(sys.argv[1], 2, 0)
-    start = (checkpoints.latest_step() or 0) + 1
+    checkpoints = Checkpoints(sys.argv[1], 2, 0)
+    start = max(checkpoints.steps(), default=0) + 1
     if kill_at:
       for name in ("mkdir", "write_text", "rename"):
-        setattr(module.pathlib.Path, name, counted(getattr(module.pathlib.Path, name)))
-      module.shutil.rmtree = counted(module.shutil.rmtree)
-      integrity.flush_one = counted(integrity.flush_one)
+        setattr(pathlib.Path, name, counted(getattr(pathlib.Path, name)))
+      shutil.rmtree = counted(shutil.rmtree)
+      os.fsync = counted(os.fsync)
     for step in range(start, 1000):
       checkpoints.save(step, state(step), {"step": step})
       checkpoints.wait()
@@ -711,11 +706,11 @@ _KILLED = """
       os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     os.write(1, b"killed\\n")
-    latest = module.Checkpoints(sys.argv[1], read_only=True).latest_step()
-    os.write(1, b"latest %d\\n" % (latest or 0))
+    steps = Checkpoints(sys.argv[1], read_only=True).steps()
+    os.write(1, b"latest %d\\n" % max(steps, default=0))
     for name in os.listdir(sys.argv[1]):
       if name.isdecimal():
-        integrity.verify(module.pathlib.Path(sys.argv[1], name))
+        checksums.verify(pathlib.Path(sys.argv[1], name))
 """
 
 

@@ -6,8 +6,7 @@ import shutil
 import pytest
 
 import transformer_jax
-from transformer_jax import integrity
-from transformer_jax.checkpoints import Checkpoints
+from transformer_jax.checkpoints import Checkpoints, checksums
 from transformer_jax.cli.main import run as command_line
 from transformer_jax.errors import CheckpointError
 
@@ -55,7 +54,7 @@ def test_a_checkpoint_that_is_not_there(scored, run_copy):
   with pytest.raises(CheckpointError, match="no checkpoint of step 10; there are 20, 30, 40"):
     transformer_jax.load(scored, checkpoint=10)
   for step in (20, 40):
-    integrity.drop_from_list(run_copy / f"checkpoints/{step}", "score.json")
+    checksums.drop_from_list(run_copy / f"checkpoints/{step}", "score.json")
   with pytest.raises(CheckpointError, match=r"no checkpoint has a score .*; there are 20, 30, 40"):
     transformer_jax.load(run_copy, checkpoint="best")
 

@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import signal
-import types
 
 import pytest
 from tiny_run import SEED, metrics_of, tiny_config
@@ -15,6 +14,8 @@ from transformer_jax.checkpoints import Checkpoints
 from transformer_jax.errors import CheckpointError, ConfigError, Interrupted
 from transformer_jax.runs import train as train_module
 from transformer_jax.runs.digest import digest_of
+from transformer_jax.runs.same_run import check_same_settings
+from transformer_jax.runs.startup_report import unscored_lines
 from transformer_jax.runs.train import train
 from transformer_jax.runs.validation import Validation
 from transformer_jax.workdir.folder import whole_settings
@@ -97,9 +98,9 @@ def test_data_that_moved_is_the_same_data_and_a_test_set_may_be_added(tmp_path):
 )
 def test_where_the_text_lies_is_no_setting_of_the_run(same, other):
   stored = tiny_config().to_flat()
-  train_module._check_same_settings(tiny_config(**same), stored, "run")
+  check_same_settings(tiny_config(**same), stored, "run")
   with pytest.raises(ConfigError, match="=.*: the run in run was started with "):
-    train_module._check_same_settings(tiny_config(**other), stored, "run")
+    check_same_settings(tiny_config(**other), stored, "run")
 
 
 def test_a_file_of_words_may_move_and_not_change(tmp_path):
@@ -130,7 +131,7 @@ def test_metrics_are_not_wiped_where_the_checkpoints_have_gone(run_copy):
   before = metrics_of(run_copy)
   shutil.rmtree(run_copy / "checkpoints")
   with pytest.raises(
-    CheckpointError, match="no checkpoint, and metrics.jsonl reaches step 40; restore"
+    CheckpointError, match="no checkpoint, but metrics.jsonl reaches step 40; restore"
   ):
     train(tiny_config(), run_copy, ".")
   assert metrics_of(run_copy) == before
@@ -202,7 +203,7 @@ def test_a_kill_in_an_evaluation_costs_no_update(step, trained, tmp_path, monkey
     evaluation_that(patch, step, killed)
     with pytest.raises(Killed):
       train(tiny_config(), tmp_path / "run", ".")
-  assert Checkpoints(tmp_path / "run/checkpoints", read_only=True).latest_step() == step
+  assert Checkpoints(tmp_path / "run/checkpoints", read_only=True).steps()[-1] == step
   train(tiny_config(), tmp_path / "run", ".")
   assert f"resumed at step {step}" in log_of(tmp_path / "run")
   assert state_of(tmp_path / "run") == state_of(trained)
@@ -257,11 +258,8 @@ def test_scores_on_another_validation_text_are_not_compared(tmp_path):
   ],
 )
 def test_best_of_few_is_warned_of(settings, said):
-  heard = []
-  run = train_module._Run.__new__(train_module._Run)
-  run._config, run._folder = tiny_config(**settings), types.SimpleNamespace(log=heard.append)
-  run._warn_of_steps_without_score()
-  assert [said in line for line in heard] == [True] * bool(said)
+  lines = unscored_lines(tiny_config(**settings).train)
+  assert [said in line for line in lines] == [True] * bool(said)
 
 
 @pytest.mark.parametrize("epsilon", [0.0, 1e-45, 1e-39])
