@@ -52,14 +52,17 @@ def run(command):
       )
   results = command["results"] or f"{workdir}/results"
   from transformer_jax import parallel
-  from transformer_jax.analysis.ablation import runs as ablation
-  from transformer_jax.analysis.ablation import table as ablation_table
+  from transformer_jax.analysis.ablation import report
+  from transformer_jax.analysis.ablation.identity import Text
+  from transformer_jax.analysis.ablation.outcome import TableRow
+  from transformer_jax.analysis.ablation.runs import missing_runs, run_all
+  from transformer_jax.analysis.ablation.table import entries
 
-  rows = [ablation.TableRow(name, config) for name, config in configs.items()]
+  rows = [TableRow(name, config) for name, config in configs.items()]
   wanted = [row for row in rows if row.name in chosen]
-  split, text = command["split"], ablation.Text(command["split"], command["data_root"])
+  split, text = command["split"], Text(command["split"], command["data_root"])
   if command["print_commands"]:
-    for row, seed in ablation.missing_runs(wanted, seeds, results, text):
+    for row, seed in missing_runs(wanted, seeds, results, text):
       print(
         shlex.join(
           [
@@ -84,15 +87,15 @@ def run(command):
   again = f"transformer-jax ablate --table={folder} --workdir=DIR --seeds={num_seeds}{on_split}"
 
   def make_table():
-    return ablation_table.entries(rows, all_seeds, results, failures, text)
+    return entries(rows, all_seeds, results, failures, text)
 
   def write_table():
-    ablation_table.write(make_table(), results, title, again)
+    report.write(make_table(), results, title, again)
 
   if not command["print_table"]:
     write_table()  # what is wrong with the results' folder is told before hours of training
     failures.update(
-      ablation.run_all(
+      run_all(
         wanted,
         seeds,
         workdir=workdir,
@@ -104,11 +107,11 @@ def run(command):
       )
     )
   found = make_table()
-  print("\n".join(ablation_table.lines(found, title, again)))
+  print("\n".join(report.lines(found, title, again)))
   for why in text.missing:
     _say(f"warning: whether results are of this text was not seen for all: {why}")
   try:
-    ablation_table.write(found, results, title, again)
+    report.write(found, results, title, again)
   except WorkdirError as error:
     _say(f"warning: {error}")
   return 1 if failures else 0

@@ -1,4 +1,4 @@
-"""`ablate`: runs what is missing and no more, survives a row that fails and a kill, and its statistics are right."""
+"""Tests of `ablate`: only missing runs are made, a failed row or a kill stops nothing."""
 
 import dataclasses
 import json
@@ -13,18 +13,29 @@ import numpy as np
 import pytest
 import tiny_run
 
-from transformer_jax.analysis.ablation import results as ablation_results
-from transformer_jax.analysis.ablation import runs as ablation
-from transformer_jax.analysis.ablation import table as ablation_table
-from transformer_jax.analysis.ablation.results import result_path, save_outcome, why_not_taken
-from transformer_jax.analysis.ablation.runs import (
-  Outcome,
-  TableRow,
+from transformer_jax.analysis.ablation import report, runs
+from transformer_jax.analysis.ablation.identity import (
+  UNKNOWN_TEXT,
   Text,
-  load_outcome,
-  missing_runs,
+  averaged_steps,
+  old_settings_hash,
   settings_hash,
 )
+from transformer_jax.analysis.ablation.outcome import Outcome, TableRow
+from transformer_jax.analysis.ablation.results import (
+  load_outcome,
+  result_path,
+  save_outcome,
+  why_not_taken,
+)
+from transformer_jax.analysis.ablation.runs import missing_runs, run_all
+from transformer_jax.analysis.ablation.significance import (
+  bootstrap_p,
+  has_same_sign,
+  is_beyond_seed_noise,
+  seed_p,
+)
+from transformer_jax.analysis.ablation.table import entries
 from transformer_jax.cli.ablate import read_table
 from transformer_jax.cli.main import run as command_line
 from transformer_jax.errors import ConfigError, DataError
@@ -72,28 +83,22 @@ def test_the_rest_goes_on_and_nothing_is_done_twice(table, capsys, monkeypatch):
   assert command_line(flags_of(table)) == 1
   page = capsys.readouterr().out
   row = cells(page, "A h=1")
-  assert (
-    row[1] == "num_heads=1, d_k=32, d_v=32"
-    and row[3] == "5.29, 24.9"
-    and row[4] == "2"
-    and " +- " in row[5]
-  )
-  assert (
-    cells(page, "z_broken")[5] == "not run" and "- z_broken: seed 1 failed: NonFiniteError" in page
-  )
-  assert (
-    page == (table.parent / "runs/results/table.md").read_text()
-    and (table.parent / "runs/results/table.png").exists()
-  )
-  base = json.loads((table.parent / "runs/results/base-seed2.json").read_text())
-  assert (
-    base["seed"] == 2
-    and base["steps"] == [6]
-    and base["parameters"] == 70 * 32 + 6336 + 10_496
-    and len(json.dumps(base)) < 50_000
-  )
+  assert row[1] == "num_heads=1, d_k=32, d_v=32"
+  assert row[3] == "5.29, 24.9"
+  assert row[4] == "2"
+  assert " +- " in row[5]
+  assert cells(page, "z_broken")[5] == "not run"
+  assert "- z_broken: seed 1 failed: NonFiniteError" in page
+  results = table.parent / "runs/results"
+  assert page == (results / "table.md").read_text()
+  assert (results / "table.png").exists()
+  base = json.loads((results / "base-seed2.json").read_text())
+  assert base["seed"] == 2
+  assert base["steps"] == [6]
+  assert base["parameters"] == 70 * 32 + 6336 + 10_496
+  assert len(json.dumps(base)) < 50_000
 
-  monkeypatch.setattr(ablation, "train", lambda *_, **__: pytest.fail("trained again"))
+  monkeypatch.setattr(runs, "train", lambda *_, **__: pytest.fail("trained again"))
   assert command_line(flags_of(table, "--rows=base,a_heads_eighth")) == 0
   assert cells(capsys.readouterr().out, "A h=1") == row
   assert command_line(flags_of(table, "--print_table")) == 0
@@ -112,18 +117,15 @@ def test_commands_for_a_cluster_are_those_of_the_missing_runs(table, capsys):
 
 def test_a_row_with_other_settings_is_not_done(table, tmp_path):
   row = TableRow("base", tiny_run.tiny_config(**SETTINGS))
-  assert ablation.settings_hash(row.config) == ablation.settings_hash(
-    row.config.replace(seed=7, log_every=1, attention_kernel="reference")
-  )
-  assert ablation.settings_hash(row.config) != ablation.settings_hash(
-    row.config.replace(train_steps=7)
-  )
-  path = ablation.result_path(tmp_path, row, 1)
+  watched = row.config.replace(seed=7, log_every=1, attention_kernel="reference")
+  assert settings_hash(row.config) == settings_hash(watched)
+  assert settings_hash(row.config) != settings_hash(row.config.replace(train_steps=7))
+  path = result_path(tmp_path, row, 1)
   path.write_text('{"settings_sha256": "other"}')
-  assert ablation.load_outcome(tmp_path, row, 1) is None
+  assert load_outcome(tmp_path, row, 1) is None
   path.write_text("{}")
-  with pytest.raises(DataError, match="base-seed1.json: is not the result of a run"):
-    ablation.load_outcome(tmp_path, row, 1)
+  with pytest.raises(DataError, match=r"base-seed1\.json: is not the result of a run"):
+    load_outcome(tmp_path, row, 1)
 
 
 def test_rows_stand_in_the_papers_order(table):
@@ -138,7 +140,7 @@ def test_rows_stand_in_the_papers_order(table):
     "z_broken",
   ]
   (table / "base.flags").unlink()
-  with pytest.raises(ConfigError, match="has no base.flags"):
+  with pytest.raises(ConfigError, match=r"has no base\.flags"):
     read_table(table)
 
 
@@ -150,9 +152,8 @@ def test_wrong_rows_are_named(table, capsys):
 def outcome(nll, statistics=None, bleu=20.0):
   nll = np.asarray(nll, float)
   tokens = np.full(len(nll), 10)
-  statistics = (
-    np.tile([5, 3, 2, 1, 8, 7, 6, 5, 8, 9], (len(nll), 1)) if statistics is None else statistics
-  )
+  if statistics is None:
+    statistics = np.tile([5, 3, 2, 1, 8, 7, 6, 5, 8, 9], (len(nll), 1))
   perplexity = float(np.exp(nll.sum() / tokens.sum()))
   summary = dict(
     perplexity=perplexity,
@@ -170,34 +171,23 @@ def outcome(nll, statistics=None, bleu=20.0):
 def test_a_bootstrap_sees_a_real_difference_and_no_other():
   rng = np.random.default_rng(0)
   base = [outcome(20 + rng.standard_normal(300)) for _ in range(2)]
-  assert (
-    ablation_table.bootstrap_p(
-      [outcome(base[0].log_probs_S * -1 + 1) for _ in range(2)], base, "perplexity"
-    )
-    < 0.01
-  )
-  assert ablation_table.bootstrap_p(base, base, "perplexity") == 1.0
+  higher = [outcome(1 - base[0].log_probs_S) for _ in range(2)]
+  assert bootstrap_p(higher, base, "perplexity") < 0.01
+  assert bootstrap_p(base, base, "perplexity") == 1.0
+
+  def null_p():
+    ours, theirs = (outcome(20 + rng.standard_normal(200)) for _ in range(2))
+    return bootstrap_p([ours], [theirs], "perplexity", resamples=200)
+
   # Under the null hypothesis p is below 0.1 about one time in ten.
-  low = np.mean(
-    [
-      ablation_table.bootstrap_p(
-        [outcome(20 + rng.standard_normal(200))],
-        [outcome(20 + rng.standard_normal(200))],
-        "perplexity",
-        resamples=200,
-      )
-      < 0.1
-      for _ in range(200)
-    ]
-  )
-  assert 0.03 < low < 0.2
+  assert 0.03 < np.mean([null_p() < 0.1 for _ in range(200)]) < 0.2
   worse = np.tile([4, 2, 1, 0, 8, 7, 6, 5, 8, 9], (300, 1))
   worse[::3] += [0, 0, 0, 1, 0, 0, 0, 0, 0, 0]
-  assert ablation_table.bootstrap_p([outcome(np.ones(300), worse)], base, "bleu") < 0.01
+  assert bootstrap_p([outcome(np.ones(300), worse)], base, "bleu") < 0.01
 
 
 class KnownText(Text):
-  """Text by a made-up fingerprint."""
+  """A Text with made-up fingerprints."""
 
   def __init__(self, split="valid", **fingerprints):
     super().__init__(split)
@@ -211,8 +201,8 @@ ROW = TableRow("base", tiny_run.tiny_config(**SETTINGS))
 OTHER = TableRow("a_heads_eighth", tiny_run.tiny_config(**SETTINGS, num_heads=1))
 
 
-def kept(results, row=ROW, seed=1, text=Text(), nll=(20.0,) * 4, **summary):
-  """Writes a result and returns what stands in the file."""
+def kept(results, row=ROW, seed=1, text=UNKNOWN_TEXT, nll=(20.0,) * 4, **summary):
+  """Writes a result and returns the content of its file."""
   result = outcome(nll, np.tile([1, 1], (len(nll), 1)))
   made = dict(
     result.summary,
@@ -229,9 +219,9 @@ def kept(results, row=ROW, seed=1, text=Text(), nll=(20.0,) * 4, **summary):
   return json.loads(result_path(results, row, seed, text.split).read_text())
 
 
-def page_of(results, text=Text(), rows=(ROW, OTHER), seeds=(1, 2)):
-  found = ablation_table.entries(list(rows), list(seeds), results, {}, text)
-  return "\n".join(ablation_table.write(found, results, "Title", "command"))
+def page_of(results, text=UNKNOWN_TEXT, rows=(ROW, OTHER), seeds=(1, 2)):
+  found = entries(list(rows), list(seeds), results, {}, text)
+  return "\n".join(report.write(found, results, "Title", "command"))
 
 
 def test_results_of_valid_and_of_test_are_two(tmp_path):
@@ -246,7 +236,7 @@ def test_results_of_valid_and_of_test_are_two(tmp_path):
   result_path(tmp_path, ROW, 1, "test").rename(result_path(tmp_path, ROW, 1))
   assert load_outcome(tmp_path, ROW, 1) is None
   assert load_outcome(tmp_path, ROW, 1, Text("test")).summary["split"] == "test"
-  assert why_not_taken(tmp_path, ROW, 1, Text()) == "base-seed1.json was scored on test"
+  assert why_not_taken(tmp_path, ROW, 1, UNKNOWN_TEXT) == "base-seed1.json was scored on test"
   assert "- base: seed 1 is not run: base-seed1.json was scored on test" in page_of(tmp_path)
 
 
@@ -257,7 +247,7 @@ def test_results_on_other_text_are_not_this_tables(tmp_path):
   for other in (KnownText(train="z", valid="b"), KnownText(train="a", valid="z")):
     assert load_outcome(tmp_path, ROW, 1, other) is None
     assert "was made with another" in why_not_taken(tmp_path, ROW, 1, other)
-  assert load_outcome(tmp_path, ROW, 1, Text())  # the text is not here
+  assert load_outcome(tmp_path, ROW, 1, UNKNOWN_TEXT)  # the text is not here
   assert "do not say on which text" not in page_of(tmp_path, text)
   kept(tmp_path, seed=2)
   assert load_outcome(tmp_path, ROW, 2, text)
@@ -277,7 +267,7 @@ def test_the_text_is_known_by_its_bytes(tmp_path):
   assert Text("valid", tmp_path).fingerprints(data) != before
   (tmp_path / "s").unlink()
   absent = Text("valid", tmp_path)
-  assert absent.fingerprints(data) == {} and "there is no file" in next(iter(absent.missing))
+  assert absent.fingerprints(data) == {} and "there is no file" in absent.missing[0]
 
 
 def test_what_stands_in_a_results_place_is_kept(tmp_path):
@@ -285,15 +275,15 @@ def test_what_stands_in_a_results_place_is_kept(tmp_path):
   row = TableRow("base", ROW.config.replace(train_steps=7))
   kept(tmp_path, row)
   assert load_outcome(tmp_path, row, 1) and load_outcome(tmp_path, ROW, 1) is None
-  aside = [path for path in tmp_path.glob("base-seed1-*.json")]
-  assert len(aside) == 1 and json.loads(aside[0].read_text())["perplexity"] == 5.0
+  (aside,) = tmp_path.glob("base-seed1-*.json")
+  assert json.loads(aside.read_text())["perplexity"] == 5.0
 
 
 def test_a_copied_result_is_no_other_seeds(tmp_path):
   kept(tmp_path)
   result_path(tmp_path, ROW, 2).write_text(result_path(tmp_path, ROW, 1).read_text())
   assert load_outcome(tmp_path, ROW, 2) is None
-  assert why_not_taken(tmp_path, ROW, 2, Text()) == "base-seed2.json is of seed 1"
+  assert why_not_taken(tmp_path, ROW, 2, UNKNOWN_TEXT) == "base-seed2.json is of seed 1"
 
 
 @pytest.mark.parametrize(
@@ -319,14 +309,16 @@ def test_a_copied_result_is_no_other_seeds(tmp_path):
   ids=str,
 )
 def test_a_damaged_result_is_named(tmp_path, damage):
-  """What is lost from it, or what it has instead."""
+  """A damage is the name that is missing, or the values that are wrong."""
   content = kept(tmp_path)
   if isinstance(damage, str):
     del content[damage]
   else:
     content.update(damage)
   result_path(tmp_path, ROW, 1).write_text(json.dumps(content))
-  with pytest.raises(DataError, match="base-seed1.json: is not the result of a run: .*; remove it"):
+  with pytest.raises(
+    DataError, match=r"base-seed1\.json: is not the result of a run: .*; remove it"
+  ):
     load_outcome(tmp_path, ROW, 1)
 
 
@@ -335,7 +327,7 @@ def test_a_damaged_result_is_named(tmp_path, damage):
 )
 def test_a_foreign_file_is_named(tmp_path, text):
   result_path(tmp_path, ROW, 1).write_text(text, encoding="latin-1")
-  with pytest.raises(DataError, match="base-seed1.json: is not the result of a run"):
+  with pytest.raises(DataError, match=r"base-seed1\.json: is not the result of a run"):
     load_outcome(tmp_path, ROW, 1)
 
 
@@ -358,19 +350,18 @@ def test_long_sentences_keep_their_lengths(tmp_path):
 
 
 def test_which_checkpoints_are_averaged_is_of_the_result(tmp_path):
-  last, mean = ROW.config, ROW.config.replace(average_last=2)
+  last = ROW.config
+  mean = ROW.config.replace(average_last=2)
   assert settings_hash(last) == settings_hash(last.replace(checkpoint_every=2))
   assert settings_hash(mean) != settings_hash(mean.replace(checkpoint_every=2))
-  # An old result says so by its steps alone.
+  # An old result's hash lacks checkpoint_every; only its steps tell.
   old = TableRow("base", mean)
-  but = ablation_results._NOT_OF_THE_RESULT | {"checkpoint_every"}
-  old_hash = ablation_results._hash_of(mean, but)
-  kept(tmp_path, old, settings_sha256=old_hash, steps=[3, 6])
+  kept(tmp_path, old, settings_sha256=old_settings_hash(mean), steps=[3, 6])
   assert load_outcome(tmp_path, old, 1)
   assert load_outcome(tmp_path, TableRow("base", mean.replace(checkpoint_every=2)), 1) is None
   for count, total, steps in ((3, 11, [4, 8, 11]), (2, 12, [8, 12]), (3, 5, [4, 5])):
     config = mean.replace(average_last=count, train_steps=total, checkpoint_every=4)
-    assert ablation_results._averaged_steps(config) == steps
+    assert averaged_steps(config) == steps
 
 
 def test_how_trees_are_searched_for_is_of_the_result():
@@ -379,14 +370,14 @@ def test_how_trees_are_searched_for_is_of_the_result():
 
 
 def test_the_committed_results_are_what_they_were():
-  folder = pathlib.Path(__file__).resolve().parents[2] / "experiments/table3/small"
+  folder = pathlib.Path(__file__).resolve().parents[3] / "experiments/table3/small"
   rows = [TableRow(name, config) for name, config in read_table(folder).items()]
   done = [load_outcome(folder / "results", row, seed) for row in rows for seed in (1, 2, 3)]
   files = list((folder / "results").glob("*-seed*.json"))
   assert sum(found is not None for found in done) == len(files) == 21
   for found in filter(None, done):
     for name, error in (("bleu", 1e-9), ("perplexity", 1e-6)):
-      given = found.scores_of(name, np.ones(1014))
+      given = found.score_from_sentences(name)
       assert given == pytest.approx(found.summary[name], rel=error)
 
 
@@ -406,7 +397,7 @@ def test_rows_on_other_text_are_not_compared_by_sentence(tmp_path):
 
 
 def test_statistics_that_do_not_give_the_score_are_not_resampled(tmp_path):
-  """Once tokenised hypotheses stood beside raw references."""
+  """Once tokenized hypotheses stood beside raw references."""
   kept(tmp_path)
   kept(tmp_path, OTHER, exact_match=0.5)
   page = page_of(tmp_path)
@@ -442,36 +433,37 @@ def test_a_table_that_cannot_be_written_is_printed(table, capsys):
 
 
 def test_a_table_that_cannot_be_written_stops_no_run(tmp_path, monkeypatch):
-  result, heard = outcome([1.0]), []
+  result = outcome([1.0])
+  messages = []
 
   def run(row, seed, *_):
     return dataclasses.replace(result, summary=dict(result.summary, seed=seed))
 
-  monkeypatch.setattr(ablation, "_run", run)
+  monkeypatch.setattr(runs, "_run", run)
 
   def after_each():
     raise DataError("x.json", "is not the result of a run")
 
-  failures = ablation.run_all(
+  failures = run_all(
     [ROW],
     [1, 2],
     workdir=tmp_path,
     results=tmp_path,
     data_root=".",
-    text=Text(),
-    log=heard.append,
+    text=UNKNOWN_TEXT,
+    log=messages.append,
     after_each=after_each,
   )
   assert not failures and result_path(tmp_path, ROW, 2).exists()
-  assert "no table yet: x.json: is not the result of a run" in heard
+  assert "no table yet: x.json: is not the result of a run" in messages
 
 
 def test_a_row_without_test_data_fails_before_it_is_trained(tmp_path, monkeypatch):
   (tmp_path / "s").write_text("a\n")
   files = dict(train_source="s", train_target="s", valid_source="s", valid_target="s")
   row = TableRow("base", tiny_run.tiny_config(data_source="text", **files))
-  monkeypatch.setattr(ablation, "train", lambda *_, **__: pytest.fail("trained"))
-  failures = ablation.run_all(
+  monkeypatch.setattr(runs, "train", lambda *_, **__: pytest.fail("trained"))
+  failures = run_all(
     [row],
     [1],
     workdir=tmp_path,
@@ -512,7 +504,7 @@ def test_a_table_of_parsers_has_f1(tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_a_table_of_tokenised_text(tmp_path, capsys):
+def test_a_table_of_tokenized_text(tmp_path, capsys):
   folder = tmp_path / "table"
   folder.mkdir()
   (tmp_path / "text").write_text("A man, running.\nTwo dogs don't play.\n" * 10)
@@ -535,47 +527,50 @@ def test_noise_of_seeds():
   # With equal spread Welch's t has 4 degrees of freedom at 3 + 3 seeds; its 5% point is 2.776.
   spread = np.array([-1.0, 0.0, 1.0])
   error = np.sqrt(2 / 3)
-  assert ablation_table.seed_p(spread, spread + 2.776 * error) == pytest.approx(0.05, abs=1e-4)
-  assert ablation_table._beyond_noise(spread, spread + 2.7 * error) is False
-  assert ablation_table._beyond_noise(spread, spread + 2.8 * error) is True
-  assert ablation_table.seed_p([1.0, 1.0], [2.0, 2.0]) == 0.0
-  assert ablation_table.seed_p([1.0, 1.0], [1.0, 1.0]) == 1.0
-  assert ablation_table.seed_p([1.0, np.nan], [2.0, 2.1]) is None
-  assert ablation_table._beyond_noise([1.0, 1.1, 0.9], [2.0, 2.1, 1.9]) is True
-  assert ablation_table._beyond_noise([1.0, 2.0, 3.0], [1.5, 2.5, 3.5]) is False
-  assert ablation_table._beyond_noise([1.0], [2.0, 2.1]) is None
-  assert (
-    ablation_table._agrees(0.3, -0.1) is False
-    and ablation_table._agrees(-2, -0.1) is True
-    and ablation_table._agrees(1, 0.0) is None
-  )
+  assert seed_p(spread, spread + 2.776 * error) == pytest.approx(0.05, abs=1e-4)
+  assert is_beyond_seed_noise(spread, spread + 2.7 * error) is False
+  assert is_beyond_seed_noise(spread, spread + 2.8 * error) is True
+  assert seed_p([1.0, 1.0], [2.0, 2.0]) == 0.0
+  assert seed_p([1.0, 1.0], [1.0, 1.0]) == 1.0
+  assert seed_p([1.0, np.nan], [2.0, 2.1]) is None
+  assert is_beyond_seed_noise([1.0, 1.1, 0.9], [2.0, 2.1, 1.9]) is True
+  assert is_beyond_seed_noise([1.0, 2.0, 3.0], [1.5, 2.5, 3.5]) is False
+  assert is_beyond_seed_noise([1.0], [2.0, 2.1]) is None
+  assert has_same_sign(0.3, -0.1) is False
+  assert has_same_sign(-2, -0.1) is True
+  assert has_same_sign(1, 0.0) is None
 
 
 @pytest.mark.slow
 def test_a_kill_in_the_middle_changes_nothing(table):
-  """The same command ends with the table of a run left alone."""
+  """The same command, killed twice, ends with the table of a run that was left alone."""
   (table / "z_broken.flags").unlink()
-  (table / "base.flags").write_text(
-    "\n".join(tiny_run.flags(**{**SETTINGS, "train_steps": 150, "checkpoint_every": 10})) + "\n"
-  )
+  longer = tiny_run.flags(**{**SETTINGS, "train_steps": 150, "checkpoint_every": 10})
+  (table / "base.flags").write_text("\n".join(longer) + "\n")
   command = [sys.executable, "-m", "transformer_jax", *flags_of(table)]
   whole = subprocess.run(
     [*command, f"--workdir={table.parent}/whole"], capture_output=True, text=True, check=True
   )
-  for signal_number in (signal.SIGKILL, signal.SIGTERM):
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    end = time.monotonic() + 100
-    log = (
-      table.parent
-      / f"runs/{'base' if signal_number == signal.SIGKILL else 'a_heads_eighth'}/seed-1/metrics.jsonl"
-    )
-    while not (log.exists() and log.stat().st_size > 300):
-      assert process.poll() is None and time.monotonic() < end
-      time.sleep(0.01)
-    os.kill(process.pid, signal_number)
-    process.wait(100)
+  runs_folder = table.parent / "runs"
+  kill_during(command, signal.SIGKILL, runs_folder / "base/seed-1/metrics.jsonl")
+  kill_during(command, signal.SIGTERM, runs_folder / "a_heads_eighth/seed-1/metrics.jsonl")
   again = subprocess.run(command, capture_output=True, text=True, check=True)
-  rows = [
-    [line for line in run.stdout.splitlines() if line.startswith("| ")] for run in (whole, again)
-  ]
-  assert rows[0] == rows[1] and len(rows[0]) == 4
+  rows = rows_of(again.stdout)
+  assert rows == rows_of(whole.stdout)
+  assert len(rows) == 4
+
+
+def kill_during(command, signal_number, metrics):
+  """Starts the command and sends it a signal once it has written some metrics."""
+  process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+  end = time.monotonic() + 100
+  while not (metrics.exists() and metrics.stat().st_size > 300):
+    assert process.poll() is None
+    assert time.monotonic() < end
+    time.sleep(0.01)
+  os.kill(process.pid, signal_number)
+  process.wait(100)
+
+
+def rows_of(page):
+  return [line for line in page.splitlines() if line.startswith("| ")]

@@ -3,6 +3,7 @@
 A multiplication and an addition count as two operations (FLOP). Lengths are in tokens.
 """
 
+import dataclasses
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
@@ -12,7 +13,7 @@ from transformer_jax.config import PAPER_TOKENS_PER_UPDATE, Config, ModelConfig
 PAPER_VOCABULARY = 37_000  # Section 5.1
 _PAPER_SENTENCE_LENGTH = 28  # tokens; an assumption, the paper does not say
 
-PARTS = (
+PARTS: tuple[str, ...] = (
   "embeddings",
   "output_projection",
   "positions",
@@ -114,7 +115,8 @@ def _part(path: tuple[str, ...]) -> str:
   return f"{top}_{sublayer}"
 
 
-class Term(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Term:
   """A step of attention: how it grows, and its count for given sizes."""
 
   formula: str  # n is the length, d is d_model

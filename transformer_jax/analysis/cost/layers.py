@@ -47,10 +47,10 @@ def restricted_self_attention(x_BND: Sequences, r: int) -> Sequences:
   places_RN = jnp.arange(length) + jnp.arange(r)[:, None]  # in `padded`
   is_real_RN = (places_RN >= before) & (places_RN < before + length)
   weights_RBN = jax.nn.softmax(jnp.where(is_real_RN[:, None], scores_RBN, -jnp.inf), axis=0)
-  weighted = [
-    weights_BN[..., None] * other for weights_BN, other in zip(weights_RBN, neighbors, strict=True)
-  ]
-  return sum(weighted[1:], weighted[0])
+  outputs_BND = jnp.zeros_like(x_BND)
+  for weights_BN, other_BND in zip(weights_RBN, neighbors, strict=True):
+    outputs_BND += weights_BN[..., None] * other_BND
+  return outputs_BND
 
 
 def recurrent(x_BND: Sequences, matrices: Matrices) -> Sequences:
