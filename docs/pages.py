@@ -16,26 +16,12 @@ PUBLISHED = [
   "LICENSE",
   "benchmarks/**/*.md",
   "benchmarks/results/*",
+  "docs/*.css",
   "docs/**/*.md",
   "docs/figures/**/*.*",
   "experiments/**/*.*",
 ]
-# From the top floor down, as in CONTRIBUTING.md.
-FOLDERS = [
-  "cli",
-  "analysis",
-  "runs",
-  "training",
-  "decoding",
-  "model",
-  "tasks",
-  "attention",
-  "data",
-  "metrics",
-  "workdir",
-  "config",
-  "reference",
-]
+FOLDERS = sorted(path.parent.name for path in PACKAGE.glob("*/__init__.py"))
 
 
 def on_config(config):
@@ -47,24 +33,19 @@ def on_config(config):
 
 
 def on_files(files, config):
-  """Returns the site's files in place of those of `docs_dir`."""
-  del files
+  """Returns the repository's pages in place of those of `docs_dir`, beside the theme's files."""
+  own = [file for file in files if file.src_dir != config.docs_dir]
   found = {path for pattern in PUBLISHED for path in ROOT.glob(pattern) if path.is_file()}
-  pages = []
   for path in sorted(found):
     name = path.relative_to(ROOT).as_posix()
-    pages.append(File.generated(config, name, abs_src_path=str(path)))
+    own.append(File.generated(config, name, abs_src_path=str(path)))
   for name, text in _api_pages().items():
-    pages.append(File.generated(config, f"api/{name}.md", content=text))
-  return Files(pages)
+    own.append(File.generated(config, f"api/{name}.md", content=text))
+  return Files(own)
 
 
 def _api_pages():
   """Returns the text of the API's pages by name: one for the top level, one for each folder."""
-  folders = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
-  if folders != set(FOLDERS):
-    raise ValueError(f"docs/pages.py: the folders are {sorted(folders)}; mend FOLDERS")
-
   top = ["# transformer_jax", "::: transformer_jax\n    options:\n      show_submodules: false"]
   for path in sorted(PACKAGE.glob("[!_]*.py")):
     top.append(f"## transformer_jax.{path.stem}")
