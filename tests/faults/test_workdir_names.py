@@ -8,6 +8,7 @@ from tiny_run import metrics_of, tiny_config
 
 import transformer_jax
 from transformer_jax.errors import TransformerJaxError
+from transformer_jax.runs import resuming
 from transformer_jax.runs import train as train_module
 from transformer_jax.runs import trained_model as translator
 from transformer_jax.runs.digest import digest_of
@@ -110,7 +111,7 @@ def the_same_programs():
       patch.setattr(train_module, name, once(getattr(train_module, name)))
     for name in ("make_decode_batch", "parameter_shapes"):
       patch.setattr(translator, name, once(getattr(translator, name)))
-    patch.setattr(train_module, "initial_state", once(computed_state))
+    patch.setattr(resuming, "initial_state", once(computed_state))
     yield
 
 

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 
+import jax
 import numpy as np
 import pytest
 import tiny_run
@@ -23,6 +24,7 @@ from transformer_jax.errors import (
   WorkdirError,
 )
 from transformer_jax.runs import train as train_module
+from transformer_jax.runs.device_errors import naming_batch_tokens
 from transformer_jax.runs.digest import digest_of
 from transformer_jax.runs.prepare import prepare
 from transformer_jax.runs.train import train
@@ -225,7 +227,7 @@ def test_a_damaged_checkpoint_is_refused_or_passed_over(trained, run_copy):
 def test_another_number_of_devices_is_refused_unless_allowed(run_copy, monkeypatch):
   monkeypatch.setattr(train_module.parallel, "num_devices", lambda: 2)
   with pytest.raises(
-    CheckpointError, match="was trained on 1 devices, and here are 2; .*--allow_device_change"
+    CheckpointError, match="was trained on 1 devices, but there are 2 here; .*--allow_device_change"
   ):
     train(tiny_config(), run_copy, ".")
 
@@ -264,7 +266,8 @@ def test_learned_positions_may_end_where_the_sentences_end(tmp_path):
   model = transformer_jax.load(tmp_path / "run")
   assert len(model.translate(["nine hundred ninety nine " * 9])) == 1  # cut to the table's length
   with pytest.raises(
-    DataError, match=f"target 2: has .* tokens, but the model's table has only --max_positions={longest}"
+    DataError,
+    match=f"target 2: has .* tokens, but the model's table has only --max_positions={longest}",
   ):
     list(model.log_probs([("one", "eins"), ("two", "zweihundert" * 20)]))
 
@@ -290,7 +293,8 @@ def test_batches_that_cannot_fit_are_refused_before_the_first_update(
   monkeypatch.setattr(train_module.parallel, "free_memory", lambda: 100_000)
   with pytest.raises(
     ConfigError,
-    match=r"--batch_tokens=512: a batch of 32 x \(16 \+ 16\) positions needs 0\.\d GB .*--accumulation_steps",
+    match=r"--batch_tokens=512: a batch of 32 x \(16 \+ 16\) positions needs 0\.\d GB .*"
+    "--accumulation_steps",
   ):
     train(config, tmp_path / "w", ".")
   assert not (tmp_path / "w" / "metrics.jsonl").exists()
@@ -303,11 +307,9 @@ def test_batches_that_cannot_fit_are_refused_before_the_first_update(
 def test_too_small_a_memory_names_the_flag():
   with (
     pytest.raises(ConfigError, match="--batch_tokens=7: a device has not enough memory"),
-    train_module._naming_batch_tokens(7),
+    naming_batch_tokens(7),
   ):
-    raise train_module.jax.errors.JaxRuntimeError(
-      "RESOURCE_EXHAUSTED: Out of memory allocating 5 bytes"
-    )
+    raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 5 bytes")
 
 
 def test_what_a_run_cost_is_counted_from_its_metrics(trained):

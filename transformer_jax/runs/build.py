@@ -1,26 +1,31 @@
-"""Builds the task and the model that the settings name."""
+"""Builds the task and the model that the settings describe."""
+
+from typing import Any
 
 import jax
 import numpy as np
 
 from transformer_jax import parallel
 from transformer_jax.attention import KERNELS, Use
+from transformer_jax.config import Config, DataConfig, ModelConfig
 from transformer_jax.data.preprocessing import build_preprocessors
 from transformer_jax.errors import ConfigError
 from transformer_jax.model.transformer import Transformer
 from transformer_jax.tasks.parsing import ParsingTask
+from transformer_jax.tasks.task import Task
 from transformer_jax.tasks.translation import TranslationTask
 
 
-def build_task(data, tokenizer):
-  """The task of a DataConfig with its tokenizer."""
+def build_task(data: DataConfig, tokenizer: Any) -> Task:
+  """Returns the task that the data settings describe, with its tokenizer."""
   if data.task == "parsing":
     return ParsingTask(data, tokenizer)
-  return TranslationTask(data, tokenizer, *build_preprocessors(data))
+  source_preprocessor, target_preprocessor = build_preprocessors(data)
+  return TranslationTask(data, tokenizer, source_preprocessor, target_preprocessor)
 
 
-def why_not_kernel(model):
-  """Why the kernel that a ModelConfig names cannot serve it on this machine; None if it can."""
+def why_not_kernel(model: ModelConfig) -> str | None:
+  """Returns why the model's attention kernel cannot be used on this machine; None if it can."""
   use = Use(
     parallel.backend(),
     model.dtype,
@@ -31,24 +36,27 @@ def why_not_kernel(model):
   return KERNELS[model.attention_kernel].why_not(use)
 
 
-def check_kernel(config):
-  """Refuses a kernel that cannot serve this model on this machine.
+def check_kernel(config: Config) -> None:
+  """Refuses an attention kernel that cannot be used for this model on this machine.
 
   Raises:
-    ConfigError: the reason.
+    ConfigError: gives the reason.
   """
   if reason := why_not_kernel(config.model):
     raise ConfigError(f"--attention_kernel={config.model.attention_kernel}", reason, "or use auto")
 
 
-def build_model(config, task):
-  """The Linen module. A kernel that this machine lacks is replaced: a run trained elsewhere can be read here."""
+def build_model(config: Config, task: Task) -> Transformer:
+  """Returns the Linen module.
+
+  A kernel that this machine lacks is replaced, so that a run trained elsewhere can be loaded here.
+  """
   if why_not_kernel(config.model):
     config = config.replace(attention_kernel="auto")
   return Transformer(config.model, task.source_vocab_size, task.target_vocab_size)
 
 
-def parameter_shapes(model):
-  """The parameters as shapes and dtypes, without memory for them."""
+def parameter_shapes(model: Transformer) -> Any:
+  """Returns the parameters as shapes and dtypes, without allocating them."""
   tokens = jax.ShapeDtypeStruct((1, 2), np.int32)
   return jax.eval_shape(model.init, jax.random.key(0), tokens, tokens)["params"]

@@ -1,20 +1,30 @@
-"""`prepare`: from a source of text to a tokenizer, encoded pairs and batches; what `train` starts from.
+"""`prepare`: from a source of text to the tokenizer, encoded pairs and batches that `train` needs.
 
-Tokenizers and encoded text are kept in the cache, each under the hash of all it was made from, so a second run on the same
-data begins at once, and changed text is never taken for the old.
+Tokenizers and encoded text are kept in the cache, each under the hash of everything it was made
+from. So a second run on the same data begins at once, and changed text is never taken for the old.
 """
 
 import contextlib
 import dataclasses
 import hashlib
 import os
+import pathlib
+from collections.abc import Iterator
+from typing import Any
 
 from transformer_jax.cache_folder import cache_folder
-from transformer_jax.config import Config, refuse_unread, split_list
-from transformer_jax.data.encoded import encode_pairs
-from transformer_jax.data.pipeline import BatchStream, FittingPairs, ordered_batches
+from transformer_jax.config import Config, DataConfig, refuse_unread, split_list
+from transformer_jax.data.encoded import Counts, encode_pairs
+from transformer_jax.data.pipeline import (
+  Batch,
+  BatchStream,
+  FittingPairs,
+  Pairs,
+  ordered_batches,
+)
 from transformer_jax.data.preprocessing import build_preprocessors
 from transformer_jax.data.sources.catalog import open_source
+from transformer_jax.data.sources.source import TextSource
 from transformer_jax.data.tokenizers.folder import (
   fingerprint,
   has_tokenizer,
@@ -23,10 +33,14 @@ from transformer_jax.data.tokenizers.folder import (
   train_parsing_tokenizer,
   train_tokenizer,
 )
-from transformer_jax.errors import DataError, WorkdirError
+from transformer_jax.errors import DataError
+from transformer_jax.files import StrPath, as_workdir_error
 from transformer_jax.runs.build import build_task
+from transformer_jax.runs.empty_splits import nothing_left, refuse_blank
+from transformer_jax.tasks.task import Task
 
-_TOKENIZER_FORMAT = "2"  # another where the same text and settings give another tokenizer
+# Changes when the same text and settings give another tokenizer.
+_TOKENIZER_FORMAT = "2"
 # What a learned tokenizer depends on, besides the text.
 _TOKENIZER_SETTINGS = (
   "tokenizer",
@@ -39,6 +53,7 @@ _TOKENIZER_SETTINGS = (
   "task",
   "linearization",
 )
+_OTHER_CACHE = "set TRANSFORMER_JAX_CACHE to a writable folder"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,207 +61,101 @@ class Prepared:
   """Data that is ready for training."""
 
   config: Config
-  task: object
-  source: object  # of texts, with `pairs(split)`
-  encoded: dict  # "train" and "valid" -> EncodedPairs
+  task: Task
+  source: TextSource
+  encoded: dict[str, Pairs]  # of "train" and "valid"
   fingerprint: str  # SHA-256 of training text and tokenizer
   valid_fingerprint: str  # SHA-256 of the validation text
 
   @property
-  def counts(self):
-    """split -> Counts, of the pairs kept and dropped."""
+  def counts(self) -> dict[str, Counts]:
+    """split -> Counts of the pairs kept and dropped."""
     return {split: encoded.counts for split, encoded in self.encoded.items()}
 
-  def stream_from(self, position=None):
-    """Training batches from a checkpoint's data position on, or from the start."""
+  def stream_from(self, position: dict[str, int] | None = None) -> BatchStream:
+    """Returns the training batches from a checkpoint's data position on, or from the start."""
     data = self.config.data
     return BatchStream(
       self.encoded["train"], data.num_buckets, data.batch_tokens, self.config.train.seed, position
     )
 
-  def tokens_per_update(self, stream):
-    """Mean (source, target) tokens of an update, EOS included, padding not."""
-    train, updates = (
-      self.encoded["train"],
-      stream.batches_in_epoch / self.config.data.accumulation_steps,
-    )
+  def tokens_per_update(self, stream: BatchStream) -> tuple[float, float]:
+    """Returns the mean (source, target) tokens of an update, with EOS and without padding."""
+    train = self.encoded["train"]
+    updates = stream.batches_in_epoch / self.config.data.accumulation_steps
     return train.source_lengths.sum() / updates, train.target_lengths.sum() / updates
 
-  def valid_batches(self):
-    """Batches that hold every validation pair once."""
-    return ordered_batches(
-      self.encoded["valid"], self.config.data.num_buckets, self.config.data.batch_tokens
-    )
+  def valid_batches(self) -> Iterator[Batch]:
+    """Yields batches that hold every validation pair once."""
+    data = self.config.data
+    return ordered_batches(self.encoded["valid"], data.num_buckets, data.batch_tokens)
 
-  def is_preprocessed(self, split):
-    """Whether the text of a split comes as the preprocessing would leave it."""
+  def is_preprocessed(self, split: str) -> bool:
+    """Returns whether the text of a split has been through the preprocessing already."""
     return split in split_list(self.config.data.preprocessed_splits)
 
 
-def prepare(config, data_root, tokenizer_folder=None):
-  """Reads the data, learns the tokenizer unless the cache or `tokenizer_folder` has it, encodes.
+def prepare(
+  config: Config, data_root: StrPath, tokenizer_folder: pathlib.Path | None = None
+) -> Prepared:
+  """Reads the data, learns the tokenizer unless it exists already, and encodes the pairs.
 
   Args:
     config: the Config.
     data_root: folder that relative data paths start from.
-    tokenizer_folder: of a run that is resumed: its own tokenizer, which is then used whatever the settings say.
-
-  Returns:
-    Prepared.
+    tokenizer_folder: the tokenizer of a run that is resumed. It is used whatever the settings say.
 
   Raises:
-    ConfigError: of a new run: a setting that nothing would read.
-    DataError: text or tokenizer that cannot be used, or nothing to train or validate on.
+    ConfigError: a new run has a setting that nothing would read.
+    DataError: text or tokenizer cannot be used, or there is nothing to train or validate on.
   """
   if tokenizer_folder is None:
     refuse_unread(config)
   source = open_source(config.data, data_root)
-  fingerprints = text_fingerprints(
-    source, config.data
-  )  # a missing file is told now, not after the training
+  # Before the tokenizer is learned: a missing file is reported at once.
+  fingerprints = text_fingerprints(source, config.data)
   if tokenizer_folder is None:
     for split in fingerprints:
-      _refuse_blank(config.data, source, split)
+      refuse_blank(config.data, source, split)
     tokenizer = _tokenizer(config.data, source, fingerprints["train"], data_root)
   else:
     tokenizer = load_tokenizer(tokenizer_folder)
-  task = build_task(config.data, tokenizer)
   prepared = Prepared(
-    config, task, source, {}, data_fingerprint(fingerprints, tokenizer), fingerprints["valid"]
+    config,
+    build_task(config.data, tokenizer),
+    source,
+    encoded={},
+    fingerprint=data_fingerprint(fingerprints, tokenizer),
+    valid_fingerprint=fingerprints["valid"],
   )
+  _encode_splits(prepared, fingerprints)
+  return prepared
+
+
+def _encode_splits(prepared: Prepared, fingerprints: dict[str, str]) -> None:
+  """Fills `prepared.encoded`.
+
+  Raises:
+    DataError: no pairs of a split are left.
+  """
+  config = prepared.config
   train = _encode(prepared, "train", fingerprints["train"], config.data.max_length)
-  # Perplexity is of all validation pairs, but for those that a learned table of positions has no room for.
+  # Perplexity is of all validation pairs that a learned table of positions has room for.
   valid = _encode(prepared, "valid", fingerprints["valid"], None)
   if config.model.positions == "learned":
     valid = FittingPairs(valid, config.model.max_positions)
   prepared.encoded.update(train=train, valid=valid)
-  for split, limit in dict(train="max_length", valid="max_positions").items():
+  for split, limit in (("train", "max_length"), ("valid", "max_positions")):
     if not len(prepared.encoded[split]):
-      raise _nothing_left(prepared, split, limit)
-  return prepared
+      counts = prepared.counts[split]
+      lengths = lambda split=split: _longer_sides(prepared, split)
+      raise nothing_left(config.data, split, counts, limit, lengths)
 
 
-def _refuse_blank(data, source, split):
-  """Refuses a split in which no pair has text on both sides, before anything is learned of it.
-
-  Raises:
-    DataError: it names the files, and how many pairs lack which side.
-  """
-  number, empty = 0, [0, 0]
-  for number, pair in enumerate(source.pairs(split), 1):
-    is_empty = [not text.strip() for text in pair]
-    if not any(is_empty):
-      return
-    empty = [count + is_one for count, is_one in zip(empty, is_empty, strict=True)]
-  problem = (
-    (
-      f"none of its {number:,} pairs has text on both sides: {empty[0]:,} have no source, "
-      f"{empty[1]:,} no target"
-    )
-    if number
-    else "holds nothing: not one pair"
-  )
-  is_all_training = data.data_source == "numbers" and data.numbers_all_below
-  remedy = "lower --numbers_all_below" if is_all_training else "name files with text"
-  raise DataError(_where(data, split), problem, remedy)
-
-
-def _nothing_left(prepared, split, limit) -> DataError:
-  """The error of a split whose pairs were all dropped: the files, the reasons, what would keep some."""
-  dropped = prepared.counts[split].dropped
-  reasons = ", ".join(f"{count:,} {reason}" for reason, count in sorted(dropped.items()))
-  problem, remedy = f"no pairs are left: {reasons or 'there were none'}", "give other text"
-  if lengths := _longer_sides(prepared, split):
-    problem += f"; their longer sides have {min(lengths):,} to {max(lengths):,} tokens"
-    remedy = f"raise --{limit} to at least {min(lengths)}, or give other text"
-  return DataError(_where(prepared.config.data, split), problem, remedy)
-
-
-def _longer_sides(prepared, split) -> list[int]:
-  """Tokens of the longer side of each pair that has text on both."""
-  task, is_preprocessed = prepared.task, prepared.is_preprocessed(split)
-  pairs = [pair for pair in prepared.source.pairs(split) if all(text.strip() for text in pair)]
-  return [
-    max(
-      len(task.encode_source(source, is_preprocessed)),
-      len(task.encode_target(target, is_preprocessed)),
-    )
-    for source, target in pairs
-  ]
-
-
-def _where(data, split) -> str:
-  """What names the text of a split: its settings, or the source that needs none."""
-  names = [f"{split}_{part}" for part in ("source", "target", "sections", "trees")]
-  has_files = data.data_source in ("text", "treebank")
-  given = [f"--{name}={getattr(data, name)}" for name in names if has_files and getattr(data, name)]
-  return f"{split} data ({', '.join(given) or f'--data_source={data.data_source}'})"
-
-
-def text_fingerprints(source, data):
-  """split -> fingerprint of the text that must be there to train, test's among them where it is named."""
-  has_test = data.test_source or data.test_trees or data.test_sections
-  return {
-    split: source.fingerprint(split)
-    for split in ("train", "valid", *(("test",) if has_test else ()))
-  }
-
-
-def data_fingerprint(fingerprints, tokenizer):
-  """What a checkpoint knows its data by: SHA-256 of training text and tokenizer."""
-  return _hash(fingerprints["train"], fingerprint(tokenizer))
-
-
-def _tokenizer(data, source, text_fingerprint, data_root):
-  """The learned tokenizer, from the cache if it is there. Files that a setting names may change under their name: not cached."""
-  if data.bpe_codes or data.vocabulary_file:
-    return make_tokenizer(data, source, data_root)
-  settings = (f"{name}={getattr(data, name)}" for name in _TOKENIZER_SETTINGS)
-  folder = cache_folder() / "tokenizers" / _hash(_TOKENIZER_FORMAT, text_fingerprint, *settings)
-  if has_tokenizer(folder):
-    with contextlib.suppress(DataError):  # a damaged one is made again: it is no run's own
-      return load_tokenizer(folder)
-  with _as_cache_error(folder):  # told before the learning
-    folder.mkdir(parents=True, exist_ok=True)
-    if not os.access(folder, os.W_OK | os.X_OK):
-      raise PermissionError("it belongs to another user")
-  tokenizer = make_tokenizer(data, source, data_root)
-  with _as_cache_error(folder):
-    save_tokenizer(tokenizer, folder)
-  return tokenizer
-
-
-@contextlib.contextmanager
-def _as_cache_error(folder):
-  """A context that turns a failed write inside it into a WorkdirError."""
-  try:
-    yield
-  except OSError as error:
-    raise WorkdirError(
-      folder,
-      f"cannot be written: {error.strerror or error}",
-      "set TRANSFORMER_JAX_CACHE to a writable folder",
-    ) from None
-
-
-def make_tokenizer(data, source, data_root):
-  """The tokenizer that a DataConfig asks for, learned or read anew."""
-  if data.task == "parsing":
-    return train_parsing_tokenizer(data, lambda: source.pairs("train"), data_root)
-  return train_tokenizer(data, _training_texts(data, source), data_root)
-
-
-def _training_texts(data, source):
-  """Yields the sentences of both sides as the tokenizer meets them."""
-  preprocessors = build_preprocessors(data)
-  is_preprocessed = "train" in split_list(data.preprocessed_splits)
-  for pair in source.pairs("train"):
-    for preprocess, text in zip(preprocessors, pair, strict=True):
-      yield text if is_preprocessed else preprocess(text)
-
-
-def _encode(prepared, split, text_fingerprint, max_length):
-  task, data, is_preprocessed = prepared.task, prepared.config.data, prepared.is_preprocessed(split)
+def _encode(prepared: Prepared, split: str, text_fingerprint: str, max_length: int | None) -> Pairs:
+  """Returns the encoded pairs of a split, from the cache if it has them."""
+  task, data = prepared.task, prepared.config.data
+  is_preprocessed = prepared.is_preprocessed(split)
   key = _hash(
     text_fingerprint,
     fingerprint(task.tokenizer),
@@ -267,5 +176,73 @@ def _encode(prepared, split, text_fingerprint, max_length):
   )
 
 
-def _hash(*parts):
+def _longer_sides(prepared: Prepared, split: str) -> list[int]:
+  """Returns the tokens of the longer side of each pair that has text on both."""
+  task, is_preprocessed = prepared.task, prepared.is_preprocessed(split)
+  lengths = []
+  for source, target in prepared.source.pairs(split):
+    if source.strip() and target.strip():
+      source_tokens = task.encode_source(source, is_preprocessed)
+      target_tokens = task.encode_target(target, is_preprocessed)
+      lengths.append(max(len(source_tokens), len(target_tokens)))
+  return lengths
+
+
+def text_fingerprints(source: TextSource, data: DataConfig) -> dict[str, str]:
+  """Returns split -> fingerprint of the text that must exist for training.
+
+  The test split is included if the settings name it.
+  """
+  splits = ["train", "valid"]
+  if data.test_source or data.test_trees or data.test_sections:
+    splits.append("test")
+  return {split: source.fingerprint(split) for split in splits}
+
+
+def data_fingerprint(fingerprints: dict[str, str], tokenizer: Any) -> str:
+  """Returns the SHA-256 of training text and tokenizer; a checkpoint identifies its data by it."""
+  return _hash(fingerprints["train"], fingerprint(tokenizer))
+
+
+def _tokenizer(
+  data: DataConfig, source: TextSource, text_fingerprint: str, data_root: StrPath
+) -> Any:
+  """Returns the learned tokenizer, from the cache if it has it.
+
+  A tokenizer from files that a setting names is not cached: their content may change.
+  """
+  if data.bpe_codes or data.vocabulary_file:
+    return make_tokenizer(data, source, data_root)
+  settings = (f"{name}={getattr(data, name)}" for name in _TOKENIZER_SETTINGS)
+  folder = cache_folder() / "tokenizers" / _hash(_TOKENIZER_FORMAT, text_fingerprint, *settings)
+  if has_tokenizer(folder):
+    with contextlib.suppress(DataError):  # a damaged one is made again: it is no run's own
+      return load_tokenizer(folder)
+  with as_workdir_error(folder, _OTHER_CACHE):  # before the learning, which may take long
+    folder.mkdir(parents=True, exist_ok=True)
+    if not os.access(folder, os.W_OK | os.X_OK):
+      raise PermissionError("it belongs to another user")
+  tokenizer = make_tokenizer(data, source, data_root)
+  with as_workdir_error(folder, _OTHER_CACHE):
+    save_tokenizer(tokenizer, folder)
+  return tokenizer
+
+
+def make_tokenizer(data: DataConfig, source: TextSource, data_root: StrPath) -> Any:
+  """Learns or reads the tokenizer that the settings describe, without the cache."""
+  if data.task == "parsing":
+    return train_parsing_tokenizer(data, lambda: source.pairs("train"), data_root)
+  return train_tokenizer(data, _training_texts(data, source), data_root)
+
+
+def _training_texts(data: DataConfig, source: TextSource) -> Iterator[str]:
+  """Yields the sentences of both sides as the tokenizer encodes them."""
+  preprocessors = build_preprocessors(data)
+  is_preprocessed = "train" in split_list(data.preprocessed_splits)
+  for pair in source.pairs("train"):
+    for preprocess, text in zip(preprocessors, pair, strict=True):
+      yield text if is_preprocessed else preprocess(text)
+
+
+def _hash(*parts: str) -> str:
   return hashlib.sha256("\n".join(parts).encode()).hexdigest()

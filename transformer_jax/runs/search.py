@@ -1,4 +1,4 @@
-"""Answers text with a model: encodes it, decodes as the settings say on all devices, and makes text of the result."""
+"""Answers text with a model: decodes as the settings say, on all devices, and returns text."""
 
 import collections
 import dataclasses
@@ -64,8 +64,8 @@ def answers(
 ) -> Iterator[list[Answer]]:
   """Yields the up to `num_best` Answers of each sentence, best first, in the order of the sentences.
 
-  There is at least one Answer to a sentence that has tokens, and none to one without. Sentences are
-  read as `generate` reads its sources: in windows, so there may be endlessly many.
+  A sentence with tokens has at least one Answer, one without has none. Sentences are read as
+  `generate` reads its sources: in windows, so there may be endlessly many.
 
   Args:
     task: the run's task, which counts words and makes text of tokens.
@@ -79,7 +79,8 @@ def answers(
   Example:
     decode_batch = make_decode_batch(model, config.decode, task.brackets())(params)
     sentences = [Sentence(text, task.encode_source(text)) for text in ("forty two", "six")]
-    outputs = [n_best[0].output for n_best in answers(task, sentences, decode_batch, config.decode)]
+    for n_best in answers(task, sentences, decode_batch, config.decode):
+      print(n_best[0].text, n_best[0].log_prob)
   """
   waiting = collections.deque()  # texts that were read and are not answered yet
 

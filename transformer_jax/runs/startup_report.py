@@ -1,11 +1,18 @@
-"""What a run says about itself before it starts: the data, the batch, what differs from the paper, the parameters."""
+"""The report of a run before it starts: data, batches, differences from the paper, parameters."""
+
+import math
+from collections.abc import Iterator
+from typing import Any
 
 import jax
 import numpy as np
 
-from transformer_jax.config import PAPER_TOKENS_PER_UPDATE, Config, unread_warnings
+from transformer_jax.config import PAPER_TOKENS_PER_UPDATE, Config, TrainConfig, unread_warnings
+from transformer_jax.data.encoded import Counts
+from transformer_jax.data.pipeline import BatchStream, Pairs
+from transformer_jax.runs.prepare import Prepared
 
-# Fields that say how a run is carried out, not what is learned.
+# Settings that decide how a run is carried out, not what is learned.
 _NOT_OF_THE_PAPER = {
   "data_source",
   "tfds_data_dir",
@@ -37,20 +44,25 @@ _NOT_OF_THE_PAPER = {
 }
 
 _MUCH_UNKNOWN = 0.01  # of a side's tokens
+_LONGEST_VALUE = 60  # characters of a setting that are shown
 
 
-def overview(config, prepared, stream, params):
-  """The lines to print before training."""
+def overview(config: Config, prepared: Prepared, stream: BatchStream, params: Any) -> list[str]:
+  """Returns the lines to log before training."""
   return [
     *data_lines(config, prepared, stream),
     *difference_lines(config),
     *parameter_lines(params),
+    *unscored_lines(config.train),
   ]
 
 
-def data_lines(config, prepared, stream):
-  """Direction, pairs kept and dropped, unknown tokens, tokens per update beside the paper's, and
-  settings that nothing reads."""
+def data_lines(config: Config, prepared: Prepared, stream: BatchStream) -> list[str]:
+  """Returns lines about the data and the batches.
+
+  They give the languages, the pairs kept and dropped, unknown tokens, the tokens per update beside
+  the paper's, and settings that nothing reads.
+  """
   return [
     _data_line(config, prepared),
     *_unknown_lines(prepared.encoded),
@@ -59,27 +71,30 @@ def data_lines(config, prepared, stream):
   ]
 
 
-def _data_line(config, prepared):
-  data = config.data
-  parts = [
-    f"{name} {counts.kept:,} pairs" + _dropped(counts) for name, counts in prepared.counts.items()
-  ]
-  task = prepared.task
+def _data_line(config: Config, prepared: Prepared) -> str:
+  data, task = config.data, prepared.task
+  splits = prepared.counts.items()
+  pairs = ", ".join(f"{split} {counts.kept:,} pairs{_dropped(counts)}" for split, counts in splits)
   if data.task == "parsing":
-    return f"data: sentences -> trees, {', '.join(parts)}; vocabularies of {task.source_vocab_size:,} sub-words and {task.target_vocab_size:,} symbols"
-  return f"data: {data.source_language} -> {data.target_language}, {', '.join(parts)}; vocabulary {task.source_vocab_size:,}"
-
-
-def _dropped(counts):
-  reasons = ", ".join(
-    f"{count:,} {reason}" for reason, count in sorted(counts.dropped.items()) if count
+    return (
+      f"data: sentences -> trees, {pairs}; vocabularies of {task.source_vocab_size:,} sub-words "
+      f"and {task.target_vocab_size:,} symbols"
+    )
+  return (
+    f"data: {data.source_language} -> {data.target_language}, {pairs}; "
+    f"vocabulary {task.source_vocab_size:,}"
   )
+
+
+def _dropped(counts: Counts) -> str:
+  dropped = sorted(counts.dropped.items())
+  reasons = ", ".join(f"{count:,} {reason}" for reason, count in dropped if count)
   return f" (dropped: {reasons})" if reasons else ""
 
 
-def _unknown_lines(encoded_splits):
-  """The share of UNK on each side of a split that has any; a warning where training has much."""
-  shares = {split: encoded.unknown_shares() for split, encoded in encoded_splits.items()}
+def _unknown_lines(encoded: dict[str, Pairs]) -> Iterator[str]:
+  """Yields the share of UNK in each side of a split that has any, and a warning if it is high."""
+  shares = {split: pairs.unknown_shares() for split, pairs in encoded.items()}
   parts = [
     f"{split} {share:.2%} of {side} tokens"
     for split, sides in shares.items()
@@ -95,23 +110,34 @@ def _unknown_lines(encoded_splits):
     )
 
 
-def _batch_lines(config, prepared, stream):
-  """Real tokens per update beside the paper's 25,000 + 25,000, with what would match if they are far off."""
+def _batch_lines(config: Config, prepared: Prepared, stream: BatchStream) -> Iterator[str]:
+  """Yields the real tokens per update, and a warning with a remedy if the paper's are far off."""
   source, target = prepared.tokens_per_update(stream)
-  shapes = ", ".join(f"{rows}x({s}+{t})" for rows, s, t in stream.shapes())
-  yield (
-    f"batch: {source:,.0f} source + {target:,.0f} target tokens per update ({config.data.batch_tokens:,} padded positions a side, "
-    f"times {config.data.accumulation_steps}); the paper's: 25,000 + 25,000; shapes {shapes}"
+  shapes = ", ".join(
+    f"{rows}x({source_width}+{target_width})"
+    for rows, source_width, target_width in stream.shapes()
   )
-  wanted = round(PAPER_TOKENS_PER_UPDATE / target * config.data.accumulation_steps)
+  steps = config.data.accumulation_steps
+  yield (
+    f"batch: {source:,.0f} source + {target:,.0f} target tokens per update "
+    f"({config.data.batch_tokens:,} padded positions a side, times {steps}); "
+    f"the paper's: 25,000 + 25,000; shapes {shapes}"
+  )
+  matching_steps = round(PAPER_TOKENS_PER_UPDATE / target * steps)
   if target < 0.75 * PAPER_TOKENS_PER_UPDATE:
-    yield f"warning: updates are smaller than the paper's; --accumulation_steps={wanted} would match"
+    yield (
+      "warning: updates are smaller than the paper's; "
+      f"--accumulation_steps={matching_steps} would match"
+    )
   elif target > 1.5 * PAPER_TOKENS_PER_UPDATE:
-    yield "warning: updates are larger than the paper's; lower --batch_tokens or --accumulation_steps to match"
+    yield (
+      "warning: updates are larger than the paper's; lower --batch_tokens or "
+      "--accumulation_steps to match"
+    )
 
 
-def difference_lines(config):
-  """Each setting that differs from the paper's base model."""
+def difference_lines(config: Config) -> list[str]:
+  """Returns a line for each setting that differs from the paper's base model."""
   paper, ours = Config().to_flat(), config.to_flat()
   different = [name for name in ours if ours[name] != paper[name] and name not in _NOT_OF_THE_PAPER]
   if not different:
@@ -122,21 +148,39 @@ def difference_lines(config):
   ]
 
 
-def _show(value):
+def _show(value: Any) -> str:
   text = str(value)
-  return "-" if text == "" else text if len(text) <= 60 else text[:57] + "..."
+  if text == "":
+    return "-"
+  if len(text) > _LONGEST_VALUE:
+    return text[: _LONGEST_VALUE - 3] + "..."
+  return text
 
 
-def parameter_lines(params):
-  """A table of parameter counts: one row for each part and layer, and the total."""
+def parameter_lines(params: Any) -> list[str]:
+  """Returns a table of parameter counts: one row for each part and layer, and the total."""
   rows = {}
   for path, leaf in jax.tree_util.tree_leaves_with_path(params):
     names = [key.key for key in path]
-    part = ".".join(names[:2] if names[0] in ("encoder", "decoder") else names[:1])
+    has_layers = names[0] in ("encoder", "decoder")
+    part = ".".join(names[: 2 if has_layers else 1])
     rows[part] = rows.get(part, 0) + int(np.prod(leaf.shape))
   total = sum(rows.values())
   return [
     "parameters:",
     *(f"  {part:24} {count:>14,}" for part, count in rows.items()),
     f"  {'total':24} {total:>14,}",
+  ]
+
+
+def unscored_lines(train: TrainConfig) -> list[str]:
+  """Returns a warning if `keep_best` chooses among few of the checkpoints."""
+  every_scored = math.lcm(train.evaluate_every, train.checkpoint_every)
+  if not train.keep_best or every_scored in (train.evaluate_every, train.checkpoint_every):
+    return []
+  return [
+    f"warning: --keep_best={train.keep_best} chooses among every {every_scored:,}th step and the "
+    "last: only they are evaluated and saved; make one of "
+    f"--evaluate_every={train.evaluate_every} and --checkpoint_every={train.checkpoint_every} "
+    "divide the other"
   ]

@@ -19,6 +19,17 @@ from transformer_jax.training.step import make_evaluation_step
 
 Item = TypeVar("Item")
 
+# What an evaluation's scores depend on besides the model and the text.
+_SCORE_SETTINGS = (
+  "bleu_sentences",
+  "evaluation_beam_size",
+  "max_extra_length",
+  "max_source_length",
+  "constrained",
+)
+# How hypotheses are compared, if there are several.
+_COMPARISON_SETTINGS = ("length_penalty", "length_penalty_form")
+
 
 class EvaluationStopped(Exception):
   """A signal came during an evaluation."""
@@ -119,3 +130,10 @@ def _until(should_stop: Callable[[], bool], items: Iterable[Item]) -> Iterator[I
 def perplexity_of(nll: float) -> float:
   """Returns exp(nll), or infinity where that overflows."""
   return math.exp(nll) if nll < 700 else math.inf
+
+
+def score_settings(config: Config) -> tuple[str, ...]:
+  """Returns the names of the settings that scores depend on."""
+  if config.train.evaluation_beam_size == 1:
+    return _SCORE_SETTINGS
+  return _SCORE_SETTINGS + _COMPARISON_SETTINGS

@@ -1,0 +1,167 @@
+"""The hooks of a training run: they report, save and evaluate at the steps that the loop marks."""
+
+import datetime
+from collections.abc import Sequence
+from typing import Any
+
+from tqdm import tqdm
+
+from transformer_jax import parallel
+from transformer_jax.data.pipeline import Batch
+from transformer_jax.files import atomic_write
+from transformer_jax.runs.parts import RunParts
+from transformer_jax.runs.stop_signals import StopSignals
+from transformer_jax.runs.validation import (
+  EvaluationStopped,
+  Validation,
+  perplexity_of,
+  score_settings,
+)
+from transformer_jax.strict_json import json_text
+from transformer_jax.training.loop import is_evaluated
+from transformer_jax.training.schedule import noam_schedule
+from transformer_jax.training.state import TrainState
+from transformer_jax.workdir.tensorboard import TensorBoard
+
+
+class RunHooks:
+  """Has the methods that `training.loop.Hooks` names.
+
+  Args:
+    run: the parts of the run.
+    validation: its Validation.
+    signals: StopSignals of this start.
+    reported: the last step that metrics.jsonl reports.
+  """
+
+  is_unevaluated: bool  # a signal came while the last step was evaluated
+
+  def __init__(
+    self, run: RunParts, validation: Validation, signals: StopSignals, reported: int
+  ) -> None:
+    self.is_unevaluated = False
+    self._run = run
+    self._validation = validation
+    self._signals = signals
+    self._reported = reported
+    config = run.config
+    self._learning_rate = noam_schedule(
+      config.model.d_model, config.train.warmup_steps, config.train.learning_rate_scale
+    )
+    self._tensorboard = TensorBoard(run.folder.tensorboard, primary=parallel.is_primary())
+    self._bar: Any = None
+
+  def show_progress(self, step: int) -> tqdm:
+    """Returns a context that shows the progress on standard error, from `step` on."""
+    self._bar = tqdm(
+      total=self._run.config.train.train_steps,
+      initial=step,
+      unit="update",
+      disable=None,
+      mininterval=1,
+    )
+    return self._bar
+
+  def close(self) -> None:
+    """Closes the file of TensorBoard."""
+    self._tensorboard.close()
+
+  def should_stop(self) -> bool:
+    """Returns whether to stop before the next update."""
+    return self.is_unevaluated or self._signals.should_stop()
+
+  def report(self, metrics: dict[str, Any]) -> None:
+    """Writes and logs a line of metrics for the updates since the last one."""
+    step = metrics["step"]
+    self._reported = step
+    metrics.update(
+      perplexity=perplexity_of(metrics.pop("nll")),
+      learning_rate=float(self._learning_rate(max(step, 1))),
+    )
+    self._write(metrics)
+    self._bar.update(step - self._bar.n)
+    total = self._run.config.train.train_steps
+    speed = metrics["updates_per_second"]
+    left = datetime.timedelta(seconds=round((total - step) / speed))
+    self._run.folder.log(
+      f"step {step:,}/{total:,}: loss {metrics['loss']:.3f}, {speed:.2f} updates/s, "
+      f"{metrics['target_tokens_per_second']:,.0f} target tokens/s, {left} left"
+    )
+
+  def catch_up(self, step: int, state: TrainState) -> None:
+    """Does at the step of a resumed run what was not done there before this start.
+
+    It keeps the checkpoint of an interruption if the settings of now make it a regular one, and
+    evaluates if an evaluation is due that did not finish.
+    """
+    if self._is_regular(step):
+      self._run.checkpoints.make_regular(step)
+    lines = self._run.folder.read_metrics()
+    done = {line["step"] for line in lines if line.get("split") == "valid"}
+    is_due = is_evaluated(self._run.config.train, step) and step not in done
+    if parallel.agree_on(int(is_due)):
+      self.evaluate(step, state)
+
+  def evaluate(self, step: int, state: TrainState) -> None:
+    """Evaluates, unless a signal comes.
+
+    The score is on disk before the line of metrics, so a step with the line is done.
+    """
+    try:
+      metrics = self._validation(step, state.params, self.should_stop)
+    except EvaluationStopped:
+      self.is_unevaluated = True
+      return
+    name = self._run.prepared.task.main_score
+    is_scored = name in metrics
+    kind = self._score_kind(name if is_scored else "loss")
+    self._run.checkpoints.add_score(step, metrics.get(name, -metrics["loss"]), kind)
+    self._write(metrics)
+    score = f", {name.replace('_', ' ')} {metrics[name]:.4g}" if is_scored else ""
+    self._run.folder.log(
+      f"step {step}: valid loss {metrics['loss']:.4f}, "
+      f"perplexity {metrics['perplexity']:.3f}{score}"
+    )
+
+  def _score_kind(self, name: str) -> dict[str, Any]:
+    """Returns what a score depends on. Only scores of the same kind are compared."""
+    flat = self._run.config.to_flat()
+    settings = score_settings(self._run.config) if name != "loss" else ()
+    return dict(
+      name=name,
+      valid_fingerprint=self._run.prepared.valid_fingerprint,
+      **{setting: flat[setting] for setting in settings},
+    )
+
+  def _write(self, metrics: dict[str, Any]) -> None:
+    self._run.folder.write_metrics(metrics)
+    self._tensorboard.write(metrics)
+
+  def save(self, step: int, state: TrainState, position: dict[str, int]) -> None:
+    """Saves a checkpoint; a temporary one if no regular one is due at this step."""
+    meta = dict(
+      data=position,
+      data_fingerprint=self._run.prepared.fingerprint,
+      valid_fingerprint=self._run.prepared.valid_fingerprint,
+      num_devices=parallel.num_devices(),
+      config=self._run.config.to_flat(),
+      reported=self._reported,
+    )
+    is_temporary = not self._is_regular(step)
+    self._run.checkpoints.save(step, parallel.to_host(state), meta, temporary=is_temporary)
+
+  def _is_regular(self, step: int) -> bool:
+    """Returns whether the checkpoint of this step is one to keep."""
+    train = self._run.config.train
+    return step % train.checkpoint_every == 0 or step == train.train_steps
+
+  def give_up(self, step: int, batches: Sequence[Batch]) -> None:
+    """Writes the batches of a non-finite update to a file, for whoever looks into it."""
+    if not parallel.is_primary():
+      return
+    path = self._run.folder.path / f"nonfinite_after_step_{step}.json"
+    content = [
+      dict(source=batch.source_BS.tolist(), target=batch.target_BT.tolist()) for batch in batches
+    ]
+    atomic_write(path, json_text(content))
+    self._run.folder.log(f"the batches of the update after step {step} are in {path}")
