@@ -16,9 +16,9 @@ import numpy as np
 
 from transformer_jax import attention, parallel
 from transformer_jax.analysis.cost.heads import serving_kernels
-from transformer_jax.analysis.hardware import hardware
 from transformer_jax.analysis.timing import compiled, interleaved_timings
 from transformer_jax.attention import KERNELS, Mask
+from transformer_jax.machine import hardware
 from transformer_jax.workdir.versions import git_revision
 
 WIDTH = 512

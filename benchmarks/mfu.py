@@ -19,7 +19,7 @@ PEAK = """
 import json
 from transformer_jax import parallel
 parallel.start_up()
-from transformer_jax.analysis.hardware import hardware
+from transformer_jax.machine import hardware
 from transformer_jax.analysis.timing import matmul_flops_per_second
 import jax
 size = {"cpu": 2048}.get(jax.default_backend(), 8192)

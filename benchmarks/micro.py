@@ -12,9 +12,9 @@ import numpy as np
 from jax import lax
 
 from transformer_jax import parallel
-from transformer_jax.analysis.hardware import hardware
 from transformer_jax.analysis.timing import compiled, interleaved_timings
 from transformer_jax.attention.matmul import multiply_rows
+from transformer_jax.machine import hardware
 from transformer_jax.model.dropout import keep_multiplier
 from transformer_jax.training import label_smoothing
 from transformer_jax.workdir.versions import git_revision

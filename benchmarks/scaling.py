@@ -15,10 +15,10 @@ import numpy as np
 
 from transformer_jax import parallel
 from transformer_jax.analysis.cost import formulas as cost
-from transformer_jax.analysis.hardware import hardware
 from transformer_jax.analysis.table3 import ROWS
 from transformer_jax.analysis.timing import Subject, interleaved_timings
 from transformer_jax.config import PAPER_TOKENS_PER_UPDATE, Config
+from transformer_jax.machine import hardware
 from transformer_jax.model.transformer import Transformer
 from transformer_jax.training.state import initial_state
 from transformer_jax.training.step import TrainStep

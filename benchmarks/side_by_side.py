@@ -21,7 +21,7 @@ import tempfile
 
 import work
 
-from transformer_jax.analysis.hardware import processor
+from transformer_jax.machine import processor
 from transformer_jax.workdir.versions import git_revision
 
 HERE = pathlib.Path(__file__).resolve().parent

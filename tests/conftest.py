@@ -36,10 +36,10 @@ _ENOUGH_MEMORY = 1e9  # bytes that a test process may have before it drops its c
 @pytest.fixture(scope="session", autouse=True)
 def _as_many_small_runs():
   """Small programs are worth keeping on disk; freed memory is not worth keeping."""
-  from transformer_jax import parallel
+  from transformer_jax import machine, parallel
 
   parallel.MIN_SECONDS_TO_CACHE = 0.05
-  parallel.keep_freed_memory = lambda: None
+  machine.keep_freed_memory = lambda: None
 
 
 @pytest.fixture(autouse=True)

@@ -17,11 +17,11 @@ from transformer_jax.analysis.ablation.identity import UNKNOWN_TEXT, Text, setti
 from transformer_jax.analysis.ablation.outcome import Outcome, TableRow
 from transformer_jax.analysis.ablation.results import load_outcome, save_outcome
 from transformer_jax.analysis.cost.formulas import parameter_counts, training_seconds
-from transformer_jax.analysis.hardware import hardware
 from transformer_jax.config import DataConfig, split_list
 from transformer_jax.data.sources.catalog import open_source
 from transformer_jax.data.tokenizers.folder import load_tokenizer
 from transformer_jax.errors import ConfigError, DataError, Interrupted, TransformerJaxError
+from transformer_jax.machine import hardware
 from transformer_jax.runs.build import build_task
 from transformer_jax.runs.evaluate import evaluate, evaluation_stem
 from transformer_jax.runs.train import train

@@ -16,13 +16,13 @@ from transformer_jax.analysis.cost.formulas import (
 from transformer_jax.analysis.cost.heads import cases, measure, serving_kernels
 from transformer_jax.analysis.cost.layers import measure_table_1
 from transformer_jax.analysis.cost.settings import StudySettings
-from transformer_jax.analysis.hardware import hardware
 from transformer_jax.analysis.table3 import ROWS, Row
 from transformer_jax.analysis.timing import matmul_flops_per_second
 from transformer_jax.config import Config
 from transformer_jax.data.tokenizers.folder import load_tokenizer
 from transformer_jax.errors import ConfigError
 from transformer_jax.files import atomic_write
+from transformer_jax.machine import hardware
 from transformer_jax.runs.build import build_task
 from transformer_jax.strict_json import json_text
 from transformer_jax.workdir.folder import Workdir
