@@ -1,9 +1,12 @@
 """Schedule, loss and update against their formulas."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from trees_close import assert_trees_close, assert_trees_equal
 
 from transformer_jax import parallel
 from transformer_jax.config import Config
@@ -12,6 +15,7 @@ from transformer_jax.model.transformer import Transformer
 from transformer_jax.training import label_smoothing
 from transformer_jax.training.label_smoothing import (
   nll_of_targets,
+  sequence_log_probs,
   smoothed_cross_entropy,
   summed_cross_entropy,
 )
@@ -31,7 +35,8 @@ def test_schedule_peaks_where_the_paper_says():
 @pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.5])
 def test_smoothing_in_gather_form_is_the_sum_over_the_distribution(smoothing):
   rng = np.random.default_rng(0)
-  logits, target = rng.standard_normal((2, 3, 7)).astype(np.float32), rng.integers(0, 7, (2, 3))
+  logits = rng.standard_normal((2, 3, 7)).astype(np.float32)
+  target = rng.integers(0, 7, (2, 3))
   loss, nll = smoothed_cross_entropy(jnp.asarray(logits), jnp.asarray(target), smoothing)
   log_probs = logits - np.log(np.exp(logits.astype(np.float64)).sum(-1, keepdims=True))
   for index in np.ndindex(2, 3):
@@ -41,6 +46,36 @@ def test_smoothing_in_gather_form_is_the_sum_over_the_distribution(smoothing):
     assert float(nll[index]) == pytest.approx(-log_probs[index][target[index]], abs=1e-5)
 
 
+TARGET_BT = np.array([[3, 6, 1, 0], [2, 1, 0, 0], [4, 5, 2, 1]], np.int32)
+
+
+def outputs_and_matrix(dtype):
+  """Returns outputs_BTD and matrix_CD for TARGET_BT and 7 classes."""
+  rng = np.random.default_rng(0)
+  outputs_BTD = jnp.asarray(rng.standard_normal((3, 4, 5)), dtype)
+  matrix_CD = jnp.asarray(rng.standard_normal((7, 5)), jnp.float32)
+  return outputs_BTD, matrix_CD
+
+
+def sums_and_gradients(summed, dtype):
+  """Returns ((loss, negative log-likelihood), gradients) of a function (outputs, matrix)."""
+  function = jax.value_and_grad(summed, (0, 1), has_aux=True)
+  return jax.device_get(jax.jit(function)(*outputs_and_matrix(dtype)))
+
+
+@functools.cache
+def sums_and_gradients_of_whole_logits(smoothing, dtype):
+  """Returns the same as `sums_and_gradients`, computed from all logits at once."""
+
+  def summed(outputs, matrix):
+    rounded = matrix.astype(dtype).astype(jnp.float32)
+    logits = jnp.einsum("btd,cd->btc", outputs.astype(jnp.float32), rounded)
+    loss_BT, nll_BT = smoothed_cross_entropy(logits, jnp.asarray(TARGET_BT), smoothing)
+    return jnp.sum(loss_BT * (TARGET_BT != 0)), jnp.sum(nll_BT * (TARGET_BT != 0))
+
+  return sums_and_gradients(summed, dtype)
+
+
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("chunk", [10**9, 40, 7], ids=["whole", "uneven_chunks", "single_rows"])
 @pytest.mark.parametrize("dtype, tolerance", [("float32", 1e-6), ("bfloat16", 3e-2)])
@@ -48,53 +83,93 @@ def test_sums_and_gradients_in_chunks_are_those_of_the_logits(
   smoothing, chunk, dtype, tolerance, monkeypatch
 ):
   monkeypatch.setattr(label_smoothing, "_CHUNK", chunk)
-  rng = np.random.default_rng(0)
-  target_BT = jnp.array([[3, 6, 1, 0], [2, 1, 0, 0], [4, 5, 2, 1]])
-  outputs_BTD, matrix_CD = (
-    jnp.asarray(rng.standard_normal((3, 4, 5)), dtype),
-    jnp.asarray(rng.standard_normal((7, 5)), jnp.float32),
+  summed = lambda outputs, matrix: summed_cross_entropy(
+    outputs, matrix, jnp.asarray(TARGET_BT), smoothing
   )
-
-  def of_logits(outputs, matrix):
-    logits = jnp.einsum(
-      "btd,cd->btc", outputs.astype(jnp.float32), matrix.astype(dtype).astype(jnp.float32)
-    )
-    loss_BT, nll_BT = smoothed_cross_entropy(logits, target_BT, smoothing)
-    return jnp.sum(loss_BT * (target_BT != 0)), jnp.sum(nll_BT * (target_BT != 0))
-
-  ours, theirs = (
-    jax.value_and_grad(f, (0, 1), has_aux=True)(outputs_BTD, matrix_CD)
-    for f in (lambda o, m: summed_cross_entropy(o, m, target_BT, smoothing), of_logits)
-  )
-  for mine, other in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
-    assert mine.dtype == other.dtype
-    np.testing.assert_allclose(
-      np.asarray(mine, np.float32), np.asarray(other, np.float32), atol=tolerance, rtol=tolerance
-    )
-  np.testing.assert_allclose(
-    summed_cross_entropy(outputs_BTD, matrix_CD, target_BT, smoothing), theirs[0], rtol=2e-5
-  )
+  expected = sums_and_gradients_of_whole_logits(smoothing, dtype)
+  assert_trees_close(sums_and_gradients(summed, dtype), expected, tolerance, tolerance)
+  without_gradients = jax.jit(summed)(*outputs_and_matrix(dtype))
+  np.testing.assert_allclose(without_gradients, expected[0], rtol=2e-5)
 
 
 def test_products_of_a_bfloat16_loss_are_of_bfloat16():
-  """In the backward pass too, where they would be float32 products by themselves: a GPU takes many times as long for those."""
-  shapes = [
-    jax.ShapeDtypeStruct(s, d)
-    for s, d in (((2, 3, 5), jnp.bfloat16), ((7, 5), jnp.float32), ((2, 3), jnp.int32))
+  """In the backward pass too. By themselves they would be float32 products there.
+
+  A GPU takes many times as long for those.
+  """
+  arguments = [
+    jax.ShapeDtypeStruct((2, 3, 5), jnp.bfloat16),
+    jax.ShapeDtypeStruct((7, 5), jnp.float32),
+    jax.ShapeDtypeStruct((2, 3), jnp.int32),
   ]
-  gradient = jax.grad(lambda o, m, t: summed_cross_entropy(o, m, t, 0.1)[0], (0, 1))
-  products = [
-    line
-    for line in jax.jit(gradient).lower(*shapes).as_text().splitlines()
-    if "dot_general" in line
-  ]
+  loss = lambda outputs, matrix, target: summed_cross_entropy(outputs, matrix, target, 0.1)[0]
+  program = jax.jit(jax.grad(loss, (0, 1))).lower(*arguments).as_text()
+  products = [line for line in program.splitlines() if "dot_general" in line]
   assert len(products) == 3
   for line in products:
-    assert line.split(" : ")[1].split(" -> ")[0].count("bf16") == 2, line
+    operands = line.split(" : ")[1].split(" -> ")[0]
+    assert operands.count("bf16") == 2, line
+
+
+@pytest.mark.parametrize("chunk", [1 << 26, 64])
+def test_nll_of_targets_is_that_of_the_logits(chunk, monkeypatch):
+  """Values and gradients, in one chunk and in several, the last of them part empty."""
+  monkeypatch.setattr(label_smoothing, "_CHUNK", chunk)
+  target_BT = jnp.array([[3, 4, 1, 0, 0], [5, 6, 7, 8, 1], [0, 0, 0, 0, 0]])
+  rng = np.random.default_rng(0)
+  outputs_BTD = jnp.asarray(rng.standard_normal((3, 5, 4)), jnp.float32)
+  matrix_CD = jnp.asarray(rng.standard_normal((11, 4)), jnp.float32)
+
+  def of_logits(outputs, matrix):
+    _, nll_BT = smoothed_cross_entropy(outputs @ matrix.T, target_BT, 0.0)
+    return jnp.where(target_BT != 0, nll_BT, 0.0)
+
+  def values_and_gradients(function):
+    def summed(outputs, matrix):
+      values = function(outputs, matrix)
+      return jnp.sum(values), values
+
+    gradient = jax.grad(summed, (0, 1), has_aux=True)
+    gradients, values = jax.jit(gradient)(outputs_BTD, matrix_CD)
+    return values, gradients
+
+  in_chunks = lambda outputs, matrix: nll_of_targets(outputs, matrix, target_BT)
+  values, gradients = values_and_gradients(in_chunks)
+  expected_values, expected_gradients = values_and_gradients(of_logits)
+  np.testing.assert_allclose(values, expected_values, rtol=1e-5, atol=1e-6)
+  assert_trees_close(gradients, expected_gradients, rtol=1e-4, atol=1e-5)
+
+
+# Models and their programs are shared: most of this file's time goes into compiling them.
+
+
+@functools.cache
+def first_state(config, model):
+  """Returns `initial_state` as numpy arrays."""
+  return jax.device_get(jax.jit(lambda: initial_state(config, model))())
+
+
+@functools.cache
+def train_step_of(config, model):
+  """Returns the one TrainStep for this configuration."""
+  return TrainStep(config, model)
+
+
+def updated(config, model, batches, updates=1, state=None):
+  """Returns the state on the host after updates, each of all `batches`."""
+  state = parallel.replicate(first_state(config, model) if state is None else state)
+  train_step = train_step_of(config, model)
+  for _ in range(updates):
+    shards = [
+      (parallel.shard_rows(source), parallel.shard_rows(target)) for source, target in batches
+    ]
+    state, _ = train_step(state, shards)
+  return parallel.to_host(state)
 
 
 @pytest.fixture(scope="module")
 def setup():
+  """Returns (config, model, source, target) of a tiny model without dropout."""
   config = Config().replace(
     num_layers=1,
     d_model=16,
@@ -112,130 +187,137 @@ def setup():
   return config, model, source, target
 
 
-@pytest.mark.parametrize("chunk", [1 << 26, 64])
-def test_nll_of_targets_is_that_of_the_logits(chunk, monkeypatch):
-  """Values and gradients, in one chunk and in several, the last of them part empty."""
-  monkeypatch.setattr(label_smoothing, "_CHUNK", chunk)
-  keys = jax.random.split(jax.random.key(0), 2)
-  outputs_BTD, matrix_CD = (
-    jax.random.normal(keys[0], (3, 5, 4)),
-    jax.random.normal(keys[1], (11, 4)),
-  )
-  target_BT = np.array([[3, 4, 1, 0, 0], [5, 6, 7, 8, 1], [0, 0, 0, 0, 0]], np.int32)
-  expected = lambda o, m: jnp.where(
-    target_BT != 0, smoothed_cross_entropy(o @ m.T, target_BT, 0.0)[1], 0.0
-  )
-  np.testing.assert_allclose(
-    nll_of_targets(outputs_BTD, matrix_CD, target_BT),
-    expected(outputs_BTD, matrix_CD),
-    rtol=1e-5,
-    atol=1e-6,
-  )
-  ours, theirs = (
-    jax.grad(lambda o, m, f=f: jnp.sum(f(o, m)), (0, 1))(outputs_BTD, matrix_CD)
-    for f in (lambda o, m: nll_of_targets(o, m, target_BT), expected)
-  )
-  for one, other in zip(ours, theirs, strict=True):
-    np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+def test_log_probs_of_sequences_are_sums_over_their_tokens(setup):
+  config, model, source, target = setup
+
+  @jax.jit
+  def both(params, source, target):
+    log_probs_BTC = jax.nn.log_softmax(model.apply({"params": params}, source, target))
+    return log_probs_BTC, sequence_log_probs(model, params, source, target)
+
+  log_probs_BTC, found = both(first_state(config, model).params, source, target)
+  expected = [
+    sum(float(log_probs_BTC[row, place, token]) for place, token in enumerate(tokens) if token)
+    for row, tokens in enumerate(target)
+  ]
+  np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+FAST_CONFIG = Config().replace(num_layers=2, d_model=32, d_ff=64, num_heads=4, d_k=8, d_v=8)
+
+
+def fast_model(kernel, dtype):
+  """Returns the model whose gradients are compared, with a vocabulary of 50."""
+  return Transformer(FAST_CONFIG.replace(attention_kernel=kernel, dtype=dtype).model, 50, 50)
+
+
+@functools.cache
+def fast_batch():
+  """Returns random source and target of uneven lengths, without EOS."""
+  rng = np.random.default_rng(0)
+  sides = []
+  for _ in range(2):
+    is_token = np.arange(12) < rng.integers(3, 13, (6, 1))
+    sides.append(np.where(is_token, rng.integers(3, 50, (6, 12)), 0).astype(np.int32))
+  return sides
+
+
+@functools.cache
+def fast_params():
+  """Returns the parameters, which depend on neither kernel nor dtype."""
+  init = jax.jit(fast_model("reference", "float32").init)
+  return init(jax.random.key(0), *fast_batch())["params"]
+
+
+@functools.cache
+def plain_gradients(dtype):
+  """Returns gradients by the reference kernel, jax's own derivatives, and whole logits."""
+  model = fast_model("reference", dtype)
+  source, target = map(jnp.asarray, fast_batch())
+
+  def loss(params):
+    logits = model.apply({"params": params}, source, target)
+    loss_BT, _ = smoothed_cross_entropy(logits, target, 0.1)
+    return jnp.sum((target != 0) * loss_BT)
+
+  with pytest.MonkeyPatch.context() as patch:
+    for module in (feed_forward, multi_head_attention):
+      patch.setattr(module, "dot_general", jax.lax.dot_general)
+    return jax.jit(jax.grad(loss))(fast_params())
+
+
+def largest_relative_error(found, true):
+  """Returns the largest norm of a leaf's difference, relative to the leaf's norm."""
+  errors = []
+  for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(true), strict=True):
+    difference = np.asarray(one, np.float64) - np.asarray(other, np.float64)
+    errors.append(np.linalg.norm(difference) / np.linalg.norm(np.asarray(other, np.float64)))
+  return max(errors)
 
 
 @pytest.mark.parametrize(
   "kernel, dtype", [("blocked", "float32"), ("xla", "float32"), ("blocked", "bfloat16")]
 )
 def test_gradients_of_the_fast_path_are_those_of_the_plain_one(kernel, dtype, monkeypatch):
-  """Fast: the kernel, our gradients of products, the loss in chunks. Plain: the reference kernel, jax's derivatives, whole logits.
+  """Fast: the kernel, our gradients of products, the loss in chunks.
 
-  In float32 to 1e-5; in bfloat16 no further from the float32 gradients than the plain path in bfloat16 is.
+  In float32 to 1e-5; in bfloat16 no further from the float32 gradients than the plain path in
+  bfloat16 is.
   """
-  config = Config().replace(
-    num_layers=2,
-    d_model=32,
-    d_ff=64,
-    num_heads=4,
-    d_k=8,
-    d_v=8,
-    attention_kernel=kernel,
-    dtype=dtype,
-  )
-  model = lambda **settings: Transformer(config.replace(**settings).model, 50, 50)
-  rng = np.random.default_rng(0)
-  source, target = (
-    np.where(np.arange(12) < rng.integers(3, 13, (6, 1)), rng.integers(3, 50, (6, 12)), 0)
-    for _ in range(2)
-  )
-  params = model().init(jax.random.key(0), source, target)["params"]
-
-  def plain(dtype):
-    module = model(attention_kernel="reference", dtype=dtype)
-    losses = lambda p: smoothed_cross_entropy(
-      module.apply({"params": p}, source, target), target, 0.1
-    )[0]
-    return jax.jit(jax.grad(lambda p: jnp.sum((target != 0) * losses(p))))(params)
-
-  def error(found, true):
-    return max(
-      float(jnp.linalg.norm(f - t) / jnp.linalg.norm(t))
-      for f, t in zip(jax.tree.leaves(found), jax.tree.leaves(true), strict=True)
-    )
-
   monkeypatch.setattr(label_smoothing, "_CHUNK", 1000)
-  fast = jax.jit(jax.grad(lambda p: loss_sums(model(), p, source, target, 0.1)[0]))(params)
-  for module in (feed_forward, multi_head_attention):
-    monkeypatch.setattr(module, "dot_general", jax.lax.dot_general)
-  true = plain("float32")
-  assert error(fast, true) <= (1e-5 if dtype == "float32" else 1.2 * error(plain(dtype), true))
+  model = fast_model(kernel, dtype)
+  source, target = map(jnp.asarray, fast_batch())
+  loss = lambda params: loss_sums(model, params, source, target, 0.1)[0]
+  fast = jax.jit(jax.grad(loss))(fast_params())
+  true = plain_gradients("float32")
+  if dtype == "float32":
+    limit = 1e-5
+  else:
+    limit = 1.2 * largest_relative_error(plain_gradients(dtype), true)
+  assert largest_relative_error(fast, true) <= limit
 
 
 @pytest.mark.slow
 def test_rematerialization_changes_memory_alone(setup):
-  """The same parameters, decoding and update with dropout; and much less is kept for the backward pass."""
+  """The same parameters, decoding and update with dropout; much less kept for the backward pass."""
   config, _, source, target = setup
 
-  def outcome(**settings):
-    cfg = config.replace(dropout_rate=0.2, num_layers=2, **settings)
+  def outcome(is_on):
+    cfg = config.replace(dropout_rate=0.2, num_layers=2, rematerialize=is_on)
     model = Transformer(cfg.model, 20, 20)
     state = updated(cfg, model, [(source, target)])
-    memory, cache = model.apply({"params": state.params}, source, 1, 4, method="start")
-    logits, _ = model.apply(
-      {"params": state.params}, source[:, :1], 0, cache, memory, method="step"
-    )
-    return state.params, logits
 
-  for ours, theirs in zip(
-    *(jax.tree.leaves(outcome(rematerialize=on)) for on in (True, False)), strict=True
-  ):
-    np.testing.assert_allclose(ours, theirs, atol=1e-5)
+    @jax.jit
+    def first_logits(params):
+      variables = {"params": params}
+      memory, cache = model.apply(variables, source, 1, 4, method="start")
+      logits, _ = model.apply(variables, source[:, :1], 0, cache, memory, method="step")
+      return logits
 
-  def kept_bytes(on):
-    """What the forward pass leaves for the backward pass; on a CPU XLA joins the two and undoes it, so its own plan does not tell."""
-    cfg = config.replace(num_layers=6, rematerialize=on)
+    return state.params, first_logits(state.params)
+
+  def kept_bytes(is_on):
+    """Returns the bytes that the forward pass leaves for the backward pass.
+
+    XLA's own plan does not tell: on a CPU it joins the two passes and undoes it.
+    """
+    cfg = config.replace(num_layers=6, rematerialize=is_on)
     model = Transformer(cfg.model, 20, 20)
     params = jax.eval_shape(lambda: initial_state(cfg, model)).params
-    tokens = np.ones((64, 32), np.int32)
-    pull = jax.eval_shape(
-      lambda p: jax.vjp(lambda p: loss_sums(model, p, tokens, tokens, 0.1)[0], p)[1], params
-    )
-    return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(pull))
+    tokens = jnp.ones((64, 32), jnp.int32)
+    loss = lambda params: loss_sums(model, params, tokens, tokens, 0.1)[0]
+    residuals = jax.eval_shape(lambda params: jax.vjp(loss, params)[1], params)
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(residuals))
 
+  assert_trees_close(outcome(True), outcome(False), atol=1e-5)
   assert kept_bytes(True) < kept_bytes(False) / 4
-
-
-def updated(config, model, batches, updates=1, state=None):
-  state = parallel.replicate(initial_state(config, model) if state is None else state)
-  train_step = TrainStep(config, model)
-  for _ in range(updates):
-    state, _ = train_step(
-      state, [(parallel.shard_rows(s), parallel.shard_rows(t)) for s, t in batches]
-    )
-  return parallel.to_host(state)
 
 
 def test_two_batches_of_one_update_are_one_large_batch(setup):
   config, model, source, target = setup
   whole = updated(config, model, [(source, target)])
   parts = updated(config, model, [(source[:1], target[:1]), (source[1:, :3], target[1:])])
-  for a, b in zip(jax.tree.leaves(whole.opt_state), jax.tree.leaves(parts.opt_state), strict=True):
-    np.testing.assert_allclose(a, b, atol=1e-7)
+  assert_trees_close(whole.opt_state, parts.opt_state, atol=1e-7)
   assert int(parts.sums.target_tokens) == int(whole.sums.target_tokens) == 8
   assert int(parts.step) == 1
 
@@ -243,40 +325,32 @@ def test_two_batches_of_one_update_are_one_large_batch(setup):
 def test_first_update_moves_each_parameter_by_the_learning_rate(setup):
   """Adam's first bias-corrected step is lr * g / (|g| + eps), whatever the size of g."""
   config, model, source, target = setup
-  before = jax.device_get(initial_state(config, model).params)
-  after = updated(config, model, [(source, target)]).params
-  moved = np.abs(
-    after["encoder"]["layer_0"]["feed_forward"]["outer"]["bias"]
-    - before["encoder"]["layer_0"]["feed_forward"]["outer"]["bias"]
-  )
-  np.testing.assert_allclose(moved, float(noam_schedule(16, 10)(1)), rtol=1e-3)
+  bias_of = lambda state: state.params["encoder"]["layer_0"]["feed_forward"]["outer"]["bias"]
+  moved = bias_of(updated(config, model, [(source, target)])) - bias_of(first_state(config, model))
+  learning_rate = float(noam_schedule(16, 10)(1))
+  np.testing.assert_allclose(np.abs(moved), learning_rate, rtol=1e-3)
 
 
 def test_padding_rows_and_columns_change_nothing(setup):
   config, model, source, target = setup
   wide = np.pad(source, ((0, 3), (0, 5))), np.pad(target, ((0, 3), (0, 2)))
-  a, b = updated(config, model, [(source, target)]), updated(config, model, [wide])
-  assert float(a.sums.loss) == pytest.approx(float(b.sums.loss), rel=1e-6)
-  for x, y in zip(jax.tree.leaves(a.opt_state), jax.tree.leaves(b.opt_state), strict=True):
-    np.testing.assert_allclose(x, y, atol=1e-7)
+  narrow_state = updated(config, model, [(source, target)])
+  wide_state = updated(config, model, [wide])
+  assert float(narrow_state.sums.loss) == pytest.approx(float(wide_state.sums.loss), rel=1e-6)
+  assert_trees_close(narrow_state.opt_state, wide_state.opt_state, atol=1e-7)
 
 
 def test_a_non_finite_update_leaves_everything_but_the_counters(setup):
   config, model, source, target = setup
-  state = jax.device_get(initial_state(config, model))
-  broken = jax.tree.map(np.array, state)
+  broken = jax.tree.map(np.array, first_state(config, model))
   broken.params["shared_embedding"]["embedding"][5] = np.nan
   after = updated(config, model, [(source, target)], updates=2, state=broken)
   assert (int(after.step), int(after.skipped), int(after.skipped_in_a_row)) == (0, 2, 2)
-  for x, y in zip(
-    jax.tree.leaves((after.params, after.opt_state, after.sums)),
-    jax.tree.leaves((broken.params, broken.opt_state, broken.sums)),
-    strict=True,
-  ):
-    np.testing.assert_array_equal(x, y)
-  other = np.where(
-    source == 5, 6, source
-  )  # a batch without the broken word's input still meets it in the softmax
+  assert_trees_equal(
+    (after.params, after.opt_state, after.sums), (broken.params, broken.opt_state, broken.sums)
+  )
+  # A batch without the broken word among its inputs still meets it in the softmax.
+  other = np.where(source == 5, 6, source)
   assert int(updated(config, model, [(other, target)], state=broken).skipped) == 1
 
 
@@ -284,17 +358,15 @@ def test_dropout_is_a_function_of_seed_and_step(setup):
   config, _, source, target = setup
   config = config.replace(dropout_rate=0.3)
   model = Transformer(config.model, 20, 20)
-  first, again = (updated(config, model, [(source, target)], updates=2) for _ in range(2))
-  other_seed = updated(
-    config.replace(seed=2), model, [(source, target)], state=initial_state(config, model)
-  )  # the same start
-  for x, y in zip(jax.tree.leaves(first), jax.tree.leaves(again), strict=True):
-    np.testing.assert_array_equal(x, y)
-  one = updated(config, model, [(source, target)])
+  batches = [(source, target)]
+  one = updated(config, model, batches)
+  two = updated(config, model, batches, updates=2)
+  assert_trees_equal(two, updated(config, model, batches, updates=2))
+  same_start = first_state(config, model)
+  other_seed = updated(config.replace(seed=2), model, batches, state=same_start)
   assert float(one.sums.loss) != float(other_seed.sums.loss)
-  assert float(first.sums.loss) - float(one.sums.loss) != float(
-    one.sums.loss
-  )  # another step, another mask
+  # Another step, another mask.
+  assert float(two.sums.loss) - float(one.sums.loss) != float(one.sums.loss)
 
 
 def test_reset_clears_only_the_running_sums(setup):
@@ -302,5 +374,4 @@ def test_reset_clears_only_the_running_sums(setup):
   state = updated(config, model, [(source, target)])
   reset = parallel.to_host(make_reset()(parallel.replicate(state)))
   assert int(reset.sums.target_tokens) == 0 and float(reset.sums.loss) == 0.0
-  for x, y in zip(jax.tree.leaves(reset.params), jax.tree.leaves(state.params), strict=True):
-    np.testing.assert_array_equal(x, y)
+  assert_trees_equal(reset.params, state.params)

@@ -1,132 +1,196 @@
-"""Cross-entropy against smoothed labels (Section 5.4), from logits, or from what the logits are made of."""
+"""Cross-entropy against smoothed labels (Section 5.4).
+
+The functions take logits, or the outputs and the matrix whose product the logits are.
+"""
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.nn import logsumexp
+from jaxtyping import Array, Float, Float32, Int32
 
 from transformer_jax.attention.matmul import sum_of_outer_products
 from transformer_jax.config import PAD_ID
 from transformer_jax.model.embedding import project
+from transformer_jax.model.head_gates import HeadGates
+from transformer_jax.model.transformer import Transformer
 
 _CHUNK = 1 << 26  # logits that are in memory at once, 256 MB
 
 
-def smoothed_cross_entropy(logits_BTC, target_BT, smoothing):
-  """Cross-entropy of each position, with and without smoothing: two float32 arrays [B, T], in nats.
+def smoothed_cross_entropy(
+  logits_BTC: Float32[Array, "B T C"], target_BT: Int32[Array, "B T"], smoothing: float
+) -> tuple[Float32[Array, "B T"], Float32[Array, "B T"]]:
+  """Returns the cross-entropy of each position, with and without smoothing, in nats.
 
-  The right class gets 1 - smoothing, each of the other C - 1 gets smoothing / (C - 1); the entropy of that
-  distribution is not subtracted. The gather form below equals the sum over that distribution, without building it.
+  The right class gets 1 - smoothing, each of the other C - 1 gets smoothing / (C - 1). The entropy
+  of that distribution is not subtracted. The gather form below equals the sum over that
+  distribution, without building it.
+
+  Example:
+    logits_BTC = jnp.zeros((1, 1, 4))
+    loss_BT, nll_BT = smoothed_cross_entropy(logits_BTC, jnp.array([[2]]), 0.1)
+    # both are [[1.386]], the log of 4
   """
   loss_BT, nll_BT, _ = _cross_entropy(logits_BTC, target_BT, smoothing)
   return loss_BT, nll_BT
 
 
-def _cross_entropy(logits_BTC, target_BT, smoothing):
-  """(loss, negative log-likelihood, log of the softmax's denominator) of each position."""
-  normalizer_BT = logsumexp(logits_BTC, axis=-1)
-  nll_BT = normalizer_BT - jnp.take_along_axis(logits_BTC, target_BT[..., None], axis=-1)[..., 0]
+def _cross_entropy(logits, target, smoothing):
+  """Returns each position's loss, negative log-likelihood, and log of the softmax's denominator."""
+  normalizer = logsumexp(logits, axis=-1)
+  nll = normalizer - jnp.take_along_axis(logits, target[..., None], axis=-1)[..., 0]
   if smoothing == 0.0:
-    return nll_BT, nll_BT, normalizer_BT
-  low, excess = _parts(smoothing, logits_BTC.shape[-1])
-  every_nll_BT = logits_BTC.shape[-1] * normalizer_BT - jnp.sum(logits_BTC, axis=-1)
-  return excess * nll_BT + low * every_nll_BT, nll_BT, normalizer_BT
+    return nll, nll, normalizer
+  num_classes = logits.shape[-1]
+  low, excess = _label_parts(smoothing, num_classes)
+  nll_of_all = num_classes * normalizer - jnp.sum(logits, axis=-1)
+  return excess * nll + low * nll_of_all, nll, normalizer
 
 
-def _parts(smoothing, num_classes):
-  """What every class gets, and what the right one gets besides."""
+def _label_parts(smoothing: float, num_classes: int) -> tuple[float, float]:
+  """Returns the probability that every class gets, and what the right class gets beyond it."""
   low = smoothing / (num_classes - 1)
   return low, 1 - smoothing - low
 
 
-def summed_cross_entropy(outputs_BTD, matrix_CD, target_BT, smoothing):
-  """Sums of `smoothed_cross_entropy` of the logits `outputs matrix^T` over all targets but PAD: (loss, negative log-likelihood).
+def summed_cross_entropy(
+  outputs_BTD: Float[Array, "B T D"],
+  matrix_CD: Float32[Array, "C D"],
+  target_BT: Int32[Array, "B T"],
+  smoothing: float,
+) -> tuple[Float32[Array, ""], Float32[Array, ""]]:
+  """Returns the sums of loss and negative log-likelihood over all targets but PAD, in nats.
 
-  The logits, by far the largest array of a training step, are made a chunk at a time, and their gradient is used up at once: neither
-  is kept. The loss has gradients by outputs and matrix; the other sum has none.
+  They are sums of `smoothed_cross_entropy` of the logits `outputs matrix^T`. The logits, by far the
+  largest array of a training step, are computed a chunk at a time, and their gradient is used at
+  once: neither is kept. The loss has gradients with respect to outputs and matrix. The negative
+  log-likelihood has none.
   """
-  return _summed(
-    outputs_BTD.reshape(-1, outputs_BTD.shape[-1]), matrix_CD, target_BT.reshape(-1), smoothing
-  )
+  outputs_RD = outputs_BTD.reshape(-1, outputs_BTD.shape[-1])
+  return _summed(outputs_RD, matrix_CD, target_BT.reshape(-1), smoothing)
 
 
-def nll_of_targets(outputs_BTD, matrix_CD, target_BT):
-  """Negative log-likelihood of each target given the logits `outputs matrix^T`, float32 [B, T] in nats; 0 for PAD.
+def nll_of_targets(
+  outputs_BTD: Float[Array, "B T D"],
+  matrix_CD: Float32[Array, "C D"],
+  target_BT: Int32[Array, "B T"],
+) -> Float32[Array, "B T"]:
+  """Returns the negative log-likelihood of each target, in nats; 0 for PAD.
 
-  The logits are made a chunk at a time, and once more for gradients, so that all of them are never in memory.
+  The logits are `outputs matrix^T`. They are computed a chunk at a time, and once more for
+  gradients, so that all of them are never in memory.
   """
 
   @jax.checkpoint
-  def of_chunk(sums, chunk):
-    _, (_, nll, _) = _losses(*chunk, matrix_CD, 0.0)
-    return sums, nll
+  def add_rows(carry, chunk):
+    outputs_RD, target_R = chunk
+    _, (_, nll_R, _) = _losses(outputs_RD, target_R, matrix_CD, 0.0)
+    return carry, nll_R
 
-  rows = outputs_BTD.reshape(-1, outputs_BTD.shape[-1]), target_BT.reshape(-1)
-  return _each_chunk(of_chunk, (), *rows, matrix_CD.shape[0])[1].reshape(target_BT.shape)
+  outputs_RD = outputs_BTD.reshape(-1, outputs_BTD.shape[-1])
+  target_R = target_BT.reshape(-1)
+  _, nll_R = _scan_chunks(add_rows, (), outputs_RD, target_R, matrix_CD.shape[0])
+  return nll_R.reshape(target_BT.shape)
+
+
+def sequence_log_probs(
+  model: Transformer,
+  params: dict[str, Any],
+  source_BS: Int32[Array, "B S"],
+  target_BT: Int32[Array, "B T"],
+  gates: HeadGates | None = None,
+) -> Float32[Array, " B"]:
+  """Returns the log-probability of each target given its source, EOS included, in nats.
+
+  A target that is all PAD gets 0. `gates` scale the outputs of the heads.
+  """
+  outputs_BTD, matrix_CD = model.apply(
+    {"params": params}, source_BS, target_BT, gates=gates, method="before_logits"
+  )
+  return -jnp.sum(nll_of_targets(outputs_BTD, matrix_CD, target_BT), axis=-1)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
 def _summed(outputs_RD, matrix_CD, target_R, smoothing):
+  """Returns the sums of loss and negative log-likelihood."""
 
-  def add(sums, chunk):
-    _, (loss, nll, _) = _losses(*chunk, matrix_CD, smoothing)
-    return (sums[0] + loss.sum(), sums[1] + nll.sum()), None
+  def add_chunk(sums, chunk):
+    outputs_RD, target_R = chunk
+    _, (loss_R, nll_R, _) = _losses(outputs_RD, target_R, matrix_CD, smoothing)
+    return (sums[0] + loss_R.sum(), sums[1] + nll_R.sum()), None
 
-  return _each_chunk(add, (0.0, 0.0), outputs_RD, target_R, matrix_CD.shape[0])[0]
+  sums, _ = _scan_chunks(add_chunk, (0.0, 0.0), outputs_RD, target_R, matrix_CD.shape[0])
+  return sums
 
 
 def _forward(outputs_RD, matrix_CD, target_R, smoothing):
-  """The sums; and, as the loss is one number, its gradients already."""
-  low, excess = _parts(smoothing, matrix_CD.shape[0])
+  """Returns the sums; and as residuals already the gradients of the loss, which is one number."""
+  num_classes = matrix_CD.shape[0]
+  low, excess = _label_parts(smoothing, num_classes)
 
-  def add(sums, chunk):
-    outputs, target = chunk
-    logits, (loss, nll, normalizer) = _losses(outputs, target, matrix_CD, smoothing)
-    is_right = jnp.arange(matrix_CD.shape[0]) == target[:, None]
-    slope = jnp.exp(logits - normalizer[:, None]) - low - jnp.where(is_right, excess, 0.0)
-    slope = jnp.where((target != PAD_ID)[:, None], slope, 0.0).astype(outputs.dtype)
-    of_outputs = (slope @ matrix_CD.astype(slope.dtype)).astype(outputs.dtype)
-    of_matrix = sum_of_outer_products(slope, outputs, jnp.float32)
-    return (sums[0] + loss.sum(), sums[1] + nll.sum(), sums[2] + of_matrix), of_outputs
+  def add_chunk(sums, chunk):
+    outputs_RD, target_R = chunk
+    logits_RC, (loss_R, nll_R, normalizer_R) = _losses(outputs_RD, target_R, matrix_CD, smoothing)
+    is_right_RC = jnp.arange(num_classes) == target_R[:, None]
+    probabilities_RC = jnp.exp(logits_RC - normalizer_R[:, None])
+    gradient_RC = probabilities_RC - low - jnp.where(is_right_RC, excess, 0.0)
+    is_token_R1 = (target_R != PAD_ID)[:, None]
+    gradient_RC = jnp.where(is_token_R1, gradient_RC, 0.0).astype(outputs_RD.dtype)
+    outputs_gradient_RD = gradient_RC @ matrix_CD.astype(gradient_RC.dtype)
+    matrix_gradient_CD = sum_of_outer_products(gradient_RC, outputs_RD, jnp.float32)
+    sums = (sums[0] + loss_R.sum(), sums[1] + nll_R.sum(), sums[2] + matrix_gradient_CD)
+    return sums, outputs_gradient_RD.astype(outputs_RD.dtype)
 
   start = (0.0, 0.0, jnp.zeros(matrix_CD.shape, jnp.float32))
-  (loss, nll, of_matrix), of_outputs = _each_chunk(
-    add, start, outputs_RD, target_R, matrix_CD.shape[0]
-  )
-  return (loss, nll), (of_outputs, of_matrix)
+  sums, outputs_gradient_RD = _scan_chunks(add_chunk, start, outputs_RD, target_R, num_classes)
+  loss, nll, matrix_gradient_CD = sums
+  return (loss, nll), (outputs_gradient_RD, matrix_gradient_CD)
 
 
-def _backward(smoothing, gradients, slopes):
-  of_outputs, of_matrix = gradients
-  return (slopes[0] * of_outputs).astype(of_outputs.dtype), slopes[0] * of_matrix, None
+def _backward(smoothing, residuals, gradients):  # noqa: ARG001  jax passes nondiff_argnums first
+  outputs_gradient_RD, matrix_gradient_CD = residuals
+  loss_gradient, _ = gradients
+  scaled_RD = (loss_gradient * outputs_gradient_RD).astype(outputs_gradient_RD.dtype)
+  return scaled_RD, loss_gradient * matrix_gradient_CD, None
 
 
 _summed.defvjp(_forward, _backward)
 
 
 def _losses(outputs_RD, target_R, matrix_CD, smoothing):
-  """(logits, (loss, negative log-likelihood, log of the denominator)) of a chunk, the first two 0 for PAD."""
+  """Returns a chunk's logits and (loss, negative log-likelihood, log of the denominator).
+
+  Loss and negative log-likelihood are 0 for PAD.
+  """
   logits_RC = project(outputs_RD, matrix_CD.astype(outputs_RD.dtype), contract_axis=1)
   loss_R, nll_R, normalizer_R = _cross_entropy(logits_RC, target_R, smoothing)
-  is_token = target_R != PAD_ID
-  return logits_RC, (
-    jnp.where(is_token, loss_R, 0.0),
-    jnp.where(is_token, nll_R, 0.0),
-    normalizer_R,
-  )
+  is_token_R = target_R != PAD_ID
+  loss_R = jnp.where(is_token_R, loss_R, 0.0)
+  nll_R = jnp.where(is_token_R, nll_R, 0.0)
+  return logits_RC, (loss_R, nll_R, normalizer_R)
 
 
-def _each_chunk(function, start, outputs_RD, target_R, num_classes):
-  """`lax.scan` of `function` over chunks of rows, the last one filled up with PAD; results by row have the rows' number again."""
+def _scan_chunks(function, start, outputs_RD, target_R, num_classes):
+  """Runs `function` (carry, (outputs, target)) -> (carry, results by row) over chunks of rows.
+
+  The last chunk is filled up with PAD. Returns the last carry and the results of all R rows.
+  """
   rows = target_R.shape[0]
-  count = -(-rows * num_classes // _CHUNK)
-  if count == 1:
+  num_chunks = -(-rows * num_classes // _CHUNK)
+  if num_chunks == 1:
     return function(start, (outputs_RD, target_R))
-  size = -(-rows // count)
-  fill = lambda x: jnp.pad(x, [(0, count * size - rows)] + [(0, 0)] * (x.ndim - 1)).reshape(
-    count, size, *x.shape[1:]
-  )
-  sums, by_row = lax.scan(function, start, (fill(outputs_RD), fill(target_R)))
-  return sums, jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:rows], by_row)
+  size = -(-rows // num_chunks)
+
+  def split(array):
+    padding = [(0, num_chunks * size - rows)] + [(0, 0)] * (array.ndim - 1)
+    return jnp.pad(array, padding).reshape(num_chunks, size, *array.shape[1:])
+
+  def join(chunks):
+    return chunks.reshape(-1, *chunks.shape[2:])[:rows]
+
+  carry, chunks = lax.scan(function, start, (split(outputs_RD), split(target_R)))
+  return carry, jax.tree.map(join, chunks)

@@ -1,15 +1,26 @@
 """The learning rate (Section 5.3)."""
 
+from collections.abc import Callable
+
 import jax.numpy as jnp
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float32
 
 
-def noam_schedule(d_model, warmup_steps, scale=1.0):
-  """lrate = scale * d_model^-0.5 * min(step^-0.5, step * warmup_steps^-1.5), as a function of `step` >= 1.
+def noam_schedule(
+  d_model: int, warmup_steps: int, scale: float = 1.0
+) -> Callable[[ArrayLike], Float32[Array, "..."]]:
+  """Returns the learning rate as a function of `step`, which counts from 1.
 
-  Rises linearly for `warmup_steps` updates, then falls with the square root of the step; scale 1 is the paper.
+  It is scale * d_model^-0.5 * min(step^-0.5, step * warmup_steps^-1.5): it rises linearly for
+  `warmup_steps` updates, then falls with the square root of the step. Scale 1 is the paper's.
+
+  Example:
+    rate = noam_schedule(d_model=512, warmup_steps=4000)
+    rate(4000)  # 0.000699, the maximum
   """
 
-  def learning_rate(step):
+  def learning_rate(step: ArrayLike) -> Float32[Array, "..."]:
     step = jnp.asarray(step, jnp.float32)
     return scale * d_model**-0.5 * jnp.minimum(step**-0.5, step * warmup_steps**-1.5)
 

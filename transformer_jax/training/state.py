@@ -1,41 +1,53 @@
-"""Everything that an update changes: a pytree that is checkpointed whole, so that a resumed run is the same run."""
+"""The state that an update changes: a pytree that is checkpointed whole, so that runs resume exactly."""
+
+import typing
+from typing import Any
 
 import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
+from jaxtyping import Array, Float32, Int32
 
+from transformer_jax.config import Config
+from transformer_jax.model.transformer import Transformer
 from transformer_jax.training.schedule import noam_schedule
 
 
+@typing.no_type_check  # jax rebuilds it with tracers, shapes, or axes of devices in its fields
 class Sums(flax.struct.PyTreeNode):
   """Running sums since the last line of metrics; divided once, when the line is written."""
 
-  loss: jax.Array  # float32, what is optimised, summed over target tokens
-  nll: jax.Array  # float32, without label smoothing
-  source_tokens: jax.Array  # int32, EOS included, padding not
-  target_tokens: jax.Array  # int32
+  loss: Float32[Array, ""]  # the quantity that is optimized, summed over target tokens
+  nll: Float32[Array, ""]  # without label smoothing
+  source_tokens: Int32[Array, ""]  # EOS included, padding not
+  target_tokens: Int32[Array, ""]
 
   @classmethod
-  def zero(cls):
-    """Sums over nothing."""
+  def zero(cls) -> "Sums":
+    """Returns the sums over nothing."""
     return cls(jnp.float32(0), jnp.float32(0), jnp.int32(0), jnp.int32(0))
 
 
+@typing.no_type_check  # jax rebuilds it with tracers, shapes, or axes of devices in its fields
 class TrainState(flax.struct.PyTreeNode):
-  """Parameters, Adam's moments, counters. Randomness is no part of it: keys are functions of (seed, step)."""
+  """Parameters, Adam's moments, counters.
 
-  step: jax.Array  # int32, updates done
-  params: dict
+  It holds no random keys: they are functions of (seed, step). On devices each leaf has one more
+  axis in front, the devices.
+  """
+
+  step: Int32[Array, ""]  # updates done
+  params: dict[str, Any]
   opt_state: optax.OptState
-  sums: Sums  # since the last logged step
-  grad_norm: jax.Array  # float32, of the last update that was tried
-  skipped: jax.Array  # int32, non-finite updates since the start
-  skipped_in_a_row: jax.Array  # int32, the latest of them without a finite one between
+  sums: Sums  # since the last reported step
+  grad_norm: Float32[Array, ""]  # of the last update that was tried
+  skipped: Int32[Array, ""]  # non-finite updates since the start
+  skipped_in_a_row: Int32[Array, ""]  # non-finite updates since the last finite one
 
 
-def optimizer(config):
-  """Adam with the paper's schedule (Section 5.3): no clipping, no weight decay."""
+def optimizer(config: Config) -> optax.GradientTransformation:
+  """Returns Adam with the paper's schedule (Section 5.3): no clipping, no weight decay."""
   train = config.train
   schedule = noam_schedule(config.model.d_model, train.warmup_steps, train.learning_rate_scale)
   # optax counts updates from 0, the paper from 1.
@@ -47,8 +59,8 @@ def optimizer(config):
   )
 
 
-def initial_state(config, model):
-  """The state before the first update, a pure function of the configuration."""
+def initial_state(config: Config, model: Transformer) -> TrainState:
+  """Returns the state before the first update, a pure function of the configuration."""
   tokens = jnp.ones((1, 2), jnp.int32)
   params = model.init(jax.random.key(config.train.seed), tokens, tokens)["params"]
   return TrainState(
