@@ -1,4 +1,4 @@
-"""BLEU against sacreBLEU's published figures, multi-bleu's formula and multi-bleu.perl's own output."""
+"""BLEU against sacreBLEU's published figures, multi-bleu's formula and multi-bleu.perl's output."""
 
 import collections
 import functools
@@ -37,7 +37,7 @@ def wmt17(shared_data):
   return texts, read(folder / "newstest2017.ref.de.gz"), expected
 
 
-# One tokeniser of every system and every tokeniser of one system run always, the rest with the slow tests.
+# One tokenizer of every system and every tokenizer of one system always run; the rest are slow.
 FIGURES = [
   pytest.param(
     system, name, marks=[] if name == "13a" or system == "LIUM-NMT.4900" else pytest.mark.slow
@@ -68,35 +68,44 @@ def test_every_published_figure_of_sacrebleu(wmt17, system, name):
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_published_sentence_scores(wmt17, system):
   texts, references, expected = wmt17
-  first_ten = [round(bleu.sentence_bleu(h, r), 4) for h, r in zip(texts[system][:10], references)]
-  assert first_ten == expected[system]["sentence_bleu_13a_first10"]
+  statistics = bleu.sentence_statistics(texts[system][:10], references[:10])
+  scores = bleu.bleu_of_statistics(statistics)
+  assert [round(score, 4) for score in scores] == expected[system]["sentence_bleu_13a_first10"]
 
 
 def multi_bleu_formula(hypotheses, references):
-  """multi-bleu.perl's arithmetic, written out."""
-  correct, total, lengths = [0] * 4, [0] * 4, [0, 0]
-  for hypothesis, reference in zip(hypotheses, references):
-    hypothesis, reference = hypothesis.split(), reference.split()
-    lengths = [lengths[0] + len(hypothesis), lengths[1] + len(reference)]
+  """Returns BLEU by multi-bleu.perl's arithmetic, written out."""
+  correct = [0] * 4  # of 1- to 4-grams
+  total = [0] * 4
+  hypothesis_length = 0
+  reference_length = 0
+  for hypothesis, reference in zip(hypotheses, references, strict=True):
+    hypothesis_tokens = hypothesis.split()
+    reference_tokens = reference.split()
+    hypothesis_length += len(hypothesis_tokens)
+    reference_length += len(reference_tokens)
     for n in range(1, 5):
-      grams = [
-        collections.Counter(tuple(s[i : i + n]) for i in range(len(s) - n + 1))
-        for s in (hypothesis, reference)
-      ]
-      correct[n - 1] += sum((grams[0] & grams[1]).values())
-      total[n - 1] += sum(grams[0].values())
+      hypothesis_grams = count_grams(hypothesis_tokens, n)
+      reference_grams = count_grams(reference_tokens, n)
+      correct[n - 1] += (hypothesis_grams & reference_grams).total()
+      total[n - 1] += hypothesis_grams.total()
   if 0 in correct:
     return 0.0
-  brevity = min(1.0, math.exp(1 - lengths[1] / lengths[0]))
-  return 100 * brevity * math.exp(sum(math.log(c / t) for c, t in zip(correct, total)) / 4)
+  brevity = min(1.0, math.exp(1 - reference_length / hypothesis_length))
+  log_precisions = [math.log(c / t) for c, t in zip(correct, total, strict=True)]
+  return 100 * brevity * math.exp(sum(log_precisions) / 4)
+
+
+def count_grams(tokens, n):
+  return collections.Counter(tuple(tokens[i : i + n]) for i in range(len(tokens) - n + 1))
 
 
 def test_tokenized_bleu_is_multi_bleu(wmt17):
   texts, references, _ = wmt17
   for system in SYSTEMS[:2]:
-    assert bleu.tokenized_bleu(texts[system], references)["score"] == pytest.approx(
-      multi_bleu_formula(texts[system], references), rel=1e-12
-    )
+    score = bleu.tokenized_bleu(texts[system], references)["score"]
+    expected = multi_bleu_formula(texts[system], references)
+    assert score == pytest.approx(expected, rel=1e-12)
 
 
 def test_no_smoothing_and_no_four_gram_match_is_zero():
@@ -112,15 +121,14 @@ def test_brevity_penalty_known_answer():
 
 def test_lowercase_option():
   assert bleu.tokenized_bleu(["Ä B c d"], ["ä b c d"])["score"] < 100
-  assert bleu.tokenized_bleu(["Ä B c d"], ["ä b c d"], lowercase=True)["score"] == pytest.approx(
-    100
-  )
+  lowercase = bleu.tokenized_bleu(["Ä B c d"], ["ä b c d"], lowercase=True)
+  assert lowercase["score"] == pytest.approx(100)
 
 
 def test_hyphens_split_as_the_perl_substitution_does():
   assert bleu.split_hyphens("rich-text format") == "rich ##AT##-##AT## text format"
   assert bleu.split_hyphens("Aix-en-Provence") == "Aix ##AT##-##AT## en ##AT##-##AT## Provence"
-  # A one-letter middle part is consumed by the first match and leaves the second hyphen alone.
+  # The first match consumes a one-letter middle part, so the second hyphen stays.
   assert bleu.split_hyphens("a-b-c - d") == "a ##AT##-##AT## b-c - d"
 
 
@@ -129,10 +137,10 @@ def test_paper_bleu_counts_compound_parts():
     ["Das ist ein E-Mail-Test, heute."], ["Das ist ein E-Mail-Text, heute."], "de"
   )
   # Das ist ein E ##AT##-##AT## Mail ##AT##-##AT## Test , heute .
-  assert result["hypothesis_length"] == 11 and result["precisions"][0] == pytest.approx(
-    100 * 10 / 11
-  )
-  assert result["name"] == "paper_bleu" and "moses-de" in result["signature"]
+  assert result["hypothesis_length"] == 11
+  assert result["precisions"][0] == pytest.approx(100 * 10 / 11)
+  assert result["name"] == "paper_bleu"
+  assert "moses-de" in result["signature"]
 
 
 def test_paper_bleu_makes_unicode_punctuation_ascii():
@@ -141,7 +149,7 @@ def test_paper_bleu_makes_unicode_punctuation_ascii():
 
 
 def test_paper_bleu_of_wmt17(wmt17):
-  """multi-bleu.perl printed these for the same text after sacremoses and the hyphen split."""
+  """multi-bleu.perl printed these figures for the same text after sacremoses and hyphen splits."""
   texts, references, _ = wmt17
   result = bleu.paper_bleu(texts["online-B.0"], references, "de")
   assert f"{result['score']:.2f}" == "26.70"
@@ -158,14 +166,15 @@ def test_missing_sacremoses_is_an_expected_error(monkeypatch):
 
 @pytest.mark.parametrize("score", [bleu.corpus_bleu, bleu.tokenized_bleu])
 def test_lines_must_pair_up(score):
-  with pytest.raises(DataError, match="2 hypotheses beside 1"):
+  with pytest.raises(DataError, match="2 hypotheses but 1"):
     score(["a", "b"], ["a"])
   with pytest.raises(DataError, match="no sentences"):
     score([], [])
 
 
 def test_set_sizes_are_named():
-  assert "filtered" in bleu.test_set_note(2737) and "full" in bleu.test_set_note(3003)
+  assert "filtered" in bleu.test_set_note(2737)
+  assert "full" in bleu.test_set_note(3003)
   assert bleu.test_set_note(17) == "17 sentences"
 
 
@@ -175,20 +184,14 @@ def test_sums_of_sentence_statistics_are_the_corpus(tokenize):
   references = ["the cat sat on a mat .", "a b", "quite another thing, I said", "y x z"]
   statistics = bleu.sentence_statistics(hypotheses, references, tokenize)
   for chosen in ([0, 1, 2, 3], [0, 0, 2], [1], [3, 3], [1, 2], [2]):
-    expected = (
-      BLEU(tokenize=tokenize, force=True)
-      .corpus_score([hypotheses[i] for i in chosen], [[references[i] for i in chosen]])
-      .score
-    )
-    assert bleu.bleu_of_statistics(statistics[chosen].sum(0)) == pytest.approx(expected, abs=1e-9)
-    exact = (
-      BLEU(tokenize=tokenize, smooth_method="none", force=True)
-      .corpus_score([hypotheses[i] for i in chosen], [[references[i] for i in chosen]])
-      .score
-    )
-    assert bleu.bleu_of_statistics(statistics[chosen].sum(0), smooth=False) == pytest.approx(
-      exact, abs=1e-9
-    )
+    sums = statistics[chosen].sum(0)
+    for is_smoothed, method in ((True, "exp"), (False, "none")):
+      metric = BLEU(tokenize=tokenize, smooth_method=method, force=True)
+      corpus = metric.corpus_score(
+        [hypotheses[i] for i in chosen], [[references[i] for i in chosen]]
+      )
+      score = bleu.bleu_of_statistics(sums, smooth=is_smoothed)
+      assert score == pytest.approx(corpus.score, abs=1e-9)
 
 
 JAPANESE = ["水の門と山。", "犬が川を見る。", "町の道に車があります。"]
@@ -202,7 +205,8 @@ def test_text_without_spaces_has_a_tokenizer_by_its_language(language):
   tokenize = bleu.tokenizer_of(language)
   assert tokenize in ("zh", "char", "ja-mecab")
   result = bleu.corpus_bleu(JAPANESE, JAPANESE, tokenize)
-  assert result["score"] == pytest.approx(100) and "warning" not in result
+  assert result["score"] == pytest.approx(100)
+  assert "warning" not in result
   assert f"|tok:{tokenize}" in result["signature"]
   assert not bleu.has_spaces(language)
   with pytest.raises(DataError, match="means nothing for"):
@@ -211,20 +215,17 @@ def test_text_without_spaces_has_a_tokenizer_by_its_language(language):
 
 @pytest.mark.parametrize("language", ["en", "de", "fr", "de_DE", "ru", "", "xx"])
 def test_other_languages_keep_the_default(language):
-  assert bleu.tokenizer_of(language) == "13a" and bleu.has_spaces(language)
+  assert bleu.tokenizer_of(language) == "13a"
+  assert bleu.has_spaces(language)
 
 
 def test_mecab_is_taken_where_it_is_installed(monkeypatch):
+  languages = ["ja", "ko", "zh"]
   monkeypatch.setattr(bleu, "_why_not_tokenizer", lambda name: None)
-  assert [bleu.tokenizer_of(language) for language in ("ja", "ko", "zh")] == [
-    "ja-mecab",
-    "ko-mecab",
-    "zh",
-  ]
-  monkeypatch.setattr(
-    bleu, "_why_not_tokenizer", lambda name: "no" if name.endswith("mecab") else None
-  )
-  assert [bleu.tokenizer_of(language) for language in ("ja", "ko", "zh")] == ["char", "char", "zh"]
+  assert list(map(bleu.tokenizer_of, languages)) == ["ja-mecab", "ko-mecab", "zh"]
+  why_not = lambda name: "no" if name.endswith("mecab") else None
+  monkeypatch.setattr(bleu, "_why_not_tokenizer", why_not)
+  assert list(map(bleu.tokenizer_of, languages)) == ["char", "char", "zh"]
 
 
 @pytest.mark.parametrize("score", [bleu.corpus_bleu, bleu.tokenized_bleu])
@@ -239,7 +240,7 @@ def test_a_score_by_words_of_text_without_spaces_says_so(score):
 
 
 def test_tokenizers_that_are_not_here(monkeypatch):
-  with pytest.raises(ConfigError, match="--tokenize=x: .* choose one of none, zh, 13a, "):
+  with pytest.raises(ConfigError, match=r"--tokenize=x: .* choose one of none, zh, 13a, "):
     bleu.corpus_bleu(["a"], ["a"], "x")
   monkeypatch.setattr(
     bleu, "_why_not_tokenizer", lambda name: "needs packages that are not installed"
@@ -249,7 +250,7 @@ def test_tokenizers_that_are_not_here(monkeypatch):
 
 
 def test_sums_of_japanese_statistics_are_the_corpus():
-  sums = bleu.sentence_statistics(JAPANESE, JAPANESE[::-1], "char").sum(0)
-  assert bleu.bleu_of_statistics(sums) == pytest.approx(
-    bleu.corpus_bleu(JAPANESE, JAPANESE[::-1], "char")["score"], abs=1e-9
-  )
+  references = JAPANESE[::-1]
+  sums = bleu.sentence_statistics(JAPANESE, references, "char").sum(0)
+  score = bleu.corpus_bleu(JAPANESE, references, "char")["score"]
+  assert bleu.bleu_of_statistics(sums) == pytest.approx(score, abs=1e-9)

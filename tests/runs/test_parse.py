@@ -105,7 +105,7 @@ def test_evaluate_with_and_without_constraint(parser):
     ("", "", "has no lines"),
     ("a dog\n", "(TOP (NN a)\n", "reference:1: a bracket"),
     ("a dog\n", "\n", "reference:1: is not a tree"),
-    ("a\n", "(TOP (S (NN b)))\n", "reference:1: stands on other words"),
+    ("a\n", "(TOP (S (NN b)))\n", "reference:1: has other words"),
   ],
 )
 def test_files_that_cannot_be_scored(parser, tmp_path, capsys, source, reference, problem):

@@ -1,4 +1,4 @@
-"""The parsing task: words and trees to tokens and back, and scores in which no sentence is lost."""
+"""The parsing task: sentences and trees to tokens and back, and scores of every sentence."""
 
 import pytest
 
@@ -22,17 +22,8 @@ TREES = [
 
 
 def make(style="vinyals", **settings):
-  data = (
-    Config()
-    .replace(
-      task="parsing",
-      data_source="grammar",
-      embedding_sharing="none",
-      linearization=style,
-      **{**dict(vocab_size=30), **settings},
-    )
-    .data
-  )
+  of_parsing = dict(task="parsing", data_source="grammar", embedding_sharing="none")
+  data = Config().replace(**of_parsing, linearization=style, **{"vocab_size": 30, **settings}).data
   pairs = [("dogs bark .", TREES[0]), ("the dog barks .", TREES[1])] * 4
   return ParsingTask(data, train_parsing_tokenizer(data, lambda: iter(pairs)))
 
@@ -45,7 +36,8 @@ def task(request):
 def test_there_and_back(task):
   for sentence, tree in (("dogs bark .", TREES[0]), ("the dog barks .", TREES[1])):
     tokens = task.encode_target(tree)
-    assert tokens[-1] == EOS_ID and UNK_ID not in tokens
+    assert tokens[-1] == EOS_ID
+    assert UNK_ID not in tokens
     output = task.decode_target(tokens[:-1], sentence)
     assert not output.is_repaired
     if task.config.linearization == "t2t":
@@ -54,17 +46,14 @@ def test_there_and_back(task):
 
 
 def test_a_word_is_cut_the_same_beside_any_neighbour(task):
-  alone, together = task.encode_source("dog"), task.encode_source("the dog dog")
-  assert (
-    together[-1:] == [EOS_ID] and together[:-1] == task.encode_source("the")[:-1] + 2 * alone[:-1]
-  )
+  *the, _ = task.encode_source("the")
+  *dog, _ = task.encode_source("dog")
+  assert task.encode_source("the dog dog") == [*the, *dog, *dog, EOS_ID]
 
 
 def test_a_word_of_nothing_known_is_unknown(task):
-  assert (
-    UNK_ID in task.encode_source("\N{GRINNING FACE}")
-    and len(task.encode_source("\u200b \u200b")) >= 3
-  )
+  assert UNK_ID in task.encode_source("\N{GRINNING FACE}")
+  assert len(task.encode_source("\u200b \u200b")) >= 3
 
 
 def test_brackets_are_words_by_another_name():
@@ -72,12 +61,15 @@ def test_brackets_are_words_by_another_name():
 
 
 def test_no_words_no_tree(task):
-  assert task.decode_target([], "  ") == Output("") and task.encode_source("") == [EOS_ID]
+  assert task.decode_target([], "  ") == Output("")
+  assert task.encode_source("") == [EOS_ID]
 
 
 def test_anything_gives_a_tree_over_the_words(task):
   output = task.decode_target([5, 5, 5, 4, 3, 2], "a ( b")
-  assert output.is_repaired and "a)" in output.text and "-LRB-)" in output.text
+  assert output.is_repaired
+  assert "a)" in output.text
+  assert "-LRB-)" in output.text
 
 
 def test_a_target_that_is_no_tree_is_refused(task):
@@ -87,48 +79,46 @@ def test_a_target_that_is_no_tree_is_refused(task):
 
 
 def test_every_kind_of_tokenizer_survives_a_folder(tmp_path):
-  for number, (kind, settings) in enumerate(
-    (("sentencepiece", {}), ("subword_nmt", dict(bpe_merges=5)), ("segmented", {}))
-  ):
+  words = ["dogs", "unseen"]
+  kinds = dict(sentencepiece={}, subword_nmt=dict(bpe_merges=5), segmented={})
+  for kind, settings in kinds.items():
     tokenizer = make(tokenizer=kind, **settings).tokenizer
-    save_tokenizer(tokenizer, tmp_path / str(number))
-    again = load_tokenizer(tmp_path / str(number))
-    assert fingerprint(again) == fingerprint(tokenizer) and again.encode_words(
-      ["dogs", "unseen"]
-    ) == tokenizer.encode_words(["dogs", "unseen"])
+    save_tokenizer(tokenizer, tmp_path / kind)
+    again = load_tokenizer(tmp_path / kind)
+    assert fingerprint(again) == fingerprint(tokenizer)
+    assert again.encode_words(words) == tokenizer.encode_words(words)
 
 
 def test_scores_lose_no_sentence(task):
   flat = "(TOP (XX dogs) (XX bark) (XX .))"
-  scores = task.score(
-    [Output(TREES[1]), Output(flat, True), Output("")], [TREES[1], TREES[0], TREES[0]]
-  )
-  assert (
-    scores["precision"] == 100
-    and scores["recall"] == pytest.approx(100 * 3 / 9)
-    and scores["f1"] == pytest.approx(50)
-  )
-  assert scores["failed_sentences"] == [2, 3] and scores["repaired_sentences"] == [2]
-  assert scores["evalb"] == dict(f1=100, left_out=2)  # EVALB, given empty lines, looks away
-  assert scores["complete_match"] == pytest.approx(100 / 3) and scores[
-    "repair_rate"
-  ] == pytest.approx(100 / 3)
+  outputs = [Output(TREES[1]), Output(flat, is_repaired=True), Output("")]
+  scores = task.score(outputs, [TREES[1], TREES[0], TREES[0]])
+  assert scores["precision"] == 100
+  assert scores["recall"] == pytest.approx(100 * 3 / 9)
+  assert scores["f1"] == pytest.approx(50)
+  assert scores["failed_sentences"] == [2, 3]
+  assert scores["repaired_sentences"] == [2]
+  assert scores["evalb"] == dict(f1=100, left_out=2)  # EVALB skips empty lines
+  assert scores["complete_match"] == pytest.approx(100 / 3)
+  assert scores["repair_rate"] == pytest.approx(100 / 3)
 
 
 def test_gold_tags_are_put_back(task):
-  """Else the full stop would count as a word on one side."""
+  """Without them the full stop would count as a word on one side."""
   scores = task.score([Output(TREES[0].replace("(. .)", "(XX .)"))], TREES[:1])
   assert scores["f1"] == 100
 
 
 def test_a_repaired_tree_counts_as_it_is_and_as_nothing(task):
-  scores = task.score([Output(TREES[0], True)], TREES[:1])
-  assert scores["f1"] == 100 and scores["f1_malformed_match_nothing"] == 0
+  scores = task.score([Output(TREES[0], is_repaired=True)], TREES[:1])
+  assert scores["f1"] == 100
+  assert scores["f1_malformed_match_nothing"] == 0
 
 
 def test_a_tree_without_constituents_is_no_failure(task):
   scores = task.score([Output("(TOP (XX dog))")], ["(TOP (NN dog))"])
-  assert scores["failed_sentences"] == [] and scores["complete_match"] == 100
+  assert scores["failed_sentences"] == []
+  assert scores["complete_match"] == 100
 
 
 def test_right_branching_trees(task):
@@ -139,16 +129,19 @@ def test_right_branching_trees(task):
   assert report["right_branching_f1"] == dict(
     labelled=pytest.approx(100 * 2 * 1 / 6), unlabelled=pytest.approx(100 * 2 * 2 / 6)
   )
-  assert report["labels"]["NP"]["f1"] == 100 and report["summary_up_to_40_words"]["f1"] == 100
+  assert report["labels"]["NP"]["f1"] == 100
+  assert report["summary_up_to_40_words"]["f1"] == 100
 
 
 def test_sums_of_statistics_are_f1(task):
-  """A wrong tree, one on other words and an empty one count with what they miss."""
+  """A wrong tree, one with other words and an empty one count with the brackets that they miss."""
   gold = ["(TOP (S (NP (NN a) (NN b)) (VP (VB c))))"] * 4
-  texts = gold[0], "(TOP (NP (XX a) (XX b) (XX c)))", "(TOP (S (XX d)))", ""
+  texts = [gold[0], "(TOP (NP (XX a) (XX b) (XX c)))", "(TOP (S (XX d)))", ""]
   outputs = [Output(text) for text in texts]
   statistics = task.statistics(outputs, gold)
-  assert statistics.shape == (4, 3) and (statistics[:, 2] == 3).all()
-  assert 0 < task.score(outputs, gold)["f1"] < 100
-  assert f1_of_statistics(statistics.sum(0)) == pytest.approx(task.score(outputs, gold)["f1"])
+  assert statistics.shape == (4, 3)
+  assert (statistics[:, 2] == 3).all()
+  f1 = task.score(outputs, gold)["f1"]
+  assert 0 < f1 < 100
+  assert f1_of_statistics(statistics.sum(0)) == pytest.approx(f1)
   assert f1_of_statistics(statistics[3]) == 0.0

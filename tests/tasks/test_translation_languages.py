@@ -1,9 +1,9 @@
-"""Scores of translations: the tokeniser of the target's language, and what is said where it cannot be."""
+"""Scores of translations into languages with and without spaces between words."""
 
 import pytest
 
 from transformer_jax.config import Config
-from transformer_jax.data.preprocessing import Preprocessor
+from transformer_jax.data.preprocessing import build_preprocessors
 from transformer_jax.tasks.task import Output
 from transformer_jax.tasks.translation import TranslationTask
 
@@ -11,30 +11,17 @@ JAPANESE = ["水の門と山。", "犬が川を見る。"]
 
 
 def task_of(**settings):
-  data = (
-    Config()
-    .replace(
-      data_source="text",
-      train_source="a",
-      train_target="b",
-      valid_source="c",
-      valid_target="d",
-      **settings,
-    )
-    .data
-  )
-  return TranslationTask(
-    data,
-    None,
-    *(Preprocessor(data.preprocessing, language) for language in ("en", data.target_language)),
-  )
+  files = dict(train_source="a", train_target="b", valid_source="c", valid_target="d")
+  data = Config().replace(data_source="text", **files, **settings).data
+  return TranslationTask(data, None, *build_preprocessors(data))
 
 
 @pytest.mark.parametrize("language", ["ja", "zh", "th"])
 def test_exact_answers_without_spaces_score_100(language):
   task = task_of(target_language=language)
   result = task.report([Output(text) for text in JAPANESE], JAPANESE)
-  assert result["bleu"] == pytest.approx(100) and result["exact_match"] == 1.0
+  assert result["bleu"] == pytest.approx(100)
+  assert result["exact_match"] == 1.0
   assert f"|tok:{task.bleu_tokenizer()}|" in result["signature"]
   assert "means nothing" in result["paper_bleu"]["error"]
   assert task.headline(result).endswith("sacrebleu 100.00")
@@ -42,15 +29,15 @@ def test_exact_answers_without_spaces_score_100(language):
 
 def test_a_wrong_language_is_said_in_the_headline():
   task = task_of(target_language="de")
-  assert "no spaces between words" in task.headline(
-    task.report([Output(text) for text in JAPANESE], JAPANESE)
-  )
+  result = task.report([Output(text) for text in JAPANESE], JAPANESE)
+  assert "no spaces between words" in task.headline(result)
 
 
 def test_german_is_scored_as_ever():
   task = task_of()
   result = task.score([Output("Das ist ein gutes Haus.")], ["Das ist ein gutes Haus."])
-  assert "|tok:13a|" in result["signature"] and task.bleu_tokenizer() == "13a"
+  assert "|tok:13a|" in result["signature"]
+  assert task.bleu_tokenizer() == "13a"
   assert task_of(preprocessing="moses").bleu_tokenizer() == "none"
 
 
@@ -60,8 +47,6 @@ def test_moses_cuts_no_words_without_spaces_but_a_preprocessed_file_has_them():
   assert task.score(outputs, JAPANESE)["bleu"] == pytest.approx(100)
   words = ["水 の 門 と 山 。", "犬 が 川 を 見る 。"]
   result = task.score([Output(text) for text in words], words, references_are_preprocessed=True)
-  assert (
-    result["bleu"] == pytest.approx(100)
-    and result["name"] == "tokenized_bleu"
-    and "warning" not in result
-  )
+  assert result["bleu"] == pytest.approx(100)
+  assert result["name"] == "tokenized_bleu"
+  assert "warning" not in result

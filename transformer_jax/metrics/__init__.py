@@ -1,4 +1,5 @@
 """Scores of text against references (floor 2): may import `config` and `errors`; no jax.
 
-`bleu` holds sacreBLEU, the paper's tokenised BLEU and multi-bleu on tokens.
+`bleu` has sacreBLEU, the paper's tokenized BLEU, and multi-bleu on tokens; `labeled_f1` has the F1
+of labeled brackets by EVALB's rules.
 """

@@ -1,243 +1,291 @@
-"""Constituency parsing (Section 6.3): words to brackets and back, and labelled F1."""
+"""Constituency parsing (Section 6.3): sentences to trees in brackets, and labeled F1."""
 
 import dataclasses
 import functools
 import re
+from collections.abc import Iterable, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 
 from transformer_jax.config import EOS_ID, DataConfig
-from transformer_jax.data.linearization import linearize, symbol_kinds, to_tree
+from transformer_jax.data.linearization import CLOSE, SymbolKind, linearize, symbol_kinds, to_tree
+from transformer_jax.data.tokenizers.parsing import ParsingTokenizer
 from transformer_jax.data.trees import ROOT, Constituent, Tree, TreeError, parse_tree, with_tags
 from transformer_jax.errors import DataError
 from transformer_jax.metrics.labeled_f1 import (
   PARAMETERS,
   VALID,
+  Parameters,
+  SentenceScore,
   by_label,
-  f1_of,
+  harmonic_mean,
   percent,
   score_sentence,
   summarize,
 )
 from transformer_jax.tasks.task import Output
 
-_SPACES = re.compile("[ \t\r\n\f\v]+")  # what separates words in a tree; other white space is text
-_BRACKETS = {"(": "-LRB-", ")": "-RRB-"}  # how treebanks write a bracket that is a word, or in one
-NO_TREE = Tree((), ())
-_NOT_ONE = "is not a tree in brackets, (TOP ...)"
+# These separate the words of a tree; any other white space is part of a word.
+_SPACES = re.compile("[ \t\r\n\f\v]+")
+_BRACKETS = {"(": "-LRB-", ")": "-RRB-"}  # how treebanks write a bracket in a word
+_NO_TREE = Tree((), ())
+_NOT_A_TREE = "is not a tree in brackets, (TOP ...)"
+_NUM_SPECIAL = 3  # PAD, EOS and UNK
 
 
 @dataclasses.dataclass(frozen=True)
 class ParsingTask:
-  """Sentences, words between spaces, to trees on one line."""
+  """Parses a sentence, words between spaces, to a tree on one line. Implements `Task`."""
 
   config: DataConfig
-  tokenizer: object  # ParsingTokenizer
-  main_score = "f1"
-  logged_scores = ("f1", "complete_match", "repair_rate")
+  tokenizer: ParsingTokenizer
+  logged_scores: ClassVar[tuple[str, ...]] = ("f1", "complete_match", "repair_rate")
 
   @property
-  def source_vocab_size(self):
-    """Entries of the words' vocabulary."""
+  def source_vocab_size(self) -> int:
+    """Number of entries in the vocabulary of words."""
     return self.tokenizer.words.vocab_size
 
   @property
-  def target_vocab_size(self):
-    """Entries of the symbols' vocabulary."""
+  def target_vocab_size(self) -> int:
+    """Number of entries in the vocabulary of symbols."""
     return self.tokenizer.symbols.vocab_size
 
-  def headline(self, result):
-    """The figures of an evaluation in a line."""
+  @property
+  def main_score(self) -> str:
+    """The score that models are chosen by."""
+    return "f1"
+
+  def headline(self, result: dict[str, Any]) -> str:
+    """Returns the main figures of an evaluation in one line."""
+    evalb = result["evalb"]
+    malformed_f1 = result["f1_malformed_match_nothing"]
     return (
-      f"{result['sentences']:,} sentences, labelled F1 {result['f1']:.2f} ({result['f1_malformed_match_nothing']:.2f} if malformed output "
-      f"matches nothing), EVALB {result['evalb']['f1']:.2f} with {result['evalb']['left_out']} left out, complete match "
-      f"{result['complete_match']:.2f}%, repaired {result['repair_rate']:.2f}%"
+      f"{result['sentences']:,} sentences, labeled F1 {result['f1']:.2f} "
+      f"({malformed_f1:.2f} if malformed output matches nothing), "
+      f"EVALB {evalb['f1']:.2f} with {evalb['left_out']} left out, "
+      f"complete match {result['complete_match']:.2f}%, repaired {result['repair_rate']:.2f}%"
     )
 
-  def count_words(self, text):
-    """Words that the tree stands on."""
+  def count_words(self, text: str) -> int:
+    """Returns the number of words, which are the leaves of the tree."""
     return len(split_words(text))
 
-  def problem_of(self, source, target):
-    """Why a sentence and a tree are no pair to score, or an empty string."""
-    tree, problem = _whole_tree(target)
+  def problem_of(self, source: str, target: str) -> str:
+    """Returns why this pair cannot be scored, or ""."""
+    tree, problem = _clean_tree(target)
     if problem:
       return problem
-    return (
-      "" if list(tree.words) == split_words(source) else "stands on other words than its sentence"
-    )
+    if list(tree.words) != split_words(source):
+      return "has other words than its sentence"
+    return ""
 
-  def encode_source(self, text, is_preprocessed=False):
-    """Tokens of a sentence, EOS at the end."""
+  def encode_source(self, text: str, is_preprocessed: bool = False) -> list[int]:
+    """Returns the tokens of a sentence, EOS at the end."""
     return [*self.tokenizer.encode_words(split_words(text)), EOS_ID]
 
-  def encode_target(self, text, is_preprocessed=False):
-    """Tokens of a clean tree, EOS at the end.
+  def encode_target(self, text: str, is_preprocessed: bool = False) -> list[int]:
+    """Returns the tokens of a clean tree, EOS at the end.
 
     Raises:
-      DataError: the text is no tree.
+      DataError: the text is not a tree.
     """
-    tree, problem = _whole_tree(text)
+    tree, problem = _clean_tree(text)
     if problem:
-      raise DataError(f"'{text[:60]}'", _NOT_ONE)
-    return [
-      *self.tokenizer.symbols.encode(" ".join(linearize(tree, self.config.linearization))),
-      EOS_ID,
-    ]
+      raise DataError(f"'{text[:60]}'", _NOT_A_TREE)
+    symbols = linearize(tree, self.config.linearization)
+    return [*self.tokenizer.symbols.encode(" ".join(symbols)), EOS_ID]
 
-  def decode_target(self, tokens, source, detokenize=False):
-    """The tree over the words of `source`, repaired if need be: an Output; without words an empty one."""
+  def decode_target(self, tokens: Sequence[int], source: str, detokenize: bool = False) -> Output:
+    """Returns the tree over the words of `source`, repaired if need be, or "" if it has none."""
     words = split_words(source)
     if not words:
       return Output("")
-    tree, is_repaired = to_tree(
-      self.target_pieces(tokens), words, self.config.linearization, self._labels
-    )
+    symbols = self.target_pieces(tokens)
+    tree, is_repaired = to_tree(symbols, words, self.config.linearization, self._labels)
     return Output(str(tree), is_repaired)
 
-  def source_pieces(self, tokens):
-    """The sub-words of source tokens, for showing."""
+  def source_pieces(self, tokens: Iterable[int]) -> list[str]:
+    """Returns the sub-words of source tokens, for display."""
     return self.tokenizer.words.pieces(tokens)
 
-  def target_pieces(self, tokens):
-    """The symbols of target tokens."""
+  def target_pieces(self, tokens: Iterable[int]) -> list[str]:
+    """Returns the symbols of target tokens."""
     return self.tokenizer.symbols.pieces(tokens)
 
   @functools.cached_property
-  def _labels(self):
-    """What the symbols of this vocabulary close."""
-    return {item[1] for item in self.brackets() if item and item[0] == "close"}
+  def _labels(self) -> set[str]:
+    """The labels that symbols of this vocabulary close."""
+    return {item[1] for item in self.brackets() if item and item[0] == CLOSE}
 
-  def brackets(self):
-    """What each target token does: [(kind, label) or None], as `linearization.symbol_kinds` has it. PAD, EOS and UNK do nothing."""
+  def brackets(self) -> list[SymbolKind | None]:
+    """Returns the kind of each target token, as `symbol_kinds` does; None for PAD, EOS and UNK."""
     symbols = self.target_pieces(range(self.target_vocab_size))
-    return [None] * 3 + symbol_kinds(symbols, self.config.linearization)[3:]
+    kinds = symbol_kinds(symbols, self.config.linearization)
+    return [None] * _NUM_SPECIAL + kinds[_NUM_SPECIAL:]
 
-  def score(self, outputs, references, references_are_preprocessed=False):
-    """Labelled F1 by EVALB's rules (COLLINS.prm) with the gold tags put back, a dict; every sentence counts.
+  def score(
+    self,
+    outputs: Sequence[Output],
+    references: Sequence[str],
+    references_are_preprocessed: bool = False,
+  ) -> dict[str, Any]:
+    """Returns labeled F1 by EVALB's rules (COLLINS.prm), and further figures.
 
-    An empty or a wrong tree matches nothing, where EVALB would leave it out: its figure stands beside, with malformed outputs
-    unrepaired ("evalb").
+    Outputs get the tags of the gold trees first. Every sentence counts: an output that is empty or
+    has other words matches nothing, where EVALB would leave it out. EVALB's own figure, with
+    repaired outputs taken as unreadable, is under "evalb".
     """
-    return _figures(outputs, *_compare(outputs, references))
+    gold_trees, trees, scores = _compare(outputs, references)
+    return _figures(outputs, gold_trees, trees, scores)
 
   def statistics(
-    self, outputs: list, references: list, references_are_preprocessed: bool = False
+    self,
+    outputs: Sequence[Output],
+    references: Sequence[str],
+    references_are_preprocessed: bool = False,
   ) -> np.ndarray:
-    """What F1 is made of, int [sentences, 3]: brackets matched, predicted and wanted.
+    """Returns the bracket counts of each sentence, int64 [sentences, 3]: matched, predicted, gold.
 
-    Sums give `score`'s "f1" (`f1_of_statistics`).
+    Their sums give the "f1" of `score` (`f1_of_statistics`).
     """
-    gold, _, scores = _compare(outputs, references)
-    return np.array(_brackets(scores, gold), np.int64).reshape(-1, 3)
+    gold_trees, _, scores = _compare(outputs, references)
+    return _bracket_counts(scores, gold_trees)
 
-  def report(self, outputs, references, references_are_preprocessed=False):
-    """`score`, and more for a test set: EVALB's whole summary, that of up to 40 words, a table of labels, and what no model is needed for:
-    the F1 of right-branching trees, with every constituent an S and without labels."""
-    gold, trees, scores = _compare(outputs, references)
+  def report(
+    self,
+    outputs: Sequence[Output],
+    references: Sequence[str],
+    references_are_preprocessed: bool = False,
+  ) -> dict[str, Any]:
+    """Returns `score`, and more for a test set.
+
+    That is EVALB's summary, of all sentences and of those of up to 40 words; a table of labels; and
+    a baseline that needs no model: the F1 of right-branching trees in which every constituent is an
+    S, with labels compared and without.
+    """
+    gold_trees, trees, scores = _compare(outputs, references)
     rules = PARAMETERS["collins"]
-    baseline = {
-      name: summarize([score_sentence(tree, right_branching(tree), one) for tree in gold])["f1"]
-      for name, one in (
-        ("labelled", rules),
-        ("unlabelled", dataclasses.replace(rules, is_labelled=False)),
-      )
-    }
-    return dict(
-      **_figures(outputs, gold, trees, scores),
-      summary=summarize(scores),
-      **{f"summary_up_to_{rules.cutoff_length}_words": summarize(scores, rules.cutoff_length)},
-      labels=by_label(scores),
-      right_branching_f1=baseline,
+    result = _figures(outputs, gold_trees, trees, scores)
+    result["summary"] = summarize(scores)
+    short_summary = summarize(scores, rules.cutoff_length)
+    result[f"summary_up_to_{rules.cutoff_length}_words"] = short_summary
+    result["labels"] = by_label(scores)
+    without_labels = dataclasses.replace(rules, is_labeled=False)
+    result["right_branching_f1"] = dict(  # these names are in files of earlier versions
+      labelled=_right_branching_f1(gold_trees, rules),
+      unlabelled=_right_branching_f1(gold_trees, without_labels),
     )
+    return result
 
 
-def _compare(outputs, references):
-  """(gold trees, the outputs' trees with the gold tags, SentenceScores)."""
-  gold = [parse_tree(text) for text in references]
-  trees = [_with_gold_tags(output.text, tree) for output, tree in zip(outputs, gold, strict=True)]
-  return gold, trees, [score_sentence(g, t) for g, t in zip(gold, trees, strict=True)]
-
-
-def _figures(outputs, gold, trees, scores):
-  """What `score` gives."""
-  is_repaired = [output.is_repaired for output in outputs]
-  unrepaired = [
-    score_sentence(g, NO_TREE) if bad else score
-    for g, score, bad in zip(gold, scores, is_repaired, strict=True)
-  ]
-  has_failed = [
-    len(tree.constituents) < min(2, len(g.constituents))
-    for tree, g in zip(trees, gold, strict=True)
-  ]
-  return dict(
-    **_all_count(scores, gold),
-    f1_malformed_match_nothing=_all_count(unrepaired, gold)["f1"],
-    complete_match=percent(sum(s.is_complete and s.status == VALID for s in scores), len(scores)),
-    repair_rate=percent(sum(is_repaired), len(scores)),
-    failed_sentences=_numbers(has_failed),
-    repaired_sentences=_numbers(is_repaired),
-    evalb=dict(f1=summarize(unrepaired)["f1"], left_out=sum(s.status != VALID for s in unrepaired)),
-  )
-
-
-def _numbers(are):
-  """The places, counted from 1, that hold something true."""
-  return [number for number, is_one in enumerate(are, 1) if is_one]
-
-
-def right_branching(tree):
-  """The tree over the same leaves in which each constituent is a word and the rest."""
+def right_branching(tree: Tree) -> Tree:
+  """Returns the tree over the same leaves in which each constituent is a word and the rest."""
   length = len(tree.leaves)
-  return Tree(
-    tree.leaves,
-    (
-      Constituent(ROOT, 0, length),
-      *(Constituent("S", start, length) for start in range(max(1, length - 1))),
-    ),
-  )
+  starts = range(max(1, length - 1))
+  constituents = [Constituent("S", start, length) for start in starts]
+  return Tree(tree.leaves, (Constituent(ROOT, 0, length), *constituents))
 
 
-def split_words(text):
-  """The words between spaces, brackets as treebanks write them."""
+def split_words(text: str) -> list[str]:
+  """Returns the words between spaces, with brackets written as treebanks write them."""
   for bracket, name in _BRACKETS.items():
     text = text.replace(bracket, name)
   return [word for word in _SPACES.split(text) if word]
 
 
-def _whole_tree(text):
-  """(the clean tree of a text, why it is none)."""
+def _clean_tree(text: str) -> tuple[Tree, str]:
+  """Returns the clean tree in a text, and why there is none, or ""."""
   try:
     tree = parse_tree(text)
   except TreeError as error:
-    return NO_TREE, str(error)
-  return tree, "" if tree.constituents[:1] == ((ROOT, 0, len(tree.leaves)),) else _NOT_ONE
+    return _NO_TREE, str(error)
+  whole = Constituent(ROOT, 0, len(tree.leaves))
+  if tree.constituents[:1] != (whole,):
+    return tree, _NOT_A_TREE
+  return tree, ""
 
 
-def _with_gold_tags(text, gold):
-  """The tree of a text with the tags of the gold one, which EVALB's deletions go by; no tree, if it stands on other words."""
+def _compare(
+  outputs: Sequence[Output], references: Sequence[str]
+) -> tuple[list[Tree], list[Tree], list[SentenceScore]]:
+  """Returns the gold trees, the trees of the outputs with gold tags, and their scores."""
+  gold_trees = [parse_tree(text) for text in references]
+  trees = []
+  scores = []
+  for output, gold in zip(outputs, gold_trees, strict=True):
+    tree = _with_gold_tags(output.text, gold)
+    trees.append(tree)
+    scores.append(score_sentence(gold, tree))
+  return gold_trees, trees, scores
+
+
+def _with_gold_tags(text: str, gold: Tree) -> Tree:
+  """Returns the tree in a text with the tags of the gold tree; an empty one if the words differ.
+
+  EVALB deletes punctuation by its tag.
+  """
   tree = parse_tree(text)
-  return (
-    with_tags(tree, [leaf.tag for leaf in gold.leaves]) if tree.words == gold.words else NO_TREE
+  if tree.words != gold.words:
+    return _NO_TREE
+  return with_tags(tree, [leaf.tag for leaf in gold.leaves])
+
+
+def _figures(
+  outputs: Sequence[Output],
+  gold_trees: Sequence[Tree],
+  trees: Sequence[Tree],
+  scores: Sequence[SentenceScore],
+) -> dict[str, Any]:
+  """Returns the result of `score`."""
+  is_repaired = [output.is_repaired for output in outputs]
+  unrepaired_scores = []
+  has_failed = []
+  for output, gold, tree, score in zip(outputs, gold_trees, trees, scores, strict=True):
+    unrepaired_scores.append(score_sentence(gold, _NO_TREE) if output.is_repaired else score)
+    has_failed.append(len(tree.constituents) < min(2, len(gold.constituents)))
+  num_complete = sum(score.is_complete and score.status == VALID for score in scores)
+  num_left_out = sum(score.status != VALID for score in unrepaired_scores)
+  return dict(
+    **_scores_of_all(scores, gold_trees),
+    f1_malformed_match_nothing=_scores_of_all(unrepaired_scores, gold_trees)["f1"],
+    complete_match=percent(num_complete, len(scores)),
+    repair_rate=percent(sum(is_repaired), len(scores)),
+    failed_sentences=_true_numbers(has_failed),
+    repaired_sentences=_true_numbers(is_repaired),
+    evalb=dict(f1=summarize(unrepaired_scores)["f1"], left_out=num_left_out),
   )
 
 
-def _all_count(scores, gold):
-  """F1, precision and recall over all sentences."""
-  matched, predicted, wanted = map(sum, zip((0, 0, 0), *_brackets(scores, gold), strict=True))
-  precision, recall = percent(matched, predicted), percent(matched, wanted)
-  return dict(f1=f1_of(precision, recall), precision=precision, recall=recall)
+def _true_numbers(flags: Iterable[bool]) -> list[int]:
+  """Returns the numbers, counted from 1, of the flags that are true."""
+  return [number for number, is_true in enumerate(flags, 1) if is_true]
 
 
-def _brackets(scores, gold):
-  """(matched, predicted, wanted) of each sentence.
+def _scores_of_all(scores: Sequence[SentenceScore], gold_trees: Sequence[Tree]) -> dict[str, float]:
+  """Returns F1, precision and recall over all sentences."""
+  matched, predicted, gold = _bracket_counts(scores, gold_trees).sum(axis=0).tolist()
+  precision = percent(matched, predicted)
+  recall = percent(matched, gold)
+  return dict(f1=harmonic_mean(precision, recall), precision=precision, recall=recall)
 
-  One that EVALB leaves out has its gold brackets and none that match.
+
+def _bracket_counts(scores: Sequence[SentenceScore], gold_trees: Sequence[Tree]) -> np.ndarray:
+  """Returns (matched, predicted, gold) of each sentence, int64 [sentences, 3].
+
+  A sentence that EVALB leaves out has its gold brackets, and none that match.
   """
-  wanted = [
-    score.gold if score.status == VALID else score_sentence(tree, tree).gold
-    for score, tree in zip(scores, gold, strict=True)
-  ]
-  return [
-    (score.matched, score.predicted, of_gold) for score, of_gold in zip(scores, wanted, strict=True)
-  ]
+  rows = []
+  for score, tree in zip(scores, gold_trees, strict=True):
+    num_gold = score.gold
+    if score.status != VALID:
+      num_gold = score_sentence(tree, tree).gold
+    rows.append((score.matched, score.predicted, num_gold))
+  return np.array(rows, np.int64).reshape(-1, 3)
+
+
+def _right_branching_f1(gold_trees: Iterable[Tree], parameters: Parameters) -> float:
+  """Returns EVALB's F1 of right-branching trees over the same sentences."""
+  scores = [score_sentence(gold, right_branching(gold), parameters) for gold in gold_trees]
+  return summarize(scores)["f1"]

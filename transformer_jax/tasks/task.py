@@ -1,11 +1,13 @@
 """The contract between a task and the rest of the program, and the answer type of all tasks."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 
 from transformer_jax.config import DataConfig
+from transformer_jax.data.linearization import SymbolKind
+from transformer_jax.data.tokenizers.tokenizer import SavableTokenizer
 
 
 class Output(NamedTuple):
@@ -22,13 +24,15 @@ class Task(Protocol):
   text has been through the configured preprocessing already.
   """
 
+  logged_scores: ClassVar[tuple[str, ...]]  # names of the scores that a validation logs
+
   @property
   def config(self) -> DataConfig:
     """The data settings that the task was built from."""
     ...
 
   @property
-  def tokenizer(self) -> Any:
+  def tokenizer(self) -> SavableTokenizer:
     """The tokenizer, as `data.tokenizers.folder` saves and loads it."""
     ...
 
@@ -45,11 +49,6 @@ class Task(Protocol):
   @property
   def main_score(self) -> str:
     """Name of the score by which checkpoints and ablation rows are compared; higher is better."""
-    ...
-
-  @property
-  def logged_scores(self) -> Sequence[str]:
-    """Names of the scores that a validation logs."""
     ...
 
   def encode_source(self, text: str, is_preprocessed: bool = False) -> list[int]:
@@ -83,8 +82,8 @@ class Task(Protocol):
     """Returns how many words of a source the output must cover; 0 if it is free."""
     ...
 
-  def brackets(self) -> list[tuple[str, str] | None] | None:
-    """Returns (kind, label) for each target token that is part of a tree; None if none are."""
+  def brackets(self) -> list[SymbolKind | None] | None:
+    """Returns the kind of each target token that is part of a tree; None if none are."""
     ...
 
   def problem_of(self, source: str, target: str) -> str:

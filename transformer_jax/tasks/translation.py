@@ -1,10 +1,14 @@
 """Translation (Section 6.1): sentences to tokens and back, and BLEU."""
 
 import dataclasses
+from collections.abc import Iterable, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 
 from transformer_jax.config import EOS_ID, DataConfig
+from transformer_jax.data.preprocessing import Preprocessor
+from transformer_jax.data.tokenizers.tokenizer import Tokenizer
 from transformer_jax.metrics.bleu import (
   corpus_bleu,
   has_spaces,
@@ -19,134 +23,157 @@ from transformer_jax.tasks.task import Output
 
 @dataclasses.dataclass(frozen=True)
 class TranslationTask:
-  """Sentences of two languages in one vocabulary.
-
-  `is_preprocessed` says of a text that it has been through the configured preprocessing already.
-  """
+  """Translates sentences between two languages that share a vocabulary. Implements `Task`."""
 
   config: DataConfig
-  tokenizer: object
-  source_preprocessor: object
-  target_preprocessor: object
-  logged_scores = ("bleu", "exact_match")
+  tokenizer: Tokenizer
+  source_preprocessor: Preprocessor
+  target_preprocessor: Preprocessor
+  logged_scores: ClassVar[tuple[str, ...]] = ("bleu", "exact_match")
 
   @property
-  def source_vocab_size(self):
-    """Entries of the source's vocabulary."""
+  def source_vocab_size(self) -> int:
+    """Number of entries in the vocabulary."""
     return self.tokenizer.vocab_size
 
   @property
-  def target_vocab_size(self):
-    """Entries of the target's vocabulary."""
+  def target_vocab_size(self) -> int:
+    """Number of entries in the vocabulary."""
     return self.tokenizer.vocab_size
 
   @property
-  def main_score(self):
-    """Which of `score`'s figures models are chosen by: a number is one word, too short for BLEU."""
+  def main_score(self) -> str:
+    """The score that models are chosen by: a number is one word, which is too short for BLEU."""
     return "exact_match" if self.config.data_source == "numbers" else "bleu"
 
   def bleu_tokenizer(self, references_are_preprocessed: bool = False) -> str:
-    """sacreBLEU's tokeniser for what is scored: the target language's, or none where it is words.
+    """Returns sacreBLEU's tokenizer for the scored text: the target language's, or none for words.
 
-    Moses' scripts cut no words in a language without spaces; a preprocessed split's files have them.
+    Moses' scripts do not cut words in a language without spaces; the files of a preprocessed split
+    are cut.
     """
     language = self.config.target_language
     is_cut = references_are_preprocessed or has_spaces(language)
     has_words = self.config.preprocessing != "none" and is_cut
     return "none" if has_words else tokenizer_of(language)
 
-  def headline(self, result):
-    """The figures of an evaluation in a line."""
-    score = (
-      f"exact match {result['exact_match']:.1%}"
-      if self.main_score == "exact_match"
-      else f"{result['name']} {result['bleu']:.2f}"
-    )
+  def headline(self, result: dict[str, Any]) -> str:
+    """Returns the main figures of an evaluation in one line."""
+    score = f"{result['name']} {result['bleu']:.2f}"
+    if self.main_score == "exact_match":
+      score = f"exact match {result['exact_match']:.1%}"
     warning = f" ({result['warning']})" if "warning" in result else ""
     return f"{result['test_set']}, {score}{warning}"
 
-  def count_words(self, text):
-    """Words that the output must cover: none, for translations are free."""
+  def count_words(self, text: str) -> int:
+    """Returns 0: a translation need not cover words."""
     return 0
 
-  def problem_of(self, source, target):
-    """Why a pair is none to score: any pair is one."""
+  def problem_of(self, source: str, target: str) -> str:
+    """Returns "": any pair can be scored."""
     return ""
 
-  def encode_source(self, text, is_preprocessed=False):
-    """Tokens of a source sentence, EOS at the end."""
-    return self._encode(text, self.source_preprocessor, is_preprocessed)
+  def encode_source(self, text: str, is_preprocessed: bool = False) -> list[int]:
+    """Returns the tokens of a source sentence, EOS at the end."""
+    if not is_preprocessed:
+      text = self.source_preprocessor(text)
+    return [*self.tokenizer.encode(text), EOS_ID]
 
-  def encode_target(self, text, is_preprocessed=False):
-    """Tokens of a target sentence, EOS at the end."""
-    return self._encode(text, self.target_preprocessor, is_preprocessed)
+  def encode_target(self, text: str, is_preprocessed: bool = False) -> list[int]:
+    """Returns the tokens of a target sentence, EOS at the end."""
+    if not is_preprocessed:
+      text = self.target_preprocessor(text)
+    return [*self.tokenizer.encode(text), EOS_ID]
 
-  def decode_target(self, tokens, source, detokenize=False):
-    """The Output of some target tokens, one line; `detokenize` also undoes the preprocessing's tokenisation."""
+  def decode_target(self, tokens: Sequence[int], source: str, detokenize: bool = False) -> Output:
+    """Returns the text of target tokens, on one line.
+
+    `detokenize` also undoes the preprocessing's tokenization.
+    """
     text = self.tokenizer.decode(tokens)
-    return Output((self.target_preprocessor.undo(text) if detokenize else text).replace("\n", " "))
+    if detokenize:
+      text = self.target_preprocessor.undo(text)
+    return Output(text.replace("\n", " "))
 
-  def source_pieces(self, tokens):
-    """The sub-words of source tokens, for showing."""
+  def source_pieces(self, tokens: Iterable[int]) -> list[str]:
+    """Returns the sub-words of source tokens, for display."""
     return self.tokenizer.pieces(tokens)
 
-  def target_pieces(self, tokens):
-    """The sub-words of target tokens, for showing."""
+  def target_pieces(self, tokens: Iterable[int]) -> list[str]:
+    """Returns the sub-words of target tokens, for display."""
     return self.tokenizer.pieces(tokens)
 
-  def brackets(self):
-    """What each target token does in a tree: there is none."""
+  def brackets(self) -> None:
+    """Returns None: no token is part of a tree."""
     return None
 
-  def score(self, outputs, references, references_are_preprocessed=False):
-    """Scores of Outputs against references, a dict: "exact_match" (share of equal sentences), "bleu" and how it was counted.
+  def score(
+    self,
+    outputs: Sequence[Output],
+    references: Sequence[str],
+    references_are_preprocessed: bool = False,
+  ) -> dict[str, Any]:
+    """Returns "exact_match" (the share of equal sentences), "bleu", and how BLEU was computed.
 
-    Where preprocessing tokenises, it is BLEU on the tokens the model was trained on (`tokenized_bleu`); else sacreBLEU.
+    If the preprocessing tokenizes, it is BLEU on the tokens that the model was trained on
+    (`tokenized_bleu`), else sacreBLEU.
     """
-    hypotheses, references = self._scored(outputs, references, references_are_preprocessed)
+    hypotheses, references = self._compared(outputs, references, references_are_preprocessed)
     tokenize = self.bleu_tokenizer(references_are_preprocessed)
     if tokenize == "none":
       result = tokenized_bleu(hypotheses, references)
     else:
       result = corpus_bleu(hypotheses, references, tokenize)
-    exact_match = sum(map(str.__eq__, hypotheses, references)) / len(references)
-    return dict(bleu=result.pop("score"), exact_match=exact_match, **result)
+    num_exact = sum(map(str.__eq__, hypotheses, references))
+    bleu = result.pop("score")
+    return dict(bleu=bleu, exact_match=num_exact / len(references), **result)
 
   def statistics(
-    self, outputs: list, references: list, references_are_preprocessed: bool = False
+    self,
+    outputs: Sequence[Output],
+    references: Sequence[str],
+    references_are_preprocessed: bool = False,
   ) -> np.ndarray:
-    """What the main score is made of, sentence by sentence: sums give `score`'s figure.
+    """Returns the counts of each sentence that sum to the main score.
 
     Returns:
-      int array: of BLEU [sentences, 10] (`bleu.sentence_statistics`), of exact match
-      [sentences, 2]: (equal or not, 1).
+      int64 array. For BLEU [sentences, 10] (`bleu.sentence_statistics`); for exact match
+      [sentences, 2], each row (1 if equal else 0, 1).
     """
-    hypotheses, references = self._scored(outputs, references, references_are_preprocessed)
+    hypotheses, references = self._compared(outputs, references, references_are_preprocessed)
     if self.main_score == "exact_match":
       pairs = zip(hypotheses, references, strict=True)
       return np.array([(hypothesis == reference, 1) for hypothesis, reference in pairs], np.int64)
     tokenize = self.bleu_tokenizer(references_are_preprocessed)
     return sentence_statistics(hypotheses, references, tokenize)
 
-  def _scored(self, outputs, references, references_are_preprocessed):
-    """(hypotheses, references) as they are compared: both as the preprocessing leaves text."""
-    hypotheses, references = [output.text for output in outputs], list(references)
-    if self.config.preprocessing != "none" and not references_are_preprocessed:
-      references = [self.target_preprocessor(text) for text in references]
-    return hypotheses, references
+  def report(
+    self,
+    outputs: Sequence[Output],
+    references: Sequence[str],
+    references_are_preprocessed: bool = False,
+  ) -> dict[str, Any]:
+    """Returns `score`, and more for a test set.
 
-  def report(self, outputs, references, references_are_preprocessed=False):
-    """`score`, and more for a test set: which one it may be, and, of plain text, the paper's BLEU (Moses-tokenised, in-word hyphens split) with its
-    signature, or why there is none."""
-    result = dict(
-      self.score(outputs, references, references_are_preprocessed),
-      test_set=test_set_note(len(references)),
-    )
+    That is the test set of this size, if one is known, and for plain text the paper's BLEU
+    (Moses-tokenized, in-word hyphens split) with its signature, or why it could not be computed.
+    """
+    result = self.score(outputs, references, references_are_preprocessed)
+    result["test_set"] = test_set_note(len(references))
     if self.config.preprocessing == "none":
-      result["paper_bleu"] = paper_bleu_or_why_not(
-        [output.text for output in outputs], references, self.config.target_language
-      )
+      hypotheses = [output.text for output in outputs]
+      language = self.config.target_language
+      result["paper_bleu"] = paper_bleu_or_why_not(hypotheses, references, language)
     return result
 
-  def _encode(self, text, preprocessor, is_preprocessed):
-    return [*self.tokenizer.encode(text if is_preprocessed else preprocessor(text)), EOS_ID]
+  def _compared(
+    self,
+    outputs: Sequence[Output],
+    references: Sequence[str],
+    references_are_preprocessed: bool,
+  ) -> tuple[list[str], list[str]]:
+    """Returns hypotheses and references as they are compared: both preprocessed."""
+    hypotheses = [output.text for output in outputs]
+    if self.config.preprocessing == "none" or references_are_preprocessed:
+      return hypotheses, list(references)
+    return hypotheses, [self.target_preprocessor(text) for text in references]
