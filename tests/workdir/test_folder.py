@@ -11,7 +11,7 @@ from tiny_run import tiny_config
 
 from transformer_jax.checkpoints import Checkpoints
 from transformer_jax.data.tokenizers import folder as tokenizer_folder
-from transformer_jax.data.tokenizers.subwords import WordListTokenizer
+from transformer_jax.data.tokenizers.word_list import WordListTokenizer
 from transformer_jax.errors import ConfigError, WorkdirError
 from transformer_jax.files import atomic_write, output_file
 from transformer_jax.workdir import folder as workdir_module

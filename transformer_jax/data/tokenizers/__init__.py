@@ -1,1 +1,1 @@
-"""Text to token ids and back; `folder` trains, saves and loads the one that the settings name."""
+"""Text to token ids and back; `folder` learns, saves and loads the tokenizer of the settings."""

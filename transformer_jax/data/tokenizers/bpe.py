@@ -1,46 +1,59 @@
-"""subword-nmt's merge operations applied to words, in n log n of a word's letters.
+"""The merge operations of subword-nmt, applied to a word of n letters in O(n log n).
 
-Its own segmenter takes n squared: minutes for a megabyte of letters.
+The library's own segmenter takes O(n^2): minutes for a megabyte of letters.
 """
 
 import heapq
+import itertools
+from collections.abc import Container, Mapping
 
-_END = "</w>"  # at the last symbol of a word
+_END = "</w>"  # at the end of a word's last symbol
 _JOIN = "@@"  # at the end of a piece that the next one continues
-_REMEMBERED = 1 << 18  # words whose pieces are kept
+_MAX_CACHED = 1 << 18  # words whose pieces are kept
 
 
 class Merges:
-  """Words to pieces.
+  """Splits words into pieces.
 
   Args:
-    ranks: (left, right) -> place among the merge operations; the lowest is applied first.
+    ranks: (left, right) -> rank of this merge operation; the lowest is applied first.
     version: of the codes' file; in (0, 1) the end of a word is a symbol of its own.
-    known: pieces that need no splitting: one that is not among them is split into what it was
-      merged from, down to characters, as by subword-nmt's vocabulary filter. None: none is split.
+    known: pieces that are not split. Others are split into what they were merged from, down to
+      characters, as by subword-nmt's vocabulary filter. None: nothing is split.
   """
 
-  def __init__(self, ranks, version, known=None):
-    self._ranks, self._version, self._known = ranks, version, known
-    self._merged_from = {}
-    for pair in sorted(ranks, key=ranks.get, reverse=True):  # of two ways to a symbol, the earlier
+  def __init__(
+    self,
+    ranks: Mapping[tuple[str, str], int],
+    version: tuple[int, ...],
+    known: Container[str] | None = None,
+  ):
+    self._ranks = ranks
+    self._version = version
+    self._known = known
+    self._merged_from = {}  # symbol -> pair; of two pairs that make it, the one of lower rank
+    for pair in sorted(ranks, key=ranks.__getitem__, reverse=True):
       self._merged_from["".join(pair)] = pair
-    self._pieces_of = {}
+    self._cache = {}
 
-  def pieces(self, word):
-    """The pieces of a word, each but the last with "@@" at its end."""
-    if word not in self._pieces_of:
-      if len(self._pieces_of) > _REMEMBERED:
-        self._pieces_of.clear()
-      *inner, last = self._symbols(word)
-      marked = [*((symbol, False) for symbol in inner), (last, True)]
-      if self._known is not None:
-        marked = self._split(marked)
-      self._pieces_of[word] = [_as_piece(*symbol) for symbol in marked]
-    return self._pieces_of[word]
+  def pieces(self, word: str) -> list[str]:
+    """Returns the pieces of a word, each but the last with "@@" at its end."""
+    if word not in self._cache:
+      if len(self._cache) > _MAX_CACHED:
+        self._cache.clear()
+      self._cache[word] = self._split(word)
+    return self._cache[word]
+
+  def _split(self, word):
+    *inner, last = self._symbols(word)
+    parts = [(symbol, False) for symbol in inner]  # (symbol, whether it is the word's last)
+    parts.append((last, True))
+    if self._known is not None:
+      parts = self._split_unknown(parts)
+    return [_as_piece(symbol, is_last) for symbol, is_last in parts]
 
   def _symbols(self, word):
-    """What the merges make of a word, a list."""
+    """Returns the symbols that the merges make of a word."""
     if len(word) == 1:
       return [word]
     if self._version != (0, 1):
@@ -48,26 +61,28 @@ class Merges:
     symbols = _merge([*word, _END], self._ranks)
     return symbols[:-1] if symbols[-1] == _END else symbols
 
-  def _split(self, marked):
-    """(symbol, whether it is the word's last) of parts that are known, or merged from nothing."""
-    waiting, parts = marked[::-1], []
+  def _split_unknown(self, parts):
+    """Returns the parts with unknown ones split until they are known, or merged from nothing."""
+    waiting = parts[::-1]
+    found = []
     while waiting:
       symbol, is_last = waiting.pop()
       left, right = self._merged_from.get(symbol, ("", ""))
       if not left or _as_piece(symbol, is_last) in self._known:
-        parts.append((symbol, is_last))
+        found.append((symbol, is_last))
       elif right == _END:
         waiting.append((left, is_last))
       else:
         waiting += [(right, is_last), (left, False)]
-    return parts
+    return found
 
 
-def characters_of(piece):
-  """The pieces of one character that a piece falls into."""
+def split_characters(piece: str) -> list[str]:
+  """Returns the one-character pieces that spell a piece."""
   if piece.endswith(_JOIN):
     return [character + _JOIN for character in piece.removesuffix(_JOIN)]
-  return [*(character + _JOIN for character in piece[:-1]), piece[-1]]
+  inner = [character + _JOIN for character in piece[:-1]]
+  return [*inner, piece[-1]]
 
 
 def _as_piece(symbol, is_last):
@@ -75,24 +90,29 @@ def _as_piece(symbol, is_last):
 
 
 def _merge(symbols, ranks):
-  """The symbols after all merges.
+  """Returns the symbols after all merges.
 
-  Of those that are possible the one of the lowest rank is made wherever it is, from left to right;
-  then the next.
+  Of the possible merges the one of the lowest rank is made everywhere, from left to right; then the
+  next. `previous` and `following` link the symbols that are left; a merged one becomes None.
   """
   end = len(symbols)
-  previous, following = list(range(-1, end - 1)), list(range(1, end + 1))
-  pairs = enumerate(zip(symbols, symbols[1:]))
-  waiting = [(ranks[pair], left, pair) for left, pair in pairs if pair in ranks]
+  previous = list(range(-1, end - 1))
+  following = list(range(1, end + 1))
+  waiting = []  # (rank, index of the left symbol, pair)
+  for left, pair in enumerate(itertools.pairwise(symbols)):
+    if pair in ranks:
+      waiting.append((ranks[pair], left, pair))
   heapq.heapify(waiting)
   while waiting:
-    rank, changed = waiting[0][0], []
+    rank = waiting[0][0]
+    changed = []
     while waiting and waiting[0][0] == rank:
       _, left, pair = heapq.heappop(waiting)
       right = following[left]
       if right == end or (symbols[left], symbols[right]) != pair:
         continue  # one of them is part of another symbol by now
-      symbols[left], symbols[right] = "".join(pair), None
+      symbols[left] = "".join(pair)
+      symbols[right] = None
       following[left] = following[right]
       if following[left] < end:
         previous[following[left]] = left

@@ -1,65 +1,79 @@
 """Two vocabularies in one tokenizer: sub-words of the sentence, and the symbols of its tree."""
 
 import re
+from collections.abc import Iterable
+from typing import Self
 
 from transformer_jax.config import UNK_ID
-from transformer_jax.data.tokenizers.subwords import (
-  SentencePieceTokenizer,
-  SubwordNmtTokenizer,
-  WordListTokenizer,
-)
+from transformer_jax.data.tokenizers.sentencepiece import SentencePieceTokenizer
+from transformer_jax.data.tokenizers.subword_nmt import SubwordNmtTokenizer
+from transformer_jax.data.tokenizers.tokenizer import Tokenizer
+from transformer_jax.data.tokenizers.word_list import WordListTokenizer
 
-_WORDS, _SYMBOLS = "words_", "symbols_"  # how the names of the two sets of files begin
+# How the names of the two sets of files begin.
+_WORDS = "words_"
+_SYMBOLS = "symbols_"
+_MAX_CACHED = 1 << 18  # words whose sub-words are kept
 
 
 class ParsingTokenizer:
-  """`words` cuts each word by itself, so that a word's sub-words do not depend on its neighbours; `symbols` knows whole symbols."""
+  """A tokenizer for the words of sentences and one for the symbols of trees.
+
+  Args:
+    words: applied to each word by itself, so that its sub-words do not depend on its neighbors.
+    symbols: of whole symbols.
+  """
 
   kind = "parsing"
+  words: Tokenizer
+  symbols: WordListTokenizer
 
-  def __init__(self, words, symbols):
-    self.words, self.symbols = words, symbols
-    self._pieces_of = {}
+  def __init__(self, words: Tokenizer, symbols: WordListTokenizer):
+    self.words = words
+    self.symbols = symbols
+    self._cache = {}  # word -> token ids
     self._has_escapes = any("\\" in piece for piece in words.pieces(range(words.vocab_size)))
 
   @classmethod
-  def from_files(cls, files):
-    """The tokenizer of a saved folder's files."""
-    words, symbols = (
-      {name.removeprefix(part): content for name, content in files.items() if name.startswith(part)}
-      for part in (_WORDS, _SYMBOLS)
-    )
-    return cls(_kind_with(words).from_files(words), WordListTokenizer.from_files(symbols))
+  def from_files(cls, files: dict[str, bytes]) -> Self:
+    """Returns the tokenizer of a saved folder's files."""
+    words = _without_prefix(files, _WORDS)
+    symbols = _without_prefix(files, _SYMBOLS)
+    return cls(_words_tokenizer(words), WordListTokenizer.from_files(symbols))
 
-  def files(self):
-    """File name -> bytes."""
-    return {
-      f"{part}{name}": content
-      for part, one in ((_WORDS, self.words), (_SYMBOLS, self.symbols))
-      for name, content in one.files().items()
-    }
+  def files(self) -> dict[str, bytes]:
+    """Returns file name -> content."""
+    words = {f"{_WORDS}{name}": content for name, content in self.words.files().items()}
+    symbols = {f"{_SYMBOLS}{name}": content for name, content in self.symbols.files().items()}
+    return {**words, **symbols}
 
-  def encode_words(self, words):
-    """Token ids of a sentence, without EOS. A word always has one at least, UNK if there is no other."""
+  def encode_words(self, words: Iterable[str]) -> list[int]:
+    """Returns the token ids of a sentence, without EOS; a word has at least one, if only UNK."""
     tokens = []
     for word in words:
-      if word not in self._pieces_of:
-        if len(self._pieces_of) > _REMEMBERED:
-          self._pieces_of.clear()
-        self._pieces_of[word] = self.words.encode(self._as_learned(word)) or [UNK_ID]
-      tokens += self._pieces_of[word]
+      if word not in self._cache:
+        if len(self._cache) > _MAX_CACHED:
+          self._cache.clear()
+        self._cache[word] = self.words.encode(self._as_in_treebank(word)) or [UNK_ID]
+      tokens += self._cache[word]
     return tokens
 
-  def _as_learned(self, word):
-    """The word as its treebank writes it: the Penn Treebank has \\/ and \\*, others plain ones."""
+  def _as_in_treebank(self, word):
+    """Returns a word as its treebank writes it: \\/ and \\* in the Penn Treebank, else / and *."""
     return word if self._has_escapes else re.sub(r"\\([/*])", r"\1", word)
 
 
-_REMEMBERED = 1 << 18  # words whose sub-words are kept
+def _without_prefix(files, prefix):
+  """Returns the files whose names begin with `prefix`, by the rest of their names."""
+  return {
+    name.removeprefix(prefix): content for name, content in files.items() if name.startswith(prefix)
+  }
 
 
-def _kind_with(files):
-  """The class that saves files of these names."""
+def _words_tokenizer(files):
+  """Returns the tokenizer of these files, whose names tell its kind."""
   if "sentencepiece.model" in files:
-    return SentencePieceTokenizer
-  return SubwordNmtTokenizer if "codes.txt" in files else WordListTokenizer
+    return SentencePieceTokenizer.from_files(files)
+  if "codes.txt" in files:
+    return SubwordNmtTokenizer.from_files(files)
+  return WordListTokenizer.from_files(files)
