@@ -4,46 +4,48 @@ PYTHON ?= python3
 WORKDIR ?= runs/quickstart
 VENV := .venv
 BIN := $(VENV)/bin
+COMMAND := $(BIN)/transformer-jax
+PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
+# The pages that people write; commands of this package write the others.
+PAGES := $(wildcard *.md docs/*.md experiments/*.md benchmarks/*.md)
 
 .PHONY: quickstart test lint docs test-slow test-portability faults clean
 
 # The stamp is newer than setup.py, or the environment is made again. `make lint` and `make docs`
 # add their tools to it on their first call; nothing else needs them.
 $(VENV)/installed: setup.py
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "needs Python 3.11 or newer: make PYTHON=python3.12 ..."; exit 1; }
-	@start=$$(date +%s); $(PYTHON) -m venv $(VENV) && $(BIN)/pip install --quiet --disable-pip-version-check -e '.[test]' && \
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "needs Python 3.11 or newer: make PYTHON=python3.12 ..."; exit 1; }
+	@start=$$(date +%s); $(PYTHON) -m venv $(VENV) && $(PIP_INSTALL) -e '.[test]' && \
 	  echo "installed in $$(($$(date +%s) - start)) seconds, downloads included"
 	@touch $@
 
 $(VENV)/installed-lint: $(VENV)/installed
-	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[test,lint]'
+	@$(PIP_INSTALL) -e '.[test,lint]'
 	@touch $@
 
 $(VENV)/installed-docs: $(VENV)/installed
-	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[docs]'
+	@$(PIP_INSTALL) -e '.[docs]'
 	@touch $@
 
 quickstart: $(VENV)/installed
 	@start=$$(date +%s); \
-	$(BIN)/transformer-jax train --flagfile=experiments/quickstart.flags --workdir=$(WORKDIR) && \
-	$(BIN)/transformer-jax evaluate --workdir=$(WORKDIR) && \
+	$(COMMAND) train --flagfile=experiments/quickstart.flags --workdir=$(WORKDIR) && \
+	$(COMMAND) evaluate --workdir=$(WORKDIR) && \
 	echo && echo "Five translations:" && \
-	printf '%s\n' 'forty two' 'one hundred one' 'six thousand seven hundred eight' 'ninety nine thousand nine hundred ninety nine' \
+	printf '%s\n' 'forty two' 'one hundred one' 'six thousand seven hundred eight' \
+	  'ninety nine thousand nine hundred ninety nine' \
 	  'three hundred forty two thousand and six' > $(WORKDIR)/five.txt && \
-	$(BIN)/transformer-jax translate --workdir=$(WORKDIR) --input=$(WORKDIR)/five.txt --output=$(WORKDIR)/five.out.txt && \
+	$(COMMAND) translate --workdir=$(WORKDIR) --input=$(WORKDIR)/five.txt \
+	  --output=$(WORKDIR)/five.out.txt && \
 	paste -d '>' $(WORKDIR)/five.txt $(WORKDIR)/five.out.txt | sed 's/>/  ->  /; s/^/  /' && \
 	echo && echo "Done in $$(($$(date +%s) - start)) seconds. What to look at next:" && \
-	echo "  echo 'twenty one' | $(BIN)/transformer-jax translate --workdir=$(WORKDIR) --num_best=4" && \
-	echo "  $(BIN)/transformer-jax attention --workdir=$(WORKDIR) --source='forty two'     a page that shows what each head looks at" && \
-	echo "  $(BIN)/transformer-jax verify                 the paper's facts, checked" && \
+	echo "  echo 'twenty one' | $(COMMAND) translate --workdir=$(WORKDIR) --num_best=4" && \
+	echo "  $(COMMAND) attention --workdir=$(WORKDIR) --source='forty two'" && \
+	echo "                                                a page that shows what each head looks at" && \
+	echo "  $(COMMAND) verify                 the paper's facts, checked" && \
 	echo "  experiments/README.md                         real text, and what it reached" && \
-	echo "  transformer_jax/attention/dot_product.py      the equation it all rests on"
-
-test: $(VENV)/installed
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow"
-
-# The pages that people write; commands of this package write the others.
-PAGES := $(wildcard *.md docs/*.md experiments/*.md benchmarks/*.md)
+	echo "  transformer_jax/attention/dot_product.py      the equation that all of it rests on"
 
 # Changes nothing. `ruff check --fix .`, `ruff format .` and `mdformat FILES` mend what they can.
 lint: $(VENV)/installed-lint
@@ -52,19 +54,22 @@ lint: $(VENV)/installed-lint
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/mdformat --check $(PAGES)
 
-# The site of the documents and of the Python API, in build/site: a broken link fails.
-docs: $(VENV)/installed-docs
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
-	@echo "file://$(CURDIR)/build/site/index.html"
+test: $(VENV)/installed
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow"
 
 test-slow: $(VENV)/installed
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m slow
+
+# The site of the documents and of the Python API, in build/site: a broken link fails.
+docs: $(VENV)/installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	@echo "file://$(CURDIR)/build/site/index.html"
 
 # The tests with other optimization, instruction sets, thread counts and seeds: about an hour.
 test-portability: $(VENV)/installed
 	$(BIN)/python tests/portability.py
 
-# Everything that may interrupt a run, 350 times, from a seed: about an hour.
+# Interruptions of a run, 350 in all, from a seed: about an hour.
 SEED ?= 1
 faults: $(VENV)/installed
 	$(BIN)/python tests/faults/campaign.py --seed=$(SEED) --kills=200 --stops=100
