@@ -84,9 +84,9 @@ def test_a_signal_that_is_ignored_stays_so():
 def test_handlers_and_wakeup_are_handed_back():
   before = [signal.getsignal(number) for number in interrupt.SIGNALS]
   heard = []
-  with interrupt.Heeding(heard.append):
+  with interrupt.SignalHandling(heard.append):
     os.kill(os.getpid(), signal.SIGTERM)
-    with interrupt.Heeding(lambda number: heard.append(f"inner {number}")):
+    with interrupt.SignalHandling(lambda number: heard.append(f"inner {number}")):
       os.kill(os.getpid(), signal.SIGTERM)
     os.kill(os.getpid(), signal.SIGTERM)
   assert heard == [15, "inner 15", 15]
@@ -99,7 +99,7 @@ def test_in_another_thread_nothing_is_done():
   seen = []
 
   def look():
-    with interrupt.Heeding(seen.append):
+    with interrupt.SignalHandling(seen.append):
       seen.append([signal.getsignal(number) for number in interrupt.SIGNALS])
 
   thread = threading.Thread(target=look)

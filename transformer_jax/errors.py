@@ -2,19 +2,32 @@
 
 An expected error is one line on stderr, without a traceback:
 `transformer-jax: WHERE: PROBLEM; REMEDY`, where WHERE is a `file:line` or a `--flag`.
-Anything else that escapes is a bug: exit code 1, with its traceback.
+Any other exception is a bug: exit code 1, with its traceback.
 """
+
+import os
 
 
 class TransformerJaxError(Exception):
-  """Base of all expected errors: `where` it arose, the `problem`, the `remedy`."""
+  """Base of all expected errors.
+
+  Attributes:
+    where: the file, line or flag.
+    problem: what is wrong with it.
+    remedy: what the user can do about it, or "".
+    exit_code: the exit code of a command that ends with this error.
+  """
 
   exit_code = 1
 
-  def __init__(self, where, problem, remedy=""):
-    self.where, self.problem, self.remedy = str(where), problem, remedy
-    tail = f"; {remedy}" if remedy else ""
-    super().__init__(" ".join(f"{where}: {problem}{tail}".splitlines()))
+  def __init__(self, where: str | os.PathLike[str], problem: str, remedy: str = ""):
+    self.where = str(where)
+    self.problem = problem
+    self.remedy = remedy
+    message = f"{where}: {problem}"
+    if remedy:
+      message += f"; {remedy}"
+    super().__init__(" ".join(message.splitlines()))
 
 
 class ConfigError(TransformerJaxError):
@@ -48,9 +61,9 @@ class WorkdirError(TransformerJaxError):
 
 
 class Interrupted(TransformerJaxError):
-  """SIGINT (130), SIGTERM (143) or SIGHUP (129): the state is saved and the same command resumes."""
+  """SIGINT (130), SIGTERM (143) or SIGHUP (129): the state is saved; the same command resumes."""
 
-  def __init__(self, signal_number, step):
+  def __init__(self, signal_number: int, step: int):
     self.exit_code = 128 + signal_number
     super().__init__(
       f"signal {signal_number}",

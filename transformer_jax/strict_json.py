@@ -1,18 +1,23 @@
-"""JSON as RFC 8259 has it (floor 0): without NaN and Infinity, for which null is written."""
+"""JSON as RFC 8259 defines it (floor 0): NaN and Infinity become null."""
 
 import json
 import math
+from typing import Any
 
 
-def json_text(value, **layout) -> str:
-  """`value` as JSON; `layout` is what `json.dumps` takes, such as indent=1."""
+def json_text(value: Any, **layout: Any) -> str:
+  """Returns `value` as JSON text; `layout` is passed to `json.dumps`, such as indent=1.
+
+  Example:
+    json_text(dict(loss=float("nan")))  # '{"loss": null}'
+  """
   try:
     return json.dumps(value, allow_nan=False, **layout)
   except ValueError:  # a number is not finite
     return json.dumps(_with_nulls(value), allow_nan=False, **layout)
 
 
-def _with_nulls(value):
+def _with_nulls(value: Any) -> Any:
   if isinstance(value, float):
     return value if math.isfinite(value) else None
   if isinstance(value, dict):

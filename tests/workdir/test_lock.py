@@ -56,7 +56,7 @@ def test_a_second_process_is_refused_until_the_first_is_dead(tmp_path):
 
 def test_a_system_without_such_locks_is_refused_in_one_line(tmp_path, monkeypatch):
   monkeypatch.setattr(lock, "fcntl", None)
-  with pytest.raises(WorkdirError, match="has no locks of files, .*; use Linux, macOS or WSL"):
+  with pytest.raises(WorkdirError, match=r"has no file locks, .*; use Linux, macOS or WSL"):
     with WorkdirLock(tmp_path / "run"):
       pass
   assert lock_holder(tmp_path) == ""

@@ -4,7 +4,7 @@ import threading
 import time
 
 from transformer_jax import parallel
-from transformer_jax.interrupt import Heeding, leave
+from transformer_jax.interrupt import SignalHandling, leave
 
 # How often several hosts ask each other, in updates: all must stop after the same one.
 _AGREE_EVERY = 10
@@ -24,7 +24,7 @@ class StopSignals:
 
   def __init__(self, say=lambda message: None):
     self.number = 0  # of the signal that the run is stopped by, 0 for none
-    self._say, self._heeding = say, Heeding(self._remember)
+    self._say, self._handling = say, SignalHandling(self._remember)
     self._came, self._when = 0, 0.0  # this process's own signal
     self._asked = 0
 
@@ -33,10 +33,10 @@ class StopSignals:
 
   def begin(self):
     """The first update is about to be made."""
-    self._heeding.__enter__()
+    self._handling.__enter__()
 
   def __exit__(self, *_):
-    self._heeding.__exit__()
+    self._handling.__exit__()
 
   def should_stop(self):
     """Whether to stop before the next update; on several hosts, the same answer on all."""

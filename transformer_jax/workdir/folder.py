@@ -1,9 +1,13 @@
-"""A run's folder: configuration, metrics, log, evaluations. Files are whole or absent; only the primary process writes.
+"""A run's folder: configuration, metrics, log, evaluations.
 
-    config.json    settings, versions, git_revision        metrics.jsonl   one JSON object a line
-    log.txt        what was said, with the time            tokenizer/ checkpoints/ evaluations/ tensorboard/
+Files are whole or absent; only the primary process writes.
 
-The metrics and the configuration belong to whoever holds the workdir's lock.
+    config.json     settings, versions, git_revision
+    metrics.jsonl   one JSON object a line
+    log.txt         messages with their time
+    tokenizer/ checkpoints/ evaluations/ tensorboard/
+
+The metrics and the configuration belong to the process that holds the workdir's lock.
 """
 
 import contextlib
@@ -13,81 +17,102 @@ import os
 import pathlib
 import re
 import sys
+from collections.abc import Mapping
+from typing import Any
 
 from tqdm import tqdm
 
 from transformer_jax.config import Config, fields
 from transformer_jax.errors import ConfigError, WorkdirError
-from transformer_jax.files import append, as_workdir_error, atomic_write
+from transformer_jax.files import StrPath, append, as_workdir_error, atomic_write
 from transformer_jax.strict_json import json_text
 from transformer_jax.workdir.versions import git_revision, versions
 
-# What a killed process, whose number it is, left of a file that it was replacing.
+# A temporary file of `files.atomic_write`, with the number of the process that wrote it.
 _LITTER = re.compile(r"\.(\d+)-[0-9a-f]{8}\.tmp")
 
 
 class Workdir:
-  """The files of one run. Without `primary`, everything that writes does nothing."""
+  """The files of one run. Without `primary`, every method that writes does nothing.
 
-  def __init__(self, path, primary=True):
-    self.path, self._primary = pathlib.Path(path), primary
+  Attributes:
+    path: the folder.
+    tokenizer: its subfolder of that name; likewise `checkpoints`, `evaluations`, `tensorboard`.
+  """
+
+  def __init__(self, path: StrPath, primary: bool = True):
+    """Opens the folder; the primary process makes it and its subfolders if they are missing.
+
+    Raises:
+      WorkdirError: it cannot be made.
+    """
     if "\0" in str(path):
       raise WorkdirError(
-        ascii(str(path)), "holds a null character, which no path can", "name another --workdir"
+        ascii(str(path)), "contains a null character, which no path can", "name another --workdir"
       )
-    self.tokenizer, self.checkpoints, self.evaluations, self.tensorboard = (
-      self.path / name for name in ("tokenizer", "checkpoints", "evaluations", "tensorboard")
-    )
-    self._config, self._metrics, self._log = (
-      self.path / name for name in ("config.json", "metrics.jsonl", "log.txt")
-    )
+    self.path = pathlib.Path(path)
+    self.tokenizer = self.path / "tokenizer"
+    self.checkpoints = self.path / "checkpoints"
+    self.evaluations = self.path / "evaluations"
+    self.tensorboard = self.path / "tensorboard"
+    self._config = self.path / "config.json"
+    self._metrics = self.path / "metrics.jsonl"
+    self._log = self.path / "log.txt"
+    self._primary = primary
     if primary:
       with as_workdir_error(self.path):
         for folder in (self.tokenizer, self.checkpoints, self.evaluations, self.tensorboard):
           folder.mkdir(parents=True, exist_ok=True)
 
-  def has_config(self):
-    """Whether a run was started here."""
-    return os.path.exists(self._config)  # False too where no file can have such a name
+  def has_config(self) -> bool:
+    """Returns whether a run was started here."""
+    return os.path.exists(self._config)  # False, too, if no file can have such a name
 
-  def write_config(self, settings):
+  def write_config(self, settings: Mapping[str, Any]) -> None:
     """Writes config.json: the flat settings, the versions of what computes, the git revision.
 
-    A resumed run logs each version that is not the one of its last start, since the bits may then differ.
+    A resumed run logs each version that differs from its last start, since bits may then differ.
+
+    Raises:
+      WorkdirError: it cannot be written.
     """
     if not self._primary:
       return
-    content = dict(settings=settings, versions=versions(), git_revision=git_revision())
-    before = self._read_json().get("versions") if self.has_config() else None
-    for name, version in content["versions"].items():
-      if isinstance(before, dict) and before.get(name, version) != version:
+    current = versions()
+    before = self.read_versions() if self.has_config() else {}
+    for name, version in current.items():
+      if name in before and before[name] != version:
         self.log(
-          f"warning: {name} was {before[name]} and is {version}: results may differ in the last bits"
+          f"warning: {name} was {before[name]} and is {version}: "
+          "results may differ in the last bits"
         )
+    content = dict(settings=settings, versions=current, git_revision=git_revision())
     atomic_write(self._config, json_text(content, indent=1) + "\n")
 
-  def read_config(self):
-    """The flat settings of the run, checked.
+  def read_config(self) -> dict[str, Any]:
+    """Returns the flat settings of the run, checked.
 
     Raises:
       WorkdirError: there is no run here.
-      ConfigError: config.json is damaged, or does not have the settings of this version (younger ones apart); names one.
+      ConfigError: config.json is damaged, or has other settings than this version; names one.
     """
     return whole_settings(self._read_json().get("settings"), self._config)
 
-  def _read_json(self):
+  def read_versions(self) -> dict[str, Any]:
+    """Returns package -> version of the run's last start.
+
+    Raises:
+      WorkdirError: there is no run here.
+      ConfigError: config.json is damaged.
+    """
+    found = self._read_json().get("versions")
+    return found if isinstance(found, dict) else {}
+
+  def _read_json(self) -> dict[str, Any]:
     try:
       content = json.loads(self._config.read_bytes())
     except FileNotFoundError:
-      if any(self.checkpoints.glob("*/meta.json")):
-        raise WorkdirError(
-          self._config,
-          "is gone, and checkpoints are here",
-          "restore it; `train` with the run's settings does so, too",
-        ) from None
-      raise WorkdirError(
-        self.path, "there is no run here (no config.json)", "train first, or name another --workdir"
-      ) from None
+      raise self._no_config() from None
     except OSError as error:
       raise WorkdirError(self._config, f"cannot be read: {error.strerror or error}") from None
     except (ValueError, RecursionError) as error:
@@ -96,21 +121,30 @@ class Workdir:
       raise ConfigError(self._config, "is not a JSON object", "restore the file")
     return content
 
-  def read_versions(self):
-    """The versions that the run's last start was made with: package -> version."""
-    found = self._read_json().get("versions")
-    return found if isinstance(found, dict) else {}
+  def _no_config(self) -> WorkdirError:
+    if any(self.checkpoints.glob("*/meta.json")):
+      return WorkdirError(
+        self._config,
+        "is missing, but there are checkpoints here",
+        "restore it, or run `train` with the run's settings, which writes it again",
+      )
+    return WorkdirError(
+      self.path, "there is no run here (no config.json)", "train first, or name another --workdir"
+    )
 
-  def write_metrics(self, metrics):
-    """Appends a line with `step`, `split` and figures; Python's JSON writes a float so that it reads back exactly.
+  def write_metrics(self, metrics: Mapping[str, Any]) -> None:
+    """Appends a line with `step`, `split` and figures; a float is read back exactly.
 
-    It is on disk before this returns, so a checkpoint is never ahead of the metrics.
+    The line is fsynced before this returns, so a checkpoint is never ahead of the metrics.
+
+    Raises:
+      WorkdirError: it cannot be written.
     """
     if self._primary:
       append(self._metrics, json_text(metrics) + "\n")
 
-  def read_metrics(self):
-    """The lines of metrics, as dicts; none where nothing was logged.
+  def read_metrics(self) -> list[dict[str, Any]]:
+    """Returns the lines of metrics; none if nothing was written yet.
 
     Raises:
       WorkdirError: a line is not a line of metrics; names it.
@@ -121,18 +155,21 @@ class Workdir:
       return []
     except OSError as error:
       raise WorkdirError(self._metrics, f"cannot be read: {error.strerror or error}") from None
-    return [
-      json.loads(line) for number, line in enumerate(lines, 1) if self._step_of(line, number) >= 0
-    ]
+    return [self._parsed(line, number) for number, line in enumerate(lines, 1)]
 
-  def reported_step(self):
-    """The step of the last line about training, 0 where there is none; None without any metrics."""
+  def reported_step(self) -> int | None:
+    """Returns the last step with a line about training, 0 without such a line; None: no metrics.
+
+    Raises:
+      WorkdirError: as `read_metrics`.
+    """
     lines = self.read_metrics()
-    steps = [line["step"] for line in lines if line.get("split") == "train"]
-    return max(steps, default=0) if lines else None
+    if not lines:
+      return None
+    return max((line["step"] for line in lines if line.get("split") == "train"), default=0)
 
-  def cut_metrics(self, step):
-    """Drops the lines after `step`, and what a killed process left unfinished, here or elsewhere.
+  def cut_metrics(self, step: int) -> None:
+    """Removes the lines after `step`, an unfinished line, and temporary files of killed processes.
 
     Raises:
       WorkdirError: another line is not a line of metrics; names it.
@@ -144,25 +181,30 @@ class Workdir:
         _remove_litter(folder)
       content = self._metrics.read_bytes() if self._metrics.exists() else b""
     *lines, _ = content.split(b"\n")
+    numbered = enumerate(lines, 1)
     kept = b"".join(
-      line + b"\n" for number, line in enumerate(lines, 1) if self._step_of(line, number) <= step
+      line + b"\n" for number, line in numbered if self._parsed(line, number)["step"] <= step
     )
     if kept != content:
       atomic_write(self._metrics, kept)
 
-  def _step_of(self, line, number):
+  def _parsed(self, line: bytes, number: int) -> dict[str, Any]:
     try:
-      step = json.loads(line)["step"]
-      if type(step) is not int:
+      metrics = json.loads(line)
+      if type(metrics["step"]) is not int:
         raise TypeError
-      return step
+      return metrics
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
       raise WorkdirError(
         f"{self._metrics}:{number}", "is not a line of metrics", "restore or remove it"
       ) from None
 
-  def log(self, message):
-    """Says `message` on stderr, and writes it to log.txt with the time."""
+  def log(self, message: str) -> None:
+    """Writes `message` to stderr, and with the time to log.txt.
+
+    Raises:
+      WorkdirError: log.txt cannot be written.
+    """
     if not self._primary:
       return
     with contextlib.suppress(OSError, ValueError):  # a closed terminal is no reason to stop
@@ -171,30 +213,11 @@ class Workdir:
     append(self._log, f"{now} {message}\n")
 
 
-def _remove_litter(folder):
-  """Removes the temporary files of processes that are no more."""
-  for path in folder.iterdir():
-    match = _LITTER.fullmatch(path.name)
-    if match and path.is_file() and not _is_alive(int(match[1])):
-      path.unlink()
-
-
-def _is_alive(process):
-  """Whether another process of this machine has this number, or of another machine by chance."""
-  try:
-    os.kill(process, 0)
-  except (ProcessLookupError, OverflowError):
-    return False
-  except PermissionError:  # somebody else's
-    return True
-  return process != os.getpid()
-
-
-def whole_settings(settings, where):
-  """Flat settings that were read at `where`, checked, with the younger ones that they lack.
+def whole_settings(settings: Any, where: StrPath) -> dict[str, Any]:
+  """Returns flat settings that were read at `where`, checked, with those that were added later.
 
   Raises:
-    ConfigError: they are damaged, or not those of this version (younger ones apart); names one.
+    ConfigError: they are damaged, or have other names than this version; names one.
   """
   if not isinstance(settings, dict):
     raise ConfigError(where, "has no settings", "restore the file")
@@ -208,10 +231,32 @@ def whole_settings(settings, where):
   for name in settings:
     if name not in fields():
       raise ConfigError(
-        where, f"sets {name}, which is no setting", "use the package's version named there"
+        where, f"has an unknown setting: {name}", "use the package's version named there"
       )
   try:
     Config.from_flat(settings)
-  except ConfigError as error:  # it names a flag, and no flag was given
+  except ConfigError as error:  # it names a flag, but no flag was given
     raise ConfigError(where, str(error), "restore the file") from None
   return settings
+
+
+def _remove_litter(folder: pathlib.Path) -> None:
+  """Removes the temporary files of processes that have ended."""
+  for path in folder.iterdir():
+    match = _LITTER.fullmatch(path.name)
+    if match and path.is_file() and not _is_alive(int(match[1])):
+      path.unlink()
+
+
+def _is_alive(process: int) -> bool:
+  """Returns whether another process of this machine has this number.
+
+  A process of another machine that shares the folder may have it, too.
+  """
+  try:
+    os.kill(process, 0)
+  except (ProcessLookupError, OverflowError):
+    return False
+  except PermissionError:  # another user's
+    return True
+  return process != os.getpid()

@@ -1,4 +1,7 @@
-"""One process trains in a workdir: the lock that says so. The kernel drops it when the process dies."""
+"""The lock of a workdir: one process at a time trains there.
+
+The kernel releases the lock when the process dies.
+"""
 
 import contextlib
 import os
@@ -6,64 +9,69 @@ import pathlib
 import socket
 import sys
 import time
+from typing import IO
 
 from transformer_jax.errors import WorkdirError
-from transformer_jax.files import as_workdir_error
+from transformer_jax.files import StrPath, as_workdir_error
 
 try:
   import fcntl
-except ImportError:  # on Windows, which cannot flush a folder to the disk either
+except ImportError:  # on Windows, which cannot fsync a folder either
   fcntl = None
 
-_ATTEMPTS, _PAUSE = (
-  4,
-  0.1,
-)  # seconds; whoever only looks at a lock (`lock_holder`) has it for a moment
+# `lock_holder` takes the lock for a moment, so a failed attempt is repeated.
+_ATTEMPTS = 4
+_PAUSE = 0.1  # seconds
 
 
 class WorkdirLock:
   """While entered, no other process can enter it for the same workdir.
 
   Raises:
-    WorkdirError: another process has it, it cannot be written, or the system has no such locks.
+    WorkdirError: another process holds it, it cannot be written, or the system has no file locks.
   """
 
-  def __init__(self, workdir, *, primary=True):
-    self._path, self._primary, self._file = _path(workdir), primary, None
+  def __init__(self, workdir: StrPath, *, primary: bool = True):
+    self._path = _path(workdir)
+    self._primary = primary
+    self._file: IO[str] | None = None
 
-  def __enter__(self):
+  def __enter__(self) -> "WorkdirLock":
     if fcntl is None:
       raise WorkdirError(
         self._path,
-        f"{sys.platform} has no locks of files, which training needs",
+        f"{sys.platform} has no file locks, which training needs",
         "use Linux, macOS or WSL",
       )
     if self._primary:
       with as_workdir_error(self._path):
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = open(
-          self._path, "a+", encoding="utf-8"
-        )  # not "w": it would wipe out the holder's name
-        if not _is_taken(self._file):
-          holder = _name(self._path)
-          self._file.close()
-          raise WorkdirError(
-            self._path,
-            f"{holder} is training here",
-            "wait for it, stop it, or use another --workdir",
-          )
+        self._file = self._locked()
         self._file.truncate(0)
         self._file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
         self._file.flush()
     return self
 
-  def __exit__(self, *_):
+  def __exit__(self, *_: object) -> None:
     if self._file is not None:
       self._file.close()
 
+  def _locked(self) -> IO[str]:
+    """Opens and locks the file."""
+    file = open(self._path, "a+", encoding="utf-8")  # "w" would erase the holder's name
+    if not _try_to_lock(file):
+      holder = _holder_name(self._path)
+      file.close()
+      raise WorkdirError(
+        self._path,
+        f"{holder} is training here",
+        "wait for it, stop it, or use another --workdir",
+      )
+    return file
 
-def lock_holder(workdir):
-  """Who trains in a workdir, or an empty string. Nothing is changed."""
+
+def lock_holder(workdir: StrPath) -> str:
+  """Returns the name of the process that trains in a workdir, or "". Nothing is changed."""
   path = _path(workdir)
   if fcntl is None:
     return ""
@@ -71,24 +79,25 @@ def lock_holder(workdir):
     try:
       fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-      return _name(path)
+      return _holder_name(path)
   return ""
 
 
-def _is_taken(file):
-  """Whether the lock could be taken for this process."""
+def _try_to_lock(file: IO[str]) -> bool:
+  """Locks a file for this process; returns False if another one holds it."""
+  assert fcntl is not None  # checked by `__enter__`
   for attempt in range(_ATTEMPTS):
+    if attempt:
+      time.sleep(_PAUSE)
     with contextlib.suppress(BlockingIOError):
       fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
       return True
-    if attempt < _ATTEMPTS - 1:
-      time.sleep(_PAUSE)
   return False
 
 
-def _path(workdir):
+def _path(workdir: StrPath) -> pathlib.Path:
   return pathlib.Path(workdir) / "lock"
 
 
-def _name(path):
+def _holder_name(path: pathlib.Path) -> str:
   return path.read_text(encoding="utf-8", errors="replace").strip() or "another process"

@@ -10,9 +10,11 @@ import transformer_jax
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
-def versions():
-  """name -> version (None where not installed) of what computes, without importing it."""
-  result = dict(python=platform.python_version(), transformer_jax=transformer_jax.__version__)
+def versions() -> dict[str, str | None]:
+  """Returns name -> version of what computes, without importing it; None: not installed."""
+  result: dict[str, str | None] = dict(
+    python=platform.python_version(), transformer_jax=transformer_jax.__version__
+  )
   for package in _PACKAGES:
     try:
       result[package] = importlib.metadata.version(package)
@@ -21,14 +23,25 @@ def versions():
   return result
 
 
-def git_revision():
-  """The commit this package is checked out at, with "-dirty" if files differ; None if it is not in a checkout."""
-  folder = pathlib.Path(transformer_jax.__file__).parent
-  run = dict(cwd=folder, capture_output=True, text=True, timeout=20, check=True)
+def git_revision() -> str | None:
+  """Returns the commit of this package's checkout, or None if it is not in one.
+
+  It ends in "-dirty" if files differ from the commit.
+  """
   try:
-    # A package installed inside some other repository is not tracked there.
-    subprocess.run(["git", "ls-files", "--error-unmatch", "__init__.py"], **run)
-    describe = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    return subprocess.run(describe, **run).stdout.strip()
+    # A package installed inside another repository is not tracked there.
+    _git("ls-files", "--error-unmatch", "__init__.py")
+    return _git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*").strip()
   except (OSError, subprocess.SubprocessError):
     return None
+
+
+def _git(*arguments: str) -> str:
+  return subprocess.run(
+    ["git", *arguments],
+    cwd=pathlib.Path(__file__).parents[1],
+    capture_output=True,
+    text=True,
+    timeout=20,
+    check=True,
+  ).stdout
