@@ -43,7 +43,7 @@ quickstart: $(VENV)/installed
 	echo "  echo 'twenty one' | $(COMMAND) translate --workdir=$(WORKDIR) --num_best=4" && \
 	echo "  $(COMMAND) attention --workdir=$(WORKDIR) --source='forty two'" && \
 	echo "                                                a page that shows what each head looks at" && \
-	echo "  $(COMMAND) verify                 the paper's facts, checked" && \
+	echo "  $(COMMAND) verify              the paper's facts, checked" && \
 	echo "  experiments/README.md                         real text, and what it reached" && \
 	echo "  transformer_jax/attention/dot_product.py      the equation that all of it rests on"
 
