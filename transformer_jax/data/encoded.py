@@ -11,7 +11,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
-from typing import BinaryIO
+from typing import IO
 
 import numpy as np
 from jaxtyping import Int32, Integer
@@ -245,7 +245,7 @@ def _why_dropped(source_length, target_length, max_length):
 class _SideWriter:
   """Collects the token sequences of a side: the lengths in memory, the tokens in `file`."""
 
-  def __init__(self, file: BinaryIO):
+  def __init__(self, file: IO[bytes]):
     self._file = file
     self._block = array.array("i")
     self._lengths = array.array("i")

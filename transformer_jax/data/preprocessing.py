@@ -1,84 +1,25 @@
-"""What is done to text before it is cut into sub-words, and how it is undone: Moses' scripts, through sacremoses; Penn words, through NLTK."""
+"""Preprocessing of text before it is split into sub-words, and its reverse.
+
+Moses' scripts come from sacremoses, words of the Penn Treebank from NLTK.
+"""
 
 import functools
 import re
 import sys
 import unicodedata
+from typing import Any, NamedTuple
 
+from transformer_jax.config import DataConfig
 from transformer_jax.errors import DataError
 
+_COMPOSABLE = re.compile("[^\u0300-\u036f][\u0300-\u036f]+")  # a letter and its accents
 
-class Preprocessor:
-  """A function text -> text for one language.
-
-  Kind "moses" normalises punctuation and tokenises as the Moses scripts do, HTML escapes included (&apos;);
-  "moses_lowercase" also lower-cases; "none" leaves text alone. A letter and its accent become one
-  character first, or Moses would part them.
-  """
-
-  def __init__(self, kind, language):
-    self.kind, self.language = kind, language
-
-  def __call__(self, text):
-    if self.kind == "none":
-      return text
-    normalizer, tokenizer, _ = _moses(self.language)
-    text = _COMPOSABLE.sub(lambda match: unicodedata.normalize("NFC", match[0]), text)
-    if self.kind == "moses_lowercase":
-      text = text.lower()
-    return tokenizer.tokenize(normalizer.normalize(text), return_str=True)
-
-  def undo(self, text):
-    """Tokenised text as one writes it; lost case stays lost."""
-    return text if self.kind == "none" else _moses(self.language)[2].detokenize(text.split(" "))
-
-
-_COMPOSABLE = re.compile("[^\u0300-\u036f][\u0300-\u036f]+")
-
-
-@functools.cache
-def _moses(language):
-  try:
-    import sacremoses
-  except ImportError:
-    raise DataError(
-      "--preprocessing", "needs the package sacremoses", "pip install sacremoses"
-    ) from None
-  code = _moses_code(language, sacremoses.corpus.NonbreakingPrefixes().available_langs)
-  return (
-    sacremoses.MosesPunctNormalizer(lang=code),
-    sacremoses.MosesTokenizer(lang=code),
-    sacremoses.MosesDetokenizer(lang=code),
-  )
-
-
-def _moses_code(language, prefixes):
-  """The code that Moses has rules for, or the language as it is; says which, unless they are one.
-
-  `prefixes` is a dict of the languages whose abbreviations are known, by name or code, to codes.
-  """
-  codes = {**prefixes, "ja": "ja", "ko": "ko"}  # these have rules for their letters alone
-  code = codes.get(re.split("[-_]", language)[0].lower())
-  if code is None:
-    print(
-      f"transformer-jax: language '{language}' is not one that Moses has rules for: "
-      "abbreviations are those of English",
-      file=sys.stderr,
-    )
-    return language
-  if code != language:
-    print(
-      f"transformer-jax: language '{language}': Moses' rules for '{code}' are taken",
-      file=sys.stderr,
-    )
-  return code
-
-
-# Typographic marks as a treebank writes them. NLTK makes a closing quote of the straight one.
+# Full-width ASCII without letters and digits -> ASCII.
 _WIDE_MARKS = {
   chr(code + 0xFEE0): chr(code) for code in range(0x21, 0x7F) if not chr(code).isalnum()
 }
-_AS_TREEBANKS = str.maketrans(
+# Typographic marks -> as a treebank writes them. NLTK makes a closing quote of the straight one.
+_AS_IN_TREEBANK = str.maketrans(
   {
     **dict.fromkeys("“„‟«", "``"),
     **dict.fromkeys("”»", '"'),
@@ -90,33 +31,111 @@ _AS_TREEBANKS = str.maketrans(
 )
 
 
-def penn_tokenize(text):
-  """A sentence as words between spaces, cut and written as in the Penn Treebank.
+class Preprocessor:
+  """A function text -> text for one language, and its reverse.
 
-  "can't (yet) 1/2." -> "ca n't -LRB- yet -RRB- 1\\/2 ."; typographic quotes are `` and ''.
+  Kind "moses" normalizes punctuation and tokenizes as the Moses scripts do, HTML escapes included
+  (&apos;); "moses_lowercase" also lower-cases; "none" leaves text unchanged. A letter and its
+  accent become one character first, as Moses would separate them.
   """
-  text = text.translate(_AS_TREEBANKS)
+
+  def __init__(self, kind: str, language: str):
+    self.kind = kind
+    self.language = language
+
+  def __call__(self, text: str) -> str:
+    """Returns the preprocessed text."""
+    if self.kind == "none":
+      return text
+    moses = _moses(self.language)
+    text = _COMPOSABLE.sub(lambda match: unicodedata.normalize("NFC", match[0]), text)
+    if self.kind == "moses_lowercase":
+      text = text.lower()
+    return moses.tokenizer.tokenize(moses.normalizer.normalize(text), return_str=True)
+
+  def undo(self, text: str) -> str:
+    """Returns tokenized text as people write it; lost case stays lost."""
+    if self.kind == "none":
+      return text
+    return _moses(self.language).detokenizer.detokenize(text.split(" "))
+
+
+def build_preprocessors(data: DataConfig) -> tuple[Preprocessor, Preprocessor]:
+  """Returns the Preprocessors of source and target."""
+  source = Preprocessor(data.preprocessing, data.source_language)
+  target = Preprocessor(data.preprocessing, data.target_language)
+  return source, target
+
+
+class _Moses(NamedTuple):
+  """sacremoses' classes for one language."""
+
+  normalizer: Any
+  tokenizer: Any
+  detokenizer: Any
+
+
+@functools.cache
+def _moses(language: str) -> _Moses:
   try:
-    text = " ".join(_penn().tokenize(text, convert_parentheses=True))
-  except TimeoutError:  # NLTK gives a pattern five seconds; a line of millions of characters is cut at its spaces alone
-    pass
+    import sacremoses  # noqa: PLC0415 (only this kind needs it)
+    from sacremoses.corpus import NonbreakingPrefixes  # noqa: PLC0415
+  except ImportError:
+    raise DataError(
+      "--preprocessing", "needs the package sacremoses", "pip install sacremoses"
+    ) from None
+  code = _moses_code(language, NonbreakingPrefixes().available_langs)
+  return _Moses(
+    sacremoses.MosesPunctNormalizer(lang=code),
+    sacremoses.MosesTokenizer(lang=code),
+    sacremoses.MosesDetokenizer(lang=code),
+  )
+
+
+def _moses_code(language: str, known: dict[str, str]) -> str:
+  """Returns the code whose rules Moses applies; reports it if it is not `language`.
+
+  `known` is language name or code -> code, of the languages whose abbreviations Moses knows.
+  """
+  codes = {**known, "ja": "ja", "ko": "ko"}  # Moses has rules only for the letters of these two
+  code = codes.get(re.split("[-_]", language)[0].lower())
+  if code is None:
+    print(
+      f"transformer-jax: language '{language}': Moses has no rules for it: "
+      "abbreviations are those of English",
+      file=sys.stderr,
+    )
+    return language
+  if code != language:
+    print(
+      f"transformer-jax: language '{language}': Moses' rules for '{code}' are used",
+      file=sys.stderr,
+    )
+  return code
+
+
+def penn_tokenize(text: str) -> str:
+  """Returns a sentence as words between spaces, split and written as in the Penn Treebank.
+
+  Typographic quotes become `` and ''.
+
+  Example:
+    penn_tokenize("can't (yet) 1/2.")  # "ca n't -LRB- yet -RRB- 1\\/2 ."
+  """
+  text = text.translate(_AS_IN_TREEBANK)
+  try:
+    text = " ".join(_penn_tokenizer().tokenize(text, convert_parentheses=True))
+  except TimeoutError:
+    pass  # NLTK allows a pattern five seconds; then only the spaces of a very long line split it
   return re.sub(r"(?<!\\)[/*]", r"\\\g<0>", text)
 
 
 @functools.cache
-def _penn():
+def _penn_tokenizer() -> Any:
   try:
-    from nltk.tokenize import TreebankWordTokenizer
+    from nltk.tokenize import TreebankWordTokenizer  # noqa: PLC0415 (only raw text needs it)
   except ImportError:
     raise DataError(
       "raw text", "needs the package nltk", "pip install nltk, or give --tokenized_input"
     ) from None
   return TreebankWordTokenizer()
-
-
-def build_preprocessors(data):
-  """The Preprocessors of source and target."""
-  return tuple(
-    Preprocessor(data.preprocessing, language)
-    for language in (data.source_language, data.target_language)
-  )

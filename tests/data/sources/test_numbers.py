@@ -205,7 +205,7 @@ def test_few_training_pairs_still_hold_each_small_number_once():
   ],
 )
 def test_the_pairs_are_those_of_older_runs(limit, expected):
-  """Checkpoints contain a fingerprint, so it may change only with settings that were added later."""
+  """Checkpoints contain a fingerprint, so only settings that were added later may change it."""
   source = NumbersSource(limit, 400)
   fingerprints = "".join(source.fingerprint(split) for split in ("train", "valid", "test"))
   assert hashlib.sha256(fingerprints.encode()).hexdigest()[:16] == expected

@@ -167,15 +167,19 @@ class _Draw:
 
   def phrase(self, name: str, depth: int) -> str:
     """Returns a phrase such as "NP", with at most `depth` phrases inside each other."""
-    rules = [rule for rule in _RULES[name] if rule.least_depth <= depth]
+    rule = self._rule([rule for rule in _RULES[name] if rule.least_depth <= depth])
+    return _SLOT.sub(lambda slot: self._fill(slot, depth), rule.right_side)
+
+  def _rule(self, rules: Sequence[_Rule]) -> _Rule:
+    """Returns one of the rules, at random by their weights."""
     total = sum(rule.weight for rule in rules)
     place = total / 100 * self._rng.random()
     passed = 0
     for rule in rules:
       passed += rule.weight
       if place < passed / 100:
-        break
-    return _SLOT.sub(lambda slot: self._fill(slot, depth), rule.right_side)
+        return rule
+    return rules[-1]
 
   def _fill(self, slot, depth):
     """Returns the text of a slot, such as <NN> or <NP-2>, in a phrase of this depth."""

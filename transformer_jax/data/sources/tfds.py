@@ -21,7 +21,8 @@ class TfdsSource:
     self._name = data.tfds_name
     self._source_language = data.source_language
     self._target_language = data.target_language
-    self._splits = dict(zip(("train", "valid", "test"), split_list(data.tfds_splits), strict=True))
+    train, valid, test = split_list(data.tfds_splits)
+    self._splits: dict[str, str] = dict(train=train, valid=valid, test=test)
     self._builder = _builder(data.tfds_name, data.tfds_data_dir or None)
 
   def pairs(self, split: str) -> Iterator[tuple[str, str]]:
