@@ -5,17 +5,24 @@ from transformer_jax.attention.dot_product import (
   reference_attention,
   reference_weights,
 )
-from transformer_jax.attention.kernels import KERNELS, Kernel, Use, fastest_kernel
+from transformer_jax.attention.kernels import (
+  KERNELS,
+  AttentionKernel,
+  Kernel,
+  Use,
+  fastest_kernel,
+)
 from transformer_jax.attention.masks import Mask, sequence_lengths
 
 __all__ = [
   "KERNELS",
+  "AttentionKernel",
   "Kernel",
   "Mask",
   "Use",
   "cached_attention",
   "fastest_kernel",
-  "sequence_lengths",
   "reference_attention",
   "reference_weights",
+  "sequence_lengths",
 ]

@@ -1,37 +1,56 @@
-"""Attention whose cost grows little with the number of heads on a CPU, and whose memory grows with T, not T^2.
+"""Attention that is fast on a CPU for many heads, in memory that is linear in T.
 
-Two things slow the plain forms down as heads are added at the same h d_k. Keys that lie [B, S, H, K] make each head's matrix
-products thin and strided, so here a head's rows lie together, and thin products are computed the fast way round. And the weights,
-h T S numbers an example, are kept for the backward pass: here only where they are few; else they are computed again, a block at
-a time. The backward pass is that of FlashAttention (Dao et al. 2022, Section 3.1 and Appendix B).
+With more heads at the same h d_k, two things slow the plain forms down. Keys in the layout
+[B, S, H, K] make each head's matrix products thin and strided. So here the rows of a head are
+contiguous, and thin products are computed in their fast orientation. And the h T S weights of an
+example are kept for the backward pass. Here they are kept only if they are few; else they are
+recomputed, a block at a time. The backward pass is that of FlashAttention (Dao et al. 2022, Section
+3.1 and Appendix B).
 """
 
 import dataclasses
 import functools
 import math
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float, Float32, Int32
 
+from transformer_jax.attention.masks import Mask
 from transformer_jax.attention.matmul import sum_of_outer_products
 
-_BLOCK = (
-  1 << 23
-)  # scores computed at once, 32 MB. Blocks that fit a cache were not faster: cutting and joining them costs as much
-_FEWEST_QUERIES = 64  # of a block: matrix products of fewer rows are slow
+# Scores of a block: 32 MB. Blocks that fit a cache were not faster, since it costs as much to cut
+# and join them.
+_BLOCK = 1 << 23
+# Queries of a block, at least: matrix products of fewer rows are slow.
+_FEWEST_QUERIES = 64
+
+Carry = TypeVar("Carry")
 
 
-def blocked_attention(query_BTHK, key_BSHK, value_BSHV, mask, multiplier_BHTS=None):
-  """Attention of every head of every example, [B, T, H, V], in memory linear in T and S (a dense part of the mask apart)."""
+def blocked_attention(
+  query_BTHK: Float[Array, "B T H K"],
+  key_BSHK: Float[Array, "B S H K"],
+  value_BSHV: Float[Array, "B S H V"],
+  mask: Mask,
+  multiplier_BHTS: Float32[Array, "B H T S"] | None = None,
+) -> Float[Array, "B T H V"]:
+  """Returns the output of every head of every example, in memory linear in T and S.
+
+  A dense part of the mask takes T S all the same.
+  """
   if multiplier_BHTS is not None:
     raise ValueError("the blocked kernel has no dropout on attention weights")
-  arrays = scaled(query_BTHK), key_BSHK, value_BSHV
-  query_BHTK, key_BHSK, value_BHSV = (x.swapaxes(1, 2) for x in arrays)
+  query_BHTK = scaled(query_BTHK).swapaxes(1, 2)
+  key_BHSK = key_BSHK.swapaxes(1, 2)
+  value_BHSV = value_BSHV.swapaxes(1, 2)
   return _attend(query_BHTK, key_BHSK, value_BHSV, mask).swapaxes(1, 2)
 
 
-def scaled(query_BTHK):
-  """Queries by sqrt(d_k).
+def scaled(query_BTHK: Float[Array, "B T H K"]) -> Float[Array, "B T H K"]:
+  """Returns the queries divided by sqrt(d_k).
 
   In bfloat16 the product is rounded, not the factor, whose error would be the same in every score.
   """
@@ -39,128 +58,188 @@ def scaled(query_BTHK):
   return (query_BTHK.astype(jnp.float32) * scale).astype(query_BTHK.dtype)
 
 
+class _Residuals(NamedTuple):
+  """What the forward pass leaves for the backward pass."""
+
+  query_BHTK: Float[Array, "B H T K"]
+  key_BHSK: Float[Array, "B H S K"]
+  value_BHSV: Float[Array, "B H S V"]
+  mask: Mask
+  heads_BHTV: Float[Array, "B H T V"]
+  # The weights if they fit a block, else the softmax statistics to recompute them.
+  weights_BHTS: Float32[Array, "B H T S"] | None = None
+  row_max_BHT: Float32[Array, "B H T"] | None = None
+  inverse_sum_BHT: Float32[Array, "B H T"] | None = None
+
+
 @jax.custom_vjp
-def _attend(query_BHTK, key_BHSK, value_BHSV, mask):
+def _attend(
+  query_BHTK: Float[Array, "B H T K"],
+  key_BHSK: Float[Array, "B H S K"],
+  value_BHSV: Float[Array, "B H S V"],
+  mask: Mask,
+) -> Float[Array, "B H T V"]:
+  """Returns the heads' outputs; queries are scaled."""
   return _forward(query_BHTK, key_BHSK, value_BHSV, mask)[0]
 
 
-def _forward(query_BHTK, key_BHSK, value_BHSV, mask):
-  """The heads' outputs, and what the backward pass needs: of the weights, all of them or how to compute them again."""
+def _forward(
+  query_BHTK: Float[Array, "B H T K"],
+  key_BHSK: Float[Array, "B H S K"],
+  value_BHSV: Float[Array, "B H S V"],
+  mask: Mask,
+) -> tuple[Float[Array, "B H T V"], _Residuals]:
+  """Returns the heads' outputs and the residuals."""
   arrays = query_BHTK, key_BHSK, value_BHSV, mask
-  if math.prod(query_BHTK.shape[:3]) * key_BHSK.shape[2] <= _BLOCK:
-    weights_BHTS = _weights(query_BHTK, key_BHSK, mask)
-    heads_BHTV = _product(
-      "bhts,bhsv->bhtv", weights_BHTS.astype(value_BHSV.dtype), value_BHSV
-    ).astype(value_BHSV.dtype)
-    return heads_BHTV, (*arrays, heads_BHTV, weights_BHTS)
-  heads_BHTV, *tops_and_inverses = _each_block_of_examples(_forward_examples, *arrays)
-  return heads_BHTV, (*arrays, heads_BHTV, *tops_and_inverses)
+  batch, num_heads, num_queries, _ = query_BHTK.shape
+  if batch * num_heads * num_queries * key_BHSK.shape[2] <= _BLOCK:
+    weights_BHTS = jax.nn.softmax(_scores(query_BHTK, key_BHSK, mask, 0), axis=-1)
+    heads_BHTV = _product("bhts,bhsv->bhtv", weights_BHTS.astype(value_BHSV.dtype), value_BHSV)
+    heads_BHTV = heads_BHTV.astype(value_BHSV.dtype)
+    return heads_BHTV, _Residuals(*arrays, heads_BHTV, weights_BHTS=weights_BHTS)
+  heads_BHTV, row_max_BHT, inverse_sum_BHT = _each_block_of_examples(_forward_examples, *arrays)
+  residuals = _Residuals(
+    *arrays, heads_BHTV, row_max_BHT=row_max_BHT, inverse_sum_BHT=inverse_sum_BHT
+  )
+  return heads_BHTV, residuals
 
 
-def _backward(kept, slope_BHTV):
-  query_BHTK, key_BHSK, value_BHSV, mask, heads_BHTV, *weights = kept
-  # The mean of a row's slopes under its weights, which softmax's derivative takes off each of them.
-  mean_BHT = jnp.sum(heads_BHTV.astype(jnp.float32) * slope_BHTV, axis=-1)
-  if len(weights) == 1:
-    gradients = _gradients(
-      query_BHTK, key_BHSK, value_BHSV, mask, 0, slope_BHTV, *weights, mean_BHT
-    )
+def _backward(
+  residuals: _Residuals, gradient_BHTV: Float[Array, "B H T V"]
+) -> tuple[Float[Array, "B H T K"], Float[Array, "B H S K"], Float[Array, "B H S V"], None]:
+  """Returns the gradients of queries, keys and values."""
+  query_BHTK, key_BHSK, value_BHSV, mask, heads_BHTV = residuals[:5]
+  arrays = query_BHTK, key_BHSK, value_BHSV, mask
+  # FlashAttention's D: the mean of a row's gradients under its weights.
+  delta_BHT = jnp.sum(heads_BHTV.astype(jnp.float32) * gradient_BHTV, axis=-1)
+  if residuals.weights_BHTS is not None:
+    gradients = _gradients(*arrays, 0, gradient_BHTV, residuals.weights_BHTS, delta_BHT)
   else:
-    gradients = _each_block_of_examples(
-      _backward_examples, query_BHTK, key_BHSK, value_BHSV, mask, slope_BHTV, *weights, mean_BHT
-    )
-  return *(g.astype(x.dtype) for g, x in zip(gradients, kept[:3], strict=True)), None
+    statistics = residuals.row_max_BHT, residuals.inverse_sum_BHT, delta_BHT
+    gradients = _each_block_of_examples(_backward_examples, *arrays, gradient_BHTV, *statistics)
+  of_query, of_key, of_value = gradients
+  return (
+    of_query.astype(query_BHTK.dtype),
+    of_key.astype(key_BHSK.dtype),
+    of_value.astype(value_BHSV.dtype),
+    None,
+  )
 
 
 _attend.defvjp(_forward, _backward)
 
 
 def _gradients(
-  query_BHTK, key_BHSK, value_BHSV, mask, first_query, slope_BHTV, weights_BHTS, mean_BHT
-):
-  """Gradients of queries, keys and values, the last two in float32."""
-  slope_of_weights = _product("bhtv,bhsv->bhts", slope_BHTV, value_BHSV)
-  slope_of_scores = weights_BHTS * (slope_of_weights - mean_BHT[..., None])
+  query_BHTK: Float[Array, "B H T K"],
+  key_BHSK: Float[Array, "B H S K"],
+  value_BHSV: Float[Array, "B H S V"],
+  mask: Mask,
+  first_query: int | Int32[Array, ""],
+  gradient_BHTV: Float[Array, "B H T V"],
+  weights_BHTS: Float32[Array, "B H T S"],
+  delta_BHT: Float32[Array, "B H T"],
+) -> tuple[Float[Array, "B H T K"], Float32[Array, "B H S K"], Float32[Array, "B H S V"]]:
+  """Returns the gradients of queries, keys and values, the last two in float32."""
+  of_weights_BHTS = _product("bhtv,bhsv->bhts", gradient_BHTV, value_BHSV)
+  of_scores_BHTS = weights_BHTS * (of_weights_BHTS - delta_BHT[..., None])
   if not mask.allows_everything():
-    # Masked scores have weight 0, but in rows that are all masked: there the scores stand for nothing.
-    has_key = mask.dense(query_BHTK.shape[2], key_BHSK.shape[2], first_query).any(-1)[
-      :, None, :, None
-    ]
-    slope_of_scores = jnp.where(has_key, slope_of_scores, 0.0)
-  weights, slope_of_scores = (
-    weights_BHTS.astype(query_BHTK.dtype),
-    slope_of_scores.astype(query_BHTK.dtype),
-  )
-  return (
-    _product("bhts,bhsk->bhtk", slope_of_scores, key_BHSK).astype(query_BHTK.dtype),
-    sum_of_outer_products(slope_of_scores, query_BHTK, jnp.float32),
-    sum_of_outer_products(weights, slope_BHTV, jnp.float32),
-  )
+    # The weight of a masked score is 0, except in a row that is all masked. There the weights are
+    # uniform whatever the scores are.
+    allowed_BTS = mask.dense(query_BHTK.shape[2], key_BHSK.shape[2], first_query)
+    has_key_B1T1 = allowed_BTS.any(-1)[:, None, :, None]
+    of_scores_BHTS = jnp.where(has_key_B1T1, of_scores_BHTS, 0.0)
+  weights_BHTS = weights_BHTS.astype(query_BHTK.dtype)
+  of_scores_BHTS = of_scores_BHTS.astype(query_BHTK.dtype)
+  of_query_BHTK = _product("bhts,bhsk->bhtk", of_scores_BHTS, key_BHSK).astype(query_BHTK.dtype)
+  of_key_BHSK = sum_of_outer_products(of_scores_BHTS, query_BHTK, jnp.float32)
+  of_value_BHSV = sum_of_outer_products(weights_BHTS, gradient_BHTV, jnp.float32)
+  return of_query_BHTK, of_key_BHSK, of_value_BHSV
 
 
-def _forward_examples(query_BHTK, key_BHSK, value_BHSV, mask):
-  """(heads, each row's largest score, one by the sum of its exponentials) of a few examples."""
+def _forward_examples(
+  query_BHTK: Float[Array, "B H T K"],
+  key_BHSK: Float[Array, "B H S K"],
+  value_BHSV: Float[Array, "B H S V"],
+  mask: Mask,
+) -> tuple[Float[Array, "B H T V"], Float32[Array, "B H T"], Float32[Array, "B H T"]]:
+  """Returns a few examples' (outputs, row maxima of the scores, 1 / sums of the exponentials)."""
 
-  def block(_, part):
-    query, mask_of_block, first = part
-    scores = _scores(query, key_BHSK, mask_of_block, first)
-    top = scores.max(-1, keepdims=True)
-    exponentials = jnp.exp(scores - top)
-    inverse = 1 / exponentials.sum(-1, keepdims=True)
+  def block(_: None, part: tuple[Any, ...]) -> tuple[None, tuple[Array, Array, Array]]:
+    query, mask_of_block, first_query = part
+    scores = _scores(query, key_BHSK, mask_of_block, first_query)
+    row_max = scores.max(-1, keepdims=True)
+    exponentials = jnp.exp(scores - row_max)
+    inverse_sum = 1 / exponentials.sum(-1, keepdims=True)
     sums = _product("bhts,bhsv->bhtv", exponentials.astype(value_BHSV.dtype), value_BHSV)
-    return None, ((sums * inverse).astype(value_BHSV.dtype), top[..., 0], inverse[..., 0])
+    heads = (sums * inverse_sum).astype(value_BHSV.dtype)
+    return None, (heads, row_max[..., 0], inverse_sum[..., 0])
 
-  return _each_block_of_queries(block, None, key_BHSK.shape[2], mask, query_BHTK)[1]
+  _, results = _each_block_of_queries(block, None, key_BHSK.shape[2], mask, query_BHTK)
+  return results
 
 
 def _backward_examples(
-  query_BHTK, key_BHSK, value_BHSV, mask, slope_BHTV, top_BHT, inverse_BHT, mean_BHT
-):
-  """The gradients of a few examples."""
+  query_BHTK: Float[Array, "B H T K"],
+  key_BHSK: Float[Array, "B H S K"],
+  value_BHSV: Float[Array, "B H S V"],
+  mask: Mask,
+  gradient_BHTV: Float[Array, "B H T V"],
+  row_max_BHT: Float32[Array, "B H T"],
+  inverse_sum_BHT: Float32[Array, "B H T"],
+  delta_BHT: Float32[Array, "B H T"],
+) -> tuple[Float[Array, "B H T K"], Float32[Array, "B H S K"], Float32[Array, "B H S V"]]:
+  """Returns the gradients of a few examples."""
 
-  def block(sums, part):
-    query, slope, top, inverse, mean, mask_of_block, first = part
-    scores = _scores(query, key_BHSK, mask_of_block, first)
-    weights = (
-      jnp.exp(scores - top[..., None]) * inverse[..., None]
-    )  # 0 in rows that only fill up a block
-    of_query, *more = _gradients(
-      query, key_BHSK, value_BHSV, mask_of_block, first, slope, weights, mean
+  def block(sums: list[Array], part: tuple[Any, ...]) -> tuple[list[Array], Array]:
+    query, gradient, row_max, inverse_sum, delta, mask_of_block, first_query = part
+    scores = _scores(query, key_BHSK, mask_of_block, first_query)
+    # 0 in rows that only fill up a block.
+    weights = jnp.exp(scores - row_max[..., None]) * inverse_sum[..., None]
+    of_query, *of_others = _gradients(
+      query, key_BHSK, value_BHSV, mask_of_block, first_query, gradient, weights, delta
     )
-    return jax.tree.map(jnp.add, sums, more), of_query
+    return jax.tree.map(jnp.add, sums, of_others), of_query
 
   zeros = [jnp.zeros(x.shape, jnp.float32) for x in (key_BHSK, value_BHSV)]
+  rows = query_BHTK, gradient_BHTV, row_max_BHT, inverse_sum_BHT, delta_BHT
   (of_key, of_value), of_query = _each_block_of_queries(
-    block, zeros, key_BHSK.shape[2], mask, query_BHTK, slope_BHTV, top_BHT, inverse_BHT, mean_BHT
+    block, zeros, key_BHSK.shape[2], mask, *rows
   )
   return of_query, of_key, of_value
 
 
-def _weights(query_BHTK, key_BHSK, mask):
-  """All attention weights, float32."""
-  return jax.nn.softmax(_scores(query_BHTK, key_BHSK, mask, 0), axis=-1)
-
-
-def _scores(query_BHTK, key_BHSK, mask, first_query):
-  """Scores in float32; those that are masked are the least number."""
-  scores = _product("bhtk,bhsk->bhts", query_BHTK, key_BHSK)
+def _scores(
+  query_BHTK: Float[Array, "B H T K"],
+  key_BHSK: Float[Array, "B H S K"],
+  mask: Mask,
+  first_query: int | Int32[Array, ""],
+) -> Float32[Array, "B H T S"]:
+  """Returns the scores; masked ones are the least number."""
+  scores_BHTS = _product("bhtk,bhsk->bhts", query_BHTK, key_BHSK)
   if mask.allows_everything():
-    return scores
-  allowed = mask.dense(query_BHTK.shape[2], key_BHSK.shape[2], first_query)[:, None]
-  return jnp.where(allowed, scores, jnp.finfo(jnp.float32).min)
+    return scores_BHTS
+  allowed_BTS = mask.dense(query_BHTK.shape[2], key_BHSK.shape[2], first_query)
+  return jnp.where(allowed_BTS[:, None], scores_BHTS, jnp.finfo(jnp.float32).min)
 
 
 _product = functools.partial(jnp.einsum, preferred_element_type=jnp.float32)
 
 
-def _each_block_of_examples(function, query_BHTK, key_BHSK, value_BHSV, mask, *others):
-  """`function` over all examples, as many at once as make a block."""
-  batch, heads, num_queries, _ = query_BHTK.shape
-  size = _examples_at_once(batch, _BLOCK // (heads * num_queries * key_BHSK.shape[2]))
+def _each_block_of_examples(
+  function: Callable[..., Any],
+  query_BHTK: Float[Array, "B H T K"],
+  key_BHSK: Float[Array, "B H S K"],
+  value_BHSV: Float[Array, "B H S V"],
+  mask: Mask,
+  *others: Float[Array, "B H T *_"] | None,
+) -> Any:
+  """Returns the results of `function` for all examples, computed for a block of them at a time."""
+  batch, num_heads, num_queries, _ = query_BHTK.shape
+  scores_of_example = num_heads * num_queries * key_BHSK.shape[2]
+  size = _examples_at_once(batch, _BLOCK // scores_of_example)
   if mask.allowed_BTS is not None:
-    mask = dataclasses.replace(
-      mask, allowed_BTS=jnp.broadcast_to(mask.allowed_BTS, (batch, *mask.allowed_BTS.shape[1:]))
-    )
+    allowed_BTS = jnp.broadcast_to(mask.allowed_BTS, (batch, *mask.allowed_BTS.shape[1:]))
+    mask = dataclasses.replace(mask, allowed_BTS=allowed_BTS)
   args = query_BHTK, key_BHSK, value_BHSV, mask, *others
   if size == batch:
     return function(*args)
@@ -172,54 +251,64 @@ def _each_block_of_examples(function, query_BHTK, key_BHSK, value_BHSV, mask, *o
   return jax.tree.map(lambda x: x.reshape(count * size, *x.shape[2:])[:batch], results)
 
 
-def _each_block_of_queries(function, start, num_keys, mask, *rows):
-  """`function(carry, (block of each of `rows`, mask, first query)) -> (carry, results)` over all queries.
+def _each_block_of_queries(
+  function: Callable[[Carry, tuple[Any, ...]], tuple[Carry, Any]],
+  carry: Carry,
+  num_keys: int,
+  mask: Mask,
+  *rows: Float[Array, "B H T *_"],
+) -> tuple[Carry, Any]:
+  """Returns the last carry and the results of all queries, computed for a block of them at a time.
 
-  `rows` are [B, H, T, ...]; so are the results that come back.
+  `function` maps (carry, (the block of each of `rows`, mask, first query)) to (carry, results).
+  `rows` and results are [B, H, T, ...].
   """
-  batch, heads, length = rows[0].shape[:3]
-  size = max(_FEWEST_QUERIES, _BLOCK // (batch * heads * num_keys))
-  if size >= length:
-    return function(start, (*rows, mask, 0))
-  count = -(-length // size)
-  cut = lambda axis: (
-    lambda x: jnp.moveaxis(
-      _lengthen(x, count * size, axis).reshape(*x.shape[:axis], count, size, *x.shape[axis + 1 :]),
-      axis,
-      0,
+  batch, num_heads, num_queries = rows[0].shape[:3]
+  size = max(_FEWEST_QUERIES, _BLOCK // (batch * num_heads * num_keys))
+  if size >= num_queries:
+    return function(carry, (*rows, mask, 0))
+  count = -(-num_queries // size)
+
+  def cut(x: Array, axis: int) -> Array:
+    """Returns `x` with its axis of queries in blocks, which are the first axis."""
+    x = _lengthen(x, count * size, axis)
+    x = x.reshape(*x.shape[:axis], count, size, *x.shape[axis + 1 :])
+    return jnp.moveaxis(x, axis, 0)
+
+  def join(x: Array) -> Array:
+    """Returns blocks [count, B, H, size, ...] as [B, H, T, ...]."""
+    x = jnp.moveaxis(x, 0, 2)
+    x = x.reshape(batch, num_heads, count * size, *x.shape[4:])
+    return x[:, :, :num_queries]
+
+  def step(carry: Carry, block: tuple[Any, ...]) -> tuple[Carry, Any]:
+    rows, (segments_BT, allowed_BTS), first_query = block
+    mask_of_block = dataclasses.replace(
+      mask, query_segments_BT=segments_BT, allowed_BTS=allowed_BTS
     )
-  )
+    return function(carry, (*rows, mask_of_block, first_query))
 
-  def step(carry, part):
-    rows, (segments, allowed), first_query = part
-    return function(
-      carry,
-      (
-        *rows,
-        dataclasses.replace(mask, query_segments_BT=segments, allowed_BTS=allowed),
-        first_query,
-      ),
-    )
-
-  of_queries = jax.tree.map(cut(1), (mask.query_segments_BT, mask.allowed_BTS))
-  end, results = jax.lax.scan(
-    step, start, (jax.tree.map(cut(2), rows), of_queries, jnp.arange(count) * size)
-  )
-  joined = lambda x: jnp.moveaxis(x, 0, 2).reshape(batch, heads, count * size, *x.shape[4:])[
-    :, :, :length
-  ]
-  return end, jax.tree.map(joined, results)
+  masks = jax.tree.map(lambda x: cut(x, axis=1), (mask.query_segments_BT, mask.allowed_BTS))
+  blocks = jax.tree.map(lambda x: cut(x, axis=2), rows)
+  carry, results = jax.lax.scan(step, carry, (blocks, masks, jnp.arange(count) * size))
+  return carry, jax.tree.map(join, results)
 
 
-def _lengthen(x, length, axis):
-  return jnp.pad(x, [(0, length - x.shape[axis]) if a == axis else (0, 0) for a in range(x.ndim)])
+def _lengthen(x: Array, length: int, axis: int) -> Array:
+  """Returns `x` with zeros at the end of an axis."""
+  padding = [(0, 0)] * x.ndim
+  padding[axis] = (0, length - x.shape[axis])
+  return jnp.pad(x, padding)
 
 
-def _examples_at_once(batch, most):
-  """How many examples make a block, at most `most`.
+def _examples_at_once(batch: int, most: int) -> int:
+  """Returns the number of examples in a block, at most `most` but at least one.
 
-  A divisor of the batch leaves nothing to fill up; where all are small, blocks are nearly even.
+  A divisor of the batch needs no padding. If all divisors are small, the blocks are nearly even.
   """
   most = max(1, min(batch, most))
   divisor = next(d for d in range(most, 0, -1) if batch % d == 0)
-  return divisor if 2 * divisor > most else -(-batch // -(-batch // most))
+  if 2 * divisor > most:
+    return divisor
+  count = -(-batch // most)
+  return -(-batch // count)

@@ -1,16 +1,22 @@
-"""Scaled dot-product attention (Section 3.2.1), written for ONE head of ONE example and vmapped over both.
+"""Scaled dot-product attention (Section 3.2.1), written for ONE head of ONE example and vmapped.
 
-This is the reference: every other kernel is tested against it, and it alone returns attention weights.
+This is the reference: every other kernel is tested against it, and only this one returns attention
+weights.
 """
 
 import math
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Float32
+
+from transformer_jax.attention.masks import Mask
 
 
-def attention_weights(query_TK, key_SK, allowed_TS):
-  """softmax(Q K^T / sqrt(d_k)) in float32, [T, S]; every row sums to 1.
+def attention_weights(
+  query_TK: Float[Array, "T K"], key_SK: Float[Array, "S K"], allowed_TS: Bool[Array, "T S"]
+) -> Float32[Array, "T S"]:
+  """Returns softmax(Q K^T / sqrt(d_k)) in float32; every row sums to 1.
 
   A row of `allowed_TS` that is all False gets uniform weights, not NaN.
   """
@@ -20,8 +26,14 @@ def attention_weights(query_TK, key_SK, allowed_TS):
   return jax.nn.softmax(scores_TS, axis=-1)
 
 
-def attention(query_TK, key_SK, value_SV, allowed_TS, multiplier_TS=None):
-  """One head: the values averaged by their attention weights, [T, V].
+def attention(
+  query_TK: Float[Array, "T K"],
+  key_SK: Float[Array, "S K"],
+  value_SV: Float[Array, "S V"],
+  allowed_TS: Bool[Array, "T S"],
+  multiplier_TS: Float32[Array, "T S"] | None = None,
+) -> Float[Array, "T V"]:
+  """Returns one head's output: the values, averaged by their attention weights.
 
   `multiplier_TS` scales the weights after the softmax: dropout's 0 or 1 / (1 - rate).
   """
@@ -31,42 +43,51 @@ def attention(query_TK, key_SK, value_SV, allowed_TS, multiplier_TS=None):
   return weights_TS.astype(value_SV.dtype) @ value_SV
 
 
-# Heads share a mask, examples do not. In the model a head's axis stands third ...
+# Heads share a mask, examples do not. In the model the axis of heads is the third ...
 _every_head = jax.vmap(attention, in_axes=(1, 1, 1, None, 0), out_axes=1)
 _every_example = jax.vmap(_every_head)  # (BTHK, BSHK, BSHV, BTS, BHTS) -> BTHV
-_every_weight = jax.vmap(
-  jax.vmap(attention_weights, in_axes=(1, 1, None))
-)  # (BTHK, BSHK, BTS) -> BHTS
+_weights_of_every_head = jax.vmap(attention_weights, in_axes=(1, 1, None))
+_weights_of_every_example = jax.vmap(_weights_of_every_head)  # (BTHK, BSHK, BTS) -> BHTS
 
-# ... and in the decoding cache second, so that one head's keys lie together in memory.
-_every_cached_head = jax.vmap(
-  jax.vmap(attention, in_axes=(1, 0, 0, None), out_axes=1)
-)  # (BTHK, BHSK, BHSV, BTS) -> BTHV
+# ... and in the decoding cache the second, so that one head's keys lie together in memory.
+_every_cached_head = jax.vmap(attention, in_axes=(1, 0, 0, None), out_axes=1)
+_every_cached_example = jax.vmap(_every_cached_head)  # (BTHK, BHSK, BHSV, BTS) -> BTHV
 
 
-def reference_attention(query_BTHK, key_BSHK, value_BSHV, mask, multiplier_BHTS=None):
-  """Attention of every head of every example, [B, T, H, V]; memory grows as B H T S."""
-  return _every_example(
-    query_BTHK,
-    key_BSHK,
-    value_BSHV,
-    _dense_BTS(query_BTHK, key_BSHK.shape[1], mask),
-    multiplier_BHTS,
-  )
+def reference_attention(
+  query_BTHK: Float[Array, "B T H K"],
+  key_BSHK: Float[Array, "B S H K"],
+  value_BSHV: Float[Array, "B S H V"],
+  mask: Mask,
+  multiplier_BHTS: Float32[Array, "B H T S"] | None = None,
+) -> Float[Array, "B T H V"]:
+  """Returns the output of every head of every example; memory grows as B H T S."""
+  allowed_BTS = _dense(mask, query_BTHK, key_BSHK.shape[1])
+  return _every_example(query_BTHK, key_BSHK, value_BSHV, allowed_BTS, multiplier_BHTS)
 
 
-def reference_weights(query_BTHK, key_BSHK, mask):
-  """The attention weights of every head, float32 [B, H, T, S]."""
-  return _every_weight(query_BTHK, key_BSHK, _dense_BTS(query_BTHK, key_BSHK.shape[1], mask))
+def reference_weights(
+  query_BTHK: Float[Array, "B T H K"], key_BSHK: Float[Array, "B S H K"], mask: Mask
+) -> Float32[Array, "B H T S"]:
+  """Returns the attention weights of every head of every example."""
+  allowed_BTS = _dense(mask, query_BTHK, key_BSHK.shape[1])
+  return _weights_of_every_example(query_BTHK, key_BSHK, allowed_BTS)
 
 
-def cached_attention(query_BTHK, key_BHSK, value_BHSV, mask):
-  """`reference_attention` over keys and values that lie head by head, as the decoding cache keeps them."""
-  return _every_cached_head(
-    query_BTHK, key_BHSK, value_BHSV, _dense_BTS(query_BTHK, key_BHSK.shape[2], mask)
-  )
+def cached_attention(
+  query_BTHK: Float[Array, "B T H K"],
+  key_BHSK: Float[Array, "B H S K"],
+  value_BHSV: Float[Array, "B H S V"],
+  mask: Mask,
+) -> Float[Array, "B T H V"]:
+  """Returns `reference_attention` over keys and values in the decoding cache's layout."""
+  allowed_BTS = _dense(mask, query_BTHK, key_BHSK.shape[2])
+  return _every_cached_example(query_BTHK, key_BHSK, value_BHSV, allowed_BTS)
 
 
-def _dense_BTS(query_BTHK, num_keys, mask):
+def _dense(
+  mask: Mask, query_BTHK: Float[Array, "B T H K"], num_keys: int
+) -> Bool[Array, "B T {num_keys}"]:
+  """Returns the dense mask, with a row of its own for each example."""
   batch, num_queries = query_BTHK.shape[:2]
   return jnp.broadcast_to(mask.dense(num_queries, num_keys), (batch, num_queries, num_keys))

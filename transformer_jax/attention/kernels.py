@@ -1,7 +1,7 @@
 """The table of attention kernels, what each cannot do, and which one is the fastest for a shape.
 
-A kernel is a function (query_BTHK, key_BSHK, value_BSHV, mask, multiplier_BHTS) -> [B, T, H, V]. To add one: write the
-function, give it a row in KERNELS, and the tests over the table hold it to the reference.
+To add one: write a function that is an AttentionKernel, and give it a row in KERNELS. The tests
+over the table compare it with the reference.
 """
 
 import dataclasses
@@ -10,17 +10,38 @@ import json
 import math
 import pathlib
 from collections.abc import Callable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float, Float32
 
 from transformer_jax.attention.blocked import blocked_attention
 from transformer_jax.attention.dot_product import reference_attention
+from transformer_jax.attention.masks import Mask
+
+
+@runtime_checkable
+class AttentionKernel(Protocol):
+  """A function that computes the output of every head of every example.
+
+  `multiplier_BHTS` scales the weights after the softmax: dropout's 0 or 1 / (1 - rate).
+  """
+
+  def __call__(
+    self,
+    query_BTHK: Float[Array, "B T H K"],
+    key_BSHK: Float[Array, "B S H K"],
+    value_BSHV: Float[Array, "B S H V"],
+    mask: Mask,
+    multiplier_BHTS: Float32[Array, "B H T S"] | None = None,
+    /,
+  ) -> Float[Array, "B T H V"]: ...
 
 
 @dataclasses.dataclass(frozen=True)
 class Use:
-  """What a kernel is wanted for."""
+  """What a kernel is to be used for."""
 
   backend: str  # cpu, gpu or tpu
   dtype: str  # float32 or bfloat16
@@ -31,14 +52,24 @@ class Use:
 
 @dataclasses.dataclass(frozen=True)
 class Kernel:
-  """`attend` computes attention; `why_not(use)` is the reason it cannot serve a use, or None."""
+  """A row of KERNELS."""
 
-  attend: Callable
-  why_not: Callable
+  attend: AttentionKernel
+  why_not: Callable[[Use], str | None]  # the reason why it cannot serve a use, or None
 
 
-def _library_attention(implementation, query_BTHK, key_BSHK, value_BSHV, mask, multiplier_BHTS):
-  """`jax.nn.dot_product_attention`; it wants d_k = d_v, so the narrower is padded with zeros, which adds nothing."""
+def _library_attention(
+  implementation: Literal["xla", "cudnn"],
+  query_BTHK: Float[Array, "B T H K"],
+  key_BSHK: Float[Array, "B S H K"],
+  value_BSHV: Float[Array, "B S H V"],
+  mask: Mask,
+  multiplier_BHTS: Float32[Array, "B H T S"] | None = None,
+) -> Float[Array, "B T H V"]:
+  """Returns `jax.nn.dot_product_attention`.
+
+  It requires d_k = d_v, so the narrower is padded with zeros, which add nothing.
+  """
   if multiplier_BHTS is not None:
     raise ValueError(f"the {implementation} kernel has no dropout on attention weights")
   d_k, d_v = query_BTHK.shape[-1], value_BSHV.shape[-1]
@@ -49,106 +80,122 @@ def _library_attention(implementation, query_BTHK, key_BSHK, value_BSHV, mask, m
     _widen(value_BSHV, width),
     scale=1 / math.sqrt(d_k),
     implementation=implementation,
-    **_library_mask(query_BTHK, key_BSHK, mask),
+    **_library_mask(mask, query_BTHK.shape[1], key_BSHK.shape[1]),
   )
   return heads_BTHV[..., :d_v]
 
 
-def _library_mask(query_BTHK, key_BSHK, mask):
-  """The mask in that function's arguments. Fused kernels turn a dense mask into a bias, so it is the last resort."""
-  num_queries, num_keys = query_BTHK.shape[1], key_BSHK.shape[1]
-  if mask.query_segments_BT is None and mask.allowed_BTS is None:
-    lengths = {} if mask.key_lengths_B is None else dict(key_value_seq_lengths=mask.key_lengths_B)
-    return dict(is_causal=mask.causal, **lengths)
-  return dict(mask=mask.dense(num_queries, num_keys)[:, None])
+def _library_mask(mask: Mask, num_queries: int, num_keys: int) -> dict[str, Any]:
+  """Returns the mask as arguments of `jax.nn.dot_product_attention`.
+
+  Fused kernels turn a dense mask into a bias, so it is the last resort.
+  """
+  if mask.query_segments_BT is not None or mask.allowed_BTS is not None:
+    return dict(mask=mask.dense(num_queries, num_keys)[:, None])
+  if mask.key_lengths_B is None:
+    return dict(is_causal=mask.causal)
+  return dict(is_causal=mask.causal, key_value_seq_lengths=mask.key_lengths_B)
 
 
-def _widen(x, width):
-  return (
-    x if x.shape[-1] == width else jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, width - x.shape[-1])])
-  )
+def _widen(x: Float[Array, "B S H K"], width: int) -> Float[Array, "B S H {width}"]:
+  """Returns `x` with zeros at the end of its last axis."""
+  missing = width - x.shape[-1]
+  if missing == 0:
+    return x
+  return jnp.pad(x, [(0, 0), (0, 0), (0, 0), (0, missing)])
 
 
-def _xla_attention(query_BTHK, key_BSHK, value_BSHV, mask, multiplier_BHTS=None):
-  return _library_attention("xla", query_BTHK, key_BSHK, value_BSHV, mask, multiplier_BHTS)
-
-
-def _cudnn_attention(query_BTHK, key_BSHK, value_BSHV, mask, multiplier_BHTS=None):
-  return _library_attention("cudnn", query_BTHK, key_BSHK, value_BSHV, mask, multiplier_BHTS)
-
-
-def _no_dropout(use):
-  return (
-    "it has no dropout on attention weights; use --attention_kernel=reference"
-    if use.attention_dropout
-    else None
-  )
-
-
-def _why_not_cudnn(use):
-  if use.backend != "gpu":
-    return f"cuDNN runs on NVIDIA GPUs, and this is a {use.backend}"
-  if use.dtype != "bfloat16":
-    return "cuDNN's fused attention wants --dtype=bfloat16"
-  width = max(use.d_k, use.d_v)
-  if width % 8 or width > 128:
-    return f"cuDNN's fused attention wants head widths that 8 divides, at most 128, not {width}"
-  return _no_dropout(use)
-
-
-def _auto_attention(query_BTHK, key_BSHK, value_BSHV, mask, multiplier_BHTS=None):
-  """Attention by the fastest kernel for these shapes; they are known when the program is traced."""
+def _auto_attention(
+  query_BTHK: Float[Array, "B T H K"],
+  key_BSHK: Float[Array, "B S H K"],
+  value_BSHV: Float[Array, "B S H V"],
+  mask: Mask,
+  multiplier_BHTS: Float32[Array, "B H T S"] | None = None,
+) -> Float[Array, "B T H V"]:
+  """Returns the output of the fastest kernel for these shapes, chosen when traced."""
   _, num_queries, num_heads, d_k = query_BTHK.shape
   use = Use(
-    jax.default_backend(),
-    str(query_BTHK.dtype),
-    d_k,
-    value_BSHV.shape[-1],
+    backend=jax.default_backend(),
+    dtype=str(query_BTHK.dtype),
+    d_k=d_k,
+    d_v=value_BSHV.shape[-1],
     attention_dropout=multiplier_BHTS is not None,
   )
   name = fastest_kernel(use, num_heads, num_queries, key_BSHK.shape[1])
   return KERNELS[name].attend(query_BTHK, key_BSHK, value_BSHV, mask, multiplier_BHTS)
 
 
+def _serves_all(use: Use) -> str | None:  # noqa: ARG001  # as `why_not` of a Kernel
+  return None
+
+
+def _no_dropout(use: Use) -> str | None:
+  if use.attention_dropout:
+    return "it has no dropout on attention weights; use --attention_kernel=reference"
+  return None
+
+
+def _why_not_cudnn(use: Use) -> str | None:
+  if use.backend != "gpu":
+    return f"cuDNN runs on NVIDIA GPUs, and this is a {use.backend}"
+  if use.dtype != "bfloat16":
+    return "cuDNN's fused attention requires --dtype=bfloat16"
+  width = max(use.d_k, use.d_v)
+  if width % 8 or width > 128:
+    return f"cuDNN's fused attention requires head widths divisible by 8, at most 128, not {width}"
+  return _no_dropout(use)
+
+
 KERNELS = {
-  "auto": Kernel(_auto_attention, lambda use: None),
-  "reference": Kernel(reference_attention, lambda use: None),
+  "auto": Kernel(_auto_attention, _serves_all),
+  "reference": Kernel(reference_attention, _serves_all),
   "blocked": Kernel(blocked_attention, _no_dropout),
-  "xla": Kernel(_xla_attention, _no_dropout),
-  "cudnn": Kernel(_cudnn_attention, _why_not_cudnn),
+  "xla": Kernel(functools.partial(_library_attention, "xla"), _no_dropout),
+  "cudnn": Kernel(functools.partial(_library_attention, "cudnn"), _why_not_cudnn),
 }
 
+# From this length on, scores would fill the memory, and `blocked` does not keep them.
+_LONG = 2048
+_FOR_LONG = "blocked"
 _UNMEASURED = "xla"
-_LONG, _FOR_LONG = (
-  2048,
-  "blocked",
-)  # positions from which scores would fill the memory, and the kernel that does not keep them
 
-FASTEST = pathlib.Path(__file__).with_name(
-  "fastest.json"
-)  # what `benchmarks/attention_kernels.py --write` measured
+# Written by `benchmarks/attention_kernels.py --write`.
+FASTEST = pathlib.Path(__file__).with_name("fastest.json")
 
 
-def fastest_kernel(use, num_heads, num_queries, num_keys):
-  """The name of the kernel that was the fastest, forward and backward, for the measured shape nearest to this one.
+def fastest_kernel(use: Use, num_heads: int, num_queries: int, num_keys: int) -> str:
+  """Returns the name of the fastest kernel, forward and backward, that can serve a use.
 
-  Nearest is by factors of length (the geometric mean of queries and keys) and of heads. Kernels that cannot serve the use are left out.
-  Where nothing was measured it is the library's; long sequences have the one whose memory is linear in length.
+  It is that of the nearest shape that was measured, by factors of length (the geometric mean of
+  queries and keys) and of heads. Where nothing was measured it is the library's. Long sequences get
+  the kernel whose memory is linear in length.
+
+  Example:
+    fastest_kernel(Use("cpu", "float32", 64, 64), num_heads=8, num_queries=32, num_keys=32)
   """
   length = math.sqrt(num_queries * num_keys)
-  distance = lambda row: (
-    abs(math.log2(row["length"] / length)) + abs(math.log2(row["num_heads"] / num_heads))
-  )
-  measured = _measured().get(f"{use.backend} {use.dtype}", {}).get("fastest", [])
-  names = (
-    [_FOR_LONG]
-    if length >= _LONG
-    else [row["kernel"] for row in sorted(measured, key=distance)] or [_UNMEASURED]
-  )
-  return next((name for name in names if KERNELS[name].why_not(use) is None), "reference")
+  names = [_FOR_LONG] if length >= _LONG else _nearest_first(use, num_heads, length)
+  for name in names:
+    if KERNELS[name].why_not(use) is None:
+      return name
+  return "reference"
+
+
+def _nearest_first(use: Use, num_heads: int, length: float) -> list[str]:
+  """Returns the fastest kernels of the measured shapes, that of the nearest shape first."""
+
+  def distance(row: dict[str, Any]) -> float:
+    by_length = abs(math.log2(row["length"] / length))
+    by_heads = abs(math.log2(row["num_heads"] / num_heads))
+    return by_length + by_heads
+
+  measured = _measured().get(f"{use.backend} {use.dtype}")
+  if not measured:
+    return [_UNMEASURED]
+  return [row["kernel"] for row in sorted(measured["fastest"], key=distance)]
 
 
 @functools.cache
-def _measured():
-  """ "backend dtype" -> what was measured there."""
+def _measured() -> dict[str, Any]:
+  """Returns "backend dtype" -> what was measured there."""
   return json.loads(FASTEST.read_text(encoding="utf-8"))
