@@ -1,4 +1,4 @@
-"""Trains a small model on generated, very unevenly padded batches and prints the loss of each step, one a line.
+"""Trains a small model on generated, very unevenly padded batches; prints a loss for each step.
 
     python tests/training/device_stream.py STEPS [COORDINATOR NUM_PROCESSES PROCESS_ID]
 
@@ -11,31 +11,37 @@ import numpy as np
 
 from transformer_jax import parallel
 
+ROWS = 11
+
 
 def batch(step):
-  """Eleven pairs whose lengths run from 1 to the full width, so that devices hold very different numbers of tokens."""
+  """Returns eleven pairs, shortest first, whose lengths run from 1 to the full width.
+
+  So devices hold very different numbers of tokens.
+  """
   rng = np.random.default_rng(step)
-  sides = []
-  for width in (24, 20):
-    tokens = rng.integers(3, 40, (11, width), dtype=np.int32)
-    for row, length in enumerate(
-      np.maximum(1, np.rint(width * np.linspace(0, 1, 11) ** 3).astype(int))
-    ):
-      tokens[row, length - 1] = 1
-      tokens[row, length:] = 0
-    sides.append(tokens[np.argsort(tokens.astype(bool).sum(1))])
-  return sides
+  return [side(rng, width) for width in (24, 20)]
+
+
+def side(rng, width):
+  """Returns int32 [ROWS, width] of random words, each row with EOS and then padding."""
+  tokens = rng.integers(3, 40, (ROWS, width), dtype=np.int32)
+  shares = np.linspace(0, 1, ROWS) ** 3
+  lengths = np.maximum(1, np.rint(width * shares).astype(int))
+  for row, length in enumerate(lengths):
+    tokens[row, length - 1] = 1
+    tokens[row, length:] = 0
+  return tokens[np.argsort(tokens.astype(bool).sum(1))]
 
 
 def main():
   """Prints one loss a step."""
-  steps = int(sys.argv[1])
-  where = (
-    dict(coordinator=sys.argv[2], num_processes=int(sys.argv[3]), process_id=int(sys.argv[4]))
-    if sys.argv[2:]
-    else {}
-  )
-  parallel.start_up(**where)
+  steps, *where = sys.argv[1:]
+  if where:
+    coordinator, num_processes, process_id = where
+    parallel.start_up(coordinator, int(num_processes), int(process_id))
+  else:
+    parallel.start_up()
   from transformer_jax.config import Config
   from transformer_jax.model.transformer import Transformer
   from transformer_jax.training.state import initial_state
@@ -54,9 +60,11 @@ def main():
   )
   model = Transformer(config.model, 40, 40)
   state = parallel.replicate(initial_state(config, model))
-  train_step, reset = TrainStep(config, model), make_reset()
-  for step in range(steps):
-    state, _ = train_step(state, [tuple(map(parallel.shard_rows, batch(step)))])
+  train_step = TrainStep(config, model)
+  reset = make_reset()
+  for step in range(int(steps)):
+    source, target = map(parallel.shard_rows, batch(step))
+    state, _ = train_step(state, [(source, target)])
     sums = parallel.to_host(state.sums)
     if parallel.is_primary():
       print(repr(float(sums.loss) / int(sums.target_tokens)), flush=True)

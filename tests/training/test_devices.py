@@ -14,6 +14,7 @@ ROOT = SCRIPT.parents[2]
 
 
 def start(steps, devices, *where):
+  """Starts SCRIPT on so many simulated devices; `where` is its place among several processes."""
   xla_flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}"
   env = dict(os.environ, JAX_PLATFORMS="cpu", XLA_FLAGS=xla_flags, PYTHONPATH=str(ROOT))
   return subprocess.Popen(
@@ -26,6 +27,7 @@ def start(steps, devices, *where):
 
 
 def losses(process):
+  """Waits for the script's end and returns the losses it printed."""
   out, err = process.communicate(timeout=300)
   assert process.returncode == 0, err[-3000:]
   return np.array([float(line) for line in out.splitlines() if not line.startswith("[Gloo]")])

@@ -1,9 +1,11 @@
-"""The update and the beam search are lowered for a TPU, on a machine that has none: what cannot be compiled there shows here."""
+"""The update and the beam search are lowered for a TPU, on a machine that has none.
+
+What cannot be lowered for a TPU shows here.
+"""
 
 import jax
 import jax.export
 import jax.numpy as jnp
-import numpy as np
 import pytest
 
 from transformer_jax import parallel
@@ -23,6 +25,7 @@ ON_TPU = [
 
 
 def lowered_for_tpu(function, *args):
+  """Returns the program's text."""
   return jax.export.export(jax.jit(function), platforms=["tpu"])(*args).mlir_module()
 
 
@@ -31,7 +34,7 @@ def tokens(*shape):
 
 
 def base(kernel, dtype):
-  """The paper's base model with two of its six layers."""
+  """Returns the paper's base model with two of its six layers, and its config."""
   config = Config().replace(num_layers=2, attention_kernel=kernel, dtype=dtype)
   return config, Transformer(config.model, 37_000, 37_000)
 
@@ -39,32 +42,21 @@ def base(kernel, dtype):
 @pytest.mark.parametrize("kernel, dtype", ON_TPU)
 def test_the_update(kernel, dtype, monkeypatch):
   # One device's part, with the axis that sums go over: pmap itself cannot be exported.
-  monkeypatch.setattr(
-    step_module,
-    "on_devices",
-    lambda function, donate=(): jax.vmap(function, axis_name=parallel._AXIS),
-  )
+  on_one_device = lambda function, donate=(): jax.vmap(function, axis_name=parallel._AXIS)
+  monkeypatch.setattr(step_module, "on_devices", on_one_device)
   config, model = base(kernel, dtype)
   state = jax.eval_shape(lambda: jax.tree.map(lambda x: x[None], initial_state(config, model)))
   update = step_module.TrainStep(config, model)
-  text = lowered_for_tpu(
-    lambda state, source, target: update(state, [(source, target)]),
-    state,
-    tokens(1, 16, 48),
-    tokens(1, 16, 56),
-  )
-  assert "37000" in text and ("bf16" in text) == (dtype == "bfloat16")
+  one_batch = lambda state, source, target: update(state, [(source, target)])
+  text = lowered_for_tpu(one_batch, state, tokens(1, 16, 48), tokens(1, 16, 56))
+  assert "37000" in text
+  assert ("bf16" in text) == (dtype == "bfloat16")
 
 
 @pytest.mark.parametrize("kernel, dtype", ON_TPU)
 def test_the_beam_search(kernel, dtype):
   config, model = base(kernel, dtype)
-  params = jax.eval_shape(
-    lambda: model.init(jax.random.key(0), np.ones((1, 4), np.int32), np.ones((1, 4), np.int32))[
-      "params"
-    ]
-  )
-  text = lowered_for_tpu(
-    make_search(model, config.decode, 40), params, tokens(8, 24), tokens(8), tokens(8)
-  )
+  params = jax.eval_shape(lambda: initial_state(config, model)).params
+  search = make_search(model, config.decode, 40)
+  text = lowered_for_tpu(search, params, tokens(8, 24), tokens(8), tokens(8))
   assert "while" in text

@@ -1,41 +1,79 @@
 """The training loop: draws batches, dispatches updates; at marked steps reports, saves, evaluates.
 
-It knows no files: what happens at a marked step is passed in.
+It knows no files: what happens at a marked step is passed in as `Hooks`.
 """
 
 import collections
 import contextlib
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol, runtime_checkable
 
+from transformer_jax.config import Config, TrainConfig
+from transformer_jax.data.pipeline import Batch
 from transformer_jax.errors import NonFiniteError
 from transformer_jax.parallel import shard_rows, to_host
+from transformer_jax.training.state import TrainState
+from transformer_jax.training.step import Progress, ShardedBatch
 
-# Updates that may be under way before the host waits: enough to keep the devices busy.
+# Updates in flight before the host waits: enough to keep the devices busy.
 _RUN_AHEAD = 2
+
+# Of the data: {"epoch", "batch"} of the next batch.
+Position = dict[str, int]
 
 
 @dataclasses.dataclass
 class Hooks:
-  """What the loop calls. `state` is replicated and must not be kept; the data position is that of the last batch used."""
+  """The functions that the loop calls.
 
-  report: Callable  # (metrics: dict) at every log_every-th step
-  save: Callable  # (step, state, data_position), at every checkpoint_every-th step and the last
+  A `state` is replicated and must not be kept. A position is that of the data after the last batch
+  that was used.
+  """
+
+  # (metrics), at every log_every-th step
+  report: Callable[[dict[str, Any]], None]
+  # (step, state, position), at every checkpoint_every-th step and the last
+  save: Callable[[int, TrainState, Position], None]
   # (step, state), at every evaluate_every-th step and the last; after `save`, so that a kill costs
   # no updates
-  evaluate: Callable
-  should_stop: Callable  # () -> bool, asked before each update
-  give_up: Callable  # (step, batches), before NonFiniteError is raised
+  evaluate: Callable[[int, TrainState], None]
+  # (), before each update
+  should_stop: Callable[[], bool]
+  # (step, batches of the update), before NonFiniteError is raised
+  give_up: Callable[[int, list[Batch]], None]
 
 
-def run_updates(config, state, stream, train_step, reset_sums, hooks, reported=None):
+@runtime_checkable
+class Batches(Protocol):
+  """An endless stream of batches, such as `data.pipeline.BatchStream`."""
+
+  @property
+  def position(self) -> Position:
+    """The position of the next batch."""
+    ...
+
+  def next(self) -> Batch:
+    """Returns the next batch."""
+    ...
+
+
+def run_updates(
+  config: Config,
+  state: TrainState,
+  stream: Batches,
+  train_step: Callable[[TrainState, list[ShardedBatch]], tuple[TrainState, Progress]],
+  reset_sums: Callable[[TrainState], TrainState],
+  hooks: Hooks,
+  reported: int | None = None,
+) -> tuple[TrainState, int, Position, bool]:
   """Trains until `train_steps` updates are done or `should_stop`.
 
   Args:
     config: the Config.
     state: replicated TrainState to go on from.
-    stream: has `.next()` -> batch with source_BS, target_BT and the data position after it.
+    stream: the batches.
     train_step, reset_sums: from training.step.
     hooks: the Hooks.
     reported: the step of the last report, since which `state.sums` are summed; by default the last
@@ -48,25 +86,27 @@ def run_updates(config, state, stream, train_step, reset_sums, hooks, reported=N
     NonFiniteError: `max_nonfinite_updates` updates in a row were not finite.
   """
   train = config.train
-  step, position, pending = int(to_host(state.step)), stream.position, collections.deque()
+  step = int(to_host(state.step))
+  position = stream.position
+  pending: collections.deque[tuple[Progress, list[Batch]]] = collections.deque()
   if reported is None:
     reported = step - step % train.log_every
-  clock, handled = _Clock(step, reported), step
+  clock = _Clock(step, reported)
+  handled = step
   while step < train.train_steps:
     if hooks.should_stop():
       return state, int(to_host(state.step)), position, True
     batches = [stream.next() for _ in range(config.data.accumulation_steps)]
-    state, progress = train_step(
-      state, [(shard_rows(b.source_BS), shard_rows(b.target_BT)) for b in batches]
-    )
-    position, step = (
-      stream.position,
-      step + 1,
-    )  # a skipped update is noticed below: until then the step is an upper bound
+    shards = [(shard_rows(batch.source_BS), shard_rows(batch.target_BT)) for batch in batches]
+    state, progress = train_step(state, shards)
+    position = stream.position
+    # A skipped update is noticed below. Until then the step is an upper bound.
+    step += 1
     pending.append((progress, batches))
     marked = _is_marked(train, step)
     while pending and (marked or len(pending) > _RUN_AHEAD):
-      step = _check(train, *pending.popleft(), hooks) + len(pending)
+      finished, its_batches = pending.popleft()
+      step = _check(train, finished, its_batches, hooks) + len(pending)
     # A skipped update may lead back to a marked step, whose report and checkpoint are done already.
     if marked and _is_marked(train, step) and step > handled:
       handled = step
@@ -74,12 +114,13 @@ def run_updates(config, state, stream, train_step, reset_sums, hooks, reported=N
   return state, step, position, False
 
 
-def is_evaluated(train, step):
-  """Whether the model is evaluated after this update."""
+def is_evaluated(train: TrainConfig, step: int) -> bool:
+  """Returns whether the model is evaluated after this update."""
   return step == train.train_steps or step % train.evaluate_every == 0
 
 
 def _is_marked(train, step):
+  """Returns whether something is to be done after this update."""
   return (
     step == train.train_steps
     or step % train.log_every == 0
@@ -89,9 +130,10 @@ def _is_marked(train, step):
 
 
 def _check(train, progress, batches, hooks):
-  """The step that a finished update led to."""
+  """Returns the step that a finished update led to; gives up if too many in a row were skipped."""
   progress = to_host(progress)
-  step, in_a_row = int(progress.step), int(progress.skipped_in_a_row)
+  step = int(progress.step)
+  in_a_row = int(progress.skipped_in_a_row)
   if in_a_row >= train.max_nonfinite_updates:
     hooks.give_up(step, batches)
     raise NonFiniteError(
@@ -103,12 +145,11 @@ def _check(train, progress, batches, hooks):
 
 
 def _at_marked_step(config, state, step, position, reset_sums, hooks, clock):
-  """Reports, saves and evaluates what is due at this step; returns the state to go on with."""
-  train, is_last = config.train, step == config.train.train_steps
+  """Reports, saves and evaluates as is due at this step; returns the state to go on with."""
+  train = config.train
+  is_last = step == train.train_steps
   if is_last or step % train.log_every == 0:
-    hooks.report(
-      _train_metrics(train, step, to_host((state.sums, state.grad_norm, state.skipped)), clock)
-    )
+    hooks.report(_train_metrics(step, state, clock))
     state = reset_sums(state)
     clock.restart(step)
   with clock.paused():
@@ -119,40 +160,46 @@ def _at_marked_step(config, state, step, position, reset_sums, hooks, clock):
   return state
 
 
-def _train_metrics(train, step, values, clock):
-  sums, grad_norm, skipped = values
-  tokens, updates = int(sums.target_tokens), step - clock.reported
+def _train_metrics(step, state, clock):
+  """Returns the metrics of the updates since the last report."""
+  sums, grad_norm, skipped = to_host((state.sums, state.grad_norm, state.skipped))
+  target_tokens = int(sums.target_tokens)
+  updates = step - clock.reported
   updates_per_second = clock.updates_per_second(step)
   return dict(
     step=step,
     split="train",
-    loss=float(sums.loss) / max(tokens, 1),
-    nll=float(sums.nll) / max(tokens, 1),
+    loss=float(sums.loss) / max(target_tokens, 1),
+    nll=float(sums.nll) / max(target_tokens, 1),
     grad_norm=float(grad_norm),
     skipped_updates=int(skipped),
     source_tokens=int(sums.source_tokens),
-    target_tokens=tokens,
+    target_tokens=target_tokens,
     updates_per_second=updates_per_second,
-    target_tokens_per_second=tokens / updates * updates_per_second,
+    target_tokens_per_second=target_tokens / updates * updates_per_second,
   )
 
 
 class _Clock:
   """Time spent on updates since the last report, at step `reported`, or since this start."""
 
-  def __init__(self, step, reported):
+  def __init__(self, step: int, reported: int) -> None:
     self.restart(step)
     self.reported = reported
 
-  def restart(self, step):
-    self._step, self._start, self.reported = step, time.perf_counter(), step
+  def restart(self, step: int) -> None:
+    """Measures from now on; this step is reported."""
+    self._step = step
+    self._start = time.perf_counter()
+    self.reported = step
 
   @contextlib.contextmanager
-  def paused(self):
+  def paused(self) -> Iterator[None]:
     """Leaves out the time until the block ends."""
     begin = time.perf_counter()
     yield
     self._start += time.perf_counter() - begin
 
-  def updates_per_second(self, step):
+  def updates_per_second(self, step: int) -> float:
+    """Returns the speed since the last restart."""
     return (step - self._step) / max(time.perf_counter() - self._start, 1e-9)

@@ -1,4 +1,4 @@
-"""The state that an update changes: a pytree that is checkpointed whole, so that runs resume exactly."""
+"""The state that an update changes: a pytree, checkpointed whole, so that runs resume exactly."""
 
 import typing
 from typing import Any
@@ -12,6 +12,9 @@ from jaxtyping import Array, Float32, Int32
 from transformer_jax.config import Config
 from transformer_jax.model.transformer import Transformer
 from transformer_jax.training.schedule import noam_schedule
+
+# Parameters, or their gradients: a tree of arrays by the names of modules.
+Params = dict[str, Any]
 
 
 @typing.no_type_check  # jax rebuilds it with tracers, shapes, or axes of devices in its fields
@@ -38,7 +41,7 @@ class TrainState(flax.struct.PyTreeNode):
   """
 
   step: Int32[Array, ""]  # updates done
-  params: dict[str, Any]
+  params: Params
   opt_state: optax.OptState
   sums: Sums  # since the last reported step
   grad_norm: Float32[Array, ""]  # of the last update that was tried

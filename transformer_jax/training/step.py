@@ -1,14 +1,18 @@
-"""One update: gradients summed over devices and batches, divided once by the number of target tokens."""
+"""One update: gradients summed over devices and batches, divided once by the number of tokens."""
 
+import functools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jaxtyping import Array, Int32, Key
 
 from transformer_jax.attention import sequence_lengths
-from transformer_jax.config import PAD_ID
+from transformer_jax.config import PAD_ID, Config
+from transformer_jax.model.transformer import Transformer
 from transformer_jax.parallel import (
   backend,
   device_index,
@@ -17,13 +21,20 @@ from transformer_jax.parallel import (
   sum_over_devices,
 )
 from transformer_jax.training.label_smoothing import summed_cross_entropy
-from transformer_jax.training.state import Sums, optimizer
+from transformer_jax.training.state import Params, Sums, TrainState, optimizer
+
+Count = int | Int32[Array, ""]
+# Source and target as `parallel.shard_rows` splits them; the shape differs from batch to batch.
+ShardedBatch = tuple[
+  Int32[Array | np.ndarray, "devices _B _S"], Int32[Array | np.ndarray, "devices _B _T"]
+]
 
 
-def dropout_key(seed, step, batch_in_update, device):
-  """The key of one device's dropout for one batch of one update: a pure function of its arguments.
+def dropout_key(seed: int, step: Count, batch_in_update: Count, device: Count) -> Key[Array, ""]:
+  """Returns the key of one device's dropout for one batch of one update.
 
-  The generator is what is cheap here: threefry on a CPU, where it takes a third of rbg's time, elsewhere the device's own (rbg).
+  It is a pure function of its arguments. The generator is the cheapest of the backend: on a CPU
+  threefry, which takes a third of rbg's time, elsewhere the device's own (rbg).
   """
   key = jax.random.key(seed, impl="threefry2x32" if backend() == "cpu" else "rbg")
   for number in (step, batch_in_update, device):
@@ -31,167 +42,216 @@ def dropout_key(seed, step, batch_in_update, device):
   return key
 
 
-def loss_sums(model, params, source_BS, target_BT, smoothing, dropout_rng=None):
-  """(sum of the loss over target tokens, Sums); without an rng, without dropout."""
-  rngs = None if dropout_rng is None else {"dropout": dropout_rng}
+def loss_sums(
+  model: Transformer,
+  params: Params,
+  source_BS: Int32[Array, "B S"],
+  target_BT: Int32[Array, "B T"],
+  smoothing: float,
+  dropout_rng: Key[Array, ""] | None = None,
+) -> tuple[Array, Sums]:
+  """Returns the sum of the loss over target tokens, and all Sums; without an rng, no dropout."""
   outputs_BTD, matrix_CD = model.apply(
     {"params": params},
     source_BS,
     target_BT,
     deterministic=dropout_rng is None,
-    rngs=rngs,
+    rngs=None if dropout_rng is None else {"dropout": dropout_rng},
     method="before_logits",
   )
   with jax.named_scope("loss"):
     loss, nll = summed_cross_entropy(outputs_BTD, matrix_CD, target_BT, smoothing)
-  return loss, Sums(
+  sums = Sums(
     loss=loss,
     nll=nll,
     source_tokens=jnp.sum(sequence_lengths(source_BS, PAD_ID)),
     target_tokens=jnp.sum(sequence_lengths(target_BT, PAD_ID)),
   )
+  return loss, sums
 
 
-def gradient_sums(config, model, params, step, batch_in_update, source_BS, target_BT):
-  """(gradients, Sums) of one batch on one device, neither summed over devices nor divided yet."""
+def gradient_sums(
+  config: Config,
+  model: Transformer,
+  params: Params,
+  step: Count,
+  batch_in_update: Count,
+  source_BS: Int32[Array, "B S"],
+  target_BT: Int32[Array, "B T"],
+) -> tuple[Params, Sums]:
+  """Returns gradients and Sums of one batch on one device, neither summed over devices nor divided.
+
+  The gradients are those of the loss, summed over target tokens.
+  """
   key = dropout_key(config.train.seed, step, batch_in_update, device_index())
-  loss = lambda p: loss_sums(model, p, source_BS, target_BT, config.train.label_smoothing, key)
+  smoothing = config.train.label_smoothing
+  loss = lambda params: loss_sums(model, params, source_BS, target_BT, smoothing, key)
   gradients, sums = jax.grad(loss, has_aux=True)(params)
   return gradients, sums
 
 
-def apply_gradients(config, state, gradients, sums):
-  """The state after one update from sums over all devices and batches.
+def apply_gradients(config: Config, state: TrainState, gradients: Params, sums: Sums) -> TrainState:
+  """Returns the state after one update, from sums over all devices and batches.
 
   A non-finite loss, gradient or parameter leaves parameters, moments and step as they were and is
   counted.
   """
   tokens = jnp.maximum(sums.target_tokens, 1).astype(jnp.float32)
-  gradients = jax.tree.map(lambda g: g / tokens, gradients)
+  gradients = jax.tree.map(lambda gradient: gradient / tokens, gradients)
   grad_norm = optax.tree.norm(gradients)
   with jax.named_scope("optimizer"):
     updates, opt_state = optimizer(config).update(gradients, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
   is_finite = jnp.isfinite(grad_norm) & jnp.isfinite(sums.loss)
-  for leaf in jax.tree.leaves(params):  # 0 / 0, or beyond float32, where the gradients are finite
+  # Finite gradients may still give 0 / 0, or a parameter beyond float32.
+  for leaf in jax.tree.leaves(params):
     is_finite &= jnp.all(jnp.isfinite(leaf))
-  keep = lambda new, old: jax.tree.map(lambda n, o: jnp.where(is_finite, n, o), new, old)
+  new_if_finite = functools.partial(jax.tree.map, functools.partial(jnp.where, is_finite))
   return state.replace(
     step=state.step + is_finite,
-    params=keep(params, state.params),
-    opt_state=keep(opt_state, state.opt_state),
+    params=new_if_finite(params, state.params),
+    opt_state=new_if_finite(opt_state, state.opt_state),
     grad_norm=grad_norm,
-    sums=keep(jax.tree.map(jnp.add, state.sums, sums), state.sums),
+    sums=new_if_finite(jax.tree.map(jnp.add, state.sums, sums), state.sums),
     skipped=state.skipped + ~is_finite,
     skipped_in_a_row=jnp.where(is_finite, 0, state.skipped_in_a_row + 1),
   )
 
 
-class TrainStep:
-  """A function (replicated state, [(source, target), ...] sharded) -> (replicated state, Progress), for one update.
+class Progress(NamedTuple):
+  """Counters that the host may read while the state, which is donated, moves on."""
 
-  Batches of one update may have different shapes. The state that is passed in is donated: it must not be used again.
-  `is_poisoned`: the first device's gradients are NaN, to see that such an update changes nothing on any.
+  step: Int32[Array, ""]
+  skipped_in_a_row: Int32[Array, ""]
+
+
+class TrainStep:
+  """One update, as a function (replicated state, ShardedBatches) -> (replicated state, Progress).
+
+  Batches of one update may have different shapes. The state that is passed in is donated: it must
+  not be used again.
+
+  Args:
+    config: the Config.
+    model: the model.
+    is_poisoned: for tests: the first device's gradients are NaN, which must change nothing on any.
   """
 
-  def __init__(self, config, model, is_poisoned=False):
+  def __init__(self, config: Config, model: Transformer, is_poisoned: bool = False) -> None:
+    def gradients_of_batch(state, batch_in_update, source_BS, target_BT):
+      return gradient_sums(
+        config, model, state.params, state.step, batch_in_update, source_BS, target_BT
+      )
 
     def finish(state, total):
       if is_poisoned:
-        gradients, sums = total
-        total = (
-          jax.tree.map(lambda g: g * jnp.where(device_index() == 0, jnp.nan, 1.0), gradients),
-          sums,
-        )
-      state = apply_gradients(config, state, *sum_over_devices(total))
+        total = _poisoned(total)
+      gradients, sums = sum_over_devices(total)
+      state = apply_gradients(config, state, gradients, sums)
+      # Copies: the next update takes the state's own counters over, before the host reads these.
       return state, Progress(state.step + 0, state.skipped_in_a_row + 0)
 
     def whole_update(state, source_BS, target_BT):
-      return finish(
-        state, gradient_sums(config, model, state.params, state.step, 0, source_BS, target_BT)
-      )
+      return finish(state, gradients_of_batch(state, 0, source_BS, target_BT))
 
     def add_batch(total, state, batch_in_update, source_BS, target_BT):
-      part = gradient_sums(
-        config, model, state.params, state.step, batch_in_update, source_BS, target_BT
-      )
+      part = gradients_of_batch(state, batch_in_update, source_BS, target_BT)
       return jax.tree.map(jnp.add, total, part)
 
     def start(state):
       return jax.tree.map(jnp.zeros_like, state.params), Sums.zero()
 
-    self._whole_update, self._finish = (
-      on_devices(whole_update, donate=(0,)),
-      on_devices(finish, donate=(0,)),
-    )
-    self._add_batch, self._start = on_devices(add_batch, donate=(0,)), on_devices(start)
-    self._ahead = {}  # shapes of a batch -> program that was compiled ahead
+    self._whole_update = on_devices(whole_update, donate=(0,))
+    self._start = on_devices(start)
+    self._add_batch = on_devices(add_batch, donate=(0,))
+    self._finish = on_devices(finish, donate=(0,))
+    self._precompiled = {}  # shapes of a batch -> program
 
-  def __call__(self, state, batches):
+  def __call__(self, state: TrainState, batches: list[ShardedBatch]) -> tuple[TrainState, Progress]:
     if len(batches) == 1:
-      return self._best(self._whole_update, batches[0])(state, *batches[0])
+      (batch,) = batches
+      return self._precompiled_or(self._whole_update, batch)(state, *batch)
     total = self._start(state)
     for number, batch in enumerate(batches):
-      total = self._best(self._add_batch, batch)(
-        total, state, _on_each_device(number, batch), *batch
-      )
+      add_batch = self._precompiled_or(self._add_batch, batch)
+      total = add_batch(total, state, _on_each_device(number, batch), *batch)
     return self._finish(state, total)
 
-  def compile_ahead(self, state, batch, is_whole_update):
-    """Compiles what is done with one batch of this shape, so that it can be refused before it runs.
+  def compile_ahead(
+    self, state: TrainState, batch: ShardedBatch, is_whole_update: bool
+  ) -> int | None:
+    """Compiles the program for a batch of this shape, so that it can be refused before it runs.
+
+    Args:
+      state: the replicated state.
+      batch: of the shape in question.
+      is_whole_update: whether an update has one batch.
 
     Returns:
-      bytes of a device's memory that it needs besides state and batch, None where the backend does not say.
+      bytes of a device's memory that it needs besides state and batch, None if the backend does not
+      say.
     """
     if is_whole_update:
       lowered = self._whole_update.lower(state, *batch)
     else:
-      lowered = self._add_batch.lower(self._start(state), state, _on_each_device(0, batch), *batch)
-    program = self._ahead[_shapes(batch)] = lowered.compile()
+      total = self._start(state)
+      lowered = self._add_batch.lower(total, state, _on_each_device(0, batch), *batch)
+    program = lowered.compile()
+    self._precompiled[_shapes(batch)] = program
     memory = program.memory_analysis()
-    return (
-      None
-      if memory is None
-      else memory.temp_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
-    )
+    if memory is None:
+      return None
+    return memory.temp_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
 
-  def _best(self, function, batch):
-    """What was compiled ahead, but on several hosts: there it wants arrays of all of them, not this one's part."""
-    return (self.program(batch) if num_processes() == 1 else None) or function
+  def _precompiled_or(self, function, batch):
+    """Returns the precompiled program for this batch, if any, else `function`.
 
-  def program(self, batch):
-    """What was compiled ahead for such a batch, or None."""
-    return self._ahead.get(_shapes(batch))
+    Not on several hosts: the program would expect global arrays, and this host has only its shard.
+    """
+    if num_processes() > 1:
+      return function
+    return self.program(batch) or function
 
-  def programs(self):
-    """All that was compiled ahead."""
-    return list(self._ahead.values())
+  def program(self, batch: ShardedBatch) -> jax.stages.Compiled | None:
+    """Returns the precompiled program for a batch of this shape, or None."""
+    return self._precompiled.get(_shapes(batch))
+
+  def programs(self) -> list[jax.stages.Compiled]:
+    """Returns all precompiled programs."""
+    return list(self._precompiled.values())
+
+
+def _poisoned(total):
+  """Returns gradients that are NaN on the first device, and the sums as they are."""
+  gradients, sums = total
+  factor = jnp.where(device_index() == 0, jnp.nan, 1.0)
+  return jax.tree.map(lambda gradient: gradient * factor, gradients), sums
 
 
 def _shapes(batch):
-  return batch[0].shape, batch[1].shape
+  source, target = batch
+  return source.shape, target.shape
 
 
 def _on_each_device(number, batch):
-  return np.full(batch[0].shape[0], number, np.int32)
+  """Returns the number once for each device of a batch."""
+  num_devices = batch[0].shape[0]
+  return np.full(num_devices, number, np.int32)
 
 
-class Progress(NamedTuple):
-  """What the host may look at while the state, which is donated, moves on."""
+def make_evaluation_step(model: Transformer) -> Callable[..., Sums]:
+  """Returns a function (replicated params, sharded source, sharded target) -> replicated Sums.
 
-  step: jax.Array
-  skipped_in_a_row: jax.Array
-
-
-def make_evaluation_step(model):
-  """A function (replicated params, source, target sharded) -> replicated Sums, without dropout and smoothing."""
+  They are without dropout and without label smoothing.
+  """
 
   def evaluate(params, source_BS, target_BT):
-    return sum_over_devices(loss_sums(model, params, source_BS, target_BT, 0.0)[1])
+    _, sums = loss_sums(model, params, source_BS, target_BT, 0.0)
+    return sum_over_devices(sums)
 
   return on_devices(evaluate)
 
 
-def make_reset():
-  """A function that sets the running sums of a replicated state to zero; the state passed in is donated."""
+def make_reset() -> Callable[[TrainState], TrainState]:
+  """Returns a function that sets the sums of a replicated state, which it donates, to zero."""
   return on_devices(lambda state: state.replace(sums=Sums.zero()), donate=(0,))
