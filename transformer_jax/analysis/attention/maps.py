@@ -1,80 +1,93 @@
-"""All attention of a model for one sentence: the weights of every head, and the queries, keys and values they come from."""
+"""All attention of a model for one sentence: each head's weights, queries, keys and values."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
+from jaxtyping import Float32
 
 from transformer_jax.model.head_gates import ATTENTIONS
+from transformer_jax.runs.trained_model import TrainedModel
 
-START = "<start>"  # what stands before the first word of the output
+START = "<start>"  # stands before the first word of the output
 
 
 @dataclasses.dataclass(frozen=True)
 class AttentionMap:
-  """One of the three attentions, over N layers and H heads, float32.
+  """One of the three attentions, over N layers and H heads.
 
-  Row t of the decoder's maps belongs to the position that says target word t; what it looks at are the words before, `START` first.
+  Row t of the decoder's maps belongs to the position that predicts target word t. Its keys are the
+  words before that one, `START` first.
   """
 
-  queries: list[str]  # the sub-words that look, T
-  keys: list[str]  # the sub-words looked at, S
-  weights_NHTS: np.ndarray
-  query_NHTK: np.ndarray
-  key_NHSK: np.ndarray
-  value_NHSV: np.ndarray
+  queries: list[str]  # the sub-words that attend, T
+  keys: list[str]  # the sub-words attended to, S
+  weights_NHTS: Float32[np.ndarray, "N H T S"]
+  query_NHTK: Float32[np.ndarray, "N H T K"]
+  key_NHSK: Float32[np.ndarray, "N H S K"]
+  value_NHSV: Float32[np.ndarray, "N H S V"]
 
 
 @dataclasses.dataclass(frozen=True)
 class SentenceAttention:
-  """A sentence, its output, and how it came about."""
+  """A sentence, its output, and the attention between them."""
 
   source_text: str
   target_text: str
   maps: dict[str, AttentionMap]  # by the names in ATTENTIONS
 
 
-def sentence_attention(translator, source, target=None, is_preprocessed=False):
-  """The SentenceAttention of a sentence and its output, or a given one.
+def sentence_attention(
+  translator: TrainedModel, source: str, target: str | None = None, is_preprocessed: bool = False
+) -> SentenceAttention:
+  """Returns the attention for a sentence and its output, or for a given output.
 
   Args:
-    translator: a TrainedModel.
+    translator: the trained model.
     source: the sentence (for a parser: words between spaces).
-    target: the output to look at (for a parser: a tree in brackets); None: the model's own.
+    target: the output to look at (for a parser: a tree in brackets). None: the model's own output.
     is_preprocessed: whether source and target have been through the run's preprocessing.
 
   Raises:
-    ValueError: there is nothing to look at, or too much.
+    ValueError: a side is empty, or longer than the model takes.
+
+  Example:
+    model = transformer_jax.load("runs/quickstart")
+    cross = sentence_attention(model, "forty two").maps["cross"]
+    cross.weights_NHTS[-1, 0]  # the last layer's first head: a row for each of cross.queries
   """
   found = translator.attention(source, target, is_preprocessed)
+  source_words = found["source"]
+  target_words = found["target"]
   words = dict(
-    encoder=(found["source"], found["source"]),
-    decoder=(found["target"], [START, *found["target"][:-1]]),
-    cross=(found["target"], found["source"]),
+    encoder=(source_words, source_words),
+    decoder=(target_words, [START, *target_words[:-1]]),
+    cross=(target_words, source_words),
   )
-  maps = {
-    name: AttentionMap(
-      *words[name],
-      found[name],
-      *(found["vectors"][name][kind] for kind in ("query", "key", "value")),
+  maps = {}
+  for name in ATTENTIONS:
+    queries, keys = words[name]
+    vectors = found["vectors"][name]
+    maps[name] = AttentionMap(
+      queries=queries,
+      keys=keys,
+      weights_NHTS=found[name],
+      query_NHTK=vectors["query"],
+      key_NHSK=vectors["key"],
+      value_NHSV=vectors["value"],
     )
-    for name in ATTENTIONS
-  }
   return SentenceAttention(source, found["target_text"], maps)
 
 
-def to_json(attention):
-  """The sentence's attention as lists and numbers: the format of attention.json.
+def to_json(attention: SentenceAttention) -> dict[str, Any]:
+  """Returns the sentence's attention as lists and numbers, the format of attention.json.
 
   Returns:
-    dict: "source", "target" (texts), and for each of "encoder", "decoder", "cross" a dict of "queries" and "keys" (sub-words) and "weights"
-    [layer][head][query][key], to 8 decimals.
+    dict: "source", "target" (texts), and for each of "encoder", "decoder", "cross" a dict of
+    "queries" and "keys" (sub-words) and "weights", lists by layer, head, query, key, to 8 decimals.
   """
-  rounded = lambda array: np.round(array.astype(np.float64), 8).tolist()
-  return dict(
-    source=attention.source_text,
-    target=attention.target_text,
-    **{
-      name: dict(queries=one.queries, keys=one.keys, weights=rounded(one.weights_NHTS))
-      for name, one in attention.maps.items()
-    },
-  )
+  result: dict[str, Any] = dict(source=attention.source_text, target=attention.target_text)
+  for name, one in attention.maps.items():
+    rounded_NHTS = np.round(one.weights_NHTS.astype(np.float64), 8)
+    result[name] = dict(queries=one.queries, keys=one.keys, weights=rounded_NHTS.tolist())
+  return result
