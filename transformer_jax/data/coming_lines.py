@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 from transformer_jax.data.text import (
-  StrPath,
   check_beginning,
   decode_line,
   open_binary,
   read_problem,
 )
 from transformer_jax.errors import DataError
+from transformer_jax.files import StrPath
 
 _CHUNK = 1 << 16  # bytes of one read, at most
 _LONGEST_LINE = 1 << 24  # bytes; a model reads only the first few kilobytes of a long line

@@ -18,7 +18,7 @@ from jaxtyping import Int32, Integer
 
 from transformer_jax.config import UNK_ID
 from transformer_jax.errors import DataError, TransformerJaxError, WorkdirError
-from transformer_jax.files import as_workdir_error
+from transformer_jax.files import StrPath, as_workdir_error
 from transformer_jax.strict_json import json_text
 
 Encoder = Callable[[str], Sequence[int]]  # text -> token ids with EOS
@@ -61,7 +61,7 @@ class EncodedPairs:
   source_lengths: Integer[np.ndarray, " pairs"]  # tokens, EOS included
   target_lengths: Integer[np.ndarray, " pairs"]
 
-  def __init__(self, folder: str | os.PathLike[str]):
+  def __init__(self, folder: StrPath):
     folder = pathlib.Path(folder)
     self._tokens = {}
     self._offsets = {}
@@ -109,7 +109,7 @@ def encode_pairs(
   pairs: Callable[[], Iterable[tuple[str, str]]],
   encode_source: Encoder,
   encode_target: Encoder,
-  cache: str | os.PathLike[str],
+  cache: StrPath,
   key: str,
   max_length: int | None = None,
 ) -> EncodedPairs:

@@ -6,7 +6,7 @@ There are two styles. `vinyals` (Vinyals et al. 2015) has XX for every word, as 
 """
 
 import collections
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from transformer_jax.data.trees import ROOT, UNKNOWN_TAG, Constituent, Leaf, Tree, bracket_events
 
@@ -91,8 +91,10 @@ def symbol_kinds(symbols: Sequence[str], style: str) -> list[SymbolKind | None]:
   In `t2t` a symbol opens if the one that closes it is in the vocabulary too. A tag that is also a
   label then counts only as a label.
   """
+  if style == "vinyals":
+    return [_vinyals_kind(symbol) for symbol in symbols]
   known = set(symbols)
-  return [_kind(symbol, style, lambda label: f"/{label}" in known) for symbol in symbols]
+  return [_t2t_kind(symbol, known) for symbol in symbols]
 
 
 def to_tree(
@@ -149,16 +151,16 @@ def _t2t_kinds_in_place(symbols, labels):
   return kinds[::-1]
 
 
-def _kind(symbol: str, style: str, is_label: Callable[[str], bool]) -> SymbolKind | None:
-  """Returns the kind of a symbol by itself; `is_label` tells which symbols of `t2t` open."""
-  if style == "vinyals":
-    return _vinyals_kind(symbol)
+def _t2t_kind(symbol: str, known: Collection[str]) -> SymbolKind:
+  """Returns the kind of a `t2t` symbol by itself, given the symbols of the vocabulary."""
   if _is_closing(symbol):
     return CLOSE, symbol[1:]
-  return (OPEN if is_label(symbol) else LEAF), symbol
+  if f"/{symbol}" in known:
+    return OPEN, symbol
+  return LEAF, symbol
 
 
-def _vinyals_kind(symbol):
+def _vinyals_kind(symbol: str) -> SymbolKind | None:
   if symbol == UNKNOWN_TAG:
     return LEAF, UNKNOWN_TAG
   if len(symbol) > 1 and symbol[0] == "(":

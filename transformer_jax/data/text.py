@@ -13,8 +13,7 @@ from typing import NoReturn
 
 from transformer_jax.config import split_list
 from transformer_jax.errors import DataError
-
-StrPath = str | os.PathLike[str]
+from transformer_jax.files import StrPath
 
 _BOM = "\N{ZERO WIDTH NO-BREAK SPACE}"
 _LONGEST_LINE = 1 << 24  # bytes; a compressed file of a few kilobytes may hold gigabytes

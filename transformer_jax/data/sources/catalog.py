@@ -9,7 +9,7 @@ from transformer_jax.data.sources.parallel_text import ParallelText
 from transformer_jax.data.sources.source import TextSource
 from transformer_jax.data.sources.tfds import TfdsSource
 from transformer_jax.data.sources.treebank import Treebank
-from transformer_jax.data.text import StrPath
+from transformer_jax.files import StrPath
 
 
 def _numbers(data: DataConfig, _: StrPath) -> NumbersSource:

@@ -6,8 +6,9 @@ import pathlib
 from collections.abc import Iterator
 
 from transformer_jax.config import DataConfig
-from transformer_jax.data.text import StrPath, expand_files, hash_file, read_lines
+from transformer_jax.data.text import expand_files, hash_file, read_lines
 from transformer_jax.errors import DataError
+from transformer_jax.files import StrPath
 
 
 class ParallelText:

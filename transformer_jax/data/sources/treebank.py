@@ -7,9 +7,10 @@ import re
 from collections.abc import Iterator
 
 from transformer_jax.config import DataConfig, parse_sections, split_list
-from transformer_jax.data.text import StrPath, expand_files, hash_file, read_lines
+from transformer_jax.data.text import expand_files, hash_file, read_lines
 from transformer_jax.data.trees import Tree, TreeError, clean, read_trees
 from transformer_jax.errors import DataError
+from transformer_jax.files import StrPath
 
 # Of the files that are read from a folder, each also with .gz.
 _ENDINGS = (".mrg", ".ptb", ".trees", ".tree", ".parse")

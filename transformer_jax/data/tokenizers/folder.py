@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 
 from transformer_jax.config import DataConfig
 from transformer_jax.data.linearization import linearize
-from transformer_jax.data.text import StrPath, read_problem
+from transformer_jax.data.text import read_problem
 from transformer_jax.data.tokenizers.parsing import ParsingTokenizer
 from transformer_jax.data.tokenizers.pieces import most_frequent
 from transformer_jax.data.tokenizers.sentencepiece import SentencePieceTokenizer
@@ -22,7 +22,7 @@ from transformer_jax.data.tokenizers.training_text import no_text_error
 from transformer_jax.data.tokenizers.word_list import WordListTokenizer
 from transformer_jax.data.trees import parse_tree
 from transformer_jax.errors import DataError
-from transformer_jax.files import as_workdir_error, atomic_write
+from transformer_jax.files import StrPath, as_workdir_error, atomic_write
 from transformer_jax.strict_json import json_text
 
 _INDEX = "tokenizer.json"

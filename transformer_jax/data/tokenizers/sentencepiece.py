@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Self
 
 from transformer_jax.config import EOS_ID, PAD_ID, UNK_ID, DataConfig
-from transformer_jax.data.text import StrPath
 from transformer_jax.data.tokenizers.pieces import SPECIAL_PIECES, tokens_before_eos
 from transformer_jax.data.tokenizers.training_text import no_text_error
 from transformer_jax.errors import DataError
+from transformer_jax.files import StrPath
 
 _FILE = "sentencepiece.model"
 

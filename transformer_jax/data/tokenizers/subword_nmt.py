@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Self
 
 from transformer_jax.config import DataConfig
-from transformer_jax.data.text import StrPath, read_lines
+from transformer_jax.data.text import read_lines
 from transformer_jax.data.tokenizers.bpe import Merges, split_characters
 from transformer_jax.data.tokenizers.pieces import (
   SPECIAL_PIECES,
@@ -22,6 +22,7 @@ from transformer_jax.data.tokenizers.pieces import (
 from transformer_jax.data.tokenizers.training_text import one_file
 from transformer_jax.data.tokenizers.word_list import WordListTokenizer
 from transformer_jax.errors import DataError
+from transformer_jax.files import StrPath
 
 # Marks a folder whose unknown sub-words are split; older tokenizers lack it and do not split.
 _SPLITS_UNKNOWN = "splits_unknown.txt"

@@ -3,8 +3,9 @@
 import pathlib
 
 from transformer_jax.config import DataConfig
-from transformer_jax.data.text import StrPath, expand_files
+from transformer_jax.data.text import expand_files
 from transformer_jax.errors import DataError
+from transformer_jax.files import StrPath
 
 
 def one_file(name: str, data_root: StrPath, flag: str) -> pathlib.Path:

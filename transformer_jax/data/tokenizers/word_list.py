@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import Self
 
 from transformer_jax.config import UNK_ID, DataConfig
-from transformer_jax.data.text import StrPath, read_lines
+from transformer_jax.data.text import read_lines
 from transformer_jax.data.tokenizers.pieces import (
   SPECIAL_PIECES,
   most_frequent,
@@ -12,6 +12,7 @@ from transformer_jax.data.tokenizers.pieces import (
   tokens_before_eos,
 )
 from transformer_jax.data.tokenizers.training_text import one_file
+from transformer_jax.files import StrPath
 
 
 class WordListTokenizer:
