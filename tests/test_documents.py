@@ -7,6 +7,7 @@ import pathlib
 import re
 
 import pytest
+from test_floors import FLOORS
 
 from transformer_jax.cli.main import COMMANDS
 from transformer_jax.config import Config
@@ -171,6 +172,19 @@ def test_lines_are_short(page):
   assert not long_lines(text_of(page))
 
 
+def floors_in(text):
+  """Returns the names on each floor of CONTRIBUTING.md's table, from the lowest floor up."""
+  rows = re.findall(r"^\| (\d+) \| ([^|]+) \|", text, re.MULTILINE)
+  assert [int(number) for number, _ in rows] == list(range(len(rows)))
+  return [set(re.findall(r"`(\w+)(?:/|\.py)`", names)) for _, names in rows]
+
+
+def test_the_table_of_floors_is_that_of_the_imports():
+  floors = floors_in(text_of(ROOT / "CONTRIBUTING.md"))
+  assert floors == [set(floor) for floor in FLOORS[: len(floors)]]
+  assert set(FLOORS[-1]) == {"__init__", "__main__"} and len(FLOORS) == len(floors) + 1
+
+
 @pytest.mark.parametrize("name", [".ci/run", ".github/workflows/ci.yml"])
 def test_scripts_call_targets_that_exist(name):
   text = text_of(ROOT / name)
@@ -186,5 +200,6 @@ def test_each_check_can_fail():
   assert missing_targets("`make test` and `make SEED=1 none`") == ["none"]
   assert missing_commands("`transformer-jax train` `transformer-jax none`") == ["none"]
   assert missing_flags("`--d_k=3` `--none`", known_flags()) == ["none"]
+  assert floors_in("| 0 | `a.py`, `b/` | x |\n| 1 | `c/` | `d/` |\n") == [{"a", "b"}, {"c"}]
   words = "word " * 21
   assert long_lines(f"{words}\n| {words}\n```\n{words}\n```\n") == [words]
