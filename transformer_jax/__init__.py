@@ -1,7 +1,8 @@
 """transformer_jax: "Attention Is All You Need" (Vaswani et al. 2017) in JAX.
 
 Array names end in their axes: B batch, T target or query length, S source or key length, H heads,
-K d_k, V d_v, D d_model, F d_ff, C vocabulary, M beams. So `query_BTHK` is [batch, length, heads, d_k].
+K d_k, V d_v, D d_model, F d_ff, C vocabulary, M beams. So `query_BTHK` has the shape
+[batch, length, heads, d_k].
 
     model = transformer_jax.load("runs/quickstart")     # a trained run
     model.translate(["forty two"])                      # ["zweiundvierzig"]

@@ -82,11 +82,11 @@ def test_the_last_value_counts_and_files_nest_beside_each_other(tmp_path):
     (["--allow_device_change=2"], "--allow_device_change=2: is neither true nor false; write true"),
     (["--dropout_rate=much"], "--dropout_rate=much: is not a number"),
     (["extra"], "'extra': is not a flag"),
-    (["--"], "--: there are no arguments but flags"),
+    (["--"], "--: is not a flag; flags are --name=value"),
     (["--d_model=7"], "--d_model: 7 is odd"),
     (["--flagfile=missing"], "--flagfile: missing cannot be read: No such file"),
-    (["--flagfile"], "--flagfile: . is no file"),
-    (["--flagfile=/dev/null"], "--flagfile: /dev/null is no file"),
+    (["--flagfile"], "--flagfile: . is not a file"),
+    (["--flagfile=/dev/null"], "--flagfile: /dev/null is not a file"),
     (["--flagfile=a\0b"], "--flagfile: a\\x00b cannot be read: "),
     (["--nodeterministic=true"], "--nodeterministic: takes no value"),
     (["--source_language=a\0b"], "--source_language: has a NUL"),
@@ -117,15 +117,15 @@ def test_wrong_arguments(arguments, message):
     (
       "--target_language=de   # German\n",
       "top.flags:1: '--target_language=de   # German' has a "
-      "comment behind the value; give the comment a line of its own",
+      "comment after the value; give the comment a line of its own",
     ),
-    ("--d_k=16 # narrow\n", "top.flags:1: '--d_k=16 # narrow' has a comment behind the value"),
-    ("--d_k=16\t// narrow\n", "top.flags:1: '--d_k=16\t// narrow' has a comment behind the value"),
-    ("--deterministic # slow\n", "top.flags:1: '--deterministic # slow' has a comment behind"),
-    ("--flagfile=top.flags # 2\n", "top.flags:1: '--flagfile=top.flags # 2' has a comment behind"),
+    ("--d_k=16 # narrow\n", "top.flags:1: '--d_k=16 # narrow' has a comment after the value"),
+    ("--d_k=16\t// narrow\n", "top.flags:1: '--d_k=16\t// narrow' has a comment after the value"),
+    ("--deterministic # slow\n", "top.flags:1: '--deterministic # slow' has a comment after"),
+    ("--flagfile=top.flags # 2\n", "top.flags:1: '--flagfile=top.flags # 2' has a comment after"),
     (
       '\n--workdir="runs/x"\n',
-      'top.flags:2: "runs/x" is in quotes, which no shell takes off here; '
+      'top.flags:2: "runs/x" is in quotes, and no shell removes them here; '
       "write the value without them",
     ),
     ("--train_source='a b.en'\n", "top.flags:1: 'a b.en' is in quotes"),

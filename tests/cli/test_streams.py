@@ -108,7 +108,7 @@ def test_a_signal_ends_translate_at_once_and_leaves_no_file(workdir, tmp_path, n
       "--process_id=5: is not below --num_processes=2",
     ),
     (["--num_processes=2"], "--coordinator: is missing"),
-    (["--process_id=1"], "--process_id=1: counts processes, and there is one"),
+    (["--process_id=1"], "--process_id=1: is for several processes, but there is one"),
     (["--coordinator=auto"], "--coordinator=auto: the hosts of the run were not found"),
   ],
 )

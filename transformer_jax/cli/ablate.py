@@ -3,54 +3,53 @@
 import pathlib
 import shlex
 import sys
+from collections.abc import Mapping
 
 from transformer_jax.analysis.table3 import ROWS
 from transformer_jax.cli import train
 from transformer_jax.cli.flags import Command
-from transformer_jax.config import split_list
+from transformer_jax.config import Config, split_list
 from transformer_jax.errors import ConfigError, WorkdirError
 
 
-def declare(command):
-  """The flags."""
-  command.declare_path("table", "folder of flag files: base.flags, and one a row")
+def declare(command: Command) -> None:
+  """Declares the flags."""
+  command.declare_path("table", "folder of flag files: base.flags, and one for each other row")
   command.declare_path("workdir", "folder for the runs' workdirs")
   command.declare_path(
-    "results", "folder for a small JSON a run and the table; default: results/ in the workdir"
+    "results",
+    "folder for the table and a small JSON for each run; default: results/ in the workdir",
   )
   command.declare_data_root()
-  command.declare("seeds", 3, "seeds of each row: 1, 2, ...")
-  command.declare("only_seed", 0, "one seed alone; 0: all")
+  command.declare("seeds", 3, "number of seeds for each row: 1, 2, ...")
+  command.declare("only_seed", 0, "run only this seed; 0: all")
   command.declare(
-    "rows", "", "rows to run, by their files' names without ending, comma-separated; empty: all"
+    "rows",
+    "",
+    "rows to run: names of their files without the ending, comma-separated; default: all",
   )
-  command.declare("split", "valid", "what is scored; results of each are kept", ["valid", "test"])
+  command.declare(
+    "split", "valid", "split to score; the results of both are kept", ["valid", "test"]
+  )
   command.declare(
     "print_commands",
     False,
-    "run nothing: print one command for each run that is missing, for a cluster's array jobs",
+    "run nothing: print a command for each missing run, for a cluster's array jobs",
   )
-  command.declare("print_table", False, "run nothing: print the table of what is done")
+  command.declare("print_table", False, "run nothing: print the table of the finished runs")
 
 
-def run(command):
-  """Runs what is missing and prints the table; exit code 1 if a row failed."""
-  folder, workdir = pathlib.Path(command.required("table")), command["workdir"]
+def run(command: Command) -> int:
+  """Trains and scores the missing runs and prints the table; returns 1 if a run failed."""
+  folder = pathlib.Path(command.required("table"))
   if not (command["print_table"] and command["results"]):
     command.required("workdir")
+  results = command["results"] or f"{command['workdir']}/results"
   num_seeds = max(command.at_least("seeds", 1), command.at_least("only_seed", 0))
   all_seeds = list(range(1, num_seeds + 1))
   seeds = [command["only_seed"]] if command["only_seed"] else all_seeds
   configs = read_table(folder)
-  chosen = split_list(command["rows"]) or list(configs)
-  for name in chosen:
-    if name not in configs:
-      raise ConfigError(
-        f"--rows={command['rows']}",
-        f"'{name}' is no row of {folder}",
-        f"choose from {', '.join(configs)}",
-      )
-  results = command["results"] or f"{workdir}/results"
+  chosen = _chosen_rows(command["rows"], configs, folder)
   from transformer_jax import parallel
   from transformer_jax.analysis.ablation import report
   from transformer_jax.analysis.ablation.identity import Text
@@ -58,47 +57,27 @@ def run(command):
   from transformer_jax.analysis.ablation.runs import missing_runs, run_all
   from transformer_jax.analysis.ablation.table import entries
 
-  rows = [TableRow(name, config) for name, config in configs.items()]
-  wanted = [row for row in rows if row.name in chosen]
-  split, text = command["split"], Text(command["split"], command["data_root"])
+  all_rows = [TableRow(name, config) for name, config in configs.items()]
+  rows = [row for row in all_rows if row.name in chosen]
+  text = Text(command["split"], command["data_root"])
   if command["print_commands"]:
-    for row, seed in missing_runs(wanted, seeds, results, text):
-      print(
-        shlex.join(
-          [
-            "transformer-jax",
-            "ablate",
-            f"--table={folder}",
-            f"--workdir={workdir}",
-            f"--results={results}",
-            f"--data_root={command['data_root']}",
-            f"--split={split}",
-            f"--seeds={num_seeds}",
-            f"--rows={row.name}",
-            f"--only_seed={seed}",
-          ]
-        )
-      )
+    for row, seed in missing_runs(rows, seeds, results, text):
+      print(_command_of_run(command, folder, results, num_seeds, row.name, seed))
     return 0
   parallel.start_up()
-  failures = {}
-  on_split = "" if split == "valid" else f" --split={split}"
-  title = f"Ablation {folder}" + (f", scored on {split}" if on_split else "")
-  again = f"transformer-jax ablate --table={folder} --workdir=DIR --seeds={num_seeds}{on_split}"
-
-  def make_table():
-    return entries(rows, all_seeds, results, failures, text)
+  title, again = _heading(folder, num_seeds, command["split"])
+  failures: dict[tuple[str, int], str] = {}
 
   def write_table():
-    report.write(make_table(), results, title, again)
+    report.write(entries(all_rows, all_seeds, results, failures, text), results, title, again)
 
   if not command["print_table"]:
-    write_table()  # what is wrong with the results' folder is told before hours of training
+    write_table()  # errors in the results' folder come before hours of training
     failures.update(
       run_all(
-        wanted,
+        rows,
         seeds,
-        workdir=workdir,
+        workdir=command["workdir"],
         results=results,
         data_root=command["data_root"],
         text=text,
@@ -106,10 +85,10 @@ def run(command):
         after_each=write_table,
       )
     )
-  found = make_table()
+  found = entries(all_rows, all_seeds, results, failures, text)
   print("\n".join(report.lines(found, title, again)))
-  for why in text.missing:
-    _say(f"warning: whether results are of this text was not seen for all: {why}")
+  for reason in text.missing:
+    _say(f"warning: some results could not be checked against this text: {reason}")
   try:
     report.write(found, results, title, again)
   except WorkdirError as error:
@@ -117,12 +96,53 @@ def run(command):
   return 1 if failures else 0
 
 
-def _say(message):
+def _chosen_rows(text: str, configs: Mapping[str, Config], folder: pathlib.Path) -> list[str]:
+  """Returns the names of the rows to run; all of them if `text`, the value of --rows, is empty."""
+  chosen = split_list(text) or list(configs)
+  for name in chosen:
+    if name not in configs:
+      raise ConfigError(
+        f"--rows={text}", f"'{name}' is not a row of {folder}", f"choose from {', '.join(configs)}"
+      )
+  return chosen
+
+
+def _command_of_run(
+  command: Command, folder: pathlib.Path, results: str, num_seeds: int, row: str, seed: int
+) -> str:
+  """Returns the shell command that does one run of the table."""
+  flags = dict(
+    table=folder,
+    workdir=command["workdir"],
+    results=results,
+    data_root=command["data_root"],
+    split=command["split"],
+    seeds=num_seeds,
+    rows=row,
+    only_seed=seed,
+  )
+  arguments = [f"--{name}={value}" for name, value in flags.items()]
+  return shlex.join(["transformer-jax", "ablate", *arguments])
+
+
+def _heading(folder: pathlib.Path, num_seeds: int, split: str) -> tuple[str, str]:
+  """Returns the title of the table, and the command that makes it again."""
+  title = f"Ablation {folder}"
+  again = f"transformer-jax ablate --table={folder} --workdir=DIR --seeds={num_seeds}"
+  if split != "valid":
+    title += f", scored on {split}"
+    again += f" --split={split}"
+  return title, again
+
+
+def _say(message: str) -> None:
   print(message, file=sys.stderr, flush=True)
 
 
-def read_table(folder):
-  """name -> Config of each flag file of a folder: base, the paper's rows in the paper's order, then others by name.
+def read_table(folder: pathlib.Path) -> dict[str, Config]:
+  """Returns name -> Config of each flag file in a folder.
+
+  Base and the paper's other rows come first, in the paper's order, then others by name.
 
   Raises:
     ConfigError: there is no base.flags, or a file is wrong.
@@ -131,10 +151,10 @@ def read_table(folder):
   if "base" not in files:
     raise ConfigError(f"--table={folder}", "has no base.flags", "name a folder of flag files")
   of_the_paper = [row.file for row in ROWS if row.file in files]
-  return {name: _config(files[name]) for name in dict.fromkeys([*of_the_paper, *files])}
+  return {name: _read_config(files[name]) for name in dict.fromkeys([*of_the_paper, *files])}
 
 
-def _config(path):
+def _read_config(path: pathlib.Path) -> Config:
   command = Command("train", "", **train.SETTINGS)
   train.declare(command)
   command.parse([f"--flagfile={path}"])

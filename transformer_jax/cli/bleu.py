@@ -2,26 +2,28 @@
 
 import sys
 
+from transformer_jax.cli.flags import Command
 from transformer_jax.strict_json import json_text
 
 
-def declare(command):
-  """The flags."""
+def declare(command: Command) -> None:
+  """Declares the flags."""
   command.declare_path("hypothesis", "text file of translations, one a line")
-  command.declare_path("reference", "text file of references")
-  command.declare("language", "de", "language of the text, for the tokenisations")
+  command.declare_path("reference", "text file of references, one a line")
+  command.declare("language", "de", "language of the text, for its tokenization")
   command.declare(
     "tokenize",
     "",
-    "sacreBLEU's tokenisation: 13a, intl, zh, ja-mecab, ko-mecab, char, flores200, none, or "
-    "another that it has; empty: the language's, 13a where words have spaces between them",
+    "sacreBLEU's tokenizer: 13a, intl, zh, ja-mecab, ko-mecab, char, flores200, none, or another "
+    "that it has; default: the language's, 13a where words have spaces between them",
   )
   command.declare("lowercase", False, "lower-case both sides before sacreBLEU and tokenized BLEU")
 
 
-def run(command):
+def run(command: Command) -> None:
   """Prints one JSON object."""
-  hypothesis, reference = command.required("hypothesis", "reference")
+  hypothesis = command.required("hypothesis")
+  reference = command.required("reference")
   from transformer_jax.runs.bleu import bleu
 
   language = command["language"]

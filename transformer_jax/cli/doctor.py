@@ -1,16 +1,17 @@
 """`transformer-jax doctor`."""
 
+from transformer_jax.cli.flags import Command
 from transformer_jax.strict_json import json_text
 
 
-def declare(command):
-  """The flags."""
+def declare(command: Command) -> None:
+  """Declares the flags."""
   command.declare_workdir()
   command.declare_data_root()
 
 
-def run(command):
-  """Prints what was found, and one JSON object; the exit code is that of the first problem, or 0."""
+def run(command: Command) -> int:
+  """Prints the findings and one JSON object; returns the exit code of the first problem, or 0."""
   workdir = command.workdir_of_a_run()
   from transformer_jax.runs.doctor import examine
 

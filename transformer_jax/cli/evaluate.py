@@ -1,16 +1,19 @@
 """`transformer-jax evaluate`."""
 
+from typing import Any
+
+from transformer_jax.cli.flags import Command
 from transformer_jax.strict_json import json_text
 
-SETTINGS = dict(groups=("decode",), overrides=True)
+SETTINGS: dict[str, Any] = dict(groups=("decode",), overrides=True)
 
 
-def declare(command):
-  """The flags besides the decoding settings."""
+def declare(command: Command) -> None:
+  """Declares the flags other than the decoding settings."""
   command.declare_workdir()
   command.declare_data_root()
-  command.declare("split", "test", "which of the run's splits", ["valid", "test"])
-  command.declare_path("source", "a text file to translate instead of a split")
+  command.declare("split", "test", "split of the run's data to score", ["valid", "test"])
+  command.declare_path("source", "text file to translate, instead of a split")
   command.declare_path("reference", "its reference translations")
   command.declare(
     "tokenized_input",
@@ -20,7 +23,7 @@ def declare(command):
   command.declare_checkpoint()
 
 
-def run(command):
+def run(command: Command) -> None:
   """Prints the scores; the last line is one JSON object."""
   checkpoint = command.checkpoint()
   workdir = command.workdir_of_a_run()

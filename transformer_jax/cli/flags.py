@@ -1,93 +1,133 @@
-"""absl flags from the configuration's fields, parsed strictly. The only file that defines or reads flags."""
+"""absl flags from the fields of the configuration, parsed strictly.
 
+No other file defines or reads flags.
+"""
+
+import contextlib
 import difflib
 import os
 import re
 import textwrap
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 from absl import flags
 
-from transformer_jax import config
 from transformer_jax.cli.flag_files import expand
+from transformer_jax.config import PATHS, Config, check_sums, fields, groups
 from transformer_jax.errors import ConfigError, TransformerJaxError
 
-_DEFINE = {
+_DEFINE: dict[type, Callable[..., Any]] = {
   bool: flags.DEFINE_boolean,
   int: flags.DEFINE_integer,
   float: flags.DEFINE_float,
   str: flags.DEFINE_string,
 }
 _WRONG = {bool: "is neither true nor false", int: "is not a whole number", float: "is not a number"}
+_HELP_WIDTH = 110
 
 
 class Command:
-  """The flags of one command. Its values are there after `parse`.
+  """The flags of one command. `command["name"]` is a flag's value once `parse` has read them.
 
   Args:
+    name: the command.
     summary: what the command does, for --help.
-    groups: which groups of the configuration are flags ("model", "data", "train", "decode").
-    overrides: True: a flag that is not given is None, and the run's own setting stays.
+    groups: groups of the configuration that are flags: "model", "data", "train", "decode".
+    overrides: if True, a flag that is not given is None, so the run's own setting stays.
   """
 
-  def __init__(self, name, summary, groups=(), overrides=False):
-    self.name, self.summary = name, summary
+  name: str
+  summary: str
+
+  def __init__(
+    self, name: str, summary: str, groups: Iterable[str] = (), overrides: bool = False
+  ) -> None:
+    self.name = name
+    self.summary = summary
     self._values = flags.FlagValues()
-    self._sections = {name: []}
-    self._settings, self._origins, self._kinds, self._paths = [], {}, {}, set()
+    self._sections: dict[str, list[str]] = {name: []}  # of --help: title -> flags
+    self._kinds: dict[str, type] = {}
+    self._settings: list[str] = []  # the flags of the configuration
+    self._paths: set[str] = set()  # the flags that name files
+    self._origins: dict[str, str] = {}  # flag -> "file:line" that set it, "" for the command line
     for group in groups:
-      self._sections[group] = []
-      for field in config.fields().values():
-        if field.name in config.groups()[group].__dataclass_fields__:
-          self._define(
-            group,
-            field.name,
-            field.type,
-            None if overrides else field.default,
-            field.metadata["help"],
-            field.metadata["choices"],
-          )
-          self._settings.append(field.name)
-          if field.name in config.PATHS:
-            self._paths.add(field.name)
+      self._declare_group(group, overrides)
 
-  def declare(self, name, default, help_text, choices=None, kind=None, is_hidden=False):
-    """Declares a flag of the command itself; `kind` is needed where the default is None. A hidden one is not in --help."""
-    self._define(
-      None if is_hidden else self.name, name, kind or type(default), default, help_text, choices
-    )
+  def _declare_group(self, group: str, overrides: bool) -> None:
+    self._sections[group] = []
+    names = groups()[group].__dataclass_fields__
+    for field in fields().values():
+      if field.name not in names:
+        continue
+      self._define(
+        field.name,
+        None if overrides else field.default,
+        field.metadata["help"],
+        kind=field.type,
+        choices=field.metadata["choices"],
+        section=group,
+      )
+      self._settings.append(field.name)
+      if field.name in PATHS:
+        self._paths.add(field.name)
 
-  def declare_path(self, name, help_text, default=""):
+  def declare(
+    self,
+    name: str,
+    default: Any,
+    help_text: str,
+    choices: Sequence[str] | None = None,
+    kind: type | None = None,
+    is_hidden: bool = False,
+  ) -> None:
+    """Declares a flag of the command itself.
+
+    Args:
+      name: the flag.
+      default: its value if it is not given.
+      help_text: its lines in --help.
+      choices: the values allowed; None: all.
+      kind: its type; needed only if the default is None.
+      is_hidden: leave it out of --help.
+    """
+    section = None if is_hidden else self.name
+    kind = kind or type(default)
+    self._define(name, default, help_text, kind=kind, choices=choices, section=section)
+
+  def declare_path(self, name: str, help_text: str, default: str = "") -> None:
     """Declares a flag that names a file or a folder: a ~ at its beginning is the home."""
     self.declare(name, default, help_text)
     self._paths.add(name)
 
-  def declare_data_root(self):
+  def declare_data_root(self) -> None:
     """Declares --data_root."""
     self.declare_path(
       "data_root",
-      "folder that relative data paths start from (default: $TRANSFORMER_JAX_DATA, or this folder)",
+      "folder that relative data paths start from; default: $TRANSFORMER_JAX_DATA, or the current "
+      "folder",
       os.path.expanduser(os.environ.get("TRANSFORMER_JAX_DATA", ".")),
     )
 
-  def declare_workdir(self):
+  def declare_workdir(self) -> None:
     """Declares --workdir."""
     self.declare_path("workdir", "folder of the run")
 
-  def declare_checkpoint(self):
+  def declare_checkpoint(self) -> None:
     """Declares --checkpoint, and --step, its older form."""
     self.declare(
       "checkpoint",
       "last",
-      "checkpoint to use: last, best (highest validation score of those kept) or a step; with "
+      "checkpoint to use: last, best (the highest validation score of those kept) or a step; with "
       "--average_last=K, the average of the last K up to it",
     )
     self.declare("step", None, "the same as --checkpoint=STEP", kind=int)
 
   def checkpoint(self) -> int | str:
-    """Returns the value of --checkpoint: "best", "last" or a step.
+    """Returns the checkpoint that is asked for: "best", "last" or a step.
 
     Raises:
-      ConfigError: it is something else, or --step names another one.
+      ConfigError: --checkpoint is something else, or --step names another one.
     """
     name = self["checkpoint"]
     step = self["step"]
@@ -103,72 +143,74 @@ class Command:
       )
     return int(name)
 
-  def parse(self, arguments):
+  def parse(self, arguments: Iterable[str]) -> None:
     """Reads the command line and its flag files.
 
     Raises:
-      ConfigError: an unknown flag, a value of the wrong type, a left-over argument; names flag, file and line.
+      ConfigError: a flag is unknown, a value is of the wrong type, or an argument is not a flag.
+        The error names flag, file and line.
     """
-    pending = None
+    pending = None  # a flag whose value is the next argument
     for text, where in expand(arguments):
-      if pending is not None:
+      if pending is None:
+        pending = self._read(text, where)
+      else:
         self._set(pending, text, where)
         pending = None
-      elif text == "--":
-        raise ConfigError("--", "there are no arguments but flags")
-      elif not text.startswith("-") or text == "-":
-        raise ConfigError(
-          where or f"'{text}'",
-          "is not a flag",
-          f"flags are --name=value; see transformer-jax {self.name} --help",
-        )
-      else:
-        name, equals, value = text.lstrip("-").partition("=")
-        name = name.replace("-", "_")
-        is_boolean, negated = (
-          self._is_boolean(name),
-          name.startswith("no") and self._is_boolean(name[2:]),
-        )
-        if name not in self._values and not negated:
-          raise self._unknown(name, where)
-        if equals and not is_boolean and negated:
-          raise ConfigError(
-            f"{where} --{name}" if where else f"--{name}",
-            "takes no value",
-            f"write --{name} or --{name[2:]}=false",
-          )
-        if equals:
-          self._set(name, value, where)
-        elif is_boolean or negated:
-          self._set(name if is_boolean else name[2:], "true" if is_boolean else "false", where)
-        elif where:
-          raise ConfigError(f"{where} --{name}", "has no value", f"write --{name}=VALUE")
-        else:
-          pending = name
     if pending is not None:
       raise ConfigError(f"--{pending}", "has no value", f"write --{pending}=VALUE")
     self._values.mark_as_parsed()
 
-  def __getitem__(self, name):
-    """The value of a flag."""
+  def _read(self, text: str, where: str) -> str | None:
+    """Reads one argument. Returns the flag if its value must follow as the next argument."""
+    if text == "--":
+      raise ConfigError("--", "is not a flag", "flags are --name=value")
+    if not text.startswith("-") or text == "-":
+      raise ConfigError(
+        where or f"'{text}'",
+        "is not a flag",
+        f"flags are --name=value; see transformer-jax {self.name} --help",
+      )
+    given_name, equals, value = text.lstrip("-").partition("=")
+    name = given_name.replace("-", "_")
+    is_boolean = self._is_boolean(name)
+    is_negation = not is_boolean and name.startswith("no") and self._is_boolean(name[2:])
+    if name not in self._values and not is_negation:
+      raise self._unknown(name, where)
+    if equals and is_negation:
+      remedy = f"write --{name} or --{name[2:]}=false"
+      raise ConfigError(_place(name, where), "takes no value", remedy)
+    if equals:
+      self._set(name, value, where)
+    elif is_boolean:
+      self._set(name, "true", where)
+    elif is_negation:
+      self._set(name[2:], "false", where)
+    elif where:
+      raise ConfigError(_place(name, where), "has no value", f"write --{name}=VALUE")
+    else:
+      return name
+    return None
+
+  def __getitem__(self, name: str) -> Any:
+    """Returns the value of a flag."""
     return self._values[name].value
 
-  def required(self, *names):
-    """The values of flags that must not be empty.
+  def required(self, name: str) -> str:
+    """Returns the value of a flag that must not be empty.
 
     Raises:
-      ConfigError: one is.
+      ConfigError: it is empty.
     """
-    for name in names:
-      if not self._values[name].value:
-        raise ConfigError(
-          f"--{name}", "is missing", f"transformer-jax {self.name} needs it; see --help"
-        )
-    values = [self._values[name].value for name in names]
-    return values if len(values) > 1 else values[0]
+    value = self[name]
+    if not value:
+      raise ConfigError(
+        f"--{name}", "is missing", f"transformer-jax {self.name} needs it; see --help"
+      )
+    return value
 
   def workdir_of_a_run(self) -> str:
-    """--workdir, once its config.json has been read: what is wrong is told before jax is loaded.
+    """Returns --workdir, and reads its config.json, so that errors in it come before jax is loaded.
 
     Raises:
       ConfigError: the flag is missing, or the run's settings are damaged.
@@ -180,36 +222,43 @@ class Command:
     Workdir(workdir, primary=False).read_config()
     return workdir
 
-  def at_least(self, name, low):
-    """The value of a number's flag.
+  def at_least(self, name: str, low: int) -> int:
+    """Returns the value of a number's flag.
 
     Raises:
       ConfigError: it is below `low`.
     """
-    value = self._values[name].value
+    value = self[name]
     if value < low:
       raise ConfigError(f"--{name}", f"{value} is too small", f"at least {low}")
     return value
 
-  def settings(self):
-    """The configuration's flags, name -> value; those that are None are left out."""
-    return {
-      name: value for name in self._settings if (value := self._values[name].value) is not None
-    }
+  def settings(self) -> dict[str, Any]:
+    """Returns name -> value of the configuration's flags, without those that are None."""
+    values = {name: self[name] for name in self._settings}
+    return {name: value for name, value in values.items() if value is not None}
 
-  def config(self):
-    """The checked Config."""
+  def config(self) -> Config:
+    """Returns the checked Config."""
     with self.naming_origins():
-      result = config.Config.from_flat(self.settings())
-      config.check_sums(result)
+      result = Config.from_flat(self.settings())
+      check_sums(result)
       return result
 
-  def naming_origins(self):
-    """A context in which an error about a flag also says in which line of a flag file it was set."""
-    return _NamingOrigins(self._origins)
+  @contextlib.contextmanager
+  def naming_origins(self) -> Iterator[None]:
+    """Adds to errors about a flag the line of the flag file that set it."""
+    try:
+      yield
+    except TransformerJaxError as error:
+      name = error.where.removeprefix("--").partition("=")[0]
+      if error.where.startswith("--") and self._origins.get(name):
+        where = f"{self._origins[name]} {error.where}"
+        raise type(error)(where, error.problem, error.remedy) from None
+      raise
 
-  def help(self):
-    """The text of --help."""
+  def help(self) -> str:
+    """Returns the text of --help."""
     lines = [
       f"transformer-jax {self.name}: {self.summary}",
       "",
@@ -218,18 +267,29 @@ class Command:
     for section, names in self._sections.items():
       if names:
         lines += ["", "flags:" if section == self.name else f"{section} settings:"]
-        lines += [line for name in names for line in self._help_of(name)]
+        for name in names:
+          lines += self._help_of(name)
     return "\n".join(lines)
 
-  def _help_of(self, name):
+  def _help_of(self, name: str) -> list[str]:
     flag = self._values[name]
     default = "" if flag.default in (None, "") else f" [{flag.default}]"
-    return [
-      f"  --{name}{default}",
-      *textwrap.wrap(flag.help, 110, initial_indent="      ", subsequent_indent="      "),
-    ]
+    indent = " " * 6
+    text = textwrap.wrap(
+      flag.help or "", _HELP_WIDTH, initial_indent=indent, subsequent_indent=indent
+    )
+    return [f"  --{name}{default}", *text]
 
-  def _define(self, section, name, kind, default, help_text, choices):
+  def _define(
+    self,
+    name: str,
+    default: Any,
+    help_text: str,
+    *,
+    kind: Any,
+    choices: Sequence[str] | None,
+    section: str | None,
+  ) -> None:
     if section is not None:
       self._sections[section].append(name)
     self._kinds[name] = kind
@@ -238,44 +298,41 @@ class Command:
     else:
       _DEFINE[kind](name, default, help_text, flag_values=self._values)
 
-  def _is_boolean(self, name):
+  def _is_boolean(self, name: str) -> bool:
     return name in self._values and self._values[name].boolean
 
-  def _set(self, name, value, where):
-    at = f"{where} --{name}" if where else f"--{name}"
-    if "\0" in value or (not value.isprintable() and any(0xD800 <= ord(c) < 0xE000 for c in value)):
-      raise ConfigError(at, "has a NUL or bytes that are not UTF-8", "write the value as text")
+  def _set(self, name: str, value: str, where: str) -> None:
+    place = _place(name, where)
+    if "\0" in value or _has_surrogates(value):
+      raise ConfigError(place, "has a NUL or bytes that are not UTF-8", "write the value as text")
+    if name in self._paths:
+      value = _from_home(value)
     try:
-      self._values[name].parse(_from_home(value) if name in self._paths else value)
+      self._values[name].parse(value)
     except flags.IllegalFlagValueError as error:
       reason = _WRONG.get(self._kinds[name]) or str(error).partition(": ")[2] or str(error)
       remedy = "write true or false" if self._is_boolean(name) else ""
-      raise ConfigError(f"{at}={value}", reason, remedy) from None
+      raise ConfigError(f"{place}={value}", reason, remedy) from None
     self._origins[name] = where
 
-  def _unknown(self, name, where):
-    near = difflib.get_close_matches(name, list(self._values), 1)
-    remedy = f"did you mean --{near[0]}?" if near else f"see transformer-jax {self.name} --help"
-    return ConfigError(
-      f"{where} --{name}" if where else f"--{name}", f"{self.name} has no such flag", remedy
-    )
+  def _unknown(self, name: str, where: str) -> ConfigError:
+    """Returns the error for a flag that does not exist."""
+    remedy = f"see transformer-jax {self.name} --help"
+    if near := difflib.get_close_matches(name, list(self._values), 1):
+      remedy = f"did you mean --{near[0]}?"
+    return ConfigError(_place(name, where), f"{self.name} has no such flag", remedy)
 
 
-def _from_home(text):
-  """A path, or several with commas between, with ~ and ~user at a beginning replaced by that home."""
+def _place(name: str, where: str) -> str:
+  """Returns a flag as an error names it: with the file and line, if it is in a flag file."""
+  return f"{where} --{name}" if where else f"--{name}"
+
+
+def _has_surrogates(text: str) -> bool:
+  """Returns True if the command line had bytes that are not UTF-8; Python keeps them so."""
+  return any(0xD800 <= ord(character) < 0xE000 for character in text)
+
+
+def _from_home(text: str) -> str:
+  """Returns a path, or several with commas between, with each leading ~ or ~user replaced."""
   return re.sub(r"(^|,\s*)(~[^,/]*)", lambda at: at[1] + os.path.expanduser(at[2]), text)
-
-
-class _NamingOrigins:
-  def __init__(self, origins):
-    self._origins = origins
-
-  def __enter__(self):
-    return self
-
-  def __exit__(self, _, error, __):
-    if not isinstance(error, TransformerJaxError) or not error.where.startswith("--"):
-      return
-    where = self._origins.get(error.where[2:].partition("=")[0])
-    if where:
-      raise type(error)(f"{where} {error.where}", error.problem, error.remedy) from None

@@ -1,43 +1,51 @@
 """`transformer-jax heads`."""
 
 import sys
+from typing import Any
 
-SETTINGS = dict(groups=("decode",), overrides=True)
+from transformer_jax.cli.flags import Command
+
+SETTINGS: dict[str, Any] = dict(groups=("decode",), overrides=True)
 
 
-def declare(command):
-  """The flags besides the decoding settings."""
+def declare(command: Command) -> None:
+  """Declares the flags other than the decoding settings."""
   command.declare_workdir()
   command.declare_data_root()
   command.declare_path(
     "output", "folder for heads.json, heads.md and the figures; default: heads/ in the workdir"
   )
   command.declare(
-    "split", "valid", "which of the run's splits everything is measured on", ["valid", "test"]
+    "split", "valid", "split of the run's data to measure everything on", ["valid", "test"]
   )
   command.declare("sentences", 1000, "sentences for importance, roles and perplexity")
   command.declare("bleu_sentences", 200, "how many of them are translated, again for each head")
-  command.declare("random_orders", 3, "random orders of pruning beside the one by importance")
+  command.declare(
+    "random_orders", 3, "random orders of pruning, to compare with the order of importance"
+  )
   command.declare_checkpoint()
 
 
-def run(command):
-  """Prints the page."""
+def run(command: Command) -> None:
+  """Runs the study and prints its page."""
   checkpoint = command.checkpoint()
   workdir = command.workdir_of_a_run()
   for name in ("sentences", "bleu_sentences"):
     command.at_least(name, 1)
   command.at_least("random_orders", 0)
-  from transformer_jax.analysis.heads.report import report
+  from transformer_jax.analysis.heads.report import StudySettings, report
 
-  page = report(
-    workdir,
-    command["output"] or f"{workdir}/heads",
-    overrides=command.settings(),
+  settings = StudySettings(
     split=command["split"],
     sentences=command["sentences"],
     bleu_sentences=command["bleu_sentences"],
     random_orders=command["random_orders"],
+  )
+  page = report(
+    workdir,
+    command["output"] or f"{workdir}/heads",
+    settings,
+    overrides=command.settings(),
     data_root=command["data_root"],
     checkpoint=checkpoint,
     log=lambda message: print(message, file=sys.stderr, flush=True),

@@ -1,4 +1,4 @@
-"""`transformer-jax COMMAND [flags]`: finds the command, and turns errors into one line and an exit code."""
+"""`transformer-jax COMMAND [flags]`: runs the command; an error is one line and an exit code."""
 
 import contextlib
 import errno
@@ -7,81 +7,100 @@ import io
 import os
 import sys
 import warnings
+from collections.abc import Sequence
 
 from transformer_jax import interrupt
 from transformer_jax.cli.flags import Command
 from transformer_jax.errors import TransformerJaxError, WorkdirError
 
-# name -> what it does; transformer_jax/cli/NAME.py has `declare(name, summary) -> Command` and `run(command)`.
+# Name -> summary. transformer_jax/cli/NAME.py has two functions: `declare(command)` declares the
+# flags of a `Command`, and `run(command)` uses their values and returns an exit code or None. Its
+# SETTINGS, if any, are further arguments of the `Command`.
 COMMANDS = {
   "train": "trains from a flag file; the same command again resumes",
   "evaluate": "translates a test set, scores it, prints JSON",
   "translate": "translates lines: one line out for each line in",
   "parse": "parses lines: one tree out for each sentence in",
-  "score": "log-probability of given translations, and perplexity",
-  "bleu": "sacreBLEU, chrF and the paper's BLEU of a file",
-  "evalb": "labelled F1 of a file of trees, by EVALB's rules",
+  "score": "prints the log-probability of given translations, and perplexity",
+  "bleu": "scores a file: sacreBLEU, chrF and the paper's BLEU",
+  "evalb": "scores a file of trees: labeled F1 by EVALB's rules",
   "verify": "checks the paper's facts, without training",
-  "cost": "what h heads cost beside one: formulas, counted operations, measured time",
-  "ablate": "trains every row of a table of flag files, with seeds; prints the paper's figures beside ours",
-  "attention": "what each head looks at in a sentence: a page to open, figures, JSON",
-  "heads": "what each head of a run is worth: importance, role, the model without it",
+  "cost": "compares the cost of h heads and of one: formulas, counted operations, measured time",
+  "ablate": (
+    "trains every row of a table of flag files, with seeds; prints the paper's figures beside ours"
+  ),
+  "attention": "shows what each head attends to in a sentence: an HTML page, figures, JSON",
+  "heads": "measures each head of a run: its importance, its role, the model without it",
   "prepare": "reads the data, trains the tokenizer, encodes, reports counts",
-  "doctor": "what state a run is in, and whether a resume would be exact; changes nothing",
-  "digest": "SHA-256 over a run's whole training state",
+  "doctor": "reports the state of a run, and if a resume would be exact; changes nothing",
+  "digest": "prints the SHA-256 of a run's whole training state",
 }
 
+_HELP = ("--help", "-h", "--helpfull", "-help")
+# The interpreter knows no name for a standard output that fails with one of these.
+_OUTPUT_FAILED = (errno.ENOSPC, errno.EIO, errno.EBADF)
 
-def main():
-  """Entry point; ends the process with the exit code of the design: 0, 1 to 6, 129, 130 or 143."""
+
+def main() -> None:
+  """Runs the process's command line and ends the process.
+
+  The exit code is that of the design: 0, 1 to 6, 129, 130 or 143.
+  """
   interrupt.install()
-  _write_whatever_comes()
+  _escape_unencodable()
   interrupt.end(run(sys.argv[1:]))
 
 
-def _write_whatever_comes():
-  """Has a letter that the terminal's encoding lacks written as its number: no reason to stop."""
+def _escape_unencodable() -> None:
+  """Makes both output streams escape a letter that the terminal's encoding lacks."""
   for stream in (sys.stdout, sys.stderr):
     if isinstance(stream, io.TextIOWrapper):
       stream.reconfigure(errors="backslashreplace")
 
 
-def run(arguments):
-  """Runs a command line; returns the exit code."""
+def run(arguments: Sequence[str]) -> int:
+  """Runs a command line and returns the exit code.
+
+  Example:
+    run(["translate", "--workdir=runs/quickstart", "--input=numbers.en"])  # 0
+  """
   try:
     code = _dispatch(arguments)
     if sys.stdout is not None:
       sys.stdout.flush()
     return code
   except TransformerJaxError as error:
-    return _failed(error)
-  except BrokenPipeError:  # whoever read standard output has gone
+    return _report(error)
+  except BrokenPipeError:  # the reader of standard output has gone
     _drop_standard_output()
     return 0
   except OSError as error:
-    # Files are written through `runs.workdir`, whose errors are expected ones: what comes here without a name is a print.
-    if error.filename is not None or error.errno not in (errno.ENOSPC, errno.EIO, errno.EBADF):
+    # `files` turns errors of files into expected ones, so an error without a name is a print's.
+    if error.filename is not None or error.errno not in _OUTPUT_FAILED:
       raise
-    return _failed(WorkdirError("standard output", f"cannot be written: {error.strerror or error}"))
+    reason = error.strerror or error
+    return _report(WorkdirError("standard output", f"cannot be written: {reason}"))
 
 
-def _failed(error):
+def _report(error: TransformerJaxError) -> int:
+  """Prints an expected error and returns its exit code."""
   with contextlib.suppress(OSError):
     print(f"transformer-jax: {error}", file=sys.stderr)
   _drop_standard_output()
   return error.exit_code
 
 
-def _drop_standard_output():
-  """Drops what standard output does not take, as the interpreter would fail on it at its end."""
+def _drop_standard_output() -> None:
+  """Discards output that cannot be written, or the interpreter would fail on it when it ends."""
+  if sys.stdout is None:
+    return
   try:
-    if sys.stdout is not None:
-      sys.stdout.flush()
+    sys.stdout.flush()
   except OSError:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _dispatch(arguments):
+def _dispatch(arguments: Sequence[str]) -> int:
   if not arguments or arguments[0] in ("--help", "-h", "help"):
     print(_overview())
     return 0 if arguments else 2
@@ -92,26 +111,31 @@ def _dispatch(arguments):
     print(__version__)
     return 0
   if name not in COMMANDS:
+    known = ", ".join(COMMANDS)
     print(
-      f"transformer-jax: '{name}': there is no such command; choose one of {', '.join(COMMANDS)}",
+      f"transformer-jax: '{name}': there is no such command; choose one of {known}",
       file=sys.stderr,
     )
     return 2
+  return _run_command(name, rest)
+
+
+def _run_command(name: str, arguments: Sequence[str]) -> int:
   module = importlib.import_module(f"transformer_jax.cli.{name}")
   command = Command(name, COMMANDS[name], **getattr(module, "SETTINGS", {}))
   module.declare(command)
-  if any(argument in ("--help", "-h", "--helpfull", "-help") for argument in rest):
+  if any(argument in _HELP for argument in arguments):
     print(command.help())
     return 0
-  command.parse(rest)
-  # What libraries announce about their own futures is of no use to whoever runs a command.
+  command.parse(arguments)
+  # Deprecations inside of libraries are of no use to the user of a command.
   warnings.filterwarnings("ignore", category=DeprecationWarning)
   os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
   with command.naming_origins():
     return module.run(command) or 0
 
 
-def _overview():
+def _overview() -> str:
   width = max(map(len, COMMANDS))
   return "\n".join(
     [

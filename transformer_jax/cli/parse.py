@@ -1,33 +1,36 @@
 """`transformer-jax parse`."""
 
-SETTINGS = dict(groups=("decode",), overrides=True)
+from typing import Any
+
+from transformer_jax.cli.flags import Command
+
+SETTINGS: dict[str, Any] = dict(groups=("decode",), overrides=True)
 
 
-def declare(command):
-  """The flags besides the decoding settings."""
+def declare(command: Command) -> None:
+  """Declares the flags other than the decoding settings."""
   command.declare_workdir()
   command.declare_path(
     "input", "text file, one sentence a line, .gz allowed; default: standard input"
   )
   command.declare_path(
-    "output", "file for the trees, one a line; default: standard output; a name in .gz is packed"
+    "output",
+    "file for the trees, one a line; default: standard output; a name in .gz is compressed",
   )
-  command.declare("with_scores", False, "write LOG-PROB, SCORE and TREE, tabs between them")
+  command.declare("with_scores", False, "write LOG-PROB, SCORE and TREE, with tabs between them")
   command.declare(
-    "pretty", False, "write each tree indented over several lines, an empty line after it"
+    "pretty", False, "write each tree indented over several lines, then an empty line"
   )
   command.declare(
     "tokenized_input",
     False,
-    "the sentences are words between spaces; else they are cut as the Penn Treebank does",
+    "the sentences are words between spaces; without it they are cut as in the Penn Treebank",
   )
-  command.declare(
-    "strict", False, "refuse lines that are not UTF-8, instead of reading what can be read"
-  )
+  command.declare("strict", False, "refuse lines that are not UTF-8, instead of replacing bytes")
   command.declare_checkpoint()
 
 
-def run(command):
+def run(command: Command) -> None:
   """Writes one tree for each line read."""
   checkpoint = command.checkpoint()
   workdir = command.workdir_of_a_run()

@@ -1,15 +1,22 @@
 """`transformer-jax prepare`."""
 
-SETTINGS = dict(groups=("model", "data", "train", "decode"))
+from typing import Any
+
+from transformer_jax.cli.flags import Command
+
+SETTINGS: dict[str, Any] = dict(groups=("model", "data", "train", "decode"))
 
 
-def declare(command):
-  """The flags besides the configuration's, which are train's, so that its flag files can be given."""
+def declare(command: Command) -> None:
+  """Declares the flags other than the configuration's.
+
+  The configuration's are those of `train`, so that its flag files can be given.
+  """
   command.declare_data_root()
 
 
-def run(command):
-  """Prepares what `train` with the same flags will find, and prints the counts."""
+def run(command: Command) -> None:
+  """Prepares the data for `train` with the same flags, and prints the counts."""
   config = command.config()
   from transformer_jax.runs.prepare import prepare
   from transformer_jax.runs.startup_report import data_lines

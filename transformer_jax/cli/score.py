@@ -1,12 +1,15 @@
 """`transformer-jax score`."""
 
+from typing import Any
+
+from transformer_jax.cli.flags import Command
 from transformer_jax.strict_json import json_text
 
-SETTINGS = dict(groups=("decode",), overrides=True)
+SETTINGS: dict[str, Any] = dict(groups=("decode",), overrides=True)
 
 
-def declare(command):
-  """The flags besides the decoding settings."""
+def declare(command: Command) -> None:
+  """Declares the flags other than the decoding settings."""
   command.declare_workdir()
   command.declare_path("source", "text file, one sentence a line")
   command.declare_path("target", "its translations")
@@ -17,23 +20,22 @@ def declare(command):
   command.declare_checkpoint()
 
 
-def run(command):
+def run(command: Command) -> None:
   """Writes a log-probability a line; the last line of standard output is one JSON object."""
-  _, source, target = command.required("workdir", "source", "target")
+  command.required("workdir")
+  source = command.required("source")
+  target = command.required("target")
   checkpoint = command.checkpoint()
   workdir = command.workdir_of_a_run()
   from transformer_jax.runs.score import score
 
-  print(
-    json_text(
-      score(
-        workdir,
-        source,
-        target,
-        overrides=command.settings(),
-        output_path=command["output"],
-        tokenized_input=command["tokenized_input"],
-        checkpoint=checkpoint,
-      )
-    )
+  result = score(
+    workdir,
+    source,
+    target,
+    overrides=command.settings(),
+    output_path=command["output"],
+    tokenized_input=command["tokenized_input"],
+    checkpoint=checkpoint,
   )
+  print(json_text(result))

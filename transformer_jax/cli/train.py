@@ -1,19 +1,24 @@
 """`transformer-jax train`."""
 
+from typing import Any
+
+from transformer_jax.cli.flags import Command
 from transformer_jax.config import split_list
 from transformer_jax.errors import ConfigError
 
-SETTINGS = dict(groups=("model", "data", "train", "decode"))
+SETTINGS: dict[str, Any] = dict(groups=("model", "data", "train", "decode"))
+
+_NUM_PORTS = 1 << 16
 
 
-def declare(command):
-  """The flags besides the configuration's."""
+def declare(command: Command) -> None:
+  """Declares the flags other than the configuration's."""
   command.declare_workdir()
   command.declare_data_root()
   command.declare(
     "on_corrupt",
     "refuse",
-    "a damaged checkpoint: refuse it, or go back to the previous one",
+    "what to do with a damaged checkpoint: refuse it, or go back to the previous one",
     ["refuse", "previous"],
   )
   command.declare(
@@ -24,14 +29,15 @@ def declare(command):
   command.declare(
     "coordinator",
     "",
-    "several hosts: address of the first, host:port, or auto where the platform knows (TPU pods, Slurm)",
+    "several hosts: address of the first one, host:port, or auto where the platform knows it (TPU "
+    "pods, Slurm)",
   )
-  command.declare("num_processes", 1, "several hosts: how many processes")
-  command.declare("process_id", 0, "several hosts: this process's number")
+  command.declare("num_processes", 1, "several hosts: number of processes")
+  command.declare("process_id", 0, "several hosts: number of this process, from 0")
   command.declare(
     "profile_steps",
     "",
-    "write a trace of these updates of this start, such as 10:20, and say where their time went",
+    "write a trace of these updates of this start, such as 10:20, and report where their time went",
   )
   command.declare(
     "inject_nonfinite",
@@ -41,17 +47,13 @@ def declare(command):
   )
 
 
-def run(command):
+def run(command: Command) -> None:
   """Trains or resumes."""
   config = command.config()
   workdir = command.required("workdir")
   hosts = _hosts(command)
-  poisoned = split_list(command["inject_nonfinite"])
-  if not all(item.isdecimal() for item in poisoned):
-    raise ConfigError(
-      f"--inject_nonfinite={command['inject_nonfinite']}", "is not a list of positive whole numbers"
-    )
-  profile_steps = _steps(command["profile_steps"])
+  inject_nonfinite = _injected_steps(command["inject_nonfinite"])
+  profile_steps = _profile_steps(command["profile_steps"])
   from transformer_jax.runs.train import train
 
   train(
@@ -61,34 +63,20 @@ def run(command):
     on_corrupt=command["on_corrupt"],
     allow_device_change=command["allow_device_change"],
     hosts=hosts,
-    inject_nonfinite=frozenset(map(int, poisoned)),
+    inject_nonfinite=inject_nonfinite,
     profile_steps=profile_steps,
   )
 
 
-def _hosts(command):
-  """(coordinator, number of processes, this one's number), or None for a single process."""
-  coordinator, count, number = (
-    command["coordinator"],
-    command.at_least("num_processes", 1),
-    command.at_least("process_id", 0),
-  )
+def _hosts(command: Command) -> tuple[str, int, int] | None:
+  """Returns (coordinator, number of processes, number of this one); None for a single process."""
+  coordinator = command["coordinator"]
+  count = command.at_least("num_processes", 1)
+  number = command.at_least("process_id", 0)
   if not coordinator:
-    if count > 1:
-      raise ConfigError(
-        "--coordinator",
-        f"is missing, and --num_processes={count}",
-        "give the first process's host:port, or auto",
-      )
-    if number:
-      raise ConfigError(
-        f"--process_id={number}",
-        "counts processes, and there is one",
-        "give --num_processes and --coordinator, or leave it out",
-      )
+    _check_single(count, number)
     return None
-  host, _, port = coordinator.rpartition(":")
-  if coordinator != "auto" and not (host and port.isdecimal() and int(port) < 1 << 16):
+  if coordinator != "auto" and not _is_address(coordinator):
     raise ConfigError(
       f"--coordinator={coordinator}", "is neither host:port nor auto", "such as node1:12345"
     )
@@ -99,13 +87,44 @@ def _hosts(command):
   return coordinator, count, number
 
 
-def _steps(text):
-  """(first, last) of "10:20", None where nothing is given."""
+def _check_single(count: int, number: int) -> None:
+  """Refuses flags for several processes if there is no coordinator."""
+  if count > 1:
+    raise ConfigError(
+      "--coordinator",
+      f"is missing, but --num_processes={count}",
+      "give the first process's host:port, or auto",
+    )
+  if number:
+    raise ConfigError(
+      f"--process_id={number}",
+      "is for several processes, but there is one",
+      "give --num_processes and --coordinator, or leave it out",
+    )
+
+
+def _is_address(text: str) -> bool:
+  host, _, port = text.rpartition(":")
+  return bool(host) and port.isdecimal() and int(port) < _NUM_PORTS
+
+
+def _injected_steps(text: str) -> frozenset[int]:
+  """Returns the updates of a comma-separated list."""
+  items = split_list(text)
+  if not all(item.isdecimal() for item in items):
+    raise ConfigError(f"--inject_nonfinite={text}", "is not a list of positive whole numbers")
+  return frozenset(map(int, items))
+
+
+def _profile_steps(text: str) -> tuple[int, int] | None:
+  """Returns (first, last) for "10:20", None for ""."""
+  if not text:
+    return None
   first, _, last = text.partition(":")
-  if text and not (first.isdecimal() and last.isdecimal() and 1 <= int(first) <= int(last)):
+  if not (first.isdecimal() and last.isdecimal() and 1 <= int(first) <= int(last)):
     raise ConfigError(
       f"--profile_steps={text}",
-      "is no range of updates",
+      "is not a range of updates",
       "such as 10:20; they count from this start's first update",
     )
-  return (int(first), int(last)) if text else None
+  return int(first), int(last)

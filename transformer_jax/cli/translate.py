@@ -1,36 +1,37 @@
 """`transformer-jax translate`."""
 
-SETTINGS = dict(groups=("decode",), overrides=True)
+from typing import Any
+
+from transformer_jax.cli.flags import Command
+
+SETTINGS: dict[str, Any] = dict(groups=("decode",), overrides=True)
 
 
-def declare(command):
-  """The flags besides the decoding settings."""
+def declare(command: Command) -> None:
+  """Declares the flags other than the decoding settings."""
   command.declare_workdir()
   command.declare_path(
     "input", "text file, one sentence a line, .gz allowed; default: standard input"
   )
   command.declare_path(
-    "output", "file for the translations; default: standard output; a name in .gz is packed"
+    "output", "file for the translations; default: standard output; a name in .gz is compressed"
   )
   command.declare(
     "num_best",
     1,
-    "translations of each sentence; with more than one a line is NUMBER ||| TEXT ||| LOG-PROB ||| SCORE",
+    "translations of each sentence; if more than one, a line is "
+    "NUMBER ||| TEXT ||| LOG-PROB ||| SCORE",
   )
-  command.declare("with_scores", False, "write LOG-PROB, SCORE and TEXT, tabs between them")
+  command.declare("with_scores", False, "write LOG-PROB, SCORE and TEXT, with tabs between them")
   command.declare(
     "tokenized_input", False, "the text has been through the run's preprocessing already"
   )
-  command.declare(
-    "tokenized_output", False, "leave the output as the run's preprocessing leaves text"
-  )
-  command.declare(
-    "strict", False, "refuse lines that are not UTF-8, instead of reading what can be read"
-  )
+  command.declare("tokenized_output", False, "do not undo the run's preprocessing in the output")
+  command.declare("strict", False, "refuse lines that are not UTF-8, instead of replacing bytes")
   command.declare_checkpoint()
 
 
-def run(command):
+def run(command: Command) -> None:
   """Writes one line for each line read."""
   checkpoint = command.checkpoint()
   workdir = command.workdir_of_a_run()

@@ -1,20 +1,24 @@
 """`transformer-jax verify`."""
 
-
-def declare(command):
-  """No flags."""
+from transformer_jax.cli.flags import Command
 
 
-def run(command):
-  """A line per fact; exit code 1 if one fails."""
+def declare(command: Command) -> None:
+  """Declares no flags."""
+
+
+def run(command: Command) -> int:  # noqa: ARG001  there are no flags
+  """Prints a line for each fact; returns 1 if one fails."""
   from transformer_jax.analysis.verify.facts import facts
 
-  failed = 0
+  num_failed = 0
   for fact in facts():
     holds, seen = fact.check()
-    failed += not holds
-    print(
-      f"{'pass' if holds else 'FAIL'}  {fact.name} (Section {fact.section}): {seen}", flush=True
-    )
-  print(f"{failed} of {len(facts())} facts failed" if failed else f"all {len(facts())} facts hold")
-  return 1 if failed else 0
+    num_failed += not holds
+    verdict = "pass" if holds else "FAIL"
+    print(f"{verdict}  {fact.name} (Section {fact.section}): {seen}", flush=True)
+  if num_failed:
+    print(f"{num_failed} of {len(facts())} facts failed")
+    return 1
+  print(f"all {len(facts())} facts hold")
+  return 0

@@ -146,7 +146,7 @@ def test_rows_stand_in_the_papers_order(table):
 
 def test_wrong_rows_are_named(table, capsys):
   assert command_line(flags_of(table, "--rows=a_heads_eight")) == 2
-  assert "'a_heads_eight' is no row of" in capsys.readouterr().err
+  assert "'a_heads_eight' is not a row of" in capsys.readouterr().err
 
 
 def outcome(nll, statistics=None, bleu=20.0):
