@@ -58,7 +58,8 @@ def test_no_other_cut_pads_less(seed, num_buckets):
 
 
 def _cost_of_cut(source, target, cut):
-  low, total = 0, 0
+  low = 0
+  total = 0
   for high in cut:
     inside = (np.maximum(source, target) > low) & (np.maximum(source, target) <= high)
     if inside.any():

@@ -17,14 +17,14 @@ COUNT, BATCH_TOKENS = 300, 64
 def encoded(tmp_path_factory):
   """300 pairs; pair i starts with the token 1000 + i on both sides."""
   rng = np.random.default_rng(3)
-  pairs = [
-    [[1000 + i, *rng.integers(3, 999, rng.integers(0, 30)).tolist()] for _ in range(2)]
-    for i in range(COUNT)
-  ]
+
+  def side(number):
+    return [1000 + number, *rng.integers(3, 999, rng.integers(0, 30)).tolist()]
+
+  pairs = [(side(number), side(number)) for number in range(COUNT)]
   encode = lambda tokens: [*tokens, EOS_ID]
-  return encode_pairs(
-    lambda: iter(pairs), encode, encode, tmp_path_factory.mktemp("cache"), "pairs"
-  )
+  cache = tmp_path_factory.mktemp("cache")
+  return encode_pairs(lambda: iter(pairs), encode, encode, cache, "pairs")
 
 
 def stream_of(encoded, seed=1, position=None):
@@ -84,28 +84,21 @@ def test_an_epoch_is_every_pair_once_in_the_announced_shapes(encoded):
 def test_the_first_batch_is_of_the_largest_shape(encoded):
   for seed in range(5):
     batch = stream_of(encoded, seed).next()
-    assert batch.source_BS.shape[1] + batch.target_BT.shape[1] == max(
-      s + t for _, s, t in stream_of(encoded).shapes()
-    )
+    largest = max(s + t for _, s, t in stream_of(encoded).shapes())
+    assert batch.source_BS.shape[1] + batch.target_BT.shape[1] == largest
 
 
 def test_any_position_goes_on_exactly(encoded):
   """Over two ends of an epoch; the position passes through JSON."""
   stream = stream_of(encoded)
   total = 2 * stream.batches_in_epoch + 5
-  positions, batches = [], []
+  positions = []
+  batches = []
   for _ in range(total):
     positions.append(json.dumps(stream.position))
     batches.append(stream.next())
-  for start in (
-    0,
-    1,
-    7,
-    stream.batches_in_epoch - 1,
-    stream.batches_in_epoch,
-    stream.batches_in_epoch + 1,
-    total - 3,
-  ):
+  end = stream.batches_in_epoch
+  for start in (0, 1, 7, end - 1, end, end + 1, total - 3):
     resumed = stream_of(encoded, position=json.loads(positions[start]))
     for expected in batches[start : start + 12]:
       batch = resumed.next()
@@ -129,14 +122,10 @@ def test_ordered_batches_hold_every_pair_once_whatever_its_length(encoded):
 
 
 def test_a_pair_longer_than_the_batch_stands_alone(tmp_path):
-  pairs = encode_pairs(
-    lambda: iter([([3] * 200, [4] * 10), ([5], [6])]),
-    lambda t: [*t, 1],
-    lambda t: [*t, 1],
-    tmp_path,
-    "long",
-  )
-  stream = BatchStream(pairs, 2, BATCH_TOKENS, 1)
+  pairs = [([3] * 200, [4] * 10), ([5], [6])]
+  encode = lambda tokens: [*tokens, EOS_ID]
+  encoded = encode_pairs(lambda: iter(pairs), encode, encode, tmp_path, "long")
+  stream = BatchStream(encoded, 2, BATCH_TOKENS, 1)
   assert stream.shapes()[-1][0] == 1
   assert stream.next().source_BS.shape == (1, 204)
 

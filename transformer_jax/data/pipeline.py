@@ -112,7 +112,8 @@ class BatchStream:
   ):
     if not len(encoded):
       raise DataError("training data", "there are no pairs")
-    position = position or dict(epoch=0, batch=0)
+    if position is None:
+      position = dict(epoch=0, batch=0)
     self._encoded = encoded
     self._batch_tokens = batch_tokens
     self._seed = seed

@@ -1,4 +1,4 @@
-"""What the tokenizers share: the special pieces, words, and counts of pieces."""
+"""Special pieces, words and counts of pieces, which all tokenizers use."""
 
 import collections
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""The files and the text that tokenizers are learned from."""
+"""Files that tokenizers are learned from, and the error for text with nothing to learn."""
 
 import pathlib
 
