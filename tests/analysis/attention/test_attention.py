@@ -1,10 +1,12 @@
-"""What `attention` writes is the model's: weights against NumPy loops, figures, and a page that text cannot break out of."""
+"""Tests of `attention`: its weights equal NumPy loops, its page holds them, text stays text."""
 
 import base64
+import itertools
 import json
 import re
 import zlib
 
+import jax
 import numpy as np
 import pytest
 import tiny_run
@@ -19,6 +21,8 @@ from transformer_jax.reference.transformer import transformer as reference_trans
 from transformer_jax.runs.train import train
 from transformer_jax.runs.trained_model import TrainedModel
 
+SOURCE = "two hundred forty two"
+TARGET = "zweihundertzweiundvierzig"
 AWKWARD = (
   "<script>alert(1)</script> \"forty\" 'two' & </style> שלום \N{GRINNING FACE} /*DATA*/ \\u003c"
 )
@@ -26,22 +30,19 @@ AWKWARD = (
 
 @pytest.fixture(scope="module")
 def workdir(tmp_path_factory):
-  """Two layers, d_k and d_v that differ."""
+  """A run of two layers, with d_k and d_v that differ."""
   folder = tmp_path_factory.mktemp("attention") / "run"
-  train(
-    tiny_run.tiny_config(
-      num_layers=2,
-      d_k=8,
-      d_v=12,
-      attention_kernel="reference",
-      num_buckets=1,
-      train_steps=20,
-      checkpoint_every=20,
-      bleu_sentences=0,
-    ),
-    folder,
-    ".",
+  config = tiny_run.tiny_config(
+    num_layers=2,
+    d_k=8,
+    d_v=12,
+    attention_kernel="reference",
+    num_buckets=1,
+    train_steps=20,
+    checkpoint_every=20,
+    bleu_sentences=0,
   )
+  train(config, folder, ".")
   return folder
 
 
@@ -50,189 +51,171 @@ def translator(workdir):
   return transformer_jax.load(workdir)
 
 
+@pytest.fixture(scope="module")
+def attention(translator):
+  return sentence_attention(translator, SOURCE, TARGET)
+
+
 def data_of(html):
-  return json.loads(
-    re.search(r'<script type="application/json" id="data">(.*?)</script>', html, re.DOTALL)[1]
-  )
+  """Returns the JSON that the page's script reads."""
+  script = re.search(r'<script type="application/json" id="data">(.*?)</script>', html, re.DOTALL)
+  return json.loads(script[1])
 
 
-def test_weights_are_those_of_numpy_loops(translator, monkeypatch):
-  """From the checkpoint's parameters, every layer and head."""
-  one = sentence_attention(translator, "two hundred forty two", "zweihundertzweiundvierzig")
-  seen, original = [], reference_attention.attention_weights
-  monkeypatch.setattr(
-    reference_attention, "attention_weights", lambda *args: seen.append(original(*args)) or seen[-1]
-  )
-  task = translator.task
-  reference_transformer(
-    translator.params,
-    task.encode_source("two hundred forty two"),
-    task.encode_target("zweihundertzweiundvierzig"),
-  )
-  expected = dict(encoder=seen[:4], decoder=seen[4:6] + seen[8:10], cross=seen[6:8] + seen[10:12])
-  for name, of_heads in expected.items():
-    found = one.maps[name].weights_NHTS
-    assert found.shape[:2] == (2, 2)
-    np.testing.assert_allclose(found.reshape(4, *found.shape[2:]), np.stack(of_heads), atol=1e-5)
-    np.testing.assert_allclose(found.sum(-1), 1, atol=1e-5)
-    np.testing.assert_allclose(
-      np.reshape(to_json(one)[name]["weights"], (4, *found.shape[2:])),
-      np.stack(of_heads),
-      atol=1e-5,
-    )
-  assert one.maps["decoder"].keys[0] == START and len(one.maps["decoder"].keys) == len(
-    one.maps["decoder"].queries
-  )
-  assert np.triu(one.maps["decoder"].weights_NHTS[0, 0], 1).max() == 0
-
-
-def test_vectors_give_the_weights(translator):
-  for one in sentence_attention(translator, "forty two", "zweiundvierzig").maps.values():
-    scores = np.einsum(
-      "nhtk,nhsk->nhts", one.query_NHTK.astype(np.float64), one.key_NHSK
-    ) / np.sqrt(one.query_NHTK.shape[-1])
-    scores[one.weights_NHTS == 0] = -np.inf  # masked
-    powers = np.exp(scores - scores.max(-1, keepdims=True))
-    np.testing.assert_allclose(powers / powers.sum(-1, keepdims=True), one.weights_NHTS, atol=1e-5)
-
-
-def test_padding_gets_nothing(translator):
-  """In a batch the shorter sentence's padding has weight 0."""
-  source = np.array([[5, 6, 7, 1], [5, 1, 0, 0]], np.int32)
-  weights = translator.model.apply(
-    {"params": translator.params}, source, source, method="attention_weights"
-  )
-  assert (
-    np.asarray(weights["encoder"])[:, 1, :, :, 2:].max() == 0
-    and np.asarray(weights["cross"])[:, 1, :, :, 2:].max() == 0
-  )
-
-
-def unpack(html):
-  """The page's arrays, read as its script reads them."""
+def unpacked(html):
+  """Returns the page's data and the bytes of its arrays."""
   data = data_of(html)
   return data, zlib.decompress(base64.b64decode(data["packed"]))
 
 
-def test_the_pages_numbers_are_the_models(translator):
-  attention = sentence_attention(translator, "six hundred seven", "sechshundertsieben")
-  data, buffer = unpack(attention_page.page(attention))
+def array_at(buffer, dtype, shape, begin):
+  return np.frombuffer(buffer, dtype, int(np.prod(shape)), begin).reshape(shape)
+
+
+def test_weights_are_those_of_numpy_loops(translator, attention, monkeypatch):
+  """The loops start from the checkpoint's parameters; all layers and heads are compared."""
+  seen = []
+  original = reference_attention.attention_weights
+
+  def recorded(*args):
+    seen.append(original(*args))
+    return seen[-1]
+
+  monkeypatch.setattr(reference_attention, "attention_weights", recorded)
+  task = translator.task
+  source_S = task.encode_source(SOURCE)
+  target_T = task.encode_target(TARGET)
+  reference_transformer(translator.params, source_S, target_T)
+  # The encoder's two layers of two heads, then of each decoder layer its own and the cross heads.
+  expected = dict(encoder=seen[:4], decoder=seen[4:6] + seen[8:10], cross=seen[6:8] + seen[10:12])
+  as_json = to_json(attention)
+  for name, heads in expected.items():
+    weights_NHTS = attention.maps[name].weights_NHTS
+    written_NHTS = np.asarray(as_json[name]["weights"])
+    assert weights_NHTS.shape[:2] == (2, 2)
+    expected_NHTS = np.stack(heads).reshape(weights_NHTS.shape)
+    np.testing.assert_allclose(weights_NHTS, expected_NHTS, atol=1e-5)
+    np.testing.assert_allclose(weights_NHTS.sum(-1), 1, atol=1e-5)
+    np.testing.assert_allclose(written_NHTS, expected_NHTS, atol=1e-5)
+
+
+def test_the_decoder_looks_back_only(attention):
+  decoder = attention.maps["decoder"]
+  assert decoder.keys[0] == START
+  assert len(decoder.keys) == len(decoder.queries)
+  assert np.triu(decoder.weights_NHTS[0, 0], 1).max() == 0
+
+
+def test_vectors_give_the_weights(attention):
+  for one in attention.maps.values():
+    query_NHTK = one.query_NHTK.astype(np.float64)
+    scores_NHTS = np.einsum("nhtk,nhsk->nhts", query_NHTK, one.key_NHSK)
+    scores_NHTS /= np.sqrt(query_NHTK.shape[-1])
+    scores_NHTS[one.weights_NHTS == 0] = -np.inf  # masked
+    powers_NHTS = np.exp(scores_NHTS - scores_NHTS.max(-1, keepdims=True))
+    weights_NHTS = powers_NHTS / powers_NHTS.sum(-1, keepdims=True)
+    np.testing.assert_allclose(weights_NHTS, one.weights_NHTS, atol=1e-5)
+
+
+def test_padding_gets_nothing(translator):
+  """In a batch the shorter sentence's padding has weight 0."""
+  source_BS = np.array([[5, 6, 7, 1], [5, 1, 0, 0]], np.int32)
+  variables = {"params": translator.params}
+  compute = jax.jit(
+    lambda source: translator.model.apply(variables, source, source, method="attention_weights")
+  )
+  weights = compute(source_BS)
+  assert np.asarray(weights["encoder"])[:, 1, :, :, 2:].max() == 0
+  assert np.asarray(weights["cross"])[:, 1, :, :, 2:].max() == 0
+
+
+def test_the_pages_numbers_are_the_models(attention):
+  data, buffer = unpacked(attention_page.page(attention))
   for name, one in attention.maps.items():
-    packed, shape = data["attentions"][name], one.weights_NHTS.shape
-    weights = (
-      np.frombuffer(buffer, "<u2", int(np.prod(shape)), packed["weights"]).reshape(shape) / 65535
-    )
+    packed = data["attentions"][name]
+    weights = array_at(buffer, "<u2", one.weights_NHTS.shape, packed["weights"]) / 65535
     np.testing.assert_allclose(weights, one.weights_NHTS, atol=1e-5)
+    arrays = dict(query=one.query_NHTK, key=one.key_NHSK, value=one.value_NHSV)
     for layer, vectors in enumerate(packed["vectors"]):
-      for kind, array in (
-        ("query", one.query_NHTK),
-        ("key", one.key_NHSK),
-        ("value", one.value_NHSV),
-      ):
+      for kind, array in arrays.items():
         about = vectors[kind]
         shape = array.shape[1:]
         assert (about["count"], about["width"]) == shape[1:]
-        np.testing.assert_array_equal(
-          np.frombuffer(buffer, "<f4", int(np.prod(shape)), about["values"]).reshape(shape),
-          array[layer],
-        )
+        found = array_at(buffer, "<f4", shape, about["values"])
+        np.testing.assert_array_equal(found, array[layer])
 
 
 def test_text_stays_text(translator):
   html = attention_page.page(sentence_attention(translator, AWKWARD, AWKWARD))
   data = data_of(html)
   assert data["source_text"] == data["target_text"] == AWKWARD
-  assert (
-    html.count("</script>") == 2 and html.count("<script") == 2 and "alert(1)</script>" not in html
-  )
+  assert html.count("</script>") == 2
+  assert html.count("<script") == 2
+  assert "alert(1)</script>" not in html
   assert not re.search(r"https?://|src=|href=|@import|url\(", html)
 
 
-def test_a_page_is_json_whatever_importance_is(translator):
+def test_a_page_is_json_whatever_importance_is(attention):
   head = dict(
     attention="cross", layer=0, head=0, importance=float("nan"), masked_perplexity=float("inf")
   )
-  html = attention_page.page(
-    sentence_attention(translator, "forty", "vierzig"), dict(perplexity=float("inf"), heads=[head])
-  )
+  html = attention_page.page(attention, dict(perplexity=float("inf"), heads=[head]))
   text = html.partition('id="data">')[2].partition("</script>")[0]
-  words = []
-  found = json.loads(text, parse_constant=words.append)["importance"]
-  assert not words and found["perplexity"] is None
+  constants = []  # NaN and Infinity, which are not JSON
+  found = json.loads(text, parse_constant=constants.append)["importance"]
+  assert not constants
+  assert found["perplexity"] is None
   assert found["heads"][0]["masked_perplexity"] is None
 
 
-def test_a_page_that_would_be_too_large_leaves_out_vectors(translator, monkeypatch):
-  attention = sentence_attention(translator, "forty two", "zweiundvierzig")
-  whole = len(attention_page.page(attention))
+def test_a_page_that_would_be_too_large_leaves_out_vectors(attention, monkeypatch):
+  whole = attention_page.page(attention)
   monkeypatch.setattr(attention_page, "MAX_PACKED_BYTES", 100)
   small = attention_page.page(attention)
-  assert len(small) < whole and data_of(small)["attentions"]["cross"]["vectors"] == [None, None]
+  assert len(small) < len(whole)
+  assert data_of(small)["attentions"]["cross"]["vectors"] == [None, None]
 
 
 def test_the_command_writes_page_data_and_figures(workdir, tmp_path, capsys):
   (workdir / "heads").mkdir(exist_ok=True)
-  importance = dict(
-    steps=[20],
-    perplexity=2.0,
-    heads=[
-      dict(attention=a, layer=n, head=h, importance=0.1, masked_perplexity=2.1)
-      for a in ATTENTIONS
-      for n in range(2)
-      for h in range(2)
-    ],
-  )
+  heads = [
+    dict(attention=name, layer=layer, head=head, importance=0.1, masked_perplexity=2.1)
+    for name, layer, head in itertools.product(ATTENTIONS, range(2), range(2))
+  ]
+  importance = dict(steps=[20], perplexity=2.0, heads=heads)
   (workdir / "heads" / "heads.json").write_text(json.dumps(importance))
-  assert (
-    command_line(
-      [
-        "attention",
-        f"--workdir={workdir}",
-        "--source=forty two $5",
-        "--target=zweiundvierzig",
-        f"--output={tmp_path}",
-        "--layer=1",
-        "--head=2",
-        "--word=2",
-      ]
-    )
-    == 0
-  )
+  flags = [
+    f"--workdir={workdir}",
+    "--source=forty two $5",
+    "--target=zweiundvierzig",
+    f"--output={tmp_path}",
+    "--layer=1",
+    "--head=2",
+    "--word=2",
+  ]
+  assert command_line(["attention", *flags]) == 0
   assert capsys.readouterr().out == f"{tmp_path}/attention.html\n"
   data = json.loads((tmp_path / "attention.json").read_text())
-  assert data["source"] == "forty two $5" and np.shape(data["cross"]["weights"]) == (
-    2,
-    2,
-    len(data["cross"]["queries"]),
-    len(data["cross"]["keys"]),
-  )
-  names = {
-    f"{a}_{kind}" for a in ATTENTIONS for kind in ("all_heads", "one_head", "one_word", "maps")
-  } | {"positional_encoding", "learning_rate"}
-  assert {path.name for path in tmp_path.iterdir()} == {
-    f"{name}.{end}" for name in names for end in ("png", "pdf")
-  } | {"attention.html", "attention.json"}
+  assert data["source"] == "forty two $5"
+  cross = data["cross"]
+  assert np.shape(cross["weights"]) == (2, 2, len(cross["queries"]), len(cross["keys"]))
+  kinds = ("all_heads", "one_head", "one_word", "maps")
+  figures = {f"{name}_{kind}" for name, kind in itertools.product(ATTENTIONS, kinds)}
+  figures |= {"positional_encoding", "learning_rate"}
+  names = {f"{figure}.{ending}" for figure in figures for ending in ("png", "pdf")}
+  names |= {"attention.html", "attention.json"}
+  assert {path.name for path in tmp_path.iterdir()} == names
   assert data_of((tmp_path / "attention.html").read_text())["importance"]["perplexity"] == 2.0
 
 
 def test_a_file_of_sentences(workdir, tmp_path, monkeypatch):
-  """Each with the model's own output, which is made up here: a model that has learned little may say nothing."""
+  """The output is made up, since a model that has learned little may give an empty one."""
   monkeypatch.setattr(
     TrainedModel, "translate", lambda self, sentences, *_: ["zwei" for _ in sentences]
   )
   (tmp_path / "in").write_text("forty two\n\nseven\n")
-  assert (
-    command_line(
-      [
-        "attention",
-        f"--workdir={workdir}",
-        f"--input={tmp_path / 'in'}",
-        f"--output={tmp_path / 'out'}",
-        "--nofigures",
-      ]
-    )
-    == 0
-  )
+  flags = [f"--workdir={workdir}", f"--input={tmp_path / 'in'}", f"--output={tmp_path / 'out'}"]
+  assert command_line(["attention", *flags, "--nofigures"]) == 0
   assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["1", "3"]
 
 
@@ -244,7 +227,7 @@ def test_a_file_of_sentences(workdir, tmp_path, monkeypatch):
     (["--source=forty", "--layer=3"], 2, "the model has 2"),
     (["--source=forty", "--head=0"], 2, "1 to 2"),
     (["--source=forty", "--word=0"], 2, "--word"),
-    (["--source= "], 3, "nothing to look at"),
+    (["--source= "], 3, "there is no attention to show"),
   ],
 )
 def test_what_cannot_be_shown(workdir, tmp_path, capsys, flags, code, problem):
@@ -255,8 +238,6 @@ def test_what_cannot_be_shown(workdir, tmp_path, capsys, flags, code, problem):
 def test_importance_that_is_none(workdir, tmp_path, capsys):
   (workdir / "heads").mkdir(exist_ok=True)
   (workdir / "heads" / "heads.json").write_text("[]")
-  assert (
-    command_line(["attention", f"--workdir={workdir}", "--source=forty", f"--output={tmp_path}"])
-    == 3
-  )
+  flags = [f"--workdir={workdir}", "--source=forty", f"--output={tmp_path}"]
+  assert command_line(["attention", *flags]) == 3
   (workdir / "heads" / "heads.json").unlink()

@@ -1,1 +1,1 @@
-"""What each head looks at: maps, figures, the explorer page."""
+"""Attention for one sentence: its weights, a page to explore them, and figures."""

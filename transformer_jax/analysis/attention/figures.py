@@ -1,140 +1,164 @@
-"""Attention drawn as in the paper's appendix: words in two columns, lines as strong as the weights, a colour for each head."""
+"""Attention drawn as in the paper's appendix: two columns of words, and a color for each head.
+
+The lines between the words are as strong as the weights.
+"""
+
+import dataclasses
+import os
+import pathlib
+from collections.abc import Iterable, Sequence
 
 import numpy as np
+from matplotlib.axes import Axes
 
 from transformer_jax.analysis import plots
+from transformer_jax.analysis.attention.maps import AttentionMap, SentenceAttention
+from transformer_jax.config import Config, ModelConfig
+from transformer_jax.errors import ConfigError
 from transformer_jax.model.head_gates import ATTENTIONS
 from transformer_jax.reference.positions import positional_encoding
 from transformer_jax.training.schedule import noam_schedule
 
-_SMALLEST = 0.02  # weights below are not drawn
+_SMALLEST = 0.02  # weights below it are not drawn
+
+Folder = str | os.PathLike[str]
 
 
-def draw(attention, config, folder, layer=None, head=None, word=None):
-  """Writes all figures of a sentence as PNG and PDF; returns their paths.
+@dataclasses.dataclass(frozen=True)
+class Selection:
+  """The layer, head and output word that figures of a single one show, counted from 1.
 
-  Args:
-    attention: a SentenceAttention.
-    config: the run's Config.
-    folder: where to.
-    layer, head, word: which to show where one is shown (from 0; `word` is a position of the output); by default the last layer, and in
-      it the head of the cross attention whose weights are the most concentrated, and the first word.
+  By default they are the last layer, its cross-attention head with the sharpest weights, and the
+  first word.
   """
-  layer = config.model.num_layers - 1 if layer is None else layer
-  head = _sharpest_head(attention.maps["cross"], layer) if head is None else head
+
+  layer: int | None = None
+  head: int | None = None
+  word: int | None = None
+
+  def check(self, model: ModelConfig) -> None:
+    """Checks the numbers.
+
+    Raises:
+      ConfigError: the model has no such layer or head, or the word is below 1.
+    """
+    _check_number("layer", self.layer, model.num_layers)
+    _check_number("head", self.head, model.num_heads)
+    if self.word is not None and self.word < 1:
+      raise ConfigError(f"--word={self.word}", "words are counted from 1")
+
+
+def _check_number(name: str, value: int | None, limit: int) -> None:
+  if value is not None and not 1 <= value <= limit:
+    raise ConfigError(f"--{name}={value}", f"the model has {limit}", f"1 to {limit}")
+
+
+def draw(
+  attention: SentenceAttention, config: Config, folder: Folder, selection: Selection
+) -> list[pathlib.Path]:
+  """Writes all figures for a sentence as PNG and PDF; returns their paths."""
+  layer = (selection.layer or config.model.num_layers) - 1
+  if selection.head is None:
+    head = _sharpest_head(attention.maps["cross"], layer)
+  else:
+    head = selection.head - 1
+  all_heads = range(config.model.num_heads)
   paths = []
   for name, one in attention.maps.items():
-    heads = range(config.model.num_heads)
-    paths += _lines(
-      one,
-      layer,
-      heads,
-      None,
-      f"{ATTENTIONS[name]}, layer {layer + 1}, all heads",
-      f"{folder}/{name}_all_heads",
-    )
-    paths += _lines(
-      one,
-      layer,
-      [head],
-      None,
-      f"{ATTENTIONS[name]}, layer {layer + 1}, head {head + 1}",
-      f"{folder}/{name}_one_head",
-    )
-    place = min(word or 0, len(one.queries) - 1)
-    paths += _lines(
-      one,
-      layer,
-      heads,
-      place,
-      f"{ATTENTIONS[name]}, layer {layer + 1}, one word",
-      f"{folder}/{name}_one_word",
-    )
-    paths += _maps(one, ATTENTIONS[name], f"{folder}/{name}_maps")
-  return [*paths, *_positions(config.model.d_model, folder), *_learning_rate(config, folder)]
+    where = f"{ATTENTIONS[name]}, layer {layer + 1}"
+    begin = f"{folder}/{name}"
+    word = min(selection.word or 1, len(one.queries)) - 1
+    lines = _Lines(one, layer)
+    paths += lines.draw(all_heads, f"{where}, all heads", f"{begin}_all_heads")
+    paths += lines.draw([head], f"{where}, head {head + 1}", f"{begin}_one_head")
+    paths += lines.draw(all_heads, f"{where}, one word", f"{begin}_one_word", word)
+    paths += _draw_maps(one, ATTENTIONS[name], f"{begin}_maps")
+  paths += _draw_positions(config.model.d_model, folder)
+  return [*paths, *_draw_learning_rate(config, folder)]
 
 
-def _sharpest_head(one, layer):
-  """The head whose largest weight is the largest in the mean over positions."""
-  return int(np.argmax(one.weights_NHTS[layer].max(axis=-1).mean(axis=-1)))
+def _sharpest_head(one: AttentionMap, layer: int) -> int:
+  """Returns the head whose largest weight is the largest, in the mean over queries."""
+  largest_HT = one.weights_NHTS[layer].max(axis=-1)
+  return int(np.argmax(largest_HT.mean(axis=-1)))
 
 
-def _lines(one, layer, heads, word, title, path):
-  """Two columns of words; lines from each that looks to each looked at, or from one word alone."""
-  rows = max(len(one.queries), len(one.keys))
-  figure, (panel,) = plots.axes(width=4.5, height=max(2.5, 0.28 * rows + 0.6))
-  panel.set_axis_off()
-  panel.set_xlim(-1.4, 2.4)
-  panel.set_ylim(rows - 0.4, -1)
-  panel.set_title(title, fontsize=10)
-  for words, x, side in ((one.queries, 0, "right"), (one.keys, 1, "left")):
-    for place, text in enumerate(words):
-      is_bold = x == 0 and place == word
-      panel.text(
-        x - 0.05 if side == "right" else x + 0.05,
-        place,
-        plots.plain(text),
-        ha=side,
-        va="center",
-        fontsize=9,
-        weight="bold" if is_bold else None,
-      )
-  for number in heads:
-    weights_TS = one.weights_NHTS[layer, number]
-    shift = (
-      0.04 * (number - (len(one.weights_NHTS[layer]) - 1) / 2) if len(heads) > 1 else 0.0
-    )  # so that none hides another
-    for query, key in np.argwhere(weights_TS >= _SMALLEST):
-      if word in (None, query):
+class _Lines:
+  """Draws two columns of words, and lines from each word that attends to each attended to."""
+
+  def __init__(self, one: AttentionMap, layer: int) -> None:
+    self._queries = one.queries
+    self._keys = one.keys
+    self._weights_HTS = one.weights_NHTS[layer]
+
+  def draw(
+    self, heads: Sequence[int], title: str, path: str, word: int | None = None
+  ) -> list[pathlib.Path]:
+    """Writes the figure of these heads, for all queries or for query `word` only."""
+    rows = max(len(self._queries), len(self._keys))
+    figure, (panel,) = plots.axes(width=4.5, height=max(2.5, 0.28 * rows + 0.6))
+    panel.set_axis_off()
+    panel.set_xlim(-1.4, 2.4)
+    panel.set_ylim(rows - 0.4, -1)
+    panel.set_title(title, fontsize=10)
+    _write_words(panel, self._queries, -0.05, "right", bold=word)
+    _write_words(panel, self._keys, 1.05, "left")
+    queries = range(len(self._queries)) if word is None else [word]
+    for head in heads:
+      middle = (len(self._weights_HTS) - 1) / 2
+      shift = 0.04 * (head - middle) if len(heads) > 1 else 0.0  # so that none hides another
+      self._draw_head(panel, head, queries, shift)
+    return plots.save(figure, path)
+
+  def _draw_head(self, panel: Axes, head: int, queries: Iterable[int], shift: float) -> None:
+    weights_TS = self._weights_HTS[head]
+    for query in queries:
+      for key in np.flatnonzero(weights_TS[query] >= _SMALLEST):
         panel.plot(
           [0, 1],
           [query + shift, key + shift],
-          color=plots.COLORS[number % len(plots.COLORS)],
+          color=plots.COLORS[head % len(plots.COLORS)],
           alpha=min(1.0, float(weights_TS[query, key])),
           linewidth=1.6,
           solid_capstyle="round",
         )
-  return plots.save(figure, path)
 
 
-def _maps(one, title, path):
-  """A heat map for each layer (down) and head (across)."""
-  num_layers, num_heads = one.weights_NHTS.shape[:2]
-  figure, grid = plots.grid(
-    num_layers,
-    num_heads,
-    width=1.3,
-    height=1.3 * len(one.queries) / max(len(one.queries), len(one.keys)) + 0.25,
-  )
-  for layer in range(num_layers):
-    for head in range(num_heads):
-      panel = grid[layer][head]
-      panel.imshow(
-        one.weights_NHTS[layer, head],
-        cmap="viridis",
-        vmin=0,
-        vmax=1,
-        aspect="auto",
-        interpolation="nearest",
-      )
-      panel.set_xticks([])
-      panel.set_yticks([])
-      panel.set_title(f"{layer + 1}.{head + 1}", fontsize=8)
+def _write_words(
+  panel: Axes, words: Sequence[str], x: float, alignment: str, bold: int | None = None
+) -> None:
+  """Writes a column of words, number `bold` in bold."""
+  for place, word in enumerate(words):
+    panel.text(
+      x,
+      place,
+      plots.plain(word),
+      ha=alignment,
+      va="center",
+      fontsize=9,
+      weight="bold" if place == bold else None,
+    )
+
+
+def _draw_maps(one: AttentionMap, title: str, path: str) -> list[pathlib.Path]:
+  """Draws a heat map for each layer (down) and head (across)."""
+  num_layers, num_heads, num_queries, num_keys = one.weights_NHTS.shape
+  height = 1.3 * num_queries / max(num_queries, num_keys) + 0.25
+  figure, grid = plots.grid(num_layers, num_heads, width=1.3, height=height)
+  for layer, head in np.ndindex(num_layers, num_heads):
+    panel = grid[layer][head]
+    plots.heat_map(panel, one.weights_NHTS[layer, head], "viridis", low=0, high=1)
+    panel.set_xticks([])
+    panel.set_yticks([])
+    panel.set_title(f"{layer + 1}.{head + 1}", fontsize=8)
   figure.suptitle(f"{title}: layer.head, a row for each word that looks", fontsize=10)
   return plots.save(figure, path)
 
 
-def _positions(d_model, folder):
-  """The positional encoding (Section 3.5) of the first 100 positions."""
+def _draw_positions(d_model: int, folder: Folder) -> list[pathlib.Path]:
+  """Draws the positional encoding of the first 100 positions (Section 3.5)."""
   figure, (panel,) = plots.axes()
-  image = panel.imshow(
-    positional_encoding(100, d_model),
-    cmap="RdBu",
-    vmin=-1,
-    vmax=1,
-    aspect="auto",
-    interpolation="nearest",
-  )
+  image = plots.heat_map(panel, positional_encoding(100, d_model), "RdBu", low=-1, high=1)
   panel.grid(visible=False)
   panel.set_xlabel("column")
   panel.set_ylabel("position")
@@ -142,16 +166,17 @@ def _positions(d_model, folder):
   return plots.save(figure, f"{folder}/positional_encoding")
 
 
-def _learning_rate(config, folder):
-  """The run's schedule (Section 5.3)."""
+def _draw_learning_rate(config: Config, folder: Folder) -> list[pathlib.Path]:
+  """Draws the run's schedule (Section 5.3)."""
   train = config.train
   rate = noam_schedule(config.model.d_model, train.warmup_steps, train.learning_rate_scale)
-  steps = np.unique(np.linspace(1, max(train.train_steps, 2 * train.warmup_steps), 400).astype(int))
+  last_step = max(train.train_steps, 2 * train.warmup_steps)
+  steps = np.unique(np.linspace(1, last_step, 400).astype(int))
   figure, (panel,) = plots.axes()
   panel.plot(steps, [float(rate(step)) for step in steps])
   panel.axvline(
     train.warmup_steps,
-    color="#6b7280",
+    color=plots.GRAY,
     linewidth=1,
     linestyle=":",
     label=f"end of warm-up, {train.warmup_steps:,}",

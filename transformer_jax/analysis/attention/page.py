@@ -1,40 +1,47 @@
-"""The explorer: one HTML file that holds a sentence's attention, its numbers packed, and needs nothing else.
+"""The explorer: one HTML file that holds a sentence's attention and needs nothing else.
 
-What the page's script reads (explorer/explorer.js) is a JSON object:
+The page's script (explorer/explorer.js) reads a JSON object:
   source_text, target_text, layers, heads
-  attentions: name -> queries, keys (words), weights (where its uint16 array [N, H, T, S] begins, in bytes; a weight is value / 65535), vectors: for each layer
-    null or "query", "key", "value" -> values (where float32 [H, positions, width] begins), count, width
+  attentions: name -> an object of
+    queries, keys: words
+    weights: the byte at which its uint16 array [N, H, T, S] begins; a weight is value / 65535
+    vectors: for each layer null, or "query", "key", "value" -> values (the byte at which its
+      float32 array [H, positions, width] begins), count, width
   packed: all arrays, little-endian, deflated, base64
-  importance: null, or what `heads` wrote
+  importance: null, or from heads.json, which `heads` writes
 """
 
 import base64
 import pathlib
 import re
 import zlib
+from typing import Any
 
 import numpy as np
+from jaxtyping import Float32
 
+from transformer_jax.analysis.attention.maps import AttentionMap, SentenceAttention
 from transformer_jax.strict_json import json_text
 
 _FOLDER = pathlib.Path(__file__).parent / "explorer"
-MAX_PACKED_BYTES = 2_700_000  # of a page; vectors of the first layers are left out beyond it
+MAX_PACKED_BYTES = 2_700_000  # of a page; beyond it the vectors of the first layers are left out
 
 
-def page(attention, importance=None):
-  """The page of a SentenceAttention, HTML text.
+def page(attention: SentenceAttention, importance: dict[str, Any] | None = None) -> str:
+  """Returns the page for a sentence, HTML text.
 
   Args:
-    attention: the SentenceAttention.
-    importance: what `heads` wrote for the same run (heads.json), or None.
+    attention: the attention for the sentence.
+    importance: the content of heads.json for the same run, or None.
   """
-  cross = attention.maps["cross"]
-  num_layers, num_heads = cross.weights_NHTS.shape[:2]
-  for first_layer in range(num_layers + 1):
-    attentions, packed = _packed(attention, first_layer)
+  num_layers, num_heads = attention.maps["cross"].weights_NHTS.shape[:2]
+  attentions, packed = _packed(attention, 0)
+  for first_layer in range(1, num_layers + 1):
     if len(packed) <= MAX_PACKED_BYTES:
       break
-  kept = importance and {name: importance[name] for name in ("perplexity", "heads")}
+    attentions, packed = _packed(attention, first_layer)
+  if importance:
+    importance = {name: importance[name] for name in ("perplexity", "heads")}
   data = dict(
     source_text=attention.source_text,
     target_text=attention.target_text,
@@ -42,46 +49,70 @@ def page(attention, importance=None):
     heads=num_heads,
     attentions=attentions,
     packed=packed,
-    importance=kept,
+    importance=importance,
   )
-  # "<" would end the script element, whatever stands around it; in a JSON string it may be written as its number.
+  # "<" could end the script element. In a JSON string it may be written as its number.
   text = json_text(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
   parts = dict(STYLE=_read("style.css"), DATA=text, SCRIPT=_read("explorer.js"))
   return re.sub(r"/\*(STYLE|DATA|SCRIPT)\*/", lambda place: parts[place[1]], _read("page.html"))
 
 
-def _packed(attention, first_layer):
-  """(the page's "attentions", its "packed"), with the vectors of layers from `first_layer` on."""
-  blocks, length = [], 0
+def _packed(attention: SentenceAttention, first_layer: int) -> tuple[dict[str, Any], str]:
+  """Returns (the page's "attentions", its "packed").
 
-  def put(array):
-    nonlocal length
-    content = array.tobytes()
-    content += b"\0" * (-len(content) % 4)  # so that each array begins where its numbers may
-    blocks.append(content)
-    length += len(content)
-    return length - len(content)
-
+  They have the vectors of the layers from `first_layer` on.
+  """
+  arrays = _Arrays()
   attentions = {}
   for name, one in attention.maps.items():
-    weights = put(np.round(one.weights_NHTS.astype(np.float64) * 65535).astype("<u2"))
-    arrays = dict(query=one.query_NHTK, key=one.key_NHSK, value=one.value_NHSV)
-    vectors = [
-      None
-      if layer < first_layer
-      else {kind: _put_vectors(put, array[layer]) for kind, array in arrays.items()}
-      for layer in range(len(one.weights_NHTS))
-    ]
-    attentions[name] = dict(queries=one.queries, keys=one.keys, weights=weights, vectors=vectors)
-  return attentions, base64.b64encode(zlib.compress(b"".join(blocks), 9)).decode()
+    weights_NHTS = np.round(one.weights_NHTS.astype(np.float64) * 65535)
+    begin = arrays.add(weights_NHTS.astype("<u2"))
+    vectors = []
+    for layer in range(len(one.weights_NHTS)):
+      vectors.append(None if layer < first_layer else _layer_vectors(arrays, one, layer))
+    attentions[name] = dict(queries=one.queries, keys=one.keys, weights=begin, vectors=vectors)
+  return attentions, arrays.packed()
 
 
-def _put_vectors(put, array_HPK):
-  """All 32 bits: scores reach 80, and with 16 bits a weight that the page computes would be wrong in the fourth decimal."""
+def _layer_vectors(arrays: "_Arrays", one: AttentionMap, layer: int) -> dict[str, Any]:
+  """Adds the vectors of a layer; returns where they are."""
   return dict(
-    values=put(array_HPK.astype("<f4")), count=array_HPK.shape[1], width=array_HPK.shape[2]
+    query=_vectors(arrays, one.query_NHTK[layer]),
+    key=_vectors(arrays, one.key_NHSK[layer]),
+    value=_vectors(arrays, one.value_NHSV[layer]),
   )
 
 
-def _read(name):
+def _vectors(arrays: "_Arrays", array_HPK: Float32[np.ndarray, "H P K"]) -> dict[str, int]:
+  """Adds vectors of P positions with all 32 bits; returns where they are.
+
+  Scores reach 80. With 16 bits a weight that the page computes would be wrong in the fourth
+  decimal.
+  """
+  _, count, width = array_HPK.shape
+  return dict(values=arrays.add(array_HPK.astype("<f4")), count=count, width=width)
+
+
+class _Arrays:
+  """Arrays one after another, as bytes."""
+
+  def __init__(self) -> None:
+    self._blocks: list[bytes] = []
+    self._length = 0
+
+  def add(self, array: np.ndarray) -> int:
+    """Appends an array; returns the byte at which it begins."""
+    begin = self._length
+    content = array.tobytes()
+    content += b"\0" * (-len(content) % 4)  # so that the next array is aligned
+    self._blocks.append(content)
+    self._length += len(content)
+    return begin
+
+  def packed(self) -> str:
+    """Returns all arrays, deflated, in base64."""
+    return base64.b64encode(zlib.compress(b"".join(self._blocks), 9)).decode()
+
+
+def _read(name: str) -> str:
   return (_FOLDER / name).read_text(encoding="utf-8")

@@ -1,11 +1,19 @@
-"""`attention`: for each sentence a folder with attention.json, the explorer page, and figures."""
+"""`attention`: writes attention.json, the explorer page and figures, a folder for each sentence."""
 
+import dataclasses
 import json
+import os
 import pathlib
 import sys
+from collections.abc import Mapping
+from typing import Any
 
-from transformer_jax.analysis.attention import figures as attention_figures
-from transformer_jax.analysis.attention.maps import sentence_attention, to_json
+from transformer_jax.analysis.attention import figures
+from transformer_jax.analysis.attention.maps import (
+  SentenceAttention,
+  sentence_attention,
+  to_json,
+)
 from transformer_jax.analysis.attention.page import page
 from transformer_jax.data.text import read_lines
 from transformer_jax.errors import ConfigError, DataError
@@ -14,101 +22,127 @@ from transformer_jax.runs.trained_model import TrainedModel
 from transformer_jax.strict_json import json_text
 
 
+@dataclasses.dataclass(frozen=True)
+class Sentences:
+  """The sentences to look at: one with perhaps its output, or those of a file."""
+
+  source: str = ""
+  target: str | None = None  # None: the model's own output
+  input_path: str = ""
+  are_preprocessed: bool = False  # whether they have been through the run's preprocessing
+
+  def check(self) -> None:
+    """Checks that there is either a sentence or a file.
+
+    Raises:
+      ConfigError: both or neither are given, or an output for a file.
+    """
+    if bool(self.source) == bool(self.input_path) or (self.target and self.input_path):
+      raise ConfigError(
+        "--source", "give a sentence (and perhaps --target), or a file of sentences by --input"
+      )
+
+  def numbered(self) -> list[tuple[int | None, str]]:
+    """Returns (line number, text) of each sentence that is not blank.
+
+    Raises:
+      DataError: the file has none.
+    """
+    if self.source:
+      return [(None, self.source)]
+    lines = enumerate(read_lines(self.input_path), 1)
+    found: list[tuple[int | None, str]] = [(number, text) for number, text in lines if text.strip()]
+    if not found:
+      raise DataError(self.input_path, "has no sentences")
+    return found
+
+
 def report(
-  workdir,
-  output,
+  workdir: str | pathlib.Path,
+  output: str | os.PathLike[str],
+  sentences: Sentences,
+  selection: figures.Selection,
   *,
-  overrides,
-  source=None,
-  target=None,
-  input_path=None,
-  layer=None,
-  head=None,
-  word=None,
-  with_figures=True,
-  tokenized_input=False,
-  checkpoint="last",
-):
-  """Writes what there is to see; returns the folders, one for each sentence.
+  overrides: Mapping[str, Any],
+  with_figures: bool = True,
+  checkpoint: int | str = "last",
+) -> list[pathlib.Path]:
+  """Writes attention.json, the page and the figures of sentences.
 
   Args:
     workdir: folder of the run.
-    output: folder; with a file of sentences it gets a folder for each, by line number.
+    output: folder. For a file of sentences it gets a folder for each, named by line number.
+    sentences: what to look at. A sentence of a file that cannot be shown is left out and reported
+      on standard error.
+    selection: what the figures show.
     overrides: decoding settings that replace the run's.
-    source, target: a sentence, and an output to look at instead of the model's own.
-    input_path: a file of sentences instead; those with nothing to show are left out, and named on standard error.
-    layer, head, word: which the figures show, counted from 1; None: chosen as `attention_figures.draw` says.
     with_figures: whether to draw figures beside page and JSON.
-    tokenized_input: source and target have been through the run's preprocessing.
-    checkpoint: "best", "last" or a step, as `TrainedModel.load` takes it.
+    checkpoint: "best", "last" or a step, as for `TrainedModel.load`.
+
+  Returns:
+    The folders, one for each sentence.
 
   Raises:
-    ConfigError: both or neither of `source` and `input_path`, or a layer, head or word that is not there.
+    ConfigError: both a sentence and a file or neither, or a wrong layer, head or word.
     DataError: an empty sentence, or a file without any.
   """
-  if bool(source) == bool(input_path) or (target and input_path):
-    raise ConfigError(
-      "--source", "give a sentence (and perhaps --target), or a file of sentences by --input"
-    )
-  sentences = (
-    [(None, source)]
-    if source
-    else [(number, text) for number, text in enumerate(read_lines(input_path), 1) if text.strip()]
-  )
-  if not sentences:
-    raise DataError(input_path, "has no sentences")
+  sentences.check()
+  numbered = sentences.numbered()
   translator = TrainedModel.load(workdir, checkpoint, **overrides)
-  model = translator.config.model
-  for name, value, limit in (("layer", layer, model.num_layers), ("head", head, model.num_heads)):
-    if value is not None and not 1 <= value <= limit:
-      raise ConfigError(f"--{name}={value}", f"the model has {limit}", f"1 to {limit}")
-  if word is not None and word < 1:
-    raise ConfigError(f"--word={word}", "words are counted from 1")
+  selection.check(translator.config.model)
   importance = _importance(pathlib.Path(workdir) / "heads" / "heads.json", translator.steps)
   folders = []
-  for number, text in sentences:
-    folder = pathlib.Path(output) / (str(number) if number else "")
-    where = f"{input_path}:{number}" if number else "--source"
+  for number, text in numbered:
     try:
-      attention = sentence_attention(translator, text, target, tokenized_input)
+      attention = sentence_attention(translator, text, sentences.target, sentences.are_preprocessed)
     except ValueError as error:
-      if not number:
-        raise DataError(where, str(error)) from None
-      print(f"transformer-jax: {where}: {error}", file=sys.stderr)
+      if number is None:
+        raise DataError("--source", str(error)) from None
+      print(f"transformer-jax: {sentences.input_path}:{number}: {error}", file=sys.stderr)
       continue
-    with as_workdir_error(folder):
-      folder.mkdir(parents=True, exist_ok=True)
-    atomic_write(
-      folder / "attention.json", json_text(to_json(attention), ensure_ascii=False) + "\n"
-    )
-    atomic_write(folder / "attention.html", page(attention, importance))
+    folder = pathlib.Path(output)
+    if number is not None:
+      folder /= str(number)
+    _write(attention, importance, folder)
     if with_figures:
       with as_workdir_error(folder):
-        attention_figures.draw(
-          attention,
-          translator.config,
-          folder,
-          *(None if value is None else value - 1 for value in (layer, head, word)),
-        )
+        figures.draw(attention, translator.config, folder, selection)
     folders.append(folder)
   return folders
 
 
-def _importance(path, steps):
-  """What `heads` wrote, or None; where it was measured on other checkpoints, a word about that."""
+def _write(
+  attention: SentenceAttention, importance: dict[str, Any] | None, folder: pathlib.Path
+) -> None:
+  """Writes attention.json and attention.html."""
+  with as_workdir_error(folder):
+    folder.mkdir(parents=True, exist_ok=True)
+  text = json_text(to_json(attention), ensure_ascii=False)
+  atomic_write(folder / "attention.json", text + "\n")
+  atomic_write(folder / "attention.html", page(attention, importance))
+
+
+def _importance(path: pathlib.Path, steps: list[int]) -> dict[str, Any] | None:
+  """Returns the content of heads.json, or None.
+
+  If it was measured on other checkpoints, a warning says so.
+
+  Raises:
+    DataError: the file was not written by `heads`.
+  """
   if not path.exists():
     return None
   try:
     found = json.loads(path.read_text(encoding="utf-8"))
-    is_of_others = found["steps"] != steps
-    found["perplexity"], found["heads"]
+    measured_steps = found["steps"]
+    is_complete = "perplexity" in found and "heads" in found
   except (OSError, ValueError, KeyError, TypeError):
+    is_complete = False
+  if not is_complete:
     raise DataError(
       path, "is not what transformer-jax heads writes", "remove it, or run heads again"
-    ) from None
-  if is_of_others:
-    print(
-      f"transformer-jax: {path} was measured on checkpoints {found['steps']}, and these are {steps}",
-      file=sys.stderr,
     )
+  if measured_steps != steps:
+    measured = f"{path} was measured on checkpoints {measured_steps}"
+    print(f"transformer-jax: {measured}, and these are {steps}", file=sys.stderr)
   return found

@@ -1,1 +1,1 @@
-"""What single heads are worth: masked and pruned, one at a time."""
+"""The contribution of single heads: measured, then closed one at a time and in growing numbers."""
