@@ -101,7 +101,7 @@ def test_what_is_good_to_know(run_copy):
     at_work, _, _ = examined(run_copy)
     lock = (run_copy / "lock").read_text().strip()
   assert f"writing-50: perhaps at work: {lock}" in at_work and f"held: {lock}" in at_work
-  assert "litter" not in at_work
+  assert "left by" not in at_work
   text, result, error = examined(run_copy)
   assert (
     error is None
@@ -110,8 +110,8 @@ def test_what_is_good_to_know(run_copy):
     and result["changed_versions"]["jax"][0] == "0.0.1"
   )
   for part in (
-    "writing-50: litter",
-    "damaged-30: was damaged, and is not used",
+    "writing-50: left by",
+    "damaged-30: was damaged and is not used",
     "1 after the latest checkpoint",
     "last bits may differ",
     "from step 40",
@@ -123,7 +123,9 @@ def test_other_data_and_other_devices(run_copy, monkeypatch):
   monkeypatch.setattr("transformer_jax.runs.doctor.data_fingerprint", lambda *_: "other")
   monkeypatch.setattr("transformer_jax.parallel.num_devices", lambda: 8)
   text, _, error = examined(run_copy)
-  assert error.exit_code == 4 and "not what the run began with" in text and "here are 8" in text
+  assert (
+    error.exit_code == 4 and "not what the run began with" in text and "there are 8 here" in text
+  )
 
 
 def test_a_step_that_a_living_run_deletes_is_no_damage(run_copy, monkeypatch):

@@ -1,1 +1,11 @@
-"""Runs: one file per verb, a run's folder, and `build`, which puts the parts together (floor 5; imports floors 0 to 4)."""
+"""Runs: the work of each command, from files to files (floor 5; imports floors 0 to 4).
+
+train, prepare, evaluate, translate, parse,    one file for each command: its function takes
+score, bleu, evalb, digest, doctor             settings and paths
+build          task and model from settings    search          text to answers, on all devices
+trained_model  a loaded run                    validation      evaluation during training
+same_run, resuming, hooks, parts,              the parts of `train`
+device_errors, stop_signals, watchdog,
+startup_report, profile
+empty_splits, cut_sources, evaluation_files    what prepare, translate and evaluate report or write
+"""

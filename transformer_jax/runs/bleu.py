@@ -1,7 +1,10 @@
 """`bleu`: scores a file of translations against a file of references, without a model."""
 
+from typing import Any
+
 from transformer_jax.data.text import read_parallel
 from transformer_jax.errors import DataError
+from transformer_jax.files import StrPath
 from transformer_jax.metrics.bleu import (
   check_tokenizer,
   corpus_bleu,
@@ -12,22 +15,30 @@ from transformer_jax.metrics.bleu import (
 )
 
 
-def bleu(hypothesis_path, reference_path, language, tokenize="", lowercase=False):
-  """All scores of a file, each with its signature.
+def bleu(
+  hypothesis_path: StrPath,
+  reference_path: StrPath,
+  language: str,
+  tokenize: str = "",
+  lowercase: bool = False,
+) -> dict[str, Any]:
+  """Returns all scores of a file, each with its signature.
 
   Args:
-    hypothesis_path, reference_path: text files, one sentence a line, .gz by name.
-    language: for the paper's tokenisation, and sacreBLEU's where `tokenize` is empty.
-    tokenize: sacreBLEU's tokenisation.
-    lowercase: lower-case both sides before sacreBLEU and tokenized BLEU; the paper's score is of cased text always.
+    hypothesis_path, reference_path: text files with one sentence a line; names in .gz are unpacked.
+    language: selects the paper's tokenization, and sacreBLEU's if `tokenize` is empty.
+    tokenize: sacreBLEU's tokenization.
+    lowercase: lower-case both sides before sacreBLEU and tokenized BLEU. The paper's score is
+      always of cased text.
 
   Returns:
-    dict: "test_set" (how many sentences, and the WMT set of that size), "sacrebleu" (with chrF), "tokenized_bleu" (of the
-    text's own tokens, as multi-bleu.perl) and "paper_bleu" (or its "error": no sacremoses, no spaces).
+    dict: "test_set" (the number of sentences, and the WMT set of that size), "sacrebleu" (with
+    chrF), "tokenized_bleu" (of the text's own tokens, as multi-bleu.perl) and "paper_bleu" (or its
+    "error": no sacremoses, no spaces).
 
   Raises:
-    ConfigError: a tokenisation that sacreBLEU does not have here.
-    DataError: a file cannot be read, they are not parallel, or empty.
+    ConfigError: sacreBLEU does not have this tokenization here.
+    DataError: a file cannot be read, or the files are empty or not parallel.
   """
   tokenize = tokenize or tokenizer_of(language)
   check_tokenizer(tokenize)

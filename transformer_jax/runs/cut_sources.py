@@ -1,10 +1,10 @@
 """Sources that are longer than the model takes: counted and reported."""
 
-import pathlib
 import sys
 
 from transformer_jax import parallel
 from transformer_jax.config import Config
+from transformer_jax.files import StrPath
 from transformer_jax.runs.search import cut, longest_source
 
 
@@ -33,7 +33,7 @@ class CutSources:
       self._first = self._first or (number, len(tokens))
     return cut(tokens, limit)
 
-  def report(self, name: str | pathlib.Path) -> None:
+  def report(self, name: StrPath) -> None:
     """Prints one line to standard error if sources were cut; `name` is the set's, as a file's."""
     if self._first is None or not parallel.is_primary():
       return

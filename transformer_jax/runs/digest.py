@@ -1,32 +1,37 @@
-"""`digest`: one SHA-256 over a run's whole training state, to tell whether two runs are the same to the last bit."""
+"""`digest`: a SHA-256 of a run's training state; equal runs, to the last bit, have equal ones."""
 
 import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
 
 from transformer_jax.checkpoints import Checkpoints
+from transformer_jax.files import StrPath
 from transformer_jax.strict_json import json_text
 from transformer_jax.workdir.folder import Workdir
 
 
-def digest_of(workdir, step=None):
-  """SHA-256 in hex of a checkpoint's state: by default of the latest, or of `step`.
+def digest_of(workdir: StrPath, step: int | None = None) -> str:
+  """Returns the SHA-256 in hex of a checkpoint's state: the latest one's by default, or `step`'s.
 
   Raises:
     WorkdirError: there is no run.
     CheckpointError: there is no such checkpoint, or it is damaged.
   """
   folder = Workdir(workdir, primary=False)
-  checkpoints = Checkpoints(folder.checkpoints, read_only=True)
-  if not checkpoints.steps():
-    folder.read_config()
-  try:
+  with Checkpoints(folder.checkpoints, read_only=True) as checkpoints:
+    if not checkpoints.steps():
+      folder.read_config()  # raises if there is no run
     arrays, meta, step = checkpoints.read(step)
-  finally:
-    checkpoints.close()
   return state_digest(arrays, step, meta["data"])
 
 
-def state_digest(arrays, step, data_position):
-  """SHA-256 in hex over names, dtypes, shapes and bytes of `arrays` (name -> numpy array), step and data position."""
+def state_digest(arrays: Mapping[str, np.ndarray], step: int, data_position: Any) -> str:
+  """Returns the SHA-256 in hex of a state.
+
+  It covers names, dtypes, shapes and bytes of `arrays`, the step and the data position.
+  """
   total = hashlib.sha256(json_text([int(step), data_position], sort_keys=True).encode())
   for name in sorted(arrays):
     array = arrays[name]

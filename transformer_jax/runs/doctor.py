@@ -1,6 +1,7 @@
-"""`doctor`: what state a run is in, and whether a resume would be exact. It changes nothing."""
+"""`doctor`: the state of a run, and whether a resume would be exact. It changes nothing."""
 
 import dataclasses
+from typing import Any
 
 from transformer_jax import parallel
 from transformer_jax.checkpoints import Checkpoints
@@ -8,6 +9,7 @@ from transformer_jax.config import Config
 from transformer_jax.data.sources.catalog import open_source
 from transformer_jax.data.tokenizers.folder import load_tokenizer
 from transformer_jax.errors import CheckpointError, TransformerJaxError
+from transformer_jax.files import StrPath
 from transformer_jax.runs.prepare import data_fingerprint, text_fingerprints
 from transformer_jax.workdir.folder import Workdir
 from transformer_jax.workdir.lock import lock_holder
@@ -16,22 +18,33 @@ from transformer_jax.workdir.versions import versions
 
 @dataclasses.dataclass
 class Findings:
-  """What was found: a line for each, and the errors that a resume would meet, the first one first."""
+  """A line for each finding, and the errors that a resume would raise, the first one first."""
 
-  lines: list = dataclasses.field(default_factory=list)
-  errors: list = dataclasses.field(default_factory=list)
+  lines: list[str] = dataclasses.field(default_factory=list)
+  errors: list[TransformerJaxError] = dataclasses.field(default_factory=list)
 
-  def note(self, subject, text):
-    """Something that is as it should be, or good to know."""
+  def note(self, subject: str, text: str) -> None:
+    """Adds a finding that is no problem."""
     self.lines.append(f"{subject:12} {text}")
 
-  def blame(self, subject, error):
-    """Something that stands in the way."""
+  def blame(self, subject: str, error: TransformerJaxError) -> None:
+    """Adds a problem that prevents a resume."""
     self.errors.append(error)
     self.note(subject, f"PROBLEM: {error}")
 
 
-def examine(workdir, data_root="."):
+@dataclasses.dataclass
+class _CheckpointFindings:
+  """What was found among the checkpoints."""
+
+  step: int | None = None  # the latest
+  meta: dict[str, Any] | None = None  # of the latest, if it is whole
+  damaged: list[int] = dataclasses.field(default_factory=list)
+
+
+def examine(
+  workdir: StrPath, data_root: StrPath = "."
+) -> tuple[list[str], dict[str, Any], TransformerJaxError | None]:
   """Examines a run.
 
   Args:
@@ -39,7 +52,7 @@ def examine(workdir, data_root="."):
     data_root: folder that relative data paths start from.
 
   Returns:
-    (lines, dict of what was found, the first error or None).
+    (lines, dict of the findings, the first error or None).
 
   Raises:
     WorkdirError, ConfigError: there is no run, or its config.json cannot be read.
@@ -47,34 +60,25 @@ def examine(workdir, data_root="."):
   parallel.start_up()
   folder, found = Workdir(workdir, primary=False), Findings()
   config = Config.from_flat(folder.read_config())
+  train_steps = config.train.train_steps
   found.note(
-    "run",
-    f"{config.data.task}, {config.train.train_steps:,} updates wanted, seed {config.train.seed}",
+    "run", f"{config.data.task}, {train_steps:,} updates requested, seed {config.train.seed}"
   )
   holder = lock_holder(folder.path)
   found.note("lock", f"held: {holder}" if holder else "free")
-  step, damaged, meta = _checkpoints(folder, found, holder)
-  _metrics(folder, found, step)
+  latest = _checkpoints(folder, found, holder)
+  _metrics(folder, found, latest.step)
   changed = _versions(folder, found)
-  _data(config, folder, data_root, found, meta)
-  devices = parallel.num_devices()
-  if meta and meta.get("num_devices") != devices:
-    found.blame(
-      "devices",
-      CheckpointError(
-        f"step {step}",
-        f"was trained on {meta.get('num_devices')} devices, and here are {devices}",
-        "use as many, or --allow_device_change",
-      ),
-    )
-  is_done = step is not None and step >= config.train.train_steps
+  _data(config, folder, data_root, found, latest.meta)
+  _devices(found, latest)
+  is_done = latest.step is not None and latest.step >= train_steps
   is_exact = not found.errors and not changed
-  found.note("resume", _verdict(step, is_done, is_exact, found.errors))
+  found.note("resume", _verdict(latest.step, is_done, is_exact, found.errors))
   result = dict(
-    step=step,
-    train_steps=config.train.train_steps,
+    step=latest.step,
+    train_steps=train_steps,
     is_done=is_done,
-    damaged=damaged,
+    damaged=latest.damaged,
     lock=holder,
     changed_versions=changed,
     problems=[str(error) for error in found.errors],
@@ -83,67 +87,83 @@ def examine(workdir, data_root="."):
   return found.lines, result, found.errors[0] if found.errors else None
 
 
-def _verdict(step, is_done, is_exact, errors):
+def _verdict(
+  step: int | None, is_done: bool, is_exact: bool, errors: list[TransformerJaxError]
+) -> str:
   if errors:
-    return "not as it stands: see the problems"
-  start = "from the beginning" if step is None else f"from step {step:,}"
+    return "not possible as it is: see the problems"
   done = "the run is done; with a larger --train_steps it would go on " if is_done else ""
-  return f"{done}{start}, {'to the bit' if is_exact else 'but the last bits may differ, as versions have changed'}"
+  start = "from the beginning" if step is None else f"from step {step:,}"
+  exactness = "to the bit" if is_exact else "but the last bits may differ, as versions have changed"
+  return f"{done}{start}, {exactness}"
 
 
-def _checkpoints(folder, found, holder):
-  """(latest step or None, damaged steps, its meta or None); `holder` is who trains here, if any."""
-  checkpoints, damaged, latest = Checkpoints(folder.checkpoints, read_only=True), [], None
-  try:
-    steps, scores, regular = checkpoints.steps(), checkpoints.scores(), checkpoints.regular_steps()
+def _checkpoints(folder: Workdir, found: Findings, holder: str) -> _CheckpointFindings:
+  """Reads every checkpoint; `holder` names the process that trains here, or is ""."""
+  latest = _CheckpointFindings()
+  with Checkpoints(folder.checkpoints, read_only=True) as checkpoints:
+    steps = checkpoints.steps()
+    scores, regular = checkpoints.scores(), checkpoints.regular_steps()
+    latest.step = steps[-1] if steps else None
     for step in steps:
       try:
         _, meta, _ = checkpoints.read(step)
       except CheckpointError as error:
         if holder and step not in checkpoints.steps():
           found.note("checkpoint", f"{step:,}: was deleted meanwhile, as the run goes on")
-          continue
-        damaged.append(step)
-        if step == steps[-1]:
-          found.blame("checkpoint", error)
         else:
-          found.note("checkpoint", f"{step:,}: damaged, but not the latest: {error}")
+          _note_damage(found, latest, step, error)
         continue
-      latest = meta if step == steps[-1] else latest
+      if step == latest.step:
+        latest.meta = meta
       score = f", score {scores[step]:.4g}" if step in scores else ""
-      found.note(
-        "checkpoint",
-        f"{step:,}: whole{score}" + ("" if step in regular else ", made by an interruption"),
-      )
+      interruption = "" if step in regular else ", made by an interruption"
+      found.note("checkpoint", f"{step:,}: whole{score}{interruption}")
     if not steps:
       found.note("checkpoint", "there is none yet")
-    litter = "litter of a killed process, which the next start removes"
-    for name in checkpoints.litter():
-      found.note("checkpoint", f"{name}: " + (f"perhaps at work: {holder}" if holder else litter))
-    for name in checkpoints.put_aside():
-      found.note("checkpoint", f"{name}: was damaged, and is not used; delete it if you like")
-    return steps[-1] if steps else None, damaged, latest
-  finally:
-    checkpoints.close()
+    _note_other_folders(found, checkpoints, holder)
+  return latest
 
 
-def _metrics(folder, found, step):
+def _note_damage(
+  found: Findings, latest: _CheckpointFindings, step: int, error: CheckpointError
+) -> None:
+  """Adds a damaged checkpoint, which is a problem if it is the latest one."""
+  latest.damaged.append(step)
+  if step == latest.step:
+    found.blame("checkpoint", error)
+  else:
+    found.note("checkpoint", f"{step:,}: damaged, but not the latest: {error}")
+
+
+def _note_other_folders(found: Findings, checkpoints: Checkpoints, holder: str) -> None:
+  """Adds the folders beside the checkpoints that are none."""
+  for name in checkpoints.litter():
+    if holder:
+      found.note("checkpoint", f"{name}: perhaps at work: {holder}")
+    else:
+      found.note("checkpoint", f"{name}: left by a killed process; the next start removes it")
+  for name in checkpoints.put_aside():
+    found.note("checkpoint", f"{name}: was damaged and is not used; you may delete it")
+
+
+def _metrics(folder: Workdir, found: Findings, step: int | None) -> None:
+  """Reads the lines of metrics."""
   try:
     lines = folder.read_metrics()
   except TransformerJaxError as error:
     found.blame("metrics", error)
     return
   last = max((line["step"] for line in lines), default=0)
+  text = f"{len(lines):,} lines, the last of step {last:,}"
   after = sum(line["step"] > (step or 0) for line in lines)
-  found.note(
-    "metrics",
-    f"{len(lines):,} lines, the last of step {last:,}"
-    + (f"; {after} after the latest checkpoint are done again" if after else ""),
-  )
+  if after:
+    text += f"; {after} after the latest checkpoint will be written anew"
+  found.note("metrics", text)
 
 
-def _versions(folder, found):
-  """name -> (then, now) of what computes, where it has changed."""
+def _versions(folder: Workdir, found: Findings) -> dict[str, list[str]]:
+  """Returns package -> [version then, version now] of the packages that changed."""
   then, now = folder.read_versions(), versions()
   changed = {
     name: [then[name], now[name]]
@@ -151,13 +171,20 @@ def _versions(folder, found):
     if name in then and then[name] != now[name] and name != "transformer_jax"
   }
   for name, (before, after) in changed.items():
-    found.note("versions", f"{name} was {before} and is {after}")
+    found.note("versions", f"{name} was {before} and is now {after}")
   if not changed:
-    found.note("versions", "what computes is as it was")
+    found.note("versions", "unchanged")
   return changed
 
 
-def _data(config, folder, data_root, found, meta):
+def _data(
+  config: Config,
+  folder: Workdir,
+  data_root: StrPath,
+  found: Findings,
+  meta: dict[str, Any] | None,
+) -> None:
+  """Compares tokenizer and training text with those of the latest checkpoint."""
   try:
     tokenizer = load_tokenizer(folder.tokenizer)
     found.note("tokenizer", "whole")
@@ -165,20 +192,23 @@ def _data(config, folder, data_root, found, meta):
     found.blame("tokenizer", error)
     return
   try:
-    fingerprint = data_fingerprint(
-      text_fingerprints(open_source(config.data, data_root), config.data), tokenizer
-    )
+    fingerprints = text_fingerprints(open_source(config.data, data_root), config.data)
   except TransformerJaxError as error:
     found.blame("data", error)
     return
-  if meta and fingerprint != meta.get("data_fingerprint"):
-    found.blame(
-      "data",
-      CheckpointError(
-        "data", "the training text or the tokenizer is not what the run began with", "restore it"
-      ),
-    )
+  if not meta:
+    found.note("data", "readable; there is no checkpoint to compare it with")
+  elif data_fingerprint(fingerprints, tokenizer) == meta.get("data_fingerprint"):
+    found.note("data", "what the run began with")
   else:
-    found.note(
-      "data", "as the run began with" if meta else "there; no checkpoint says what it should be"
-    )
+    problem = "the training text or the tokenizer is not what the run began with"
+    found.blame("data", CheckpointError("data", problem, "restore it"))
+
+
+def _devices(found: Findings, latest: _CheckpointFindings) -> None:
+  """Compares the number of devices with that of the latest checkpoint."""
+  now = parallel.num_devices()
+  if latest.meta and latest.meta.get("num_devices") != now:
+    problem = f"was trained on {latest.meta.get('num_devices')} devices, but there are {now} here"
+    remedy = "use the same number, or --allow_device_change"
+    found.blame("devices", CheckpointError(f"step {latest.step}", problem, remedy))

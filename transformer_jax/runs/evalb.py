@@ -1,13 +1,17 @@
 """`evalb`: scores a file of trees against a file of trees, without a model."""
 
 import sys
+from typing import Any
 
 from transformer_jax.data.text import read_lines, read_parallel
 from transformer_jax.data.trees import Tree, TreeError, find_leaves, parse_tree
 from transformer_jax.errors import ConfigError
+from transformer_jax.files import StrPath
 from transformer_jax.metrics.labeled_f1 import (
   ERROR,
   PARAMETERS,
+  Parameters,
+  SentenceScore,
   by_label,
   percent,
   read_parameters,
@@ -31,10 +35,13 @@ _FIGURES = (
 )
 
 
-def evalb(gold_path, predicted_path, parameters="collins"):
-  """EVALB's figures of a file.
+def evalb(
+  gold_path: StrPath, predicted_path: StrPath, parameters: str = "collins"
+) -> dict[str, Any]:
+  """Returns EVALB's figures of a file.
 
-  What is no tree, or stands on other words, is an error, as in EVALB; it goes on where EVALB stops after too many, and says so.
+  A line that is not a tree, or has other words, is an error, as in EVALB. EVALB stops after too
+  many errors; this goes on, and prints how many there were.
 
   Args:
     gold_path, predicted_path: files with a tree on each line; an empty predicted line is skipped.
@@ -45,17 +52,19 @@ def evalb(gold_path, predicted_path, parameters="collins"):
 
   Raises:
     DataError: a file cannot be read, or they have different numbers of lines.
-    ConfigError: a parameter file that EVALB would not read.
+    ConfigError: EVALB could not read the parameter file.
   """
   rules = PARAMETERS.get(parameters) or _read_rules(parameters)
   gold, predicted = read_parallel(gold_path, predicted_path)
   scores = []
   for number, (gold_text, predicted_text) in enumerate(zip(gold, predicted, strict=True), 1):
-    (gold_tree, problem), (predicted_tree, other_problem) = _read(gold_text), _read(predicted_text)
-    for path, text in ((gold_path, problem), (predicted_path, other_problem)):
-      if text:
-        print(f"transformer-jax: {path}:{number}: {text}", file=sys.stderr)
-    scores.append(score_sentence(gold_tree, predicted_tree, rules, not (problem or other_problem)))
+    gold_tree, gold_problem = _read(gold_text)
+    predicted_tree, predicted_problem = _read(predicted_text)
+    for path, problem in ((gold_path, gold_problem), (predicted_path, predicted_problem)):
+      if problem:
+        print(f"transformer-jax: {path}:{number}: {problem}", file=sys.stderr)
+    are_trees = not (gold_problem or predicted_problem)
+    scores.append(score_sentence(gold_tree, predicted_tree, rules, are_trees))
   errors = sum(score.status == ERROR for score in scores)
   if errors > rules.max_error:
     print(
@@ -71,8 +80,8 @@ def evalb(gold_path, predicted_path, parameters="collins"):
   )
 
 
-def page(result, per_sentence=False):
-  """Lines in EVALB's own layout, and a table of labels."""
+def page(result: dict[str, Any], per_sentence: bool = False) -> list[str]:
+  """Returns the lines of a report in EVALB's layout, and a table of labels."""
   lines = []
   if per_sentence:
     lines += [
@@ -80,50 +89,58 @@ def page(result, per_sentence=False):
       " ID  Len.  Stat. Recal  Prec.  Bracket gold test Bracket Words  Tags Accracy",
       "=" * 76,
     ]
-    lines += [_line(number, score) for number, score in enumerate(result["per_sentence"], 1)]
+    lines += [
+      _sentence_line(number, score) for number, score in enumerate(result["per_sentence"], 1)
+    ]
     lines += ["=" * 76]
   for title, summary in (
     ("-- All --", result["all"]),
     (f"-- len<={result['cutoff_length']} --", result["cutoff"]),
   ):
-    lines += [
-      "",
-      title,
-      *(
-        f"{name:26}= {summary[key]:6d}"
-        if isinstance(summary[key], int)
-        else f"{name:26}= {summary[key]:6.2f}"
-        for name, key in _FIGURES
-      ),
-    ]
+    lines += ["", title]
+    lines += [_summary_line(name, summary[key]) for name, key in _FIGURES]
   lines += [
     "",
-    f"{'label':12} {'gold':>7} {'predicted':>9} {'matched':>7} {'recall':>7} {'precision':>9} {'F1':>7}",
+    f"{'label':12} {'gold':>7} {'predicted':>9} {'matched':>7} {'recall':>7} "
+    f"{'precision':>9} {'F1':>7}",
   ]
-  lines += [
-    f"{label:12} {row['gold']:7d} {row['predicted']:9d} {row['matched']:7d} {row['recall']:7.2f} {row['precision']:9.2f} {row['f1']:7.2f}"
-    for label, row in result["labels"].items()
-  ]
+  lines += [_label_line(label, row) for label, row in result["labels"].items()]
   return lines
 
 
-def _line(number, score):
+def _summary_line(name: str, value: int | float) -> str:
+  if isinstance(value, int):
+    return f"{name:26}= {value:6d}"
+  return f"{name:26}= {value:6.2f}"
+
+
+def _label_line(label: str, row: dict[str, Any]) -> str:
   return (
-    f"{number:4d}  {score.length:3d}    {score.status}  {percent(score.matched, score.gold):6.2f} {percent(score.matched, score.predicted):6.2f}"
-    f"   {score.matched:3d}    {score.gold:3d}  {score.predicted:3d}    {score.crossing:3d}   {score.words:4d}  {score.correct_tags:4d}"
-    f"   {percent(score.correct_tags, score.words):6.2f}"
+    f"{label:12} {row['gold']:7d} {row['predicted']:9d} {row['matched']:7d} "
+    f"{row['recall']:7.2f} {row['precision']:9.2f} {row['f1']:7.2f}"
   )
 
 
-def _read(text):
-  """(Tree, what is wrong with the text); of one whose brackets are wrong the leaves alone."""
+def _sentence_line(number: int, score: SentenceScore) -> str:
+  recall = percent(score.matched, score.gold)
+  precision = percent(score.matched, score.predicted)
+  accuracy = percent(score.correct_tags, score.words)
+  return (
+    f"{number:4d}  {score.length:3d}    {score.status}  {recall:6.2f} {precision:6.2f}"
+    f"   {score.matched:3d}    {score.gold:3d}  {score.predicted:3d}    {score.crossing:3d}"
+    f"   {score.words:4d}  {score.correct_tags:4d}   {accuracy:6.2f}"
+  )
+
+
+def _read(text: str) -> tuple[Tree, str]:
+  """Returns (Tree, problem of the text); if its brackets are wrong, the tree has leaves only."""
   try:
     return parse_tree(text), ""
   except TreeError as error:
     return Tree(find_leaves(text), ()), str(error)
 
 
-def _read_rules(path):
+def _read_rules(path: str) -> Parameters:
   try:
     return read_parameters(read_lines(path))
   except ValueError as error:

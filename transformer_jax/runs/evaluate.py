@@ -1,50 +1,42 @@
 """`evaluate`: decodes a test set, scores it, and keeps output and figures in the workdir."""
 
-import dataclasses
-import hashlib
-import json
-import pathlib
-import sys
 import time
+from typing import Any, NamedTuple
 
-from transformer_jax import parallel
-from transformer_jax.config import Config, split_list
+from transformer_jax.config import split_list
 from transformer_jax.data.sources.catalog import open_source
 from transformer_jax.data.text import read_parallel
-from transformer_jax.errors import ConfigError, DataError, WorkdirError
-from transformer_jax.files import as_workdir_error, atomic_write
+from transformer_jax.errors import ConfigError, DataError
+from transformer_jax.files import StrPath
 from transformer_jax.runs.cut_sources import CutSources
+from transformer_jax.runs.evaluation_files import keep, text_digest
 from transformer_jax.runs.trained_model import TrainedModel
 from transformer_jax.runs.validation import perplexity_of
-from transformer_jax.strict_json import json_text
-from transformer_jax.workdir.folder import Workdir
+from transformer_jax.tasks.task import Output, Task
 
-# Decoding settings that are told by an evaluation's steps, or change nothing that is scored.
-_NOT_IN_NAMES = ("average_last", "decode_batch_tokens")
-# What makes a result another one than a result of the same name: the run's own settings may change.
-_IDENTITY = (
-  "set_sha256",
-  "beam_size",
-  "length_penalty",
-  "length_penalty_form",
-  "max_extra_length",
-  "constrained",
-  "max_source_length",
-)
-_ENDINGS = (".hypotheses.txt", ".sentences.jsonl", ".json")
+
+class EvaluationSet(NamedTuple):
+  """Pairs to score."""
+
+  name: str  # "valid", "test" or "files"
+  sources: list[str]
+  references: list[str]
+  is_preprocessed: bool
+  source_name: str  # of the text, in messages
+  reference_name: str
 
 
 def evaluate(
-  workdir,
+  workdir: StrPath,
   *,
-  split="test",
-  overrides,
-  source=None,
-  reference=None,
-  data_root=".",
-  checkpoint="last",
-  tokenized_input=False,
-):
+  split: str = "test",
+  overrides: dict[str, Any],
+  source: StrPath | None = None,
+  reference: StrPath | None = None,
+  data_root: StrPath = ".",
+  checkpoint: int | str = "last",
+  tokenized_input: bool = False,
+) -> dict[str, Any]:
   """Scores a split of the run's data, or a pair of files.
 
   Args:
@@ -54,12 +46,12 @@ def evaluate(
     source, reference: files to translate and to compare with, instead of a split.
     data_root: folder that relative data paths start from.
     checkpoint: "best", "last" or a step, as `TrainedModel.load` takes it.
-    tokenized_input: the files have been through the run's preprocessing already.
+    tokenized_input: the files have been through the run's preprocessing.
 
   Returns:
-    dict of scores, settings and speed; it also stands in evaluations/, beside the translations (.hypotheses.txt) and a line of
-    JSON for each sentence, with the log-probability of its reference and the reference's tokens (.sentences.jsonl). Where these
-    cannot be written it is said on standard error.
+    dict of scores, settings and speed. It is also written to evaluations/, with the translations
+    (.hypotheses.txt) and a line of JSON for each sentence, with the log-probability and the tokens
+    of its reference (.sentences.jsonl). If they cannot be written, standard error says so.
 
   Raises:
     ConfigError, DataError: the set cannot be read or scored; before anything is decoded.
@@ -68,32 +60,77 @@ def evaluate(
     raise ConfigError(
       "--tokenized_input",
       "is about --source and --reference",
-      "a split's text is told by the run's --preprocessed_splits",
+      "the run's --preprocessed_splits says it of a split",
     )
   translator = TrainedModel.load(workdir, checkpoint, **overrides)
-  sources, references, is_preprocessed, name = _test_set(
-    translator.task, split, source, reference, data_root, tokenized_input
-  )
-  pairs, cut_sources = zip(sources, references, strict=True), CutSources(translator.config)
-  where = reference or f"--split={split}"
-  encoded = list(translator.encoded_pairs(pairs, is_preprocessed, cut_sources, f"{where}:"))
-  cut_sources.report(source or where)
+  if source or reference:
+    test_set = _files(translator.task, source, reference, tokenized_input)
+  else:
+    test_set = _split(translator.task, split, data_root)
+  sentences, result = _score(translator, test_set)
+  if source:
+    result.update(source=str(source), reference=str(reference))
+  result["headline"] = translator.task.headline(result)
+  keep(workdir, translator.config.decode, sentences, result)
+  return result
+
+
+def _files(
+  task: Task, source: StrPath | None, reference: StrPath | None, is_preprocessed: bool
+) -> EvaluationSet:
+  """Reads a pair of files."""
+  if not source or not reference:
+    missing = "--reference" if source else "--source"
+    raise ConfigError(missing, "is missing", "give both files, or neither")
+  sources, references = read_parallel(source, reference)
+  if not sources:
+    raise DataError(source, "has no lines")
+  for number, pair in enumerate(zip(sources, references, strict=True), 1):
+    if problem := task.problem_of(*pair):
+      raise DataError(f"{reference}:{number}", problem)
+  return EvaluationSet("files", sources, references, is_preprocessed, str(source), str(reference))
+
+
+def _split(task: Task, split: str, data_root: StrPath) -> EvaluationSet:
+  """Reads a split of the run's data."""
+  data = task.config
+  pairs = list(open_source(data, data_root).pairs(split))
+  if not pairs:
+    raise DataError(f"--split={split}", "has no sentences", f"the run had no {split} data")
+  sources = [source for source, _ in pairs]
+  references = [target for _, target in pairs]
+  is_preprocessed = split in split_list(data.preprocessed_splits)
+  where = f"--split={split}"
+  return EvaluationSet(split, sources, references, is_preprocessed, where, where)
+
+
+def _score(
+  translator: TrainedModel, test_set: EvaluationSet
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+  """Decodes and scores a set: (a dict for each sentence, the result)."""
+  task, decode = translator.task, translator.config.decode
+  sources, references = test_set.sources, test_set.references
+  is_preprocessed = test_set.is_preprocessed
+  pairs = zip(sources, references, strict=True)
+  cut_sources = CutSources(translator.config)
+  where = f"{test_set.reference_name}:"
+  encoded = list(translator.encoded_pairs(pairs, is_preprocessed, cut_sources, where))
+  cut_sources.report(test_set.source_name)
   start = time.perf_counter()
   outputs = translator.outputs(sources, is_preprocessed)
   seconds = time.perf_counter() - start
-  scores = translator.task.report(outputs, references, is_preprocessed)
-  of_references = list(translator.encoded_log_probs(encoded))
-  log_prob, tokens = map(sum, zip(*of_references))
-  decode = translator.config.decode
+  scores = task.report(outputs, references, is_preprocessed)
+  log_probs = list(translator.encoded_log_probs(encoded))
+  loss = -sum(log_prob for log_prob, _ in log_probs) / sum(tokens for _, tokens in log_probs)
   result = dict(
-    set=name,
-    set_sha256=_digest(sources, references, is_preprocessed),
+    set=test_set.name,
+    set_sha256=text_digest(sources, references, is_preprocessed),
     sentences=len(references),
     steps=translator.steps,
-    main_score=translator.task.main_score,
+    main_score=task.main_score,
     **scores,
-    loss=-log_prob / tokens,
-    perplexity=perplexity_of(-log_prob / tokens),
+    loss=loss,
+    perplexity=perplexity_of(loss),
     beam_size=decode.beam_size,
     length_penalty=decode.length_penalty,
     length_penalty_form=decode.length_penalty_form,
@@ -101,116 +138,24 @@ def evaluate(
     constrained=decode.constrained,
     decode_seconds=seconds,
     sentences_per_second=len(references) / seconds,
+    max_source_length=decode.max_source_length,
+    cut_sources=cut_sources.count,
   )
-  result.update(max_source_length=decode.max_source_length, cut_sources=cut_sources.count)
-  if source:
-    result.update(source=str(source), reference=str(reference))
-  result["headline"] = translator.task.headline(result)
-  sentences = [
-    dict(source=s, reference=r, hypothesis=o.text, log_prob=p, tokens=t)
-    for s, r, o, (p, t) in zip(sources, references, outputs, of_references, strict=True)
+  return _sentences(test_set, outputs, log_probs), result
+
+
+def _sentences(
+  test_set: EvaluationSet, outputs: list[Output], log_probs: list[tuple[float, int]]
+) -> list[dict[str, Any]]:
+  """Returns a dict for each sentence: texts, log-probability and tokens of the reference."""
+  lines = zip(test_set.sources, test_set.references, outputs, log_probs, strict=True)
+  return [
+    dict(
+      source=source,
+      reference=reference,
+      hypothesis=output.text,
+      log_prob=log_prob,
+      tokens=tokens,
+    )
+    for source, reference, output, (log_prob, tokens) in lines
   ]
-  _keep(workdir, decode, sentences, result)
-  return result
-
-
-def _test_set(task, split, source, reference, data_root, tokenized_input):
-  """(sources, references, whether they are preprocessed already, the set's name)."""
-  if bool(source) != bool(reference):
-    raise ConfigError(
-      "--source" if reference else "--reference", "is missing", "give both files, or neither"
-    )
-  if source:
-    sources, references = read_parallel(source, reference)
-    if not sources:
-      raise DataError(source, "has no lines")
-    for number, pair in enumerate(zip(sources, references, strict=True), 1):
-      if problem := task.problem_of(*pair):
-        raise DataError(f"{reference}:{number}", problem)
-    return sources, references, tokenized_input, "files"
-  data = task.config
-  pairs = list(open_source(data, data_root).pairs(split))
-  if not pairs:
-    raise DataError(f"--split={split}", "has no sentences", f"the run had no {split} data")
-  return (
-    [s for s, _ in pairs],
-    [t for _, t in pairs],
-    split in split_list(data.preprocessed_splits),
-    split,
-  )
-
-
-def evaluation_stem(workdir, name, steps, decode=None):
-  """What the files of an evaluation are called in a workdir, without their endings.
-
-  Args:
-    workdir: folder of the run.
-    name: "valid", "test", or "files-" and the beginning of their digest.
-    steps: the checkpoints.
-    decode: the DecodeConfig; what differs from the run's own is part of the name. None: nothing does.
-  """
-  average = f"-average{len(steps)}" if len(steps) > 1 else ""
-  return f"{Workdir(workdir, primary=False).evaluations}/{name}-step{steps[-1]}{average}{_changed(workdir, decode)}"
-
-
-def _changed(workdir, decode):
-  """The settings of `decode` that are not the run's own, as a part of a name."""
-  if decode is None:
-    return ""
-  own = dataclasses.asdict(Config.from_flat(Workdir(workdir, primary=False).read_config()).decode)
-  settings = {
-    name: value for name, value in dataclasses.asdict(decode).items() if name not in _NOT_IN_NAMES
-  }
-  return "".join(f"-{name}={value}" for name, value in settings.items() if value != own[name])
-
-
-def _digest(sources, references, is_preprocessed):
-  """SHA-256 of a test set's text."""
-  return hashlib.sha256(json_text([sources, references, is_preprocessed]).encode()).hexdigest()
-
-
-def _keep(workdir, decode, sentences, result):
-  """Writes the files; scores that took hours are not lost because they cannot be kept."""
-  if not parallel.is_primary():
-    return
-  name = f"files-{result['set_sha256'][:8]}" if result["set"] == "files" else result["set"]
-  stem = evaluation_stem(workdir, name, result["steps"], decode)
-  folder = Workdir(workdir, primary=False).evaluations
-  try:
-    with as_workdir_error(folder):
-      folder.mkdir(exist_ok=True)
-      _put_other_aside(stem, result)
-    atomic_write(
-      f"{stem}.hypotheses.txt", "".join(f"{sentence['hypothesis']}\n" for sentence in sentences)
-    )
-    atomic_write(
-      f"{stem}.sentences.jsonl", "".join(f"{json_text(sentence)}\n" for sentence in sentences)
-    )
-    atomic_write(f"{stem}.json", json_text(result, indent=1) + "\n")
-  except WorkdirError as error:
-    print(
-      f"transformer-jax: {error.where}: {error.problem}; the scores are not kept", file=sys.stderr
-    )
-
-
-def _put_other_aside(stem, result):
-  """Gives the files of an evaluation another name, where they are of another text or settings."""
-  path = pathlib.Path(f"{stem}.json")
-  content = path.read_bytes() if path.exists() else b""
-  if not content or _is_same(content, result):
-    return
-  aside = f"{stem}-{hashlib.sha256(content).hexdigest()[:8]}"
-  for ending in _ENDINGS:
-    if (file := pathlib.Path(f"{stem}{ending}")).exists():
-      file.rename(f"{aside}{ending}")
-  problem = "is of another text or other settings, and is kept as"
-  print(f"transformer-jax: {path} {problem} {aside}.json", file=sys.stderr)
-
-
-def _is_same(content, result):
-  """Whether a kept result is of the same; what an old one does not tell is not compared."""
-  try:
-    before = json.loads(content)
-    return all(before.get(name, result[name]) == result[name] for name in _IDENTITY)
-  except (ValueError, AttributeError, RecursionError):
-    return False

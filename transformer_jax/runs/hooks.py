@@ -1,7 +1,6 @@
 """The hooks of a training run: they report, save and evaluate at the steps that the loop marks."""
 
 import datetime
-from collections.abc import Sequence
 from typing import Any
 
 from tqdm import tqdm
@@ -18,7 +17,7 @@ from transformer_jax.runs.validation import (
   score_settings,
 )
 from transformer_jax.strict_json import json_text
-from transformer_jax.training.loop import is_evaluated
+from transformer_jax.training.loop import Position, is_evaluated
 from transformer_jax.training.schedule import noam_schedule
 from transformer_jax.training.state import TrainState
 from transformer_jax.workdir.tensorboard import TensorBoard
@@ -137,7 +136,7 @@ class RunHooks:
     self._run.folder.write_metrics(metrics)
     self._tensorboard.write(metrics)
 
-  def save(self, step: int, state: TrainState, position: dict[str, int]) -> None:
+  def save(self, step: int, state: TrainState, position: Position) -> None:
     """Saves a checkpoint; a temporary one if no regular one is due at this step."""
     meta = dict(
       data=position,
@@ -155,7 +154,7 @@ class RunHooks:
     train = self._run.config.train
     return step % train.checkpoint_every == 0 or step == train.train_steps
 
-  def give_up(self, step: int, batches: Sequence[Batch]) -> None:
+  def give_up(self, step: int, batches: list[Batch]) -> None:
     """Writes the batches of a non-finite update to a file, for whoever looks into it."""
     if not parallel.is_primary():
       return

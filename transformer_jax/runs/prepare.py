@@ -14,7 +14,7 @@ from typing import Any
 
 from transformer_jax.cache_folder import cache_folder
 from transformer_jax.config import Config, DataConfig, refuse_unread, split_list
-from transformer_jax.data.encoded import Counts, encode_pairs
+from transformer_jax.data.encoded import Counts, EncodedPairs, encode_pairs
 from transformer_jax.data.pipeline import (
   Batch,
   BatchStream,
@@ -142,9 +142,9 @@ def _encode_splits(prepared: Prepared, fingerprints: dict[str, str]) -> None:
   train = _encode(prepared, "train", fingerprints["train"], config.data.max_length)
   # Perplexity is of all validation pairs that a learned table of positions has room for.
   valid = _encode(prepared, "valid", fingerprints["valid"], None)
-  if config.model.positions == "learned":
-    valid = FittingPairs(valid, config.model.max_positions)
-  prepared.encoded.update(train=train, valid=valid)
+  has_table = config.model.positions == "learned"
+  fitting = FittingPairs(valid, config.model.max_positions) if has_table else valid
+  prepared.encoded.update(train=train, valid=fitting)
   for split, limit in (("train", "max_length"), ("valid", "max_positions")):
     if not len(prepared.encoded[split]):
       counts = prepared.counts[split]
@@ -152,7 +152,9 @@ def _encode_splits(prepared: Prepared, fingerprints: dict[str, str]) -> None:
       raise nothing_left(config.data, split, counts, limit, lengths)
 
 
-def _encode(prepared: Prepared, split: str, text_fingerprint: str, max_length: int | None) -> Pairs:
+def _encode(
+  prepared: Prepared, split: str, text_fingerprint: str, max_length: int | None
+) -> EncodedPairs:
   """Returns the encoded pairs of a split, from the cache if it has them."""
   task, data = prepared.task, prepared.config.data
   is_preprocessed = prepared.is_preprocessed(split)

@@ -1,4 +1,4 @@
-"""`train --profile_steps=10:20`: a trace of some updates, which TensorBoard and Perfetto open, and where their time went."""
+"""`train --profile_steps=10:20`: a trace of some updates, for TensorBoard or Perfetto."""
 
 import collections
 import gzip
@@ -6,13 +6,19 @@ import json
 import pathlib
 import re
 import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import jax
 
 from transformer_jax.errors import WorkdirError
+from transformer_jax.training.state import TrainState
+from transformer_jax.training.step import Progress, ShardedBatch, TrainStep
 
 _INSTRUCTION = re.compile(r'^\s*(?:ROOT )?%?([\w.-]+) = .*?op_name="([^"]*)"', re.MULTILINE)
-_PARTS = (  # of an instruction's path (module, scope, primitive), from its end: the first that fits says what it belongs to
+# The parts of an update. An instruction's path (modules, scopes, primitive) is searched from its
+# end for a name that fits; the first pattern that fits it counts.
+_PARTS = (
   ("dropout masks", re.compile(r"rng_bit_generator|random_\w+|dropout")),
   ("optimizer", re.compile(r"optimizer")),
   ("logits and loss", re.compile(r"loss|.*logits")),
@@ -26,46 +32,47 @@ REST = "other"
 
 
 class ProfiledSteps:
-  """A train step that writes a trace of the updates `first` to `last` of this start, counted from 1, and then says where time went.
-
-  `close` says so of fewer updates, where there were no more.
+  """A train step that traces some updates and then logs where their time went.
 
   Args:
     train_step: the TrainStep.
-    first, last: updates.
-    folder: where the trace goes.
+    first, last: the updates of this start to trace, counted from 1.
+    folder: where the trace is written.
     say: function that takes a line.
   """
 
-  def __init__(self, train_step, first, last, folder, say):
-    self._train_step, self._first, self._last, self._folder, self._say = (
-      train_step,
-      first,
-      last,
-      folder,
-      say,
-    )
-    self._number, self._begin = 0, 0.0
+  def __init__(
+    self,
+    train_step: TrainStep,
+    first: int,
+    last: int,
+    folder: pathlib.Path,
+    say: Callable[[str], None],
+  ) -> None:
+    self._train_step = train_step
+    self._first = first
+    self._last = last
+    self._folder = folder
+    self._say = say
+    self._number = 0  # of the latest update
+    self._start = 0.0  # time, in seconds
 
-  def __call__(self, state, batches):
+  def __call__(self, state: TrainState, batches: list[ShardedBatch]) -> tuple[TrainState, Progress]:
     self._number += 1
     if self._first <= self._number <= self._last:
       self._compile(state, batches)
     if self._number == self._first:
-      jax.block_until_ready(state)
-      try:
-        jax.profiler.start_trace(self._folder)
-      except (OSError, RuntimeError) as error:
-        raise WorkdirError(self._folder, f"no trace can be written: {error}") from None
-      self._begin = time.perf_counter()
+      self._begin(state)
     result = self._train_step(state, batches)
     if self._number == self._last:
       self._stop(result)
     return result
 
-  def close(self, state):
-    """After the last update, whose result is `state`: ends a trace that has begun, or says that
-    there is none."""
+  def close(self, state: TrainState) -> None:
+    """Ends a trace that is still open, or warns that there is none.
+
+    Called after the last update, whose result is `state`.
+    """
     if self._first <= self._number < self._last:
       self._last = self._number
       self._stop(state)
@@ -75,77 +82,88 @@ class ProfiledSteps:
         f"{self._number} updates, so there is no trace"
       )
 
-  def _stop(self, result):
-    jax.block_until_ready(result)
-    seconds = time.perf_counter() - self._begin
-    jax.profiler.stop_trace()
-    self._report(seconds)
-
-  def _compile(self, state, batches):
-    """The programs' texts tell which part of the model an instruction belongs to."""
+  def _compile(self, state: TrainState, batches: list[ShardedBatch]) -> None:
+    """Compiles ahead: the text of a program tells the part that an instruction belongs to."""
     for batch in batches:
       if self._train_step.program(batch) is None:
         self._train_step.compile_ahead(state, batch, len(batches) == 1)
 
-  def _report(self, seconds):
+  def _begin(self, state: TrainState) -> None:
+    jax.block_until_ready(state)
+    try:
+      jax.profiler.start_trace(self._folder)
+    except (OSError, RuntimeError) as error:
+      raise WorkdirError(self._folder, f"no trace can be written: {error}") from None
+    self._start = time.perf_counter()
+
+  def _stop(self, result: Any) -> None:
+    jax.block_until_ready(result)
+    seconds = time.perf_counter() - self._start
+    jax.profiler.stop_trace()
+    self._report(seconds)
+
+  def _report(self, seconds: float) -> None:
+    """Logs the time of the updates, and its split over the parts of the model."""
     updates = self._last - self._first + 1
-    trace = max(
-      pathlib.Path(self._folder).glob("plugins/profile/*/*.trace.json.gz"),
-      key=lambda path: path.stat().st_mtime,
-    )
+    traces = self._folder.glob("plugins/profile/*/*.trace.json.gz")
+    trace = max(traces, key=lambda path: path.stat().st_mtime)
     self._say(
-      f"updates {self._first} to {self._last}: {1000 * seconds / updates:.1f} ms each; trace: {trace}"
+      f"updates {self._first} to {self._last}: {1000 * seconds / updates:.1f} ms each; "
+      f"trace: {trace}"
     )
-    paths = {
-      name: path
-      for program in self._train_step.programs()
-      for name, path in _INSTRUCTION.findall(program.as_text())
-    }
-    split, busy = split_of(json.loads(gzip.decompress(trace.read_bytes()))["traceEvents"], paths)
+    paths = {}
+    for program in self._train_step.programs():
+      paths.update(_INSTRUCTION.findall(program.as_text() or ""))
+    events = json.loads(gzip.decompress(trace.read_bytes()))["traceEvents"]
+    split, busy = split_of(events, paths)
     total = sum(split.values()) or 1.0
     for part, spent in split.most_common():
       self._say(f"  {part:24} {100 * spent / total:5.1f}%  {1000 * spent / updates:8.2f} ms")
-    self._say(
-      f"  of the time {100 * min(1.0, busy / seconds):.0f}% had a device computing; the rest is the host's"
-    )
+    share = min(1.0, busy / seconds)
+    self._say(f"  of the time {100 * share:.0f}% had a device computing; the rest is the host's")
 
 
-def split_of(events, paths):
-  """Where the time of a trace went.
+def split_of(
+  events: Iterable[Mapping[str, Any]], paths: Mapping[str, str]
+) -> tuple[collections.Counter[str], float]:
+  """Returns where the time of a trace went.
 
   Args:
-    events: of the trace; those with an `hlo_op` are instructions. One inside another on the same thread counts for itself only.
-    paths: instruction -> path of modules and primitives, as the programs' texts have it.
+    events: of the trace; those with an `hlo_op` are instructions. The time of an instruction inside
+      another one on the same thread counts for the inner one only.
+    paths: instruction -> path of modules and primitives, from the texts of the programs.
 
   Returns:
-    (Counter part of the model -> seconds, summed over threads; seconds in which any instruction ran).
+    (Counter part of the model -> seconds, summed over threads; seconds in which any instruction
+    ran).
   """
-  events = sorted(
-    (e for e in events if "hlo_op" in e.get("args", {})), key=lambda e: (e["ts"], -e["dur"])
-  )
-  split, is_open, end_of_all, busy = collections.Counter(), collections.defaultdict(list), 0.0, 0.0
-  for event in events:
-    part, start, end = (
-      part_of(paths.get(event["args"]["hlo_op"], "")),
-      event["ts"],
-      event["ts"] + event["dur"],
-    )
-    stack = is_open[event["pid"], event["tid"]]
+  instructions = [event for event in events if "hlo_op" in event.get("args", {})]
+  instructions.sort(key=lambda event: (event["ts"], -event["dur"]))
+  split = collections.Counter()
+  open_on_thread = collections.defaultdict(list)  # (process, thread) -> [(part, end)]
+  busy, latest_end = 0.0, 0.0
+  for event in instructions:
+    part = part_of(paths.get(event["args"]["hlo_op"], ""))
+    start = event["ts"]
+    end = start + event["dur"]
+    seconds = event["dur"] / 1e6
+    stack = open_on_thread[event["pid"], event["tid"]]
     while stack and stack[-1][1] <= start:
       stack.pop()
     if stack:
-      split[stack[-1][0]] -= event["dur"] / 1e6
-    split[part] += event["dur"] / 1e6
+      outer_part, _ = stack[-1]
+      split[outer_part] -= seconds
+    split[part] += seconds
     stack.append((part, end))
-    busy += max(0.0, end - max(start, end_of_all)) / 1e6
-    end_of_all = max(end_of_all, end)
+    busy += max(0.0, end - max(start, latest_end)) / 1e6
+    latest_end = max(latest_end, end)
   return split, busy
 
 
-def part_of(path):
-  """The part of an update that an instruction belongs to, from its path."""
-  pieces = re.split(r"[/.]", re.sub(r"(transpose|jvp)\(([^()]*)\)", r"\2", path))
-  for piece in reversed(pieces):
+def part_of(path: str) -> str:
+  """Returns the part of an update that an instruction belongs to, from its path."""
+  without_transforms = re.sub(r"(transpose|jvp)\(([^()]*)\)", r"\2", path)
+  for piece in reversed(re.split(r"[/.]", without_transforms)):
     for part, pattern in _PARTS:
       if pattern.fullmatch(piece):
         return part

@@ -9,6 +9,7 @@ from transformer_jax.checkpoints import Checkpoints
 from transformer_jax.config import Config, split_list
 from transformer_jax.data.tokenizers.folder import fingerprint
 from transformer_jax.errors import ConfigError
+from transformer_jax.files import StrPath
 from transformer_jax.runs.build import check_kernel
 from transformer_jax.runs.prepare import Prepared, make_tokenizer
 from transformer_jax.workdir.folder import Workdir, whole_settings
@@ -88,7 +89,7 @@ def agreed_config(config: Config, stored: dict[str, Any] | None, where: pathlib.
   return config
 
 
-def check_same_settings(config: Config, stored: dict[str, Any], where: str | pathlib.Path) -> None:
+def check_same_settings(config: Config, stored: dict[str, Any], where: StrPath) -> None:
   """Refuses a configuration that differs from a run's flat settings in more than may change.
 
   Raises:
@@ -116,7 +117,7 @@ def _identity(name: str, value: Any) -> Any:
 
 
 def check_same_tokenizer(
-  config: Config, stored: dict[str, Any], prepared: Prepared, data_root: str | pathlib.Path
+  config: Config, stored: dict[str, Any], prepared: Prepared, data_root: StrPath
 ) -> None:
   """Refuses a file of codes or words that gives another tokenizer than the run's own.
 

@@ -1,23 +1,22 @@
 """`score`: log-probability of given translations, and perplexity."""
 
-import pathlib
 from typing import Any
 
 from transformer_jax.data.text import read_parallel
 from transformer_jax.errors import DataError
-from transformer_jax.files import output_file
+from transformer_jax.files import StrPath, output_file
 from transformer_jax.runs.cut_sources import CutSources
 from transformer_jax.runs.trained_model import TrainedModel
 from transformer_jax.runs.validation import perplexity_of
 
 
 def score(
-  workdir: str | pathlib.Path,
-  source_path: str | pathlib.Path,
-  target_path: str | pathlib.Path,
+  workdir: StrPath,
+  source_path: StrPath,
+  target_path: StrPath,
   *,
   overrides: dict[str, Any],
-  output_path: str | pathlib.Path | None = None,
+  output_path: StrPath | None = None,
   tokenized_input: bool = False,
   checkpoint: int | str = "last",
 ) -> dict[str, Any]:

@@ -62,7 +62,7 @@ def answers(
   detokenize: bool = False,
   is_at_hand: Callable[[], bool] = lambda: True,
 ) -> Iterator[list[Answer]]:
-  """Yields the up to `num_best` Answers of each sentence, best first, in the order of the sentences.
+  """Yields the up to `num_best` Answers of each sentence, best first, in the sentences' order.
 
   A sentence with tokens has at least one Answer, one without has none. Sentences are read as
   `generate` reads its sources: in windows, so there may be endlessly many.
@@ -243,16 +243,3 @@ def cut(tokens: list[int], limit: int) -> list[int]:
   if len(tokens) <= limit:
     return tokens
   return [*tokens[: limit - 1], EOS_ID]
-
-
-def answer_sources(sources, decode_batch, decode, **options):
-  """`generate` with the decoding settings; for callers that do not use `answers` yet."""
-  return generate(
-    sources,
-    decode_batch,
-    batch_tokens=decode.decode_batch_tokens,
-    max_extra_length=decode.max_extra_length,
-    beam_size=decode.beam_size,
-    row_multiple=parallel.num_devices(),
-    **options,
-  )

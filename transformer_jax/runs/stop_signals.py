@@ -2,61 +2,69 @@
 
 import threading
 import time
+from collections.abc import Callable
 
 from transformer_jax import parallel
 from transformer_jax.interrupt import SignalHandling, leave
 
 # How often several hosts ask each other, in updates: all must stop after the same one.
 _AGREE_EVERY = 10
-# Seconds within which a signal counts once: `timeout` sends its own to the process and to the
+# Seconds within which signals count as one: `timeout` sends its own to the process and to the
 # process's group.
-_TWICE = 0.25
+_SAME_SIGNAL = 0.25
 
 
 class StopSignals:
-  """From `begin` on, while entered, the first signal is remembered; a second one leaves at once.
+  """A context that, from `begin` on, remembers the first signal; a second one ends the process.
 
-  Before `begin` there is nothing to save, and a signal does what it does elsewhere.
+  Before `begin` there is nothing to save, and a signal acts as it does elsewhere.
 
   Args:
-    say: function that takes a line, for when the first one comes.
+    say: function that prints a line; called when the first signal comes.
   """
 
-  def __init__(self, say=lambda message: None):
-    self.number = 0  # of the signal that the run is stopped by, 0 for none
-    self._say, self._handling = say, SignalHandling(self._remember)
-    self._came, self._when = 0, 0.0  # this process's own signal
-    self._asked = 0
+  number: int  # of the signal that stops the run, 0 for none
 
-  def __enter__(self):
+  def __init__(self, say: Callable[[str], None] = lambda message: None) -> None:
+    self.number = 0
+    self._say = say
+    self._handling = SignalHandling(self._remember)
+    self._own_number = 0  # of the first signal to this process
+    self._own_time = 0.0
+    self._num_asked = 0
+
+  def __enter__(self) -> "StopSignals":
     return self
 
-  def begin(self):
-    """The first update is about to be made."""
+  def begin(self) -> None:
+    """Starts to remember signals; called before the first update."""
     self._handling.__enter__()
 
-  def __exit__(self, *_):
+  def __exit__(self, *_: object) -> None:
     self._handling.__exit__()
 
-  def should_stop(self):
-    """Whether to stop before the next update; on several hosts, the same answer on all."""
-    if parallel.num_processes() > 1:
-      self._asked += 1
-      if self._asked % _AGREE_EVERY:
-        return False
-      agreed = parallel.agree_on(self._came)
-      self.number = agreed or self.number
-      return agreed != 0
-    return self.number != 0
+  def should_stop(self) -> bool:
+    """Returns whether to stop before the next update; the same on all hosts."""
+    if parallel.num_processes() == 1:
+      return self.number != 0
+    self._num_asked += 1
+    if self._num_asked % _AGREE_EVERY:
+      return False
+    agreed = parallel.agree_on(self._own_number)
+    self.number = agreed or self.number
+    return agreed != 0
 
-  def _remember(self, number):
+  def _remember(self, number: int) -> None:
     now = time.monotonic()
-    if self._came and now - self._when > _TWICE:
-      leave(number)
-    if not self._came:
-      self.number, self._came, self._when = number, number, now
-      words = (
-        f"signal {number}: stopping after this update, and saving; a second signal ends it at once"
-      )
-      # In a thread, as whoever reads may be slow, or gone.
-      threading.Thread(target=self._say, args=(words,), daemon=True).start()
+    if self._own_number:
+      if now - self._own_time > _SAME_SIGNAL:
+        leave(number)
+      return
+    self._own_time = now
+    self._own_number = number
+    self.number = number
+    message = (
+      f"signal {number}: stopping after this update, and saving; a second signal ends it at once"
+    )
+    # In a thread, as the reader of standard error may be slow, or gone.
+    threading.Thread(target=self._say, args=(message,), daemon=True).start()

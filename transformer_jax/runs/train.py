@@ -7,10 +7,8 @@ This file says what happens in which order. `same_run` and `resuming` decide whe
 import contextlib
 import dataclasses
 import itertools
-import pathlib
 import sys
 from collections.abc import Callable, Collection
-from typing import Any
 
 import jax
 from tqdm import tqdm
@@ -20,6 +18,7 @@ from transformer_jax.checkpoints import Checkpoints
 from transformer_jax.config import Config, check_sums, refuse_unread
 from transformer_jax.data.tokenizers.folder import save_tokenizer
 from transformer_jax.errors import Interrupted
+from transformer_jax.files import StrPath
 from transformer_jax.runs.build import build_model
 from transformer_jax.runs.device_errors import (
   check_memory,
@@ -37,15 +36,18 @@ from transformer_jax.runs.stop_signals import StopSignals
 from transformer_jax.runs.validation import Validation
 from transformer_jax.runs.watchdog import Watchdog
 from transformer_jax.training.loop import Hooks, run_updates
-from transformer_jax.training.step import TrainStep, make_reset
+from transformer_jax.training.state import TrainState
+from transformer_jax.training.step import Progress, ShardedBatch, TrainStep, make_reset
 from transformer_jax.workdir.folder import Workdir
 from transformer_jax.workdir.lock import WorkdirLock
+
+StepFunction = Callable[[TrainState, list[ShardedBatch]], tuple[TrainState, Progress]]
 
 
 def train(
   config: Config,
-  workdir: str | pathlib.Path,
-  data_root: str | pathlib.Path,
+  workdir: StrPath,
+  data_root: StrPath,
   *,
   on_corrupt: str = "refuse",
   allow_device_change: bool = False,
@@ -77,7 +79,10 @@ def train(
   """
   options = _Options(on_corrupt, allow_device_change, profile_steps, inject_nonfinite)
   check_sums(config)
-  parallel.start_up(*(hosts or ()), deterministic=config.train.deterministic)
+  coordinator, num_processes, process_id = hosts or (None, None, None)
+  parallel.start_up(
+    coordinator, num_processes, process_id, deterministic=config.train.deterministic
+  )
   if not Workdir(workdir, primary=False).has_config():
     refuse_unread(config)
   folder = Workdir(workdir, primary=parallel.is_primary())
@@ -94,9 +99,7 @@ def train(
       _train(run, signals, options)
 
 
-def _prepare(
-  config: Config, folder: Workdir, data_root: str | pathlib.Path
-) -> tuple[Config, Prepared]:
+def _prepare(config: Config, folder: Workdir, data_root: StrPath) -> tuple[Config, Prepared]:
   """Returns the configuration to train with and its data; they agree with the run in the folder."""
   stored = stored_settings(folder)
   config = agreed_config(config, stored, folder.path)
@@ -179,7 +182,7 @@ def _as_hooks(hooks: RunHooks) -> Hooks:
   )
 
 
-def _observed(run: RunParts, train_step: TrainStep, options: _Options) -> Callable:
+def _observed(run: RunParts, train_step: TrainStep, options: _Options) -> StepFunction:
   """Returns the step as this start takes it: profiled, with injected NaN, or as it is."""
   if options.profile_steps:
     first, last = options.profile_steps
@@ -189,12 +192,12 @@ def _observed(run: RunParts, train_step: TrainStep, options: _Options) -> Callab
   return train_step
 
 
-def _poisoned(run: RunParts, train_step: TrainStep, numbers: Collection[int]) -> Callable:
+def _poisoned(run: RunParts, train_step: TrainStep, numbers: Collection[int]) -> StepFunction:
   """Returns a train step whose updates `numbers`, counted from 1, have gradients of NaN."""
   poisoned_step = TrainStep(run.config, run.model, is_poisoned=True)
   counter = itertools.count(1)
 
-  def step(state: Any, batches: Any) -> Any:
+  def step(state: TrainState, batches: list[ShardedBatch]) -> tuple[TrainState, Progress]:
     is_poisoned = next(counter) in numbers
     return (poisoned_step if is_poisoned else train_step)(state, batches)
 

@@ -4,7 +4,7 @@ import functools
 import itertools
 import pathlib
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 import jax
@@ -18,6 +18,8 @@ from transformer_jax.data.pipeline import pad_rows
 from transformer_jax.data.tokenizers.folder import load_tokenizer
 from transformer_jax.decoding.generate import plan_batches, width_for
 from transformer_jax.errors import CheckpointError, DataError
+from transformer_jax.files import StrPath
+from transformer_jax.model.intermediates import attention_weights_and_vectors
 from transformer_jax.model.transformer import Transformer
 from transformer_jax.runs.build import build_model, build_task, parameter_shapes
 from transformer_jax.runs.cut_sources import CutSources
@@ -31,15 +33,9 @@ from transformer_jax.runs.search import (
   make_decode_batch,
 )
 from transformer_jax.tasks.task import Output, Task
-from transformer_jax.training.label_smoothing import nll_of_targets
+from transformer_jax.training.label_smoothing import sequence_log_probs
 from transformer_jax.workdir.folder import Workdir
 
-_VECTORS = ("query", "key", "value")  # the projections' names in the model
-_MODULES = dict(
-  encoder=("encoder", "self_attention"),
-  decoder=("decoder", "self_attention"),
-  cross=("decoder", "cross_attention"),
-)
 _WINDOW = 1024  # pairs that are sorted by length and scored before the first result is yielded
 
 EncodedPair = tuple[list[int], list[int]]  # source and target tokens, EOS included
@@ -70,7 +66,7 @@ class TrainedModel:
     self.steps = steps
     self._params = parallel.replicate(params)
     self._searches: dict[int, DecodeBatch] = {}  # num_best -> decode_batch
-    self._log_probs = parallel.on_devices(functools.partial(_log_probs, model))
+    self._log_probs = parallel.on_devices(functools.partial(sequence_log_probs, model))
 
   @property
   def params(self) -> Any:
@@ -80,7 +76,7 @@ class TrainedModel:
   @classmethod
   def load(
     cls,
-    workdir: str | pathlib.Path,
+    workdir: StrPath,
     checkpoint: int | str = "last",
     *,
     step: int | None = None,
@@ -90,8 +86,8 @@ class TrainedModel:
 
     Args:
       workdir: folder of the run.
-      checkpoint: "last", "best" (by its validation score), or a step. With `average_last`, the mean of
-        the last ones up to it is loaded. The run's own `average_last` counts for "last" only.
+      checkpoint: "last", "best" (by its validation score), or a step. With `average_last`, the mean
+        of the last ones up to it is loaded. The run's own `average_last` counts for "last" only.
       step: the same as `checkpoint`.
       **settings: decoding settings that override the run's.
 
@@ -211,20 +207,18 @@ class TrainedModel:
     source_S = self.task.encode_source(source, is_preprocessed)
     target_T = self.task.encode_target(text, is_preprocessed or target is None) if text else []
     self._check_attention(source_S, target_T)
-    weights, state = self.model.apply(
-      {"params": self.params},
-      np.array([source_S], np.int32),
-      np.array([target_T], np.int32),
-      method="attention_weights",
-      capture_intermediates=lambda module, _: module.name in _VECTORS,
-      mutable=["intermediates"],
+    weights, vectors = attention_weights_and_vectors(
+      self.model,
+      self.params,
+      jnp.array([source_S], jnp.int32),
+      jnp.array([target_T], jnp.int32),
     )
     return dict(
       source=self.task.source_pieces(source_S),
       target=self.task.target_pieces(target_T),
       target_text=text,
-      vectors={name: _vectors(state["intermediates"], name) for name in weights},
-      **{name: np.asarray(array)[:, 0] for name, array in weights.items()},
+      vectors={name: _without_batch(by_kind) for name, by_kind in vectors.items()},
+      **_without_batch(weights),
     )
 
   def _check_attention(self, source_S: list[int], target_T: list[int]) -> None:
@@ -268,7 +262,7 @@ class TrainedModel:
       where: errors name pair i as `where` followed by i.
 
     Raises:
-      As `log_probs`.
+      TypeError, DataError: as for `log_probs`.
     """
     if isinstance(pairs, (str, bytes)):
       raise TypeError("pairs is a single text, but must be a list of (source, target)")
@@ -318,26 +312,9 @@ class TrainedModel:
     return None
 
 
-def _vectors(intermediates: Any, name: str) -> dict[str, np.ndarray]:
-  """Returns query, key, value -> what an attention projected, float32 [N, H, positions, width]."""
-  stack, module = _MODULES[name]
-  layers = [
-    intermediates[stack][f"layer_{number}"][module] for number in range(len(intermediates[stack]))
-  ]
-  return {
-    kind: np.stack(
-      [np.asarray(layer[kind]["__call__"][0][0], np.float32).swapaxes(0, 1) for layer in layers]
-    )
-    for kind in _VECTORS
-  }
-
-
-def _log_probs(model: Transformer, params: Any, source_BS: jax.Array, target_BT: jax.Array) -> Any:
-  """Log-probability of each target given its source, float32 [B]."""
-  outputs_BTD, matrix_CD = model.apply(
-    {"params": params}, source_BS, target_BT, method="before_logits"
-  )
-  return -jnp.sum(nll_of_targets(outputs_BTD, matrix_CD, target_BT), axis=-1)
+def _without_batch(arrays: Mapping[str, jax.Array]) -> dict[str, np.ndarray]:
+  """Returns numpy arrays [N, ...] from arrays [N, B, ...] of a single sentence."""
+  return {name: np.asarray(array)[:, 0] for name, array in arrays.items()}
 
 
 def _sharded(sequences: Iterable[list[int]], rows: int) -> np.ndarray:

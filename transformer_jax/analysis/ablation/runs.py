@@ -23,7 +23,8 @@ from transformer_jax.data.tokenizers.folder import load_tokenizer
 from transformer_jax.errors import ConfigError, DataError, Interrupted, TransformerJaxError
 from transformer_jax.machine import hardware
 from transformer_jax.runs.build import build_task
-from transformer_jax.runs.evaluate import evaluate, evaluation_stem
+from transformer_jax.runs.evaluate import evaluate
+from transformer_jax.runs.evaluation_files import evaluation_stem
 from transformer_jax.runs.train import train
 from transformer_jax.tasks.task import Output
 from transformer_jax.workdir.folder import Workdir

@@ -1,0 +1,117 @@
+"""The files of an evaluation in a workdir: their names, and what happens to older ones."""
+
+import dataclasses
+import hashlib
+import json
+import pathlib
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from transformer_jax import parallel
+from transformer_jax.config import Config, DecodeConfig
+from transformer_jax.errors import WorkdirError
+from transformer_jax.files import StrPath, as_workdir_error, atomic_write
+from transformer_jax.strict_json import json_text
+from transformer_jax.workdir.folder import Workdir
+
+# Decoding settings that are not part of a file's name: the steps imply the first one, and the other
+# one changes nothing that is scored.
+_NOT_IN_NAMES = ("average_last", "decode_batch_tokens")
+# Two results of the same name are of the same evaluation if these agree: the run's own settings may
+# change.
+_IDENTITY = (
+  "set_sha256",
+  "beam_size",
+  "length_penalty",
+  "length_penalty_form",
+  "max_extra_length",
+  "constrained",
+  "max_source_length",
+)
+_ENDINGS = (".hypotheses.txt", ".sentences.jsonl", ".json")
+
+
+def evaluation_stem(
+  workdir: StrPath, name: str, steps: Sequence[int], decode: DecodeConfig | None = None
+) -> str:
+  """Returns the path of an evaluation's files in a workdir, without their endings.
+
+  Args:
+    workdir: folder of the run.
+    name: "valid", "test", or "files-" and the beginning of their digest.
+    steps: the checkpoints.
+    decode: the decoding settings; those that differ from the run's own become part of the name.
+  """
+  folder = Workdir(workdir, primary=False).evaluations
+  average = f"-average{len(steps)}" if len(steps) > 1 else ""
+  return f"{folder}/{name}-step{steps[-1]}{average}{_changed_settings(workdir, decode)}"
+
+
+def _changed_settings(workdir: StrPath, decode: DecodeConfig | None) -> str:
+  """Returns the settings of `decode` that differ from the run's own, as part of a name."""
+  if decode is None:
+    return ""
+  own = Config.from_flat(Workdir(workdir, primary=False).read_config()).decode
+  parts = []
+  for name, value in dataclasses.asdict(decode).items():
+    if name not in _NOT_IN_NAMES and value != getattr(own, name):
+      parts.append(f"-{name}={value}")
+  return "".join(parts)
+
+
+def text_digest(sources: list[str], references: list[str], is_preprocessed: bool) -> str:
+  """Returns the SHA-256 of a test set's text."""
+  return hashlib.sha256(json_text([sources, references, is_preprocessed]).encode()).hexdigest()
+
+
+def keep(
+  workdir: StrPath, decode: DecodeConfig, sentences: list[dict], result: dict[str, Any]
+) -> None:
+  """Writes the files of an evaluation.
+
+  If they cannot be written, it prints why: scores that took hours are not lost for that.
+  """
+  if not parallel.is_primary():
+    return
+  is_files = result["set"] == "files"
+  name = f"files-{result['set_sha256'][:8]}" if is_files else result["set"]
+  stem = evaluation_stem(workdir, name, result["steps"], decode)
+  folder = Workdir(workdir, primary=False).evaluations
+  hypotheses = "".join(f"{sentence['hypothesis']}\n" for sentence in sentences)
+  sentence_lines = "".join(f"{json_text(sentence)}\n" for sentence in sentences)
+  try:
+    with as_workdir_error(folder):
+      folder.mkdir(exist_ok=True)
+      _rename_other(stem, result)
+    atomic_write(f"{stem}.hypotheses.txt", hypotheses)
+    atomic_write(f"{stem}.sentences.jsonl", sentence_lines)
+    atomic_write(f"{stem}.json", json_text(result, indent=1) + "\n")
+  except WorkdirError as error:
+    print(
+      f"transformer-jax: {error.where}: {error.problem}; the scores are not kept", file=sys.stderr
+    )
+
+
+def _rename_other(stem: str, result: dict[str, Any]) -> None:
+  """Renames the files of an evaluation of this name if it was of another text or other settings."""
+  path = pathlib.Path(f"{stem}.json")
+  content = path.read_bytes() if path.exists() else b""
+  if not content or _is_same(content, result):
+    return
+  other = f"{stem}-{hashlib.sha256(content).hexdigest()[:8]}"
+  for ending in _ENDINGS:
+    file = pathlib.Path(f"{stem}{ending}")
+    if file.exists():
+      file.rename(f"{other}{ending}")
+  problem = "is of another text or other settings, and is kept as"
+  print(f"transformer-jax: {path} {problem} {other}.json", file=sys.stderr)
+
+
+def _is_same(content: bytes, result: dict[str, Any]) -> bool:
+  """Returns whether a kept result is of the same evaluation; it may be old and lack some names."""
+  try:
+    before = json.loads(content)
+    return all(before.get(name, result[name]) == result[name] for name in _IDENTITY)
+  except (ValueError, AttributeError, RecursionError):
+    return False
