@@ -1,4 +1,4 @@
-"""Shared by all tests: where real data lies, a tiny trained run, and what keeps a test process small."""
+"""Shared by all tests: the folder of real data, a tiny trained run, limits on memory."""
 
 import atexit
 import contextlib
@@ -13,17 +13,17 @@ import tempfile
 import pytest
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-# Most of the suite's time goes into compiling programs that run for milliseconds. `make test-portability` compiles them as users do.
-if "--xla_backend_optimization_level" not in os.environ.get("XLA_FLAGS", ""):
-  os.environ["XLA_FLAGS"] = (
-    f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=0".strip()
-  )
+# Most of the suite's time goes into compiling programs that run for milliseconds.
+# `make test-portability` compiles them as users do.
+_flags = os.environ.get("XLA_FLAGS", "")
+if "--xla_backend_optimization_level" not in _flags:
+  os.environ["XLA_FLAGS"] = f"{_flags} --xla_backend_optimization_level=0".strip()
 
-if "TRANSFORMER_JAX_CACHE" not in os.environ:  # so that tests neither use nor fill a user's own
+if "TRANSFORMER_JAX_CACHE" not in os.environ:  # so that tests neither use nor fill a user's cache
   os.environ["TRANSFORMER_JAX_CACHE"] = tempfile.mkdtemp(prefix="transformer_jax-tests-")
   atexit.register(shutil.rmtree, os.environ["TRANSFORMER_JAX_CACHE"], ignore_errors=True)
 
-# What one test has compiled another finds on disk, whatever either leaves in memory.
+# A program that one test has compiled is found on disk by the others.
 os.environ.setdefault(
   "JAX_COMPILATION_CACHE_DIR", f"{os.environ['TRANSFORMER_JAX_CACHE']}/compiled"
 )
@@ -34,8 +34,8 @@ _ENOUGH_MEMORY = 1e9  # bytes that a test process may have before it drops its c
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _as_many_small_runs():
-  """Small programs are worth keeping on disk; freed memory is not worth keeping."""
+def _suited_to_many_small_runs():
+  """Keeps small programs on disk, and returns freed memory."""
   from transformer_jax import machine, parallel
 
   parallel.MIN_SECONDS_TO_CACHE = 0.05
@@ -44,7 +44,7 @@ def _as_many_small_runs():
 
 @pytest.fixture(autouse=True)
 def _drop_programs():
-  """The compiled programs of the whole suite would take gigabytes."""
+  """Drops compiled programs, which would take gigabytes for the whole suite."""
   yield
   if _resident_bytes() > _ENOUGH_MEMORY:
     _drop()
@@ -60,12 +60,12 @@ def _drop():
   if "jax" in sys.modules:
     sys.modules["jax"].clear_caches()
   gc.collect()
-  with contextlib.suppress(OSError, AttributeError):  # glibc's, to give freed memory back
+  with contextlib.suppress(OSError, AttributeError):  # of glibc: returns freed memory
     ctypes.CDLL(None).malloc_trim(0)
 
 
 def _resident_bytes():
-  """0 where /proc does not say."""
+  """Returns the bytes of memory in use; 0 if /proc does not say."""
   with contextlib.suppress(OSError):
     pages = int(pathlib.Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")
@@ -74,13 +74,12 @@ def _resident_bytes():
 
 @pytest.fixture(scope="session")
 def shared_data():
-  """Folder of real text and treebanks: $TRANSFORMER_JAX_DATA, or shared/data beside the repository."""
-  named = os.environ.get("TRANSFORMER_JAX_DATA")
-  folder = (
-    pathlib.Path(named)
-    if named
-    else pathlib.Path(__file__).resolve().parents[2] / "shared" / "data"
-  )
+  """The folder of real text and treebanks.
+
+  It is $TRANSFORMER_JAX_DATA, or shared/data beside the repository.
+  """
+  beside = pathlib.Path(__file__).resolve().parents[2] / "shared" / "data"
+  folder = pathlib.Path(os.environ.get("TRANSFORMER_JAX_DATA") or beside)
   if not folder.is_dir():
     pytest.skip(f"needs real data: set TRANSFORMER_JAX_DATA ({folder} is not there)")
   return folder
@@ -94,7 +93,7 @@ def tiny_settings():
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory):
-  """Workdir of a tiny run on the built-in task, trained once for all tests that only read one; not to be written to."""
+  """The workdir of a tiny run on the built-in task, trained once, for tests that only read it."""
   import tiny_run
 
   from transformer_jax.runs.train import train
@@ -106,5 +105,5 @@ def trained(tmp_path_factory):
 
 @pytest.fixture
 def run_copy(trained, tmp_path):
-  """A copy of it, to be changed at will."""
+  """A copy of `trained` that a test may change."""
   return shutil.copytree(trained, tmp_path / "run")

@@ -5,22 +5,35 @@ import os
 import sys
 import threading
 import types
+from collections.abc import Callable, Sequence
+
+_PATIENCE = 120  # seconds, after which the pipe is closed: a command that waits for more would hang
 
 
-def answers_of_a_conversation(monkeypatch, sentences, function):
-  """What a writer gets that sends each sentence only when the one before is answered, and closes the pipe after the last."""
-  end, other = os.pipe()
-  writer = os.fdopen(other, "wb", buffering=0)
-  to_send, answers = list(sentences), []
-  rescue = threading.Timer(120, writer.close)  # what waits for more would wait for ever
+def answers_of_a_conversation(
+  monkeypatch, sentences: Sequence[bytes], function: Callable[[], object]
+) -> list[bytes]:
+  """Runs `function` on the standard input and output of a writer; returns its answers.
+
+  The writer sends each sentence only when the one before is answered, and closes the pipe after
+  the last answer.
+  """
+  reading_end, writing_end = os.pipe()
+  writer = os.fdopen(writing_end, "wb", buffering=0)
+  to_send = list(sentences)
+  answers = []
+  rescue = threading.Timer(_PATIENCE, writer.close)
 
   class Out(io.RawIOBase):
     def write(self, data):
       answers.append((bytes(data), writer.closed))
-      writer.write(to_send.pop(0)) if to_send else writer.close()
+      if to_send:
+        writer.write(to_send.pop(0))
+      else:
+        writer.close()
       return len(data)
 
-  monkeypatch.setattr(sys, "stdin", types.SimpleNamespace(buffer=os.fdopen(end, "rb")))
+  monkeypatch.setattr(sys, "stdin", types.SimpleNamespace(buffer=os.fdopen(reading_end, "rb")))
   monkeypatch.setattr(sys, "stdout", types.SimpleNamespace(buffer=Out()))
   rescue.start()
   try:
@@ -28,7 +41,6 @@ def answers_of_a_conversation(monkeypatch, sentences, function):
     function()
   finally:
     rescue.cancel()
-  assert not any(was_closed for _, was_closed in answers), (
-    "an answer came only when the pipe was closed"
-  )
+  for _, was_closed in answers:
+    assert not was_closed, "an answer came only when the pipe was closed"
   return [answer for answer, _ in answers]

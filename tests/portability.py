@@ -1,10 +1,11 @@
-"""Runs the tests as other machines would, and says what each way took.
+"""Runs the tests as other machines would, and reports what each way took.
 
-    python tests/portability.py [--ways=optimized,avx2,sse4_2,seed,one_thread,four_threads] [pytest's arguments]
+    python tests/portability.py [--ways=optimized,avx2,sse4_2,seed,one_thread,four_threads]
+        [pytest's arguments]
 
-A way changes how numbers are rounded, or what barely trained models say: a test that fails in one of them asks for something that
-another processor need not give. Other versions of Python are other environments:
-`make test VENV=.venv-3.13 PYTHON=python3.13`.
+A way changes how numbers are rounded, or what barely trained models answer. A test that fails in
+one of them asks for something that another processor need not give. Other versions of Python are
+other environments: `make test VENV=.venv-3.13 PYTHON=python3.13`.
 """
 
 import argparse
@@ -17,7 +18,7 @@ import sys
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-_OPTIMIZED = "--xla_backend_optimization_level=3"  # as users have it; `make test` compiles in haste
+_OPTIMIZED = "--xla_backend_optimization_level=3"  # the user's; `make test` compiles faster
 WAYS = dict(
   optimized=dict(XLA_FLAGS=_OPTIMIZED),
   avx2=dict(XLA_FLAGS=f"{_OPTIMIZED} --xla_cpu_max_isa=AVX2"),
@@ -30,10 +31,10 @@ WAYS = dict(
 
 def run_way(way: str, arguments: list[str]) -> tuple[bool, str]:
   """Runs pytest in a way of `WAYS`; returns whether all passed, and a line with what it took."""
-  before, start = _processor_seconds(), time.monotonic()
-  command = [sys.executable, "-m", "pytest", "-q", *arguments]
+  processor_start = _processor_seconds()
+  start = time.monotonic()
   done = subprocess.run(
-    command,
+    [sys.executable, "-m", "pytest", "-q", *arguments],
     cwd=ROOT,
     env={**os.environ, **WAYS[way]},
     check=False,
@@ -42,12 +43,14 @@ def run_way(way: str, arguments: list[str]) -> tuple[bool, str]:
   )
   if done.returncode:
     print(done.stdout)
-  last = re.sub(r" in [\d.:() ]*s.*", "", done.stdout.strip().splitlines()[-1])
-  seconds, wall = _processor_seconds() - before, time.monotonic() - start
-  # Of children the system keeps the largest alone, so this is the most of any way until here.
+  last_line = done.stdout.strip().splitlines()[-1]
+  outcome = re.sub(r" in [\d.:() ]*s.*", "", last_line)
+  seconds = _processor_seconds() - processor_start
+  wall = time.monotonic() - start
+  # The system keeps only the largest of all children, so this is the maximum of the ways so far.
   peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e6
   line = (
-    f"{way:12} {last}; {seconds:.0f} s of processor, {wall:.0f} s, largest process {peak:.2f} GB"
+    f"{way:12} {outcome}; {seconds:.0f} s of processor, {wall:.0f} s, largest process {peak:.2f} GB"
   )
   return done.returncode == 0, line
 
@@ -58,7 +61,7 @@ def _processor_seconds() -> float:
 
 
 def main() -> int:
-  """Runs the ways one after another; 1 if a test failed in one."""
+  """Runs the ways one after another; returns 1 if a test failed in one."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument("--ways", default=",".join(WAYS))
   chosen, arguments = parser.parse_known_args()

@@ -1,4 +1,4 @@
-"""Settings that nothing reads: refused where a user gives them, told where they do no harm, kept where a run holds them."""
+"""Settings that nothing reads are refused in new runs, or warned about if they do no harm."""
 
 import re
 

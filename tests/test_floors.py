@@ -1,4 +1,4 @@
-"""The house of CONTRIBUTING.md, read from the imports: data flows down the floors, and some things live in one place."""
+"""The floors of CONTRIBUTING.md: a file imports only from below; some things have one place."""
 
 import ast
 import graphlib
@@ -23,12 +23,12 @@ FLOOR_OF = {unit: number for number, units in enumerate(FLOORS) for unit in unit
 
 
 def unit_of(path):
-  """The folder or top-level file that a file belongs to."""
+  """Returns the folder or top-level file that a file belongs to."""
   return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
 def imports_of(path):
-  """Dotted names that a file imports anywhere, functions included."""
+  """Yields the dotted names that a file imports anywhere, also inside functions."""
   for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
     if isinstance(node, ast.Import):
       yield from (alias.name for alias in node.names)
@@ -38,12 +38,12 @@ def imports_of(path):
 
 
 def outside_of(path):
-  """Top-level packages from elsewhere."""
+  """Returns the other top-level packages that a file imports."""
   return {name.split(".")[0] for name in imports_of(path)} - {"transformer_jax"}
 
 
 def inside_of(path):
-  """Units of this package that a file imports; the package itself (its version) is no unit."""
+  """Returns the units of this package that a file imports; the package itself is not a unit."""
   units = {name.split(".")[1] for name in imports_of(path) if name.startswith("transformer_jax.")}
   return units & set(FLOOR_OF)
 
@@ -62,7 +62,7 @@ def test_a_file_imports_from_below_or_from_its_own_folder(path):
 
 
 def name_of(path):
-  """The dotted name of a file's module."""
+  """Returns the dotted name of a file's module."""
   parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
   return ".".join(parts).removesuffix(".__init__")
 
@@ -94,14 +94,14 @@ def test_packages_that_a_folder_must_not_know(unit, forbidden):
       assert not outside_of(path) & forbidden, path
 
 
-def test_the_reference_knows_numpy_alone():
+def test_the_reference_knows_only_numpy():
   for path in FILES:
     if unit_of(path) == "reference":
       assert outside_of(path) <= {"numpy", "math"}, path
 
 
 def uses(text):
-  """Files whose code (not comments) has an attribute or a name `text`."""
+  """Yields the units whose code (not comments) has an attribute or a name `text`."""
   for path in FILES:
     names = (
       getattr(node, "attr", None) or getattr(node, "id", None)
@@ -121,7 +121,7 @@ def test_pmap_stands_in_parallel_alone():
 
 
 def test_json_is_written_in_one_place():
-  """Elsewhere a NaN would become a word that is no JSON."""
+  """Elsewhere NaN would become a word that is not JSON."""
   assert set(uses("dumps")) == {"strict_json"} and not set(uses("dump"))
 
 

@@ -1,4 +1,4 @@
-"""Signals: heeded while compiled code runs, left alone where they are ignored, and handed back."""
+"""Signals are handled while compiled code runs, stay ignored if they were, and are restored."""
 
 import os
 import signal

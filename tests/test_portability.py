@@ -1,4 +1,4 @@
-"""The tests that look at trained models hold where numbers are rounded otherwise, and with other models."""
+"""Tests of trained models pass with other rounding, and with models from another seed."""
 
 import pathlib
 
@@ -6,7 +6,7 @@ import portability
 import pytest
 
 TESTS = pathlib.Path(__file__).parent
-# The files with models that are trained a little: what these say may not matter.
+# The files with barely trained models: what these answer must not matter.
 TRAINED = [
   f"{TESTS / name}"
   for name in (

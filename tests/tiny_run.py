@@ -1,11 +1,12 @@
-"""Settings of a run on the built-in task that trains in seconds, and what its files say."""
+"""The settings of a run on the built-in task that trains in seconds, and its metrics."""
 
 import json
 import os
 
 from transformer_jax.config import Config
 
-# No test may depend on what these models happen to say: `make test-portability` trains them from another seed.
+# No test may depend on what these models happen to answer: `make test-portability` trains them
+# from another seed.
 SEED = int(os.environ.get("TRANSFORMER_JAX_TEST_SEED", "1"))
 
 TINY = dict(
@@ -37,19 +38,21 @@ TINY = dict(
 
 
 def tiny_config(**settings):
-  """Config of the run."""
+  """Returns the Config of the run, with some settings changed."""
   return Config().replace(**{**TINY, **settings})
 
 
 def flags(**settings):
-  """The same on a command line."""
+  """Returns the same settings as flags."""
   return [f"--{name}={value}" for name, value in {**TINY, **settings}.items()]
 
 
 def metrics_of(workdir):
-  """Lines of metrics.jsonl without times and speeds, which no two runs share."""
-  lines = map(json.loads, (workdir / "metrics.jsonl").read_text().splitlines())
-  return [
-    {name: value for name, value in line.items() if not name.endswith(("_seconds", "_per_second"))}
-    for line in lines
-  ]
+  """Returns the lines of metrics.jsonl without times and speeds, which differ between runs."""
+  result = []
+  for text in (workdir / "metrics.jsonl").read_text().splitlines():
+    line = json.loads(text)
+    result.append(
+      {name: line[name] for name in line if not name.endswith(("_seconds", "_per_second"))}
+    )
+  return result

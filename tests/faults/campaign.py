@@ -1,10 +1,12 @@
-"""Interrupts a tiny training run again and again, at random, and compares it with the run that nothing happened to.
+"""Interrupts a tiny training run again and again, at random, and compares it with a whole run.
 
-    python tests/faults/campaign.py [--kills=200] [--stops=100] [--seed=1] [--devices=1] [--processes=1]
+    python tests/faults/campaign.py [--kills=200] [--stops=100] [--seed=1] [--devices=1]
+        [--processes=1]
 
-Everything follows from the seed but the moments at which signals arrive. Kills are KILL: while it starts, in a step, while a
-checkpoint is written, while older ones are deleted. Stops are TERM and INT. After each, the latest checkpoint is compared with the
-same step of the other run; at the end, all lines of metrics.
+Everything follows from the seed except the moments at which signals arrive. Kills are KILL: during
+start-up, in a step, while a checkpoint is written, while older ones are deleted. Stops are TERM
+and INT. After each interruption, the latest checkpoint is compared with the same step of the run
+that was left alone; at the end, all lines of metrics.
 """
 
 import argparse
@@ -43,30 +45,25 @@ SETTINGS = dict(
 )
 STEPS_PER_INTERRUPTION = 12
 PATIENCE = 180  # seconds that a process may take for anything
-KILLS = (
-  "start",
-  "step",
-  "write",
-  "write",
-  "cleanup",
-)  # "write" twice: that is where most can go wrong
+KILLS = ("start", "step", "write", "write", "cleanup")  # "write" twice: most can go wrong there
+STOPS = ("TERM", "INT")
 
 
 @dataclasses.dataclass
 class Tally:
-  """What a campaign found; everything but the first three must be 0."""
+  """What a campaign found; everything except the first three must be 0."""
 
   kills: int = 0
   stops: int = 0
   in_a_write: int = 0  # kills that left a half-written or half-deleted checkpoint
-  lost_checkpoints: int = 0  # that were whole before an interruption, and not after it
+  lost_checkpoints: int = 0  # whole before an interruption, and not after it
   differing_digests: int = 0
   differing_metrics: int = 0
-  litter: int = 0  # left in the checkpoints at the end
+  litter: int = 0  # left in the folder of checkpoints at the end
   wrong_exit_codes: int = 0
 
-  def faults(self):
-    """How much went wrong."""
+  def faults(self) -> int:
+    """Returns how much went wrong."""
     return (
       self.lost_checkpoints
       + self.differing_digests
@@ -80,43 +77,45 @@ class Run:
   """A training command, of one process or several, in a workdir."""
 
   def __init__(self, workdir, steps, devices, num_processes, **settings):
-    self.workdir, self._num_processes, self._processes = workdir, num_processes, []
+    self.workdir = workdir
+    self.num_processes = num_processes
+    self._processes = []
+    self._errors = []
     self._flags = flags(**{**SETTINGS, **settings, "train_steps": steps})
-    xla_flags = (
-      f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}"
+    xla_flags = os.environ.get("XLA_FLAGS", "")
+    self._env = dict(
+      os.environ,
+      JAX_PLATFORMS="cpu",
+      PYTHONPATH=str(ROOT),
+      XLA_FLAGS=f"{xla_flags} --xla_force_host_platform_device_count={devices}",
     )
-    self._env = dict(os.environ, JAX_PLATFORMS="cpu", PYTHONPATH=str(ROOT), XLA_FLAGS=xla_flags)
 
   def start(self):
     """Starts the command."""
-    hosts = lambda number: []
-    if self._num_processes > 1:
-      with socket.socket() as free:
-        free.bind(("localhost", 0))
-        address = f"localhost:{free.getsockname()[1]}"
-      hosts = lambda number: [
-        f"--coordinator={address}",
-        f"--num_processes={self._num_processes}",
-        f"--process_id={number}",
-      ]
-    command = [
-      sys.executable,
-      "-m",
-      "transformer_jax",
-      "train",
-      f"--workdir={self.workdir}",
-      *self._flags,
-    ]
-    self._errors = [tempfile.TemporaryFile() for _ in range(self._num_processes)]
-    self._processes = [
-      subprocess.Popen(
-        command + hosts(number), stdout=subprocess.DEVNULL, stderr=errors, env=self._env
+    command = [sys.executable, "-m", "transformer_jax", "train", f"--workdir={self.workdir}"]
+    address = f"localhost:{_free_port()}"
+    self._errors = []
+    self._processes = []
+    for number in range(self.num_processes):
+      hosts = []
+      if self.num_processes > 1:
+        hosts = [
+          f"--coordinator={address}",
+          f"--num_processes={self.num_processes}",
+          f"--process_id={number}",
+        ]
+      self._errors.append(tempfile.TemporaryFile())
+      self._processes.append(
+        subprocess.Popen(
+          [*command, *self._flags, *hosts],
+          stdout=subprocess.DEVNULL,
+          stderr=self._errors[-1],
+          env=self._env,
+        )
       )
-      for number, errors in enumerate(self._errors)
-    ]
 
   def is_over(self):
-    """Whether a process has ended."""
+    """Returns whether a process has ended."""
     return any(process.poll() is not None for process in self._processes)
 
   def send(self, number, which):
@@ -124,11 +123,11 @@ class Run:
     self._processes[which].send_signal(number)
 
   def codes(self):
-    """Waits; the exit codes."""
+    """Waits for the processes; returns their exit codes."""
     return [process.wait(PATIENCE) for process in self._processes]
 
   def errors(self):
-    """What was said on stderr, for a message."""
+    """Returns what was written to stderr, for a message."""
     result = []
     for file in self._errors:
       file.seek(0)
@@ -136,18 +135,22 @@ class Run:
     return "\n".join(result)
 
   def steps(self):
-    """Steps of whole checkpoints, ascending."""
-    return [int(name) for name in sorted(self.names(), key=len) if name.isdecimal()]
+    """Returns the steps of whole checkpoints, ascending."""
+    return sorted(int(name) for name in self.names() if name.isdecimal())
 
   def names(self):
-    """What lies in the folder of checkpoints."""
+    """Returns the names in the folder of checkpoints."""
     try:
       return os.listdir(self.workdir / "checkpoints")
     except FileNotFoundError:
       return []
 
+  def partial_names(self):
+    """Returns the names of half-written and half-deleted checkpoints."""
+    return [name for name in self.names() if not name.isdecimal()]
+
   def wait_until(self, condition):
-    """Waits until a condition holds, or the run is over."""
+    """Waits until a condition holds or the run is over."""
     end = time.monotonic() + PATIENCE
     while not condition() and not self.is_over():
       if time.monotonic() > end:
@@ -155,8 +158,14 @@ class Run:
       time.sleep(0.0005)
 
 
+def _free_port():
+  with socket.socket() as free:
+    free.bind(("localhost", 0))
+    return free.getsockname()[1]
+
+
 def last_logged(workdir):
-  """The last step of metrics.jsonl."""
+  """Returns the last step of metrics.jsonl."""
   try:
     lines = (workdir / "metrics.jsonl").read_bytes().split(b"\n")[:-1]
     return json.loads(lines[-1])["step"] if lines else 0
@@ -165,103 +174,143 @@ def last_logged(workdir):
 
 
 def interrupt(run, how, rng):
-  """One interruption of a started run. Returns (the process that got it, exit codes)."""
-  before, which = last_logged(run.workdir), rng.randrange(len(run._processes))
-  if how in ("write", "cleanup"):
-    which = 0  # the one that writes checkpoints
+  """Interrupts a started run once; returns (the process that got the signal, exit codes)."""
+  before = last_logged(run.workdir)
+  which = rng.randrange(run.num_processes)
   if how == "start":
     time.sleep(rng.uniform(0.05, 2.5))
   elif how in ("write", "cleanup"):
-    latest, skipped = max(run.steps(), default=0), rng.randrange(2)
-    prefix = "writing-" if how == "write" else "deleting-"
-    run.wait_until(
-      lambda: (
-        max(run.steps(), default=0) >= latest + 10 * skipped
-        and any(name.startswith(prefix) for name in run.names())
-      )
-    )
-    time.sleep(rng.uniform(0, 0.02 if how == "write" else 0.001))
+    which = 0  # the process that writes checkpoints
+    _wait_for_a_checkpoint(run, how, rng)
   else:
-    run.wait_until(lambda: last_logged(run.workdir) >= before + 5 * rng.randrange(1, 3))
+    target = before + 5 * rng.randrange(1, 3)
+    run.wait_until(lambda: last_logged(run.workdir) >= target)
     time.sleep(rng.uniform(0, 0.05))
   number = {"TERM": signal.SIGTERM, "INT": signal.SIGINT}.get(how, signal.SIGKILL)
   run.send(number, which)
   return which, run.codes()
 
 
+def _wait_for_a_checkpoint(run, how, rng):
+  """Waits until a checkpoint, the next one or the one after it, is written or deleted."""
+  earliest = max(run.steps(), default=0) + 10 * rng.randrange(2)
+  prefix = "writing-" if how == "write" else "deleting-"
+
+  def is_under_way():
+    has_begun = any(name.startswith(prefix) for name in run.names())
+    return has_begun and max(run.steps(), default=0) >= earliest
+
+  run.wait_until(is_under_way)
+  time.sleep(rng.uniform(0, 0.02 if how == "write" else 0.001))
+
+
+class Campaign:
+  """Interrupts a run, and compares it with a whole run of the same settings."""
+
+  def __init__(self, whole, broken, rng, say):
+    self._whole = whole
+    self._broken = broken
+    self._rng = rng
+    self._say = say
+    self.tally = Tally()
+
+  def interrupt(self, how):
+    """Starts the run, interrupts it once, and compares its latest checkpoint."""
+    before = self._broken.steps()
+    self._broken.start()
+    which, codes = interrupt(self._broken, how, self._rng)
+    is_killed = how in KILLS
+    self.tally.kills += is_killed
+    self.tally.stops += not is_killed
+    self.tally.in_a_write += is_killed and bool(self._broken.partial_names())
+    self._check_codes(how, which, codes)
+    after = self._broken.steps()
+    self.tally.lost_checkpoints += max(before, default=0) > max(after, default=0)
+    # A signal may come between two steps that the whole run keeps; then only the end can tell.
+    if after and after[-1] in self._whole.steps() and self._differs(after[-1]):
+      self.tally.differing_digests += 1
+      self._say(f"{how}: step {after[-1]} differs")
+
+  def finish(self):
+    """Lets the run finish, and compares all its checkpoints and its metrics."""
+    self._broken.start()
+    codes = self._broken.codes()
+    if set(codes) != {0}:
+      self.tally.wrong_exit_codes += 1
+      self._say(self._broken.errors())
+    with Checkpoints(self._broken.workdir / "checkpoints", read_only=True) as checkpoints:
+      for step in checkpoints.steps():
+        self.tally.differing_digests += self._differs(step)
+    ours = metrics_of(self._broken.workdir)
+    theirs = metrics_of(self._whole.workdir)
+    num_different = sum(a != b for a, b in zip(ours, theirs, strict=False))
+    self.tally.differing_metrics = num_different + abs(len(ours) - len(theirs))
+    self.tally.litter = len(self._broken.partial_names())
+    self._say(f"{len(theirs)} lines of metrics compared")
+
+  def _check_codes(self, how, which, codes):
+    is_finished = set(codes) == {0}
+    expected = 0 if is_finished else {"TERM": 143, "INT": 130}.get(how, -9)
+    is_wrong = codes[which] != expected
+    if how in STOPS:
+      is_wrong |= set(codes) != {expected}
+    if expected:
+      is_wrong |= 0 in codes
+    if is_wrong:
+      self.tally.wrong_exit_codes += 1
+      self._say(f"{how}: exit codes {codes}, not {expected}: {self._broken.errors()}")
+
+  def _differs(self, step):
+    return digest_of(self._broken.workdir, step) != digest_of(self._whole.workdir, step)
+
+
 def campaign(folder, kills, stops, seed, devices=1, processes=1, say=print):
-  """Runs it in `folder`; returns the Tally."""
-  rng, tally = random.Random(seed), Tally()
-  hows = [KILLS[i % len(KILLS)] for i in range(kills)] + [
-    ("TERM", "INT")[i % 2] for i in range(stops)
-  ]
+  """Runs a campaign in `folder`; returns its Tally."""
+  rng = random.Random(seed)
+  hows = [KILLS[number % len(KILLS)] for number in range(kills)]
+  hows += [STOPS[number % len(STOPS)] for number in range(stops)]
   rng.shuffle(hows)
   steps = max(100, STEPS_PER_INTERRUPTION * len(hows))
-  whole = Run(folder / "whole", steps, devices, processes, keep_checkpoints=10**6)
+  whole = _whole_run(folder / "whole", steps, devices, processes, say)
+  broken = Run(folder / "broken", steps, devices, processes)
+  run = Campaign(whole, broken, rng, say)
+  for number, how in enumerate(hows, 1):
+    run.interrupt(how)
+    if number % 25 == 0:
+      say(f"{number} interruptions, step {max(broken.steps(), default=0)}: {run.tally}")
+  run.finish()
+  say(str(dict(collections.Counter(hows))))
+  return run.tally
+
+
+def _whole_run(workdir, steps, devices, processes, say):
+  """Runs without interruptions; the run must have several epochs and shapes of batches."""
+  whole = Run(workdir, steps, devices, processes, keep_checkpoints=10**6)
   whole.start()
   assert set(whole.codes()) == {0}, whole.errors()
-  shapes = next(
-    line for line in (whole.workdir / "log.txt").read_text().splitlines() if "shapes " in line
-  ).rpartition("shapes ")[2]
-  epochs = Checkpoints(whole.workdir / "checkpoints", read_only=True).read()[1]["data"]["epoch"]
+  log = (workdir / "log.txt").read_text().splitlines()
+  shapes = next(line for line in log if "shapes " in line).rpartition("shapes ")[2]
+  with Checkpoints(workdir / "checkpoints", read_only=True) as checkpoints:
+    _, meta, _ = checkpoints.read()
+  epochs = meta["data"]["epoch"]
   say(f"the run left alone: {steps} updates, {epochs} epochs, shapes {shapes}")
   assert epochs >= 3 and shapes.count("x(") >= 4
-  broken = Run(folder / "broken", steps, devices, processes)
-  done = collections.Counter()
-  for how in hows:
-    existing = set(broken.steps())
-    broken.start()
-    which, codes = interrupt(broken, how, rng)
-    done[how] += 1
-    is_killed = how in KILLS
-    tally.kills, tally.stops = tally.kills + is_killed, tally.stops + (not is_killed)
-    tally.in_a_write += is_killed and any(not name.isdecimal() for name in broken.names())
-    expected = 0 if set(codes) == {0} else {"TERM": 143, "INT": 130}.get(how, -9)
-    if (
-      codes[which] != expected
-      or (len(codes) > 1 and not is_killed and set(codes) != {expected})
-      or (expected and 0 in codes)
-    ):
-      tally.wrong_exit_codes += 1
-      say(f"{how}: exit codes {codes}, not {expected}: {broken.errors()}")
-    after = broken.steps()
-    tally.lost_checkpoints += max(existing, default=0) > max(after, default=0)
-    for step in after[-1:]:
-      # A signal may come between two steps that the other run keeps: then only the end of the run can tell.
-      if step in whole.steps() and digest_of(broken.workdir, step) != digest_of(
-        whole.workdir, step
-      ):
-        tally.differing_digests += 1
-        say(f"{how}: step {step} differs")
-    if sum(done.values()) % 25 == 0:
-      say(f"{sum(done.values())} interruptions, step {max(after, default=0)}: {tally}")
-  broken.start()
-  codes = broken.codes()
-  if set(codes) != {0}:
-    tally.wrong_exit_codes += 1
-    say(broken.errors())
-  for step in Checkpoints(broken.workdir / "checkpoints", read_only=True).steps():
-    tally.differing_digests += digest_of(broken.workdir, step) != digest_of(whole.workdir, step)
-  ours, theirs = metrics_of(broken.workdir), metrics_of(whole.workdir)
-  tally.differing_metrics = sum(a != b for a, b in zip(ours, theirs)) + abs(len(ours) - len(theirs))
-  tally.litter = sum(not name.isdecimal() for name in broken.names())
-  say(f"{dict(done)}; {len(theirs)} lines of metrics compared")
-  return tally
+  return whole
 
 
 def main():
   """Prints what a campaign found; exit code 1 if anything went wrong."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-  for name, default in dict(kills=200, stops=100, seed=1, devices=1, processes=1).items():
+  defaults = dict(kills=200, stops=100, seed=1, devices=1, processes=1)
+  for name, default in defaults.items():
     parser.add_argument(f"--{name}", type=int, default=default)
   options = vars(parser.parse_args())
   with tempfile.TemporaryDirectory(prefix="faults-") as folder:
     start = time.monotonic()
     os.environ.setdefault("TRANSFORMER_JAX_CACHE", str(pathlib.Path(folder) / "cache"))
     tally = campaign(pathlib.Path(folder), **options)
-  print(
-    json.dumps(dict(options, **dataclasses.asdict(tally), seconds=round(time.monotonic() - start)))
-  )
+  seconds = round(time.monotonic() - start)
+  print(json.dumps(dict(options, **dataclasses.asdict(tally), seconds=seconds)))
   sys.exit(tally.faults() > 0)
 
 

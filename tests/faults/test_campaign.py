@@ -1,4 +1,4 @@
-"""A few interruptions of each campaign; `make faults` runs them in full."""
+"""A few interruptions of each kind; `make faults` runs many."""
 
 import pytest
 from campaign import campaign

@@ -1,4 +1,4 @@
-"""Dirty lines and trees: a line for each line, an error by file and line, and memory that does not grow."""
+"""Dirty lines and trees give an answer each, or an error by file and line; memory stays flat."""
 
 import pathlib
 import random
@@ -44,7 +44,7 @@ WORDS = ["one", "two", "forty", "hundred", "thousand", "and", "xyzzy", "-"]
 
 
 def line(rng):
-  """A line of bytes without its end: words, odd text, random bytes, or both."""
+  """Returns a line of bytes without its end: words, odd text, random bytes, or both."""
   kind = rng.random()
   if kind < 0.5:
     return " ".join(rng.choices(WORDS, k=rng.randrange(1, 8))).encode()
@@ -53,17 +53,15 @@ def line(rng):
   if kind < 0.9:
     return rng.randbytes(rng.randrange(1, 30)).replace(b"\n", b"")
   if kind < 0.9999:
-    return (
-      rng.choice(ODD).encode()
-      + rng.randbytes(4).replace(b"\n", b"")
-      + rng.choice(WORDS).encode()
-      + rng.choice([b"\r", b""])
-    )
+    odd = rng.choice(ODD).encode()
+    noise = rng.randbytes(4).replace(b"\n", b"")
+    word = rng.choice(WORDS).encode()
+    return odd + noise + word + rng.choice([b"\r", b""])
   return rng.choice([b"one ", b"\xff", "é".encode(), b"("]) * 300_000  # about a megabyte
 
 
 def memory_of(process):
-  """Resident bytes."""
+  """Returns the bytes of memory that a process uses."""
   for status in pathlib.Path(f"/proc/{process.pid}/status").read_text().splitlines():
     if status.startswith("VmRSS:"):
       return 1024 * int(status.split()[1])
@@ -75,11 +73,13 @@ def memory_of(process):
   not pathlib.Path("/proc/self/status").exists(), reason="reads memory from /proc"
 )
 def test_a_hundred_thousand_fuzzed_lines(trained, tmp_path):
-  """Each has its line, in order; the first leaves before the last is read, and memory is flat after the first tenth."""
+  """Each line has its answer, in order.
+
+  The first answer comes before the last line is read, and memory is flat after a tenth.
+  """
   rng = random.Random(1)
-  lines = [
-    b"one hundred" if number % 1000 == 500 else line(rng) for number in range(LINES)
-  ]  # a mark to see the order by
+  marks = range(500, LINES, 1000)  # the same sentence, to see the order by
+  lines = [b"one hundred" if number in marks else line(rng) for number in range(LINES)]
   command = [
     sys.executable,
     "-m",
@@ -105,9 +105,12 @@ def test_a_hundred_thousand_fuzzed_lines(trained, tmp_path):
       process.stdin.close()
 
     threading.Thread(target=feed, daemon=True).start()
-    answers, fed_at_first, memory = [], None, {}
+    answers = []
+    fed_at_first = None
+    memory = {}
     for answer in process.stdout:
-      fed_at_first = fed[0] if fed_at_first is None else fed_at_first
+      if fed_at_first is None:
+        fed_at_first = fed[0]
       answers.append(answer)
       if len(answers) % (LINES // 10) == 0 and len(answers) < LINES:
         memory[len(answers)] = memory_of(process)
@@ -116,14 +119,14 @@ def test_a_hundred_thousand_fuzzed_lines(trained, tmp_path):
     said = errors.read()
   assert len(answers) == LINES and all(answer.endswith(b"\n") for answer in answers)
   assert b"Traceback" not in said
-  # Whatever the model says to the mark, its log-probability is that of no other line, up to how batches of other shapes round.
-  marks = [float(answers[number].split(b"\t")[0]) for number in range(500, LINES, 1000)]
-  assert max(marks) - min(marks) < 1e-3 and max(marks) < 0
+  # Whatever the answer to the marks is, its log-probability is theirs only, up to rounding in
+  # batches of other shapes.
+  scores = [float(answers[number].split(b"\t")[0]) for number in marks]
+  assert max(scores) - min(scores) < 1e-3 and max(scores) < 0
   assert fed_at_first < LINES / 10
   first, *rest = memory.values()
-  print(
-    f"first answer after {fed_at_first} lines; memory {[round(m / 2**20) for m in memory.values()]} MB"
-  )
+  megabytes = [round(size / 2**20) for size in memory.values()]
+  print(f"first answer after {fed_at_first} lines; memory {megabytes} MB")
   assert max(rest) < first + 100 * 2**20, memory
 
 
@@ -158,7 +161,8 @@ PIECES = [
 @pytest.mark.slow
 def test_ten_thousand_fuzzed_trees(tmp_path):
   """Each file is read whole, or refused by file and line."""
-  rng, read, refused = random.Random(3), 0, 0
+  rng = random.Random(3)
+  read = refused = 0
   path = tmp_path / "x.mrg"
   good = "(TOP (S (NP (DT the) (NN dog)) (VP (VBZ is) (ADVP (RB here))) (. .)))\n"
   for number in range(10_000):
@@ -166,13 +170,10 @@ def test_ten_thousand_fuzzed_trees(tmp_path):
       text = "".join(rng.choices(PIECES, k=rng.randrange(1, 30)))
     else:
       place = rng.randrange(len(good))
-      text = (
-        good * rng.randrange(3)
-        + good[:place]
-        + rng.choice(PIECES)
-        + good[place + rng.randrange(3) :]
-        + good
-      )
+      before = good * rng.randrange(3) + good[:place]
+      piece = rng.choice(PIECES)
+      after = good[place + rng.randrange(3) :] + good
+      text = before + piece + after
     content = text.encode()
     if number % 10 == 0:
       content += rng.randbytes(3)
@@ -183,11 +184,9 @@ def test_ten_thousand_fuzzed_trees(tmp_path):
         assert cleaned is None or all(leaf.word.strip(" \t\r\n\f\v") for leaf in cleaned.leaves)
       read += 1
     except DataError as error:
-      named, _, number_of_line = error.where.rpartition(":")
-      assert named == str(path) and 1 <= int(number_of_line) <= content.count(b"\n") + 1, (
-        error,
-        content,
-      )
+      name, _, line_number = error.where.rpartition(":")
+      assert name == str(path), (error, content)
+      assert 1 <= int(line_number) <= content.count(b"\n") + 1, (error, content)
       refused += 1
   print(f"{read} read, {refused} refused by line")
   assert read > 500 and refused > 500

@@ -1,4 +1,4 @@
-"""A hundred names of workdirs: a run trains, resumes, translates in each, or is refused in one line."""
+"""Of a hundred names of workdirs, each works for a whole run, or is refused in one line."""
 
 import unicodedata
 
@@ -87,7 +87,7 @@ SETTINGS = dict(
 
 
 def once(function):
-  """A function that returns what the first call gave: a hundred runs compile their programs once."""
+  """Returns a function that repeats its first result: a hundred runs compile only once."""
   results = []
 
   def call(*args, **settings):
@@ -99,7 +99,7 @@ def once(function):
 
 
 def computed_state(config, model):
-  """The first state as numpy arrays, also where it is called to be compiled."""
+  """Returns the first state as numpy arrays, also when it is called to be compiled."""
   with jax.ensure_compile_time_eval():
     return jax.device_get(initial_state(config, model))
 
@@ -116,7 +116,7 @@ def the_same_programs():
 
 
 def train_and_use(workdir):
-  """Trains, resumes, translates; the digest."""
+  """Trains, resumes and translates; returns the digest."""
   train(tiny_config(**SETTINGS), workdir, ".")
   train(tiny_config(**{**SETTINGS, "train_steps": 2}), workdir, ".")
   assert len(transformer_jax.load(workdir).translate(["one"])) == 1
@@ -125,7 +125,7 @@ def train_and_use(workdir):
 
 @pytest.fixture(scope="module")
 def expected(tmp_path_factory):
-  """What every run must come to."""
+  """The result that every run must have."""
   workdir = tmp_path_factory.mktemp("plain") / "run"
   return train_and_use(workdir), metrics_of(workdir)
 

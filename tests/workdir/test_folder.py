@@ -1,4 +1,4 @@
-"""Files of a run: whole or absent, read back as they were written, refused by name where they are not."""
+"""The files of a run are whole or absent, and a damaged one is refused by name."""
 
 import errno
 import json
@@ -107,12 +107,12 @@ def test_metrics_are_cut_back(folder):
   folder.cut_metrics(2)
   assert (folder.path / "metrics.jsonl").read_text() == '{"step": 1}\n{"step": 2}\n'
   (folder.path / "metrics.jsonl").write_text('{"step": 1}\nwhat\n')
-  with pytest.raises(WorkdirError, match="metrics.jsonl:2: is not a line of metrics"):
+  with pytest.raises(WorkdirError, match=r"metrics\.jsonl:2: is not a line of metrics"):
     folder.cut_metrics(2)
 
 
 def test_temporary_files_of_the_dead_are_removed_and_no_others(folder):
-  """`--workdir=.` in a home must cost nobody a file."""
+  """A run with `--workdir=.` in a home folder deletes none of the user's files."""
   dead = subprocess.Popen([sys.executable, "-c", ""])
   dead.wait()
   ours = [
@@ -178,7 +178,7 @@ def test_a_working_folder_that_was_deleted_is_named(tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path / "gone")
   (tmp_path / "gone").rmdir()
   with pytest.raises(
-    WorkdirError, match="run: cannot be .*; this shell's working folder was deleted"
+    WorkdirError, match=r"run: cannot be .*; this shell's working folder was deleted"
   ):
     Workdir("run")
   with pytest.raises(WorkdirError, match="working folder, which was deleted"):
@@ -190,7 +190,8 @@ def test_a_working_folder_that_was_deleted_is_named(tmp_path, monkeypatch):
 def test_a_run_without_its_settings_is_said_so(folder):
   (folder.checkpoints / "10").mkdir()
   (folder.checkpoints / "10" / "meta.json").write_text("{}")
-  with pytest.raises(WorkdirError, match=r"config\.json: is missing, but there are checkpoints here; restore"):
+  missing = r"config\.json: is missing, but there are checkpoints here; restore"
+  with pytest.raises(WorkdirError, match=missing):
     folder.read_config()
 
 
@@ -205,9 +206,8 @@ def test_what_is_not_primary_writes_nothing(tmp_path):
 
 def test_a_full_disk_is_one_line(folder, monkeypatch):
   (folder.path / "metrics.jsonl").symlink_to("/dev/full")
-  with pytest.raises(
-    WorkdirError, match="metrics.jsonl: cannot be written: No space left on device; free some space"
-  ):
+  full = r"metrics\.jsonl: cannot be written: No space left on device; free some space"
+  with pytest.raises(WorkdirError, match=full):
     folder.write_metrics(dict(step=1))
   with pytest.raises(WorkdirError, match="No space left"), output_file("/dev/full") as output:
     output.write("x" * 100_000)
