@@ -58,7 +58,8 @@ def code_in(text):
 def broken_links(text, folder):
   """Returns the relative links and pictures whose file is missing, and anchors that nothing has."""
   broken = []
-  for target in re.findall(r"\]\(<?([^)>\s]+)>?\)", text):
+  linked = re.findall(r"\]\(<?([^)>\s]+)>?\)", text) + re.findall(r'src="([^"]+)"', text)
+  for target in linked:
     if target.startswith(("http:", "https:", "mailto:")):
       continue
     name, _, anchor = target.partition("#")
@@ -193,8 +194,8 @@ def test_scripts_call_targets_that_exist(name):
 
 def test_each_check_can_fail():
   """Each finds the one fault that is planted in a text, and lets the rest pass."""
-  text = "[a](README.md) [b](none.md) [c](README.md#start) [d](README.md#none)"
-  assert broken_links(text, ROOT) == ["none.md", "README.md#none"]
+  text = '[a](README.md) [b](none.md) [c](README.md#start) [d](README.md#none) <img src="none.png">'
+  assert broken_links(text, ROOT) == ["none.md", "README.md#none", "none.png"]
   text = "`runs/build.py` `runs/none.py` `table3.py` `none.py` `model/` `rooms/` `wmt14_*.flags`"
   assert missing_paths(text, ROOT) == ["runs/none.py", "none.py", "rooms/"]
   assert missing_targets("`make test` and `make SEED=1 none`") == ["none"]
