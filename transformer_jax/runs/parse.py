@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from transformer_jax.data.coming_lines import ComingLines
+from transformer_jax.data.line_stream import LineStream
 from transformer_jax.data.preprocessing import penn_tokenize
 from transformer_jax.data.trees import parse_tree, to_text
 from transformer_jax.errors import ConfigError
@@ -55,7 +55,7 @@ def parse(  # noqa: PLR0913 - one argument for each flag of the command
     )
   num_trees = num_repaired = 0
 
-  def answer(lines: ComingLines, on_cut: OnCut) -> Iterator[list[Answer]]:
+  def answer(lines: LineStream, on_cut: OnCut) -> Iterator[list[Answer]]:
     nonlocal num_trees, num_repaired
     sentences = lines if tokenized_input else map(penn_tokenize, lines)
     for n_best in translator.n_best(sentences, 1, on_cut=on_cut, is_at_hand=lines.is_at_hand):

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
-from transformer_jax.data.coming_lines import ComingLines, open_input
+from transformer_jax.data.line_stream import LineStream, open_input
 from transformer_jax.errors import ConfigError
 from transformer_jax.files import StrPath, output_file
 from transformer_jax.runs.cut_sources import source_limit
@@ -64,7 +64,7 @@ def translate(  # noqa: PLR0913 - one argument for each flag of the command
     )
   detokenize = config.data.preprocessing != "none" and not tokenized_output
 
-  def answer(lines: ComingLines, on_cut: OnCut) -> Iterator[list[Answer]]:
+  def answer(lines: LineStream, on_cut: OnCut) -> Iterator[list[Answer]]:
     return translator.n_best(lines, num_best, tokenized_input, detokenize, on_cut, lines.is_at_hand)
 
   def to_text(number: int, n_best: list[Answer]) -> str:
@@ -77,7 +77,7 @@ def answer_lines(
   input_path: StrPath | None,
   output_path: StrPath | None,
   translator: TrainedModel,
-  answer: Callable[[ComingLines, OnCut], Iterator[Result]],
+  answer: Callable[[LineStream, OnCut], Iterator[Result]],
   to_text: Callable[[int, Result], str],
   is_strict: bool = False,
 ) -> None:
@@ -86,7 +86,7 @@ def answer_lines(
   Args:
     input_path, output_path: files; None or "-" is standard input or output.
     translator: a TrainedModel, for its length limit.
-    answer: function (ComingLines, on_cut) -> iterator of answers; `TrainedModel.n_best` calls
+    answer: function (LineStream, on_cut) -> iterator of answers; `TrainedModel.n_best` calls
       `on_cut`.
     to_text: function (number of the line from 0, answer) -> the text to write, with its newline.
     is_strict: refuse lines that are not UTF-8; else they are counted and reported at the end.
@@ -98,7 +98,7 @@ def answer_lines(
     print(f"transformer-jax: {name}:{number}: cut from {length} tokens to {limit}", file=sys.stderr)
 
   with open_input(input_path) as file, output_file(output_path) as output:
-    lines = ComingLines(file, name, is_strict)
+    lines = LineStream(file, name, is_strict)
     for number, result in enumerate(answer(lines, on_cut)):
       output.write(to_text(number, result))
       output.flush()

@@ -21,7 +21,7 @@ _CHUNK = 1 << 16  # bytes of one read, at most
 _LONGEST_LINE = 1 << 24  # bytes; a model reads only the first few kilobytes of a long line
 
 
-class ComingLines:
+class LineStream:
   """Iterates over the lines of a binary file as text. Whatever its bytes are, line i is line i.
 
   What is not UTF-8 becomes U+FFFD. `num_damaged` counts the lines so far that had such bytes;

@@ -6,8 +6,8 @@ import os
 
 import pytest
 
-from transformer_jax.data import coming_lines
-from transformer_jax.data.coming_lines import ComingLines, open_input
+from transformer_jax.data import line_stream
+from transformer_jax.data.line_stream import LineStream, open_input
 from transformer_jax.errors import DataError
 
 
@@ -16,7 +16,7 @@ def make_pipe():
   """Yields the lines of a pipe, and functions that write to its other end and close it."""
   end, other = os.pipe()
   with os.fdopen(end, "rb") as file, os.fdopen(other, "wb", buffering=0) as writer:
-    yield ComingLines(file, "-"), writer.write, writer.close
+    yield LineStream(file, "-"), writer.write, writer.close
 
 
 def test_a_line_is_at_hand_when_it_is_whole(pipe):
@@ -58,10 +58,10 @@ def test_lines_of_files_compressed_files_and_iterators(tmp_path, content, expect
   (tmp_path / "in.gz").write_bytes(gzip.compress(content))
   for name in ("in", "in.gz"):
     with open_input(tmp_path / name) as file:
-      assert list(ComingLines(file, name)) == expected
+      assert list(LineStream(file, name)) == expected
   in_parts = [content] if b"\r" in content else content.splitlines(keepends=True)
   for file in (io.BytesIO(content), iter(in_parts)):
-    lines = ComingLines(file, "in")
+    lines = LineStream(file, "in")
     assert lines.is_at_hand() and list(lines) == expected
 
 
@@ -75,7 +75,7 @@ def test_lines_of_files_compressed_files_and_iterators(tmp_path, content, expect
 )
 def test_what_is_no_text_is_named(content, problem):
   with pytest.raises(DataError, match=problem):
-    list(ComingLines(io.BytesIO(content), "in"))
+    list(LineStream(io.BytesIO(content), "in"))
 
 
 def test_a_broken_compressed_file_is_named(tmp_path):
@@ -83,19 +83,19 @@ def test_a_broken_compressed_file_is_named(tmp_path):
   for content in (b"no such thing\n", gzip.compress(b"forty two\n" * 1000)[:-12]):
     path.write_bytes(content)
     with pytest.raises(DataError, match=r"in\.gz:.* cannot be read: "), open_input(path) as file:
-      list(ComingLines(file, path))
+      list(LineStream(file, path))
 
 
 def test_what_is_not_utf8_is_counted_or_refused():
   content = b"a\nb\xff\n\xc3\nd\n"
-  lines = ComingLines(io.BytesIO(content), "in")
+  lines = LineStream(io.BytesIO(content), "in")
   assert list(lines) == ["a", "b\ufffd", "\ufffd", "d"]
   assert lines.num_damaged == lines.first_damaged == 2
   with pytest.raises(DataError, match=r"in:2: is not UTF-8 at byte 1; .*--strict"):
-    list(ComingLines(io.BytesIO(content), "in", is_strict=True))
+    list(LineStream(io.BytesIO(content), "in", is_strict=True))
 
 
 def test_a_line_that_is_too_long_is_named(monkeypatch):
-  monkeypatch.setattr(coming_lines, "_LONGEST_LINE", 1 << 17)
+  monkeypatch.setattr(line_stream, "_LONGEST_LINE", 1 << 17)
   with pytest.raises(DataError, match="in:2: is longer than 131,072 bytes"):
-    list(ComingLines(io.BytesIO(b"a\n" + b"b" * 300_000), "in"))
+    list(LineStream(io.BytesIO(b"a\n" + b"b" * 300_000), "in"))
