@@ -104,6 +104,16 @@ def missing_paths(text, folder):
   return [path for path in named if not is_there(path, folder)]
 
 
+def missing_names(text):
+  """Returns the names that a text places in a file (`name` in `path`) and that it has not."""
+  missing = []
+  for name, path in re.findall(r"`(\w+)`\s+in\s+`([\w/]+\.py)`", text):
+    files = [each for start in STARTS for each in (ROOT / start).glob(path)]
+    if not any(re.search(rf"\b{name}\b", text_of(file)) for file in files):
+      missing.append(f"{name} in {path}")
+  return missing
+
+
 def missing_targets(text):
   """Returns the targets of `make` in code that the Makefile has not."""
   targets = set(re.findall(r"^([a-z-]+):", text_of(ROOT / "Makefile"), re.MULTILINE))
@@ -155,6 +165,7 @@ def test_links_lead_somewhere(page):
 @each_current_page
 def test_paths_exist(page):
   assert not missing_paths(text_of(page), page.parent)
+  assert not missing_names(text_of(page))
 
 
 @each_page
@@ -198,6 +209,8 @@ def test_each_check_can_fail():
   assert broken_links(text, ROOT) == ["none.md", "README.md#none", "none.png"]
   text = "`runs/build.py` `runs/none.py` `table3.py` `none.py` `model/` `rooms/` `wmt14_*.flags`"
   assert missing_paths(text, ROOT) == ["runs/none.py", "none.py", "rooms/"]
+  text = "`build_task` in `runs/build.py`, `none` in `runs/build.py`"
+  assert missing_names(text) == ["none in runs/build.py"]
   assert missing_targets("`make test` and `make SEED=1 none`") == ["none"]
   assert missing_commands("`transformer-jax train` `transformer-jax none`") == ["none"]
   assert missing_flags("`--d_k=3` `--none`", known_flags()) == ["none"]
