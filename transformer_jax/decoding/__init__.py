@@ -1,1 +1,4 @@
-"""Search for the most probable output (floor 4): greedy and beam search over any model, n-best lists in input order."""
+"""Search for the most probable output: greedy and beam search over any model, and n-best lists.
+
+Floor 4: it imports floors 0 to 3.
+"""

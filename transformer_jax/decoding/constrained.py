@@ -1,65 +1,104 @@
-"""Search among well-formed trees alone: what a hypothesis may say next, by the brackets it has open and the words it has covered."""
+"""Search among well-formed trees only.
+
+The next token of a hypothesis depends on the brackets it has open and the words it has covered.
+"""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Bool, Int32, Integer
 
 from transformer_jax.config import EOS_ID, PAD_ID
-from transformer_jax.decoding.search_state import gather_beams
+from transformer_jax.decoding.search_state import (
+  Cache,
+  Lengths,
+  Reorder,
+  TokensToLogits,
+  gather_beams,
+)
+
+# Of each token of a vocabulary: ("open", "leaf" or "close", label), or None if it means nothing.
+Brackets = Sequence[tuple[str, str] | None]
 
 _NOTHING, _OPEN, _LEAF, _CLOSE = range(4)
+_KINDS = dict(open=_OPEN, leaf=_LEAF, close=_CLOSE)
 
 
 @dataclasses.dataclass(frozen=True)
 class BracketRules:
-  """What each token of a vocabulary of size C does: numpy arrays."""
+  """The kind and the label of each token of a vocabulary of size C."""
 
-  kinds_C: np.ndarray
-  labels_C: np.ndarray  # numbers the labels of openings and closings
+  kinds_C: Int32[np.ndarray, " C"]
+  labels_C: Int32[np.ndarray, " C"]  # numbers of the labels of openings and closings
 
   @classmethod
-  def of(cls, brackets):
-    """From a list of ("open" | "leaf" | "close", label) or None for each token. What opens and has no closing is left out."""
-    closed = {label for kind, label in filter(None, brackets) if kind == "close"}
-    brackets = [
-      None if item and item[0] == "open" and item[1] not in closed else item for item in brackets
-    ]
-    numbers = {
-      label: number
-      for number, label in enumerate(dict.fromkeys(item[1] for item in brackets if item))
-    }
-    kinds = dict(open=_OPEN, leaf=_LEAF, close=_CLOSE)
-    return cls(
-      np.array([kinds[item[0]] if item else _NOTHING for item in brackets], np.int32),
-      np.array([numbers[item[1]] if item else -1 for item in brackets], np.int32),
-    )
+  def of(cls, brackets: Brackets) -> "BracketRules":
+    """Returns the rules for these tokens. A token that opens what no token closes means nothing."""
+    closed = {item[1] for item in brackets if item and item[0] == "close"}
+    kinds_C = np.full(len(brackets), _NOTHING, np.int32)
+    labels_C = np.full(len(brackets), -1, np.int32)
+    numbers: dict[str, int] = {}
+    for token, item in enumerate(brackets):
+      if item is None:
+        continue
+      kind, label = item
+      if kind == "open" and label not in closed:
+        continue
+      kinds_C[token] = _KINDS[kind]
+      labels_C[token] = numbers.setdefault(label, len(numbers))
+    return cls(kinds_C, labels_C)
 
 
 class _State(NamedTuple):
-  """Of M hypotheses a sentence; `open_BMD` is the stack of open labels."""
+  """The brackets and words of M hypotheses a sentence; `open_BMD` is the stack of open labels."""
 
-  open_BMD: jax.Array  # int32
-  depth_BM: jax.Array  # int32, labels on the stack
-  words_BM: jax.Array  # int32, covered so far
-  has_just_opened_BM: jax.Array  # bool: the innermost constituent is empty
+  open_BMD: Int32[Array, "B M D"]
+  depth_BM: Int32[Array, "B M"]  # labels on the stack
+  words_BM: Int32[Array, "B M"]  # covered so far
+  has_just_opened_BM: Bool[Array, "B M"]  # the innermost constituent is empty
 
 
-def constrain(tokens_to_logits, cache, reorder, rules, beam_size, room, max_lengths_B, num_words_B):
-  """A model's (tokens_to_logits, cache, reorder) for a search that finds only trees.
+def constrain(
+  tokens_to_logits: TokensToLogits,
+  cache: Cache,
+  reorder: Reorder,
+  rules: BracketRules,
+  beam_size: int,
+  room: int,
+  max_lengths_B: Lengths,
+  num_words_B: Lengths,
+) -> tuple[TokensToLogits, Cache, Reorder]:
+  """Returns (tokens_to_logits, cache, reorder) for a search that finds only trees.
 
-  One constituent holds all; a closing has the label of the innermost open constituent, which has words; there are
-  `num_words_B` words; openings stop in time for all to be closed within `max_lengths_B` tokens, EOS included. Of a sentence that is too long for its
-  limit, words alone are allowed.
+  One constituent holds all. A closing has the label of the innermost open constituent, which has
+  words. There are `num_words_B` words. Openings stop in time for all to be closed within
+  `max_lengths_B` tokens, EOS included. For a sentence that is too long for its limit, only words
+  are allowed.
 
-  A hypothesis keeps the model's probability: what forbidden tokens had of it goes to PAD, which is never chosen.
+  A hypothesis keeps the model's probability: that of forbidden tokens goes to PAD, which is never
+  chosen.
+
+  Args:
+    tokens_to_logits, cache, reorder: the model's, as for `beam_search`.
+    rules: the BracketRules of the vocabulary.
+    beam_size: M.
+    room: the `max_length` of the search.
+    max_lengths_B: each sentence's own limit.
+    num_words_B: words that each sentence's tree must cover.
   """
   limits_B1 = jnp.minimum(max_lengths_B, room)[:, None]
   shape = (max_lengths_B.shape[0], beam_size)
   zero_BM = jnp.zeros(shape, jnp.int32)
-  start = _State(jnp.zeros((*shape, room), jnp.int32), zero_BM, zero_BM, jnp.zeros(shape, bool))
+  start = _State(
+    open_BMD=jnp.zeros((*shape, room), jnp.int32),
+    depth_BM=zero_BM,
+    words_BM=zero_BM,
+    has_just_opened_BM=jnp.zeros(shape, bool),
+  )
 
   def constrained_logits(tokens_BM, position, cache):
     model_cache, state = cache
@@ -68,54 +107,68 @@ def constrain(tokens_to_logits, cache, reorder, rules, beam_size, room, max_leng
     is_allowed_BMC = _is_allowed(rules, state, limits_B1 - position, num_words_B[:, None])
     log_probs_BMC = jax.nn.log_softmax(logits_BMC.astype(jnp.float32))
     forbidden_BM = jax.nn.logsumexp(jnp.where(is_allowed_BMC, -jnp.inf, log_probs_BMC), axis=-1)
-    log_probs_BMC = (
-      jnp.where(is_allowed_BMC, log_probs_BMC, -jnp.inf).at[..., PAD_ID].set(forbidden_BM)
-    )
+    log_probs_BMC = jnp.where(is_allowed_BMC, log_probs_BMC, -jnp.inf)
+    log_probs_BMC = log_probs_BMC.at[..., PAD_ID].set(forbidden_BM)
     return log_probs_BMC, (model_cache, state)
 
   def reorder_both(cache, parents_BM):
-    return reorder(cache[0], parents_BM), gather_beams(cache[1], parents_BM)
+    model_cache, state = cache
+    return reorder(model_cache, parents_BM), gather_beams(state, parents_BM)
 
   return constrained_logits, (cache, start), reorder_both
 
 
-def _advance(rules, state, tokens_BM):
-  """The state after the latest tokens; PAD changes nothing."""
-  kinds_BM, labels_BM = (jnp.asarray(array)[tokens_BM] for array in (rules.kinds_C, rules.labels_C))
+def _advance(rules: BracketRules, state: _State, tokens_BM: Int32[Array, "B M"]) -> _State:
+  """Returns the state after the latest tokens; PAD changes nothing."""
+  kinds_BM = jnp.asarray(rules.kinds_C)[tokens_BM]
+  labels_BM = jnp.asarray(rules.labels_C)[tokens_BM]
   is_open_BM = kinds_BM == _OPEN
   is_top_BMD = jnp.arange(state.open_BMD.shape[-1]) == state.depth_BM[..., None]
+  is_pushed_BMD = is_top_BMD & is_open_BM[..., None]
   return _State(
-    jnp.where(is_top_BMD & is_open_BM[..., None], labels_BM[..., None], state.open_BMD),
-    state.depth_BM + is_open_BM - (kinds_BM == _CLOSE),
-    state.words_BM + (kinds_BM == _LEAF),
-    jnp.where(kinds_BM == _NOTHING, state.has_just_opened_BM, is_open_BM),
+    open_BMD=jnp.where(is_pushed_BMD, labels_BM[..., None], state.open_BMD),
+    depth_BM=state.depth_BM + is_open_BM - (kinds_BM == _CLOSE),
+    words_BM=state.words_BM + (kinds_BM == _LEAF),
+    has_just_opened_BM=jnp.where(kinds_BM == _NOTHING, state.has_just_opened_BM, is_open_BM),
   )
 
 
-def _is_allowed(rules, state, remaining_B1, num_words_B1):
-  """Which tokens may come next, bool [B, M, C]; `remaining_B1` counts the tokens there is room for, this one and EOS included."""
-  depth_BM, words_left_BM = state.depth_BM, num_words_B1 - state.words_BM
-  innermost = jnp.maximum(depth_BM - 1, 0)[..., None]
-  innermost_BM = jnp.where(
-    depth_BM > 0, jnp.take_along_axis(state.open_BMD, innermost, axis=-1)[..., 0], -1
-  )
+def _is_allowed(
+  rules: BracketRules,
+  state: _State,
+  remaining_B1: Int32[Array, "B 1"],
+  num_words_B1: Integer[Array | np.ndarray, "B 1"],
+) -> Bool[Array, "B M C"]:
+  """Returns which tokens may come next.
+
+  `remaining_B1` counts the tokens that still fit, this one and EOS included.
+  """
+  depth_BM = state.depth_BM
+  is_inside_BM = depth_BM > 0
+  words_left_BM = num_words_B1 - state.words_BM
+  top_BM1 = jnp.maximum(depth_BM - 1, 0)[..., None]
+  innermost_BM = jnp.take_along_axis(state.open_BMD, top_BM1, axis=-1)[..., 0]
+  innermost_BM = jnp.where(is_inside_BM, innermost_BM, -1)
   is_root_needed_BM = (depth_BM == 0) & (state.words_BM == 0)
-  # An opening costs itself and its closing, beside the words, the closings that are due, and EOS.
+  # An opening needs room for itself and its closing, besides the words, the closings that are due,
+  # and EOS.
   may_open_BM = (
     (rules.kinds_C == _OPEN).any()
     & (words_left_BM > 0)
-    & ((depth_BM > 0) | is_root_needed_BM)
+    & (is_inside_BM | is_root_needed_BM)
     & (words_left_BM + depth_BM + 3 <= remaining_B1)
   )
-  may_leaf_BM = (words_left_BM > 0) & ((depth_BM > 0) | ~may_open_BM)
-  may_close_BM = (
-    (depth_BM > 0) & ~state.has_just_opened_BM & ((depth_BM > 1) | (words_left_BM <= 0))
-  )
+  may_leaf_BM = (words_left_BM > 0) & (is_inside_BM | ~may_open_BM)
+  may_leave_BM = (depth_BM > 1) | (words_left_BM <= 0)
+  may_close_BM = is_inside_BM & ~state.has_just_opened_BM & may_leave_BM
   may_end_BM = (depth_BM == 0) & (words_left_BM <= 0)
-  kinds_C, labels_C = jnp.asarray(rules.kinds_C), jnp.asarray(rules.labels_C)
+  kinds_C = jnp.asarray(rules.kinds_C)
+  labels_C = jnp.asarray(rules.labels_C)
+  has_innermost_label_BMC = labels_C == innermost_BM[..., None]
+  is_eos_C = jnp.arange(len(rules.kinds_C)) == EOS_ID
   return (
     (kinds_C == _OPEN) & may_open_BM[..., None]
     | (kinds_C == _LEAF) & may_leaf_BM[..., None]
-    | (kinds_C == _CLOSE) & may_close_BM[..., None] & (labels_C == innermost_BM[..., None])
-    | (jnp.arange(len(rules.kinds_C)) == EOS_ID) & may_end_BM[..., None]
+    | (kinds_C == _CLOSE) & may_close_BM[..., None] & has_innermost_label_BMC
+    | is_eos_C & may_end_BM[..., None]
   )

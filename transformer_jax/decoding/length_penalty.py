@@ -1,17 +1,27 @@
-"""What a hypothesis' log-probability is divided by, so that long ones can win (Section 6.1).
+"""Divisors of a hypothesis' log-probability, so that long ones can win (Section 6.1).
 
-`length` counts generated tokens, EOS included; it is a number or an array, at least 1. The search stops early on the
-ground that a penalty never falls as length grows, which holds for alpha >= 0.
+`length` counts generated tokens, EOS included; it is at least 1. The search stops early because it
+relies on a penalty that never falls as length grows, which holds for alpha >= 0.
 """
 
+from jaxtyping import Array, Num
 
-def length_penalty(length, alpha):
-  """((5 + length) / 6)^alpha, the paper's (after Wu et al. 2016, equation 14); 1 for length 1."""
+Number = int | float | Num[Array, "..."]
+
+
+def length_penalty(length: Number, alpha: Number) -> Number:
+  """Returns ((5 + length) / 6)^alpha, the paper's; 1 for length 1.
+
+  Wu et al. 2016, equation 14.
+
+  Example:
+    length_penalty(25, 0.6)  # 2.63
+  """
   return ((5 + length) / 6) ** alpha
 
 
-def power_penalty(length, alpha):
-  """length^alpha, which other toolkits call by the same name; 1 for length 1."""
+def power_penalty(length: Number, alpha: Number) -> Number:
+  """Returns length^alpha, which other toolkits call the length penalty; 1 for length 1."""
   return (length / 1) ** alpha
 
 
