@@ -1,4 +1,4 @@
-"""Every flag file under experiments/ parses, and its model can be built."""
+"""Every flag file under experiments/ can be read, and its model can be built."""
 
 import pathlib
 
@@ -38,9 +38,8 @@ def test_its_model_can_be_built(path):
   counted = sum(np.prod(leaf.shape) for leaf in jax.tree.leaves(params))
   assert counted == sum(parameter_counts(config.model, vocab_size, vocab_size).values())
   header = path.read_text(encoding="utf-8").split("\n")
-  assert header[0].startswith("# ") and any(
-    "transformer-jax train --flagfile=experiments/" in line for line in header
-  )
+  assert header[0].startswith("# ")
+  assert any("transformer-jax train --flagfile=experiments/" in line for line in header)
 
 
 def test_the_papers_experiments_are_there():
@@ -65,64 +64,51 @@ def test_the_papers_experiments_are_there():
 
 
 def test_base_is_the_paper_but_for_its_batches():
-  """A batch of 25,000 real tokens takes more padded positions; averaging belongs to the scores of Table 2."""
-  names = {
-    line.split()[0]
-    for line in difference_lines(config_of(EXPERIMENTS / "translation/wmt14_en_de_base.flags"))[1:]
-  }
+  """25,000 tokens fill more positions than that with padding; Table 2's scores are averaged."""
+  config = config_of(EXPERIMENTS / "translation/wmt14_en_de_base.flags")
+  names = {line.split()[0] for line in difference_lines(config)[1:]}
   assert names == {"batch_tokens", "average_last"}
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.file)
 def test_table_3_at_the_papers_scale_is_the_papers(row):
-  config, expected = config_of(EXPERIMENTS / f"table3/paper/{row.file}.flags"), row.config()
-  assert config.model == expected.model and config.train.train_steps == expected.train.train_steps
-  assert (
-    config.train.label_smoothing == expected.train.label_smoothing
-    and config.decode.average_last == 1
-  )
+  config = config_of(EXPERIMENTS / f"table3/paper/{row.file}.flags")
+  expected = row.config()
+  assert config.model == expected.model
+  assert config.train.train_steps == expected.train.train_steps
+  assert config.train.label_smoothing == expected.train.label_smoothing
+  assert config.decode.average_last == 1
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.file)
 def test_table_3_in_small_keeps_the_papers_ratios(row):
-  """h, d_k, d_v, N, d, d_ff and updates against base's; dropout, smoothing and positions are the paper's own."""
-  small, base = (
-    config_of(EXPERIMENTS / f"table3/small/{name}.flags") for name in (row.file, "base")
-  )
-  papers, papers_base = row.config(), ROWS[0].config()
-  for name in ("num_heads", "d_k", "d_v", "num_layers", "d_model", "d_ff"):
-    assert getattr(small.model, name) / getattr(base.model, name) == getattr(
-      papers.model, name
-    ) / getattr(papers_base.model, name)
-  assert (
-    small.train.train_steps / base.train.train_steps
-    == papers.train.train_steps / papers_base.train.train_steps
-  )
-  for name in ("dropout_rate", "positions"):
-    assert getattr(small.model, name) == getattr(papers.model, name)
-  assert small.train.label_smoothing == papers.train.label_smoothing
-  different = {name for name, value in small.to_flat().items() if value != base.to_flat()[name]}
-  assert len(different) == (0 if row.file == "base" else len(row.settings))
+  """Sizes and updates have the paper's ratios to base; other settings are the paper's own."""
+  small = config_of(EXPERIMENTS / f"table3/small/{row.file}.flags").to_flat()
+  base = config_of(EXPERIMENTS / "table3/small/base.flags").to_flat()
+  paper = row.config().to_flat()
+  paper_base = ROWS[0].config().to_flat()
+  sizes = ("num_heads", "d_k", "d_v", "num_layers", "d_model", "d_ff", "train_steps")
+  for name in sizes:
+    assert small[name] / base[name] == paper[name] / paper_base[name]
+  for name in ("dropout_rate", "positions", "label_smoothing"):
+    assert small[name] == paper[name]
+  different = {name for name, value in small.items() if value != base[name]}
+  assert len(different) == len(row.settings)
 
 
 def test_big_is_the_papers_big():
-  config = config_of(EXPERIMENTS / "translation/wmt14_en_de_big.flags")
-  model, base = config.model, Config().model
-  assert (model.num_layers, model.d_model, model.d_ff, model.num_heads, model.d_k, model.d_v) == (
-    6,
-    1024,
-    4096,
-    16,
-    64,
-    64,
+  big = config_of(EXPERIMENTS / "translation/wmt14_en_de_big.flags").to_flat()
+  expected = dict(
+    num_layers=6,
+    d_model=1024,
+    d_ff=4096,
+    num_heads=16,
+    d_k=64,
+    d_v=64,
+    dropout_rate=0.3,
+    train_steps=300_000,
+    average_last=20,
   )
-  assert (model.dropout_rate, config.train.train_steps, config.decode.average_last) == (
-    0.3,
-    300_000,
-    20,
-  )
-  assert (
-    config_of(EXPERIMENTS / "translation/wmt14_en_fr_big.flags").model.dropout_rate
-    == base.dropout_rate
-    == 0.1
-  )
+  assert {name: big[name] for name in expected} == expected
+  french = config_of(EXPERIMENTS / "translation/wmt14_en_fr_big.flags")
+  assert french.model.dropout_rate == Config().model.dropout_rate == 0.1

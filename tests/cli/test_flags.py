@@ -1,4 +1,4 @@
-"""Flags and flag files: what is right is read, what is wrong is one line that names flag, file and line."""
+"""Flags and flag files: an error is one line that names the flag, the file and the line."""
 
 import importlib
 import re
@@ -29,10 +29,10 @@ def write(tmp_path, name, text):
 def test_every_field_is_a_flag_with_its_default():
   command = parsed()
   assert command.settings() == Config().to_flat()
-  assert all(
-    f"--{name}" in command.help() and len(field.metadata["help"]) > 3
-    for name, field in fields().items()
-  )
+  text = command.help()
+  for name, field in fields().items():
+    assert f"--{name}" in text
+    assert len(field.metadata["help"]) > 3
 
 
 def test_values_in_all_spellings():
@@ -47,7 +47,8 @@ def test_values_in_all_spellings():
   )
   model = command.config().model
   assert (model.num_heads, model.d_k, model.d_v, model.norm) == (4, 32, 16, "pre")
-  assert command["deterministic"] and not command["allow_device_change"]
+  assert command["deterministic"]
+  assert not command["allow_device_change"]
   assert parsed("--deterministic=false").config().train.deterministic is False
 
 
@@ -158,7 +159,7 @@ def test_what_only_looks_like_a_comment_or_quotes_is_a_value(tmp_path):
   assert {name: command[name] for name in values} == values
 
 
-# Flags and settings that take any text and name no file.
+# Flags and settings that take any text and do not name a file.
 NO_PATHS = {
   "source_language",
   "target_language",
@@ -213,7 +214,8 @@ def test_flag_files_and_folders_of_the_environment_have_homes(tmp_path, monkeypa
   write(tmp_path, "base.flags", "--d_k=3\n")
   write(tmp_path, "inner/top.flags", "--flagfile=~/base.flags\n--workdir=~/run\n")
   command = parsed("--flagfile=~/inner/top.flags")
-  assert command["d_k"] == 3 and command["workdir"] == f"{tmp_path}/run"
+  assert command["d_k"] == 3
+  assert command["workdir"] == f"{tmp_path}/run"
   assert command["data_root"] == f"{tmp_path}/data"
   assert cache_folder() == tmp_path / "cache"
 
@@ -223,8 +225,8 @@ def test_flag_files_and_folders_of_the_environment_have_homes(tmp_path, monkeypa
   [
     (
       ["--log_every=10000", "--batch_tokens=402000"],
-      "--log_every=10000: updates of up to 402,000 tokens (--batch_tokens x --accumulation_steps) are "
-      "more tokens than the 2,147,483,647 that a line of metrics can count; at most 5341",
+      "--log_every=10000: updates of up to 402,000 tokens (--batch_tokens x --accumulation_steps) "
+      "are more tokens than the 2,147,483,647 that a line of metrics can count; at most 5341",
     ),
     (
       ["--log_every=1000", "--batch_tokens=25000", "--accumulation_steps=100"],

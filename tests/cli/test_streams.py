@@ -1,4 +1,7 @@
-"""Standard streams that are full, closed or gone, and signals: the exit code of the design, one line, nothing left behind."""
+"""Standard streams that are full, closed or gone, and signals.
+
+The exit code is that of the design, the error is one line, and no file stays behind.
+"""
 
 import os
 import signal
@@ -61,22 +64,29 @@ def test_streams(workdir, command, code, message):
     check=False,
   )
   assert run.returncode == code, run.stderr
-  lines = run.stderr.splitlines()
-  assert lines == [] if message is None else len(lines) == 1 and message in lines[0], run.stderr
+  if message is None:
+    assert run.stderr == ""
+  else:
+    assert len(run.stderr.splitlines()) == 1, run.stderr
+    assert message in run.stderr
 
 
-# Where the tests themselves are a background job, Ctrl-C is ignored from birth.
-_HEEDING_CTRL_C = "import runpy, signal; signal.signal(signal.SIGINT, signal.default_int_handler); runpy.run_module('transformer_jax', run_name='__main__')"
+# A process ignores Ctrl-C from its start if the tests themselves run as a background job.
+_WITH_CTRL_C = """
+import runpy, signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+runpy.run_module('transformer_jax', run_name='__main__')
+"""
 
 
 @pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_translate_at_once_and_leaves_no_file(workdir, tmp_path, number, code):
-  """While it waits for input, with an output file begun."""
+  """The signal comes while it waits for input and has begun an output file."""
   process = subprocess.Popen(
     [
       sys.executable,
       "-c",
-      _HEEDING_CTRL_C,
+      _WITH_CTRL_C,
       "translate",
       f"--workdir={workdir}",
       f"--output={tmp_path}/out",
@@ -91,11 +101,9 @@ def test_a_signal_ends_translate_at_once_and_leaves_no_file(workdir, tmp_path, n
     time.sleep(0.02)
   os.kill(process.pid, number)
   _, errors = process.communicate(timeout=30)
-  assert (
-    process.returncode == code
-    and len(errors.splitlines()) == 1
-    and errors.startswith("transformer-jax: ")
-  )
+  assert process.returncode == code
+  assert len(errors.splitlines()) == 1
+  assert errors.startswith("transformer-jax: ")
   assert not list(tmp_path.iterdir())
 
 
@@ -119,4 +127,6 @@ def test_hosts_that_cannot_be(flags, message, tmp_path):
     text=True,
     check=False,
   )
-  assert run.returncode == 2 and len(run.stderr.splitlines()) == 1 and message in run.stderr
+  assert run.returncode == 2
+  assert len(run.stderr.splitlines()) == 1
+  assert message in run.stderr
