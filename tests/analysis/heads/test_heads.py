@@ -31,7 +31,17 @@ NUM_PAIRS = 10
 @pytest.fixture(scope="module")
 def workdir(tmp_path_factory):
   folder = tmp_path_factory.mktemp("heads") / "run"
-  train(tiny_run.tiny_config(num_heads=4, d_k=8, d_v=8, num_layers=2, train_steps=20), folder, ".")
+  config = tiny_run.tiny_config(
+    num_layers=2,
+    num_heads=4,
+    d_k=8,
+    d_v=8,
+    num_buckets=1,
+    train_steps=20,
+    checkpoint_every=20,
+    bleu_sentences=0,
+  )
+  train(config, folder, ".")
   return folder
 
 
@@ -47,7 +57,7 @@ def pairs(translator):
 
 @pytest.fixture(scope="module")
 def study(translator, pairs):
-  return HeadStudy(translator, pairs, bleu_sentences=4, batch_size=4)
+  return HeadStudy(translator, pairs, bleu_sentences=4, batch_size=8)
 
 
 @pytest.fixture(scope="module")
