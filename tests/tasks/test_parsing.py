@@ -45,7 +45,7 @@ def test_there_and_back(task):
   assert task.count_words("the  dog barks .") == 4
 
 
-def test_a_word_is_cut_the_same_beside_any_neighbour(task):
+def test_a_word_is_cut_the_same_beside_any_neighbor(task):
   *the, _ = task.encode_source("the")
   *dog, _ = task.encode_source("dog")
   assert task.encode_source("the dog dog") == [*the, *dog, *dog, EOS_ID]

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 import sacrebleu
-from sacrebleu.metrics import BLEU, CHRF
+from sacrebleu.metrics.bleu import BLEU
+from sacrebleu.metrics.chrf import CHRF
 
 from transformer_jax.errors import ConfigError, DataError
 
@@ -360,7 +361,7 @@ def _paper_preparation(language: str) -> Callable[[str], str]:
   tokenizer = sacremoses.MosesTokenizer(lang=language)
 
   def prepare(text: str) -> str:
-    text = normalizer.replace_unicode_punct(text)
-    return split_hyphens(tokenizer.tokenize(text, return_str=True))
+    tokens = tokenizer.tokenize(normalizer.replace_unicode_punct(text), return_str=True)
+    return split_hyphens(str(tokens))
 
   return prepare
