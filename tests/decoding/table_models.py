@@ -1,7 +1,7 @@
-"""Random "models" for tests of search: logits are a table over all prefixes, one table a sentence of the batch.
+"""Random "models" for tests of search: a table of logits over all prefixes for each sentence.
 
-Words are the tokens from 2 up. A prefix is a node of a tree; the search's cache is the node of each hypothesis, so a
-search that reorders its cache wrongly reads another prefix' logits.
+Words are the tokens from 2 up. A prefix is a node of a tree; the search's cache is the node of each
+hypothesis, so a search that reorders its cache wrongly reads another prefix' logits.
 """
 
 import functools
@@ -9,6 +9,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+from declared_shapes import assert_as_declared
 
 from transformer_jax.config import EOS_ID, PAD_ID
 from transformer_jax.decoding.beam_search import beam_search
@@ -19,7 +20,7 @@ FIRST_WORD = 2
 
 
 def random_tables(seed, batch, vocab, depth, eos_bias=0.0):
-  """float32 [batch, prefixes of fewer than `depth` words, vocab]."""
+  """Returns float32 [batch, prefixes of fewer than `depth` words, vocab]."""
   words = vocab - FIRST_WORD
   prefixes = sum(words**d for d in range(depth))
   tables = 1.5 * np.random.default_rng(seed).normal(size=(batch, prefixes, vocab))
@@ -28,7 +29,10 @@ def random_tables(seed, batch, vocab, depth, eos_bias=0.0):
 
 
 def log_probabilities(table):
-  """A function (prefix as a tuple) -> log-probabilities float64 [C], -inf for PAD: what the reference takes."""
+  """Returns the model that the reference takes.
+
+  It is a function (prefix as a tuple) -> log-probabilities float64 [C], -inf for PAD.
+  """
   table = table.astype(np.float64)
   log_probs = table - np.log(np.exp(table).sum(-1, keepdims=True))
   log_probs[:, PAD_ID] = -np.inf
@@ -44,8 +48,12 @@ def log_probabilities(table):
 
 
 def tokens_to_logits_of(tables_BNC):
-  """The tables as a model for `beam_search`, whose cache is the node of each hypothesis, int32 [B, M]."""
-  words, prefixes = tables_BNC.shape[-1] - FIRST_WORD, tables_BNC.shape[1]
+  """Returns the tables as a model for `beam_search`.
+
+  Its cache is the node of each hypothesis, int32 [B, M].
+  """
+  words = tables_BNC.shape[-1] - FIRST_WORD
+  prefixes = tables_BNC.shape[1]
 
   def tokens_to_logits(tokens_BM, position, node_BM):
     child_BM = node_BM * words + tokens_BM - FIRST_WORD + 1
@@ -59,7 +67,7 @@ def tokens_to_logits_of(tables_BNC):
 @functools.partial(
   jax.jit, static_argnames=("beam_size", "max_length", "form", "greedy", "num_best")
 )
-def search(
+def search(  # noqa: PLR0913  the settings of a search
   tables_BNC,
   max_lengths_B,
   min_lengths_B,
@@ -71,7 +79,7 @@ def search(
   greedy=False,
   num_best=None,
 ):
-  """SearchResult of beam search, or greedy search, over the tables."""
+  """Returns the SearchResult of beam search, or greedy search, over the tables."""
   batch = tables_BNC.shape[0]
   shared = dict(
     batch_size=batch,
@@ -96,22 +104,23 @@ def search(
 def run_search(
   tables, max_lengths=None, min_lengths=None, alpha=0.6, *, beam_size, max_length, **options
 ):
-  """`search` with every limit at `max_length` and no minimum by default; numpy out."""
+  """Returns `search` as numpy arrays; by default every limit is `max_length`, without minimum."""
   full = np.full(len(tables), max_length, np.int32)
   max_lengths = full if max_lengths is None else np.asarray(max_lengths, np.int32)
   min_lengths = np.zeros_like(full) if min_lengths is None else np.asarray(min_lengths, np.int32)
   options.update(beam_size=beam_size, max_length=max_length)
-  return jax.device_get(search(tables, max_lengths, min_lengths, float(alpha), **options))
+  result = search(tables, max_lengths, min_lengths, float(alpha), **options)
+  assert_as_declared(result)
+  return jax.device_get(result)
 
 
 def n_best(result, row):
-  """[(tokens, score, is finished)] of one sentence, the empty places left out."""
-  return [
-    (
-      tuple(result.tokens_BMT[row, m, : result.lengths_BM[row, m]].tolist()),
-      float(result.scores_BM[row, m]),
-      bool(result.is_finished_BM[row, m]),
-    )
-    for m in range(result.lengths_BM.shape[1])
-    if result.lengths_BM[row, m]
-  ]
+  """Returns [(tokens, score, is finished)] of one sentence, the empty slots left out."""
+  outputs = []
+  for slot, length in enumerate(result.lengths_BM[row]):
+    if not length:
+      continue
+    tokens = tuple(result.tokens_BMT[row, slot, :length].tolist())
+    score = float(result.scores_BM[row, slot])
+    outputs.append((tokens, score, bool(result.is_finished_BM[row, slot])))
+  return outputs

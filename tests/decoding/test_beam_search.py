@@ -1,23 +1,29 @@
-"""Beam search against exhaustive search, the reference beam search and itself, over random table models."""
+"""Beam search over random tables: against exhaustive search, the reference, and itself."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from declared_shapes import assert_as_declared
 from table_models import log_probabilities, n_best, random_tables, run_search, tokens_to_logits_of
 
 from transformer_jax.config import EOS_ID, PAD_ID
 from transformer_jax.decoding.beam_search import beam_search
 from transformer_jax.decoding.length_penalty import LENGTH_PENALTIES, length_penalty
+from transformer_jax.decoding.search_state import initial_state
 from transformer_jax.reference import beam_search as reference
 
 
 def assert_same_list(ours, expected):
-  """Same tokens in the same order, same scores."""
+  """Asserts the same tokens in the same order, and the same scores."""
   assert [tokens for tokens, *_ in ours] == [tokens for tokens, _ in expected]
   np.testing.assert_allclose(
     [score for _, score, _ in ours], [score for _, score in expected], rtol=2e-5, atol=2e-6
   )
+
+
+def test_the_state_has_the_shapes_that_it_declares():
+  assert_as_declared(initial_state((), beam_size=3, max_length=5, limits_B=jnp.array([4, 0])))
 
 
 @pytest.mark.parametrize("form", LENGTH_PENALTIES)
@@ -25,7 +31,7 @@ def assert_same_list(ours, expected):
 def test_a_wide_beam_lists_every_output_in_order(form, alpha, monkeypatch):
   monkeypatch.setattr(reference, "penalty", LENGTH_PENALTIES[form])
   tables = random_tables(1, batch=150, vocab=4, depth=4)
-  # 15 outputs of up to 4 tokens end in EOS, and at most 8 hypotheses live: 16 places hold everything.
+  # 15 outputs of up to 4 tokens end in EOS, and at most 8 hypotheses live: 16 slots hold all.
   result = run_search(tables, alpha=alpha, beam_size=16, max_length=4, form=form)
   for row, table in enumerate(tables):
     everything = reference.exhaustive_search(log_probabilities(table), alpha, 4, EOS_ID)
@@ -43,10 +49,10 @@ def test_a_narrow_beam_is_the_reference_beam_search(beam_size, alpha):
   missed = 0
   for row, table in enumerate(tables):
     model = log_probabilities(table)
-    assert_same_list(n_best(result, row), reference.beam_search(model, beam_size, alpha, 5, EOS_ID))
-    missed += (
-      reference.exhaustive_search(model, alpha, 5, EOS_ID)[0][0] != n_best(result, row)[0][0]
-    )
+    ours = n_best(result, row)
+    assert_same_list(ours, reference.beam_search(model, beam_size, alpha, 5, EOS_ID))
+    best_tokens, _ = reference.exhaustive_search(model, alpha, 5, EOS_ID)[0]
+    missed += best_tokens != ours[0][0]
   assert beam_size > 2 or missed > 0, "a narrow beam that misses nothing makes this test empty"
 
 
@@ -91,12 +97,10 @@ def test_a_limit_of_zero_asks_for_nothing():
   result = run_search(
     random_tables(5, batch=2, vocab=5, depth=4), [0, 4], beam_size=3, max_length=4, form="power"
   )
-  assert (
-    not result.lengths_BM[0].any()
-    and not result.tokens_BMT[0].any()
-    and not result.is_finished_BM[0].any()
-  )
-  assert (result.scores_BM[0] == -np.inf).all() and (result.log_probs_BM[0] == -np.inf).all()
+  for of_nothing in (result.lengths_BM[0], result.tokens_BMT[0], result.is_finished_BM[0]):
+    assert not of_nothing.any()
+  assert (result.scores_BM[0] == -np.inf).all()
+  assert (result.log_probs_BM[0] == -np.inf).all()
   assert result.lengths_BM[1].all()
 
 
@@ -107,13 +111,13 @@ def test_unfinished_outputs_follow_the_finished_ones():
   for row, table in enumerate(tables):
     ours = n_best(result, row)
     assert_same_list(ours, reference.beam_search(log_probabilities(table), 4, 0.6, 4, EOS_ID))
-    finished = [f for *_, f in ours]
-    assert finished == sorted(finished, reverse=True)
-    unfinished = [(len(tokens), score) for tokens, score, f in ours if not f]
-    assert all(length == 4 for length, _ in unfinished)
-    mixed += 0 < len(unfinished) < 4 and max(s for _, s in unfinished) > min(
-      s for _, s, f in ours if f
-    )
+    is_finished = [finished for *_, finished in ours]
+    assert is_finished == sorted(is_finished, reverse=True)
+    assert all(len(tokens) == 4 for tokens, _, finished in ours if not finished)
+    finished_scores = [score for _, score, finished in ours if finished]
+    unfinished_scores = [score for _, score, finished in ours if not finished]
+    if finished_scores and unfinished_scores:
+      mixed += max(unfinished_scores) > min(finished_scores)
   assert mixed, "no case in which an unfinished output has a better score than a finished one"
 
 
@@ -147,15 +151,15 @@ def test_min_length_forbids_eos_and_nothing_else():
 
 
 def test_no_copies_where_there_are_fewer_continuations_than_places():
-  tables = random_tables(
-    9, batch=20, vocab=3, depth=3
-  )  # one word: outputs 1; 2 1; 2 2 1, and 2 2 2 unfinished
+  # One word: the outputs are 1; 2 1; 2 2 1, and 2 2 2 unfinished.
+  tables = random_tables(9, batch=20, vocab=3, depth=3)
   result = run_search(tables, beam_size=6, max_length=3)
   for row in range(20):
     ours = n_best(result, row)
     assert {tokens for tokens, *_ in ours[:3]} == {(1,), (2, 1), (2, 2, 1)}
     assert ours[3][0] == (2, 2, 2) and len(ours) == 4
-    assert (result.scores_BM[row, 4:] == -np.inf).all() and not result.is_finished_BM[row, 3:].any()
+    assert (result.scores_BM[row, 4:] == -np.inf).all()
+    assert not result.is_finished_BM[row, 3:].any()
 
 
 def test_equal_scores_are_settled_the_same_way():
@@ -170,9 +174,9 @@ def test_the_search_stops_when_nothing_can_win():
 
   def sure_to_end(tokens_BM, position, cache):
     jax.debug.callback(lambda p: steps.append(int(p)), position)
-    logits_C = jnp.where(
-      position == 2, jnp.array([0.0, 30.0, 0, 0, 0]), jnp.array([0, -20.0, 3, 2, 1])
-    )
+    surely_eos = jnp.array([0.0, 30.0, 0.0, 0.0, 0.0])
+    hardly_eos = jnp.array([0.0, -20.0, 3.0, 2.0, 1.0])
+    logits_C = jnp.where(position == 2, surely_eos, hardly_eos)
     return jnp.broadcast_to(logits_C, (*tokens_BM.shape, 5)), cache
 
   result = beam_search(
@@ -202,12 +206,12 @@ def test_a_hypothesis_that_gains_by_its_length_is_waited_for():
   """With alpha 2 a long sure continuation beats the short output that is finished first."""
 
   def model(tokens_BM, position, cache):
-    at_first = jnp.array(
-      [-30.0, 1.0, 0.0, -30.0]
-    )  # EOS at once: log 0.73; a word: log 0.27, and then 8 sure words
+    # EOS at once: log 0.73; a word: log 0.27, and then 8 sure words.
+    at_first = jnp.array([-30.0, 1.0, 0.0, -30.0])
     later = jnp.array([-30.0, -30.0, 0.0, -30.0])
     at_last = jnp.array([-30.0, 0.0, -30.0, -30.0])
-    logits_C = jnp.where(position == 0, at_first, jnp.where(position == 9, at_last, later))
+    logits_C = jnp.where(position == 9, at_last, later)
+    logits_C = jnp.where(position == 0, at_first, logits_C)
     return jnp.broadcast_to(logits_C, (*tokens_BM.shape, 4)), cache
 
   result = beam_search(
@@ -228,13 +232,15 @@ def test_reorder_is_given_the_parents():
   seen = []
 
   def indirect(tokens_BM, position, cache):
-    nodes_BM, rows_BM = cache  # the nodes never move: a table says where each hypothesis' node lies
+    # The nodes never move: a table says where each hypothesis' node lies.
+    nodes_BM, rows_BM = cache
     logits, nodes_BM = model(tokens_BM, position, jnp.take_along_axis(nodes_BM, rows_BM, axis=1))
     return logits, (nodes_BM, jnp.broadcast_to(jnp.arange(tokens_BM.shape[1]), rows_BM.shape))
 
   def reorder(cache, parents_BM):
     seen.append(parents_BM.shape)
-    return cache[0], jnp.take_along_axis(cache[1], parents_BM, axis=1)
+    nodes_BM, rows_BM = cache
+    return nodes_BM, jnp.take_along_axis(rows_BM, parents_BM, axis=1)
 
   zeros = jnp.zeros((8, 3), jnp.int32)
   ours = beam_search(

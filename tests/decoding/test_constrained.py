@@ -1,11 +1,14 @@
-"""A constrained search says nothing but well-formed trees over as many words as asked, however senseless the model."""
+"""A constrained search finds only well-formed trees over the given words, whatever the model."""
+
+import functools
+import itertools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from transformer_jax.config import EOS_ID
+from transformer_jax.config import EOS_ID, PAD_ID
 from transformer_jax.data.linearization import symbol_kinds, to_tree
 from transformer_jax.decoding.beam_search import beam_search
 from transformer_jax.decoding.constrained import BracketRules, constrain
@@ -21,20 +24,25 @@ LIMITS = np.array([4, 5, 30, 12, 30, 17, 7, 0], np.int32)
 ROOM = 30
 
 
-def search(style, beam_size, seed, is_constrained=True):
-  """(symbols of each hypothesis, SearchResult) of a model whose logits depend on the position and the last token."""
-  vocabulary = ["<pad>", "</s>", "<unk>", *SYMBOLS[style]]
+def vocabulary_of(style):
+  return ["<pad>", "</s>", "<unk>", *SYMBOLS[style]]
+
+
+@functools.cache
+def compiled_search(style, beam_size, is_constrained):
+  """Returns a function (table, limits_B, words_B) -> SearchResult.
+
+  The table is the model: logits by position and last token.
+  """
   rules = BracketRules.of([None] * 3 + symbol_kinds(SYMBOLS[style], style))
-  table = jnp.asarray(
-    np.random.default_rng(seed).normal(scale=2.0, size=(ROOM, len(vocabulary), len(vocabulary))),
-    jnp.float32,
-  )
 
-  def tokens_to_logits(tokens_BM, position, cache):
-    return table[position][tokens_BM], cache
+  def run(table, limits_B, words_B):
+    def tokens_to_logits(tokens_BM, position, cache):
+      return table[position][tokens_BM], cache
 
-  def run(limits_B, words_B):
-    function, cache, reorder = tokens_to_logits, jnp.zeros((len(WORDS), beam_size)), gather_beams
+    function = tokens_to_logits
+    cache = jnp.zeros((len(WORDS), beam_size))
+    reorder = gather_beams
     if is_constrained:
       function, cache, reorder = constrain(
         function, cache, reorder, rules, beam_size, ROOM, limits_B, words_B
@@ -49,15 +57,25 @@ def search(style, beam_size, seed, is_constrained=True):
       return greedy_search(function, cache, **shared)
     return beam_search(function, cache, beam_size=beam_size, reorder=reorder, **shared)
 
-  result = jax.device_get(jax.jit(run)(LIMITS, WORDS))
+  return jax.jit(run)
+
+
+def search(style, beam_size, seed, is_constrained=True):
+  """Returns the symbols of each hypothesis, the SearchResult, and the random table."""
+  vocabulary = vocabulary_of(style)
+  rng = np.random.default_rng(seed)
+  shape = (ROOM, len(vocabulary), len(vocabulary))
+  table = rng.normal(scale=2.0, size=shape).astype(np.float32)
+  result = jax.device_get(compiled_search(style, beam_size, is_constrained)(table, LIMITS, WORDS))
   found = [
-    [
-      [vocabulary[token] for token in row[:length] if token != EOS_ID]
-      for row, length in zip(*pair, strict=True)
-    ]
-    for pair in zip(result.tokens_BMT, result.lengths_BM, strict=True)
+    [symbols_of(tokens_T, vocabulary) for tokens_T in tokens_MT] for tokens_MT in result.tokens_BMT
   ]
   return found, result, table
+
+
+def symbols_of(tokens_T, vocabulary):
+  """Returns the symbols of an output, without EOS and padding."""
+  return [vocabulary[token] for token in tokens_T if token not in (PAD_ID, EOS_ID)]
 
 
 @pytest.mark.parametrize("style", ["vinyals", pytest.param("t2t", marks=pytest.mark.slow)])
@@ -68,53 +86,45 @@ def test_every_hypothesis_is_a_tree(style, beam_size):
     found, result, _ = search(style, beam_size, seed)
     for number, hypotheses in enumerate(found[:-1]):
       words = [str(i) for i in range(WORDS[number])]
-      finished = [
-        symbols
-        for symbols, is_finished in zip(hypotheses, result.is_finished_BM[number], strict=True)
-        if is_finished
-      ]
+      finished = list(itertools.compress(hypotheses, result.is_finished_BM[number]))
       assert finished, (seed, number)
       for symbols in finished:
         tree, is_repaired = to_tree(symbols, words, style)
-        assert (
-          not is_repaired
-          and tree.constituents[1][1:] == (0, len(words))
-          and len(symbols) < LIMITS[number]
-          and "(X" not in symbols
-        )
+        assert not is_repaired
+        assert tree.constituents[1][1:] == (0, len(words))
+        assert len(symbols) < LIMITS[number]
+        assert "(X" not in symbols
     assert not found[-1][0]
     found, _, _ = search(style, beam_size, seed, is_constrained=False)
-    free += sum(
-      to_tree(hypotheses[0], ["x"] * words, style)[1]
-      for hypotheses, words in zip(found[:-1], WORDS, strict=False)
-    )
-  assert free > 30  # of 42: without the rules hardly any is
+    for hypotheses, num_words in zip(found[:-1], WORDS[:-1], strict=True):
+      _, is_repaired = to_tree(hypotheses[0], ["x"] * num_words, style)
+      free += is_repaired
+  assert free > 30  # of 42: without the rules hardly any is a tree
 
 
 def test_a_hypothesis_keeps_the_models_probability():
-  """What is forbidden is not shared out among the rest."""
+  """The probability of forbidden tokens is not shared out among the rest."""
   found, result, table = search("vinyals", 4, seed=0)
-  vocabulary = ["<pad>", "</s>", "<unk>", *SYMBOLS["vinyals"]]
-  log_probs = jax.nn.log_softmax(table)
+  vocabulary = vocabulary_of("vinyals")
+  log_probs = np.asarray(jax.nn.log_softmax(table))
   for number, hypotheses in enumerate(found[:-1]):
     for symbols, of_search in zip(hypotheses, result.log_probs_BM[number], strict=True):
       if of_search > -np.inf:
         tokens = [0, *map(vocabulary.index, symbols), EOS_ID]
-        total = sum(
-          log_probs[place, before, after]
-          for place, (before, after) in enumerate(zip(tokens, tokens[1:]))
-        )
+        pairs = enumerate(itertools.pairwise(tokens))
+        total = sum(log_probs[place, before, after] for place, (before, after) in pairs)
         np.testing.assert_allclose(of_search, total, rtol=1e-4)
 
 
 def test_too_many_words_for_the_limit():
-  """Nothing fits: words alone are said, and repair does the rest."""
+  """No tree fits: the output has only words, and repair does the rest."""
   rules = BracketRules.of([None] * 3 + symbol_kinds(SYMBOLS["vinyals"], "vinyals"))
 
   def tokens_to_logits(tokens_BM, position, cache):
     return jnp.zeros((*tokens_BM.shape, len(rules.kinds_C))), cache
 
-  limits, words = np.array([5], np.int32), np.array([50], np.int32)
+  limits = np.array([5], np.int32)
+  words = np.array([50], np.int32)
   function, cache, _ = constrain(
     tokens_to_logits, (), lambda cache, _: cache, rules, 1, 5, limits, words
   )

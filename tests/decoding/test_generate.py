@@ -11,7 +11,10 @@ from transformer_jax.decoding.search_state import SearchResult
 
 
 class Echo:
-  """A decode_batch that answers each row with its source, then with its first word, unfinished; a third is empty."""
+  """A decode_batch with three slots a row.
+
+  The first output is the source, the second is its first word, unfinished; the third slot is empty.
+  """
 
   def __init__(self):
     self.calls = []
@@ -20,33 +23,31 @@ class Echo:
     self.calls.append((source_BS, max_lengths_B, num_words_B))
     rows, width = source_BS.shape
     tokens = np.zeros((rows, 3, width), np.int32)
-    tokens[:, 0], tokens[:, 1, 0] = source_BS, source_BS[:, 0]
-    lengths = np.stack(
-      [(source_BS != PAD_ID).sum(1), np.ones(rows, int), np.zeros(rows, int)], axis=1
-    )
-    log_probs = np.tile([-1.0, -2.0, -np.inf], (rows, 1)).astype(np.float32)
-    return SearchResult(
-      tokens, lengths, log_probs, log_probs / 2, np.tile([True, False, False], (rows, 1))
-    )
+    tokens[:, 0] = source_BS
+    tokens[:, 1, 0] = source_BS[:, 0]
+    lengths = np.tile(np.array([0, 1, 0], np.int32), (rows, 1))
+    lengths[:, 0] = (source_BS != PAD_ID).sum(1)
+    log_probs = np.tile(np.array([-1.0, -2.0, -np.inf], np.float32), (rows, 1))
+    is_finished = np.tile([True, False, False], (rows, 1))
+    return SearchResult(tokens, lengths, log_probs, log_probs / 2, is_finished)
 
 
 def sentences(count, seed=0, longest=90):
+  """Returns so many token lists of geometric lengths, each with EOS."""
   rng = np.random.default_rng(seed)
   lengths = np.minimum(rng.geometric(0.05, count), longest) - 1
   return [[*rng.integers(2, 1000, n).tolist(), EOS_ID] for n in lengths]
 
 
 def run(sources, decode_batch=None, **options):
-  """The answers to token lists."""
-  return generate(
-    map(Source, sources),
-    decode_batch or Echo(),
-    **{"batch_tokens": 1024, "max_extra_length": 50, **options},
-  )
+  """Yields the answers to token lists."""
+  settings = {"batch_tokens": 1024, "max_extra_length": 50, **options}
+  return generate(map(Source, sources), decode_batch or Echo(), **settings)
 
 
 def test_ten_thousand_lines_come_back_in_order():
-  sources, echo = sentences(10_000), Echo()
+  sources = sentences(10_000)
+  echo = Echo()
   answers = list(run(sources, echo))
   assert [n_best[0].tokens for n_best in answers] == [source[:-1] for source in sources]
   assert all(len(n_best) == 1 for n_best in answers)
@@ -78,8 +79,10 @@ def test_nothing_is_read_before_it_is_needed():
 
 def test_what_is_there_is_answered_before_more_is_waited_for():
   """A writer that sends its next sentence only when it has its answers."""
-  echo, waiting = Echo(), [[5, EOS_ID], None, [6, EOS_ID], [7, EOS_ID]]
-  sent, answers = [], []
+  echo = Echo()
+  waiting = [[5, EOS_ID], None, [6, EOS_ID], [7, EOS_ID]]
+  sent = []
+  answers = []
 
   def source():
     for number, tokens in enumerate(waiting):
@@ -97,14 +100,12 @@ def test_what_is_there_is_answered_before_more_is_waited_for():
 
 def test_nothing_is_asked_of_none():
   echo = Echo()
-  answers = list(
-    generate([None, Source([5, EOS_ID]), None], echo, batch_tokens=1024, max_extra_length=50)
-  )
-  assert [len(n_best) for n_best in answers] == [0, 1, 0] and len(echo.calls) == 1
-  assert (
-    list(generate([None], echo, batch_tokens=1024, max_extra_length=50)) == [[]]
-    and len(echo.calls) == 1
-  )
+  settings = dict(batch_tokens=1024, max_extra_length=50)
+  answers = list(generate([None, Source([5, EOS_ID]), None], echo, **settings))
+  assert [len(n_best) for n_best in answers] == [0, 1, 0]
+  assert len(echo.calls) == 1
+  assert list(generate([None], echo, **settings)) == [[]]
+  assert len(echo.calls) == 1
 
 
 @pytest.mark.parametrize(
@@ -112,24 +113,16 @@ def test_nothing_is_asked_of_none():
 )
 def test_what_a_search_fills_is_bounded(beam_size, max_extra_length):
   echo = Echo()
-  list(
-    run(
-      sentences(3000),
-      echo,
-      batch_tokens=4096,
-      beam_size=beam_size,
-      max_extra_length=max_extra_length,
-    )
-  )
-  for source_BS, *_ in echo.calls:
-    rows, width = source_BS.shape
-    assert rows == 1 or (
-      rows * width <= 4096 and rows * beam_size * (width + max_extra_length) <= 17 * 4096
-    )
-  if (
-    beam_size <= 4 and max_extra_length == 50
-  ):  # the paper's search has the batches that the setting says
-    assert max(source_BS.shape[0] for source_BS, *_ in echo.calls) == 256
+  settings = dict(batch_tokens=4096, beam_size=beam_size, max_extra_length=max_extra_length)
+  list(run(sentences(3000), echo, **settings))
+  shapes = [source_BS.shape for source_BS, *_ in echo.calls]
+  for rows, width in shapes:
+    if rows > 1:
+      assert rows * width <= 4096
+      assert rows * beam_size * (width + max_extra_length) <= 17 * 4096
+  # The paper's search has the batches that the setting says.
+  if beam_size <= 4 and max_extra_length == 50:
+    assert max(rows for rows, _ in shapes) == 256
 
 
 def test_long_sentences_make_short_windows():
@@ -174,22 +167,15 @@ def test_limits_follow_each_source_and_filling_rows_have_none():
 
 def test_words_to_cover_go_with_their_sentence():
   echo = Echo()
-  list(
-    generate(
-      [Source([5, EOS_ID], 1), Source([5, 6, EOS_ID], 7)],
-      echo,
-      batch_tokens=1024,
-      max_extra_length=3,
-    )
-  )
+  sources = [Source([5, EOS_ID], 1), Source([5, 6, EOS_ID], 7)]
+  list(generate(sources, echo, batch_tokens=1024, max_extra_length=3))
   assert echo.calls[0][2][:3].tolist() == [7, 1, 0]
 
 
 def test_an_empty_source_is_answered_even_without_room():
   echo = Echo()
-  assert (
-    list(run([[EOS_ID], []], echo, max_extra_length=0)) == [[Hypothesis([], -1.0, -0.5, True)]] * 2
-  )
+  answers = list(run([[EOS_ID], []], echo, max_extra_length=0))
+  assert answers == [[Hypothesis([], -1.0, -0.5, True)]] * 2
   assert echo.calls[0][1][:2].tolist() == [1, 1]
 
 
@@ -204,7 +190,11 @@ def test_a_search_without_any_output_still_answers():
     shape = (len(max_lengths_B), 2)
     none = np.full(shape, -np.inf, np.float32)
     return SearchResult(
-      np.zeros((*shape, 4), np.int32), np.zeros(shape, np.int32), none, none, np.zeros(shape, bool)
+      tokens_BMT=np.zeros((*shape, 4), np.int32),
+      lengths_BM=np.zeros(shape, np.int32),
+      log_probs_BM=none,
+      scores_BM=none,
+      is_finished_BM=np.zeros(shape, bool),
     )
 
   assert list(run([[4, EOS_ID]], nothing, num_best=2)) == [

@@ -8,8 +8,9 @@ from transformer_jax.decoding.length_penalty import length_penalty
 
 
 def argmax_output(model, limit, least=0):
-  """(tokens, log-probability) of the most probable token at each position, in a plain loop."""
-  tokens, total = (), 0.0
+  """Returns (tokens, log-probability) by the most probable token at each position, in a loop."""
+  tokens = ()
+  total = 0.0
   while len(tokens) < limit and EOS_ID not in tokens:
     log_probs = model(tokens).copy()
     if len(tokens) + 1 < least:
@@ -21,7 +22,8 @@ def argmax_output(model, limit, least=0):
 
 def test_greedy_is_argmax_decoding_with_limits_and_minimum():
   tables = random_tables(1, batch=300, vocab=6, depth=5, eos_bias=0.5)
-  limits, least = np.arange(300) % 5 + 1, np.arange(300) % 3
+  limits = np.arange(300) % 5 + 1
+  least = np.arange(300) % 3
   result = run_search(tables, limits, least, beam_size=1, max_length=5, greedy=True)
   unfinished = 0
   for row, table in enumerate(tables):
@@ -40,16 +42,15 @@ def test_a_batch_gives_each_sentence_what_it_gets_alone():
   limits = np.arange(32) % 6
   together = run_search(tables, limits, beam_size=1, max_length=5, greedy=True)
   for row in range(32):
-    alone = run_search(
-      tables[row : row + 1], limits[row : row + 1], beam_size=1, max_length=5, greedy=True
-    )
+    only = slice(row, row + 1)
+    alone = run_search(tables[only], limits[only], beam_size=1, max_length=5, greedy=True)
     for ours, batched in zip(alone, together, strict=True):
       np.testing.assert_array_equal(ours[0], batched[row])
 
 
 def test_a_beam_of_one_goes_on_where_greedy_ends_and_keeps_what_greedy_leaves():
   table = np.full((1, 7, 4), -30.0, np.float32)
-  table[0, 0, [EOS_ID, 2]] = np.log([0.4, 0.6])  # then the word 2 leads to six equally bad tokens
+  table[0, 0, [EOS_ID, 2]] = np.log([0.4, 0.6])  # the word 2 then leads to six equally bad tokens
   table[0, 1] = 0.0
   greedy = run_search(table, alpha=0.0, beam_size=1, max_length=3, greedy=True)
   beam = run_search(table, alpha=0.0, beam_size=1, max_length=3)
@@ -61,9 +62,7 @@ def test_a_limit_of_zero_asks_for_nothing():
   result = run_search(
     random_tables(3, batch=2, vocab=5, depth=4), [0, 4], beam_size=1, max_length=4, greedy=True
   )
-  assert (
-    result.lengths_BM[0, 0] == 0
-    and result.scores_BM[0, 0] == -np.inf
-    and not result.is_finished_BM[0, 0]
-  )
+  assert result.lengths_BM[0, 0] == 0
+  assert result.scores_BM[0, 0] == -np.inf
+  assert not result.is_finished_BM[0, 0]
   assert result.lengths_BM[1, 0] > 0

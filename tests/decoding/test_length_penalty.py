@@ -8,13 +8,10 @@ from transformer_jax.decoding.length_penalty import LENGTH_PENALTIES
 
 
 def test_known_values():
-  assert [round(LENGTH_PENALTIES["gnmt"](n, 0.6), 2) for n in (1, 10, 25, 50)] == [
-    1.0,
-    1.73,
-    2.63,
-    3.78,
-  ]
-  assert [round(LENGTH_PENALTIES["power"](n, 0.5), 3) for n in (1, 4, 25)] == [1.0, 2.0, 5.0]
+  gnmt = LENGTH_PENALTIES["gnmt"]
+  power = LENGTH_PENALTIES["power"]
+  assert [round(gnmt(n, 0.6), 2) for n in (1, 10, 25, 50)] == [1.0, 1.73, 2.63, 3.78]
+  assert [round(power(n, 0.5), 3) for n in (1, 4, 25)] == [1.0, 2.0, 5.0]
 
 
 @pytest.mark.parametrize("penalty", LENGTH_PENALTIES.values(), ids=LENGTH_PENALTIES.keys())

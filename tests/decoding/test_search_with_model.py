@@ -1,4 +1,4 @@
-"""Search over the real model: with its cache and without, in a batch and alone, with padding and without."""
+"""Search over the real model: with cache and without, in a batch and alone, padded and not."""
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +9,7 @@ from transformer_jax.config import Config
 from transformer_jax.decoding.beam_search import beam_search
 from transformer_jax.decoding.greedy import greedy_search
 from transformer_jax.decoding.length_penalty import length_penalty
+from transformer_jax.decoding.search_state import SearchResult, gather_beams
 from transformer_jax.model.transformer import Transformer
 
 VOCAB, ROOM = 24, 9
@@ -37,10 +38,14 @@ def model_and_params():
 
 
 def make(model, params, beam_size, is_cached):
-  """A jitted search (source_BS, limits_B) -> SearchResult; without the cache, each step runs the whole decoder."""
+  """Returns a jitted search (source_BS, limits_B) -> SearchResult.
+
+  Without the cache, each step runs the whole decoder.
+  """
 
   def search(source_BS, limits_B):
-    variables, batch = {"params": params}, source_BS.shape[0]
+    variables = {"params": params}
+    batch = source_BS.shape[0]
     memory, cache = model.apply(variables, source_BS, beam_size, ROOM, method="start")
 
     def step(tokens_BM, position, cache):
@@ -59,13 +64,17 @@ def make(model, params, beam_size, is_cached):
       max_lengths_B=limits_B,
       penalty=lambda length: length_penalty(length, 0.6),
     )
-    function, start = (
-      (step, cache) if is_cached else (whole, jnp.zeros((batch, beam_size, ROOM + 1), jnp.int32))
-    )
+    if is_cached:
+      function = step
+      start = cache
+      reorder = lambda cache, parents_BM: cache.reorder(parents_BM)
+    else:
+      function = whole
+      start = jnp.zeros((batch, beam_size, ROOM + 1), jnp.int32)
+      reorder = gather_beams
     if beam_size == 1:
       return greedy_search(function, start, **shared)
-    reorder = dict(reorder=lambda cache, parents_BM: cache.reorder(parents_BM)) if is_cached else {}
-    return beam_search(function, start, beam_size=beam_size, **reorder, **shared)
+    return beam_search(function, start, beam_size=beam_size, reorder=reorder, **shared)
 
   return jax.jit(search)
 
@@ -82,12 +91,10 @@ def test_cache_batch_and_padding_change_nothing(model_and_params, beam_size):
   result = cached(SOURCE, LIMITS)
   assert_close(make(*model_and_params, beam_size, False)(SOURCE, LIMITS), result)
   for row, source in enumerate(SOURCE):
-    assert_close(
-      cached(source[None], LIMITS[row : row + 1]),
-      jax.tree.map(lambda x, row=row: x[row : row + 1], result),
-    )
+    only = slice(row, row + 1)
+    expected = SearchResult(*(array[only] for array in result))
+    assert_close(cached(source[None], LIMITS[only]), expected)
   assert_close(cached(np.pad(SOURCE, ((0, 0), (0, 4))), LIMITS), result)
   assert (np.asarray(result.lengths_BM) <= LIMITS[:, None]).all()
-  assert len({tuple(row) for row in np.asarray(result.tokens_BMT)[:, 0].tolist()}) > 1, (
-    "all outputs are alike"
-  )
+  outputs = np.asarray(result.tokens_BMT)[:, 0].tolist()
+  assert len(set(map(tuple, outputs))) > 1, "all outputs are alike"

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from declared_shapes import assert_as_declared
 from trees_close import assert_trees_close, assert_trees_equal
 
 from transformer_jax import parallel
@@ -146,7 +147,9 @@ def test_nll_of_targets_is_that_of_the_logits(chunk, monkeypatch):
 @functools.cache
 def first_state(config, model):
   """Returns `initial_state` as numpy arrays."""
-  return jax.device_get(jax.jit(lambda: initial_state(config, model))())
+  state = jax.jit(lambda: initial_state(config, model))()
+  assert_as_declared(state)
+  return jax.device_get(state)
 
 
 @functools.cache
