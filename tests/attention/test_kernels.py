@@ -47,10 +47,10 @@ def draw(batch, num_queries, num_keys, heads, d_k, d_v, seed=0):
   return [jnp.asarray(rng.standard_normal(shape), jnp.float32) for shape in shapes]
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def attend(name, query, key, value, mask):
-  """Returns the output of a kernel of the table."""
-  return KERNELS[name].attend(query, key, value, mask)
+def in_one_program(function, examples):
+  """Returns name -> function(*args), compiled as one program: quicker than one for each."""
+  call_all = lambda examples: {name: function(*args) for name, args in examples.items()}
+  return jax.jit(call_all)(examples)
 
 
 def attend_in_numpy(query_BTHK, key_BSHK, value_BSHV, mask):
@@ -66,31 +66,52 @@ def attend_in_numpy(query_BTHK, key_BSHK, value_BSHV, mask):
   return heads_BTHV
 
 
+@functools.cache
+def values_by_mask(name, d_k, d_v):
+  """Returns the name of a mask -> a kernel's output under it."""
+  arrays = draw(3, 7, 7, 2, d_k, d_v)
+  examples = {mask_name: (*arrays, make_mask(3, 7, 7)) for mask_name, make_mask in MASKS.items()}
+  return in_one_program(KERNELS[name].attend, examples)
+
+
 @pytest.mark.parametrize("name", ON_CPU)
 @pytest.mark.parametrize("mask_name", MASKS)
 @pytest.mark.parametrize("d_k,d_v", [(8, 8), (4, 8), (8, 3)])
 def test_values_are_those_of_the_loop(name, mask_name, d_k, d_v):
   query, key, value = draw(3, 7, 7, 2, d_k, d_v)
-  mask = MASKS[mask_name](3, 7, 7)
-  expected = attend_in_numpy(query, key, value, mask)
+  expected = attend_in_numpy(query, key, value, MASKS[mask_name](3, 7, 7))
   if mask_name == "all_masked_rows":  # uniform weights, not NaN
     uniform = np.broadcast_to(np.mean(value, 1, keepdims=True), expected.shape)
     np.testing.assert_allclose(expected, uniform, atol=1e-6)
-  np.testing.assert_allclose(attend(name, query, key, value, mask), expected, atol=2e-6)
+  np.testing.assert_allclose(values_by_mask(name, d_k, d_v)[mask_name], expected, atol=2e-6)
+
+
+LENGTHS = (1, 2, 31, 64, 127, 300)
+
+
+def causal_example(length):
+  """Returns (query, key, value, mask)."""
+  return *draw(1, length, length, 1, 4, 4, seed=length), Mask(causal=True)
 
 
 @functools.cache
-def causal_example(length):
-  """Returns (query, key, value, the reference's output under a causal mask)."""
-  arrays = draw(1, length, length, 1, 4, 4, seed=length)
-  return *arrays, attend_in_numpy(*arrays, Mask(causal=True))
+def expected_of_length(length):
+  """Returns the reference's output."""
+  return attend_in_numpy(*causal_example(length))
+
+
+@functools.cache
+def values_by_length(name):
+  """Returns length -> a kernel's output."""
+  examples = {length: causal_example(length) for length in LENGTHS}
+  return in_one_program(KERNELS[name].attend, examples)
 
 
 @pytest.mark.parametrize("name", ON_CPU)
-@pytest.mark.parametrize("length", [1, 2, 31, 64, 127, 300])
+@pytest.mark.parametrize("length", LENGTHS)
 def test_lengths_from_one_to_three_hundred(name, length):
-  *arrays, expected = causal_example(length)
-  np.testing.assert_allclose(attend(name, *arrays, Mask(causal=True)), expected, atol=3e-6)
+  actual = values_by_length(name)[length]
+  np.testing.assert_allclose(actual, expected_of_length(length), atol=3e-6)
 
 
 DIRECTION = np.random.default_rng(1).standard_normal((2, 3, 2, 3))  # of gradients, [B, T, H, V]
@@ -112,30 +133,25 @@ def finite_differences(mask_name):
   return gradients
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def gradients_along(name, direction, query, key, value, mask):
-  """Returns the gradients of a kernel's output along `direction` by query, key and value."""
-  loss = lambda q, k, v: jnp.sum(KERNELS[name].attend(q, k, v, mask) * direction)
-  return jax.grad(loss, argnums=(0, 1, 2))(query, key, value)
+@functools.cache
+def gradients_by_mask(name):
+  """Returns the name of a mask -> the gradients of a kernel's output along DIRECTION."""
+
+  def gradients(query, key, value, mask):
+    loss = lambda *arrays: jnp.sum(KERNELS[name].attend(*arrays, mask) * DIRECTION)
+    return jax.grad(loss, argnums=(0, 1, 2))(query, key, value)
+
+  arrays = draw(2, 3, 3, 2, 4, 3)
+  examples = {mask_name: (*arrays, make_mask(2, 3, 3)) for mask_name, make_mask in MASKS.items()}
+  return in_one_program(gradients, examples)
 
 
 @pytest.mark.parametrize("name", ON_CPU)
 @pytest.mark.parametrize("mask_name", MASKS)
 def test_gradients_are_those_of_finite_differences_of_the_loop(name, mask_name):
-  arrays = draw(2, 3, 3, 2, 4, 3)
-  gradients = gradients_along(name, DIRECTION, *arrays, MASKS[mask_name](2, 3, 3))
+  gradients = gradients_by_mask(name)[mask_name]
   for gradient, expected in zip(gradients, finite_differences(mask_name), strict=True):
     np.testing.assert_allclose(gradient, expected, atol=2e-5)
-
-
-@functools.partial(jax.jit, static_argnames=("name", "block_sizes"))
-def values_and_gradients(direction, query, key, value, mask, *, name, block_sizes=None):
-  """Returns a kernel's output and its gradients along `direction`.
-
-  `block_sizes` only makes jax trace anew for other blocks of the blocked kernel.
-  """
-  values, pull = jax.vjp(lambda *x: KERNELS[name].attend(*x, mask), query, key, value)
-  return values, *pull(direction)
 
 
 def masked_example(mask_name, batch, dtype):
@@ -152,7 +168,25 @@ def masked_example(mask_name, batch, dtype):
   return jnp.asarray(direction, dtype), *arrays, mask
 
 
-@pytest.mark.parametrize("mask_name", [*MASKS, "dense", "dense_for_all"])
+BLOCK_MASKS = [*MASKS, "dense", "dense_for_all"]
+
+
+@functools.cache
+def values_and_gradients(name, batch, dtype, block=blocked._BLOCK, queries=64):
+  """Returns the name of a mask -> (a kernel's output, its three gradients)."""
+
+  def of_example(direction, query, key, value, mask):
+    values, pull = jax.vjp(lambda *x: KERNELS[name].attend(*x, mask), query, key, value)
+    return values, *pull(direction)
+
+  examples = {mask_name: masked_example(mask_name, batch, dtype) for mask_name in BLOCK_MASKS}
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(blocked, "_BLOCK", block)
+    patch.setattr(blocked, "_FEWEST_QUERIES", queries)
+    return in_one_program(of_example, examples)
+
+
+@pytest.mark.parametrize("mask_name", BLOCK_MASKS)
 @pytest.mark.parametrize(
   "block, queries, batch",
   [(1, 2, 4), (60, 3, 4), (400, 100, 4), (400, 100, 5)],
@@ -161,13 +195,10 @@ def masked_example(mask_name, batch, dtype):
 @pytest.mark.parametrize(
   "dtype, tolerance", [("float32", 2e-6), pytest.param("bfloat16", 0.06, marks=pytest.mark.slow)]
 )
-def test_blocks_change_nothing(mask_name, block, queries, batch, dtype, tolerance, monkeypatch):
+def test_blocks_change_nothing(mask_name, block, queries, batch, dtype, tolerance):
   """Checks values and gradients of the blocked kernel, in blocks of queries and of examples."""
-  monkeypatch.setattr(blocked, "_BLOCK", block)
-  monkeypatch.setattr(blocked, "_FEWEST_QUERIES", queries)
-  args = masked_example(mask_name, batch, dtype)
-  ours = values_and_gradients(*args, name="blocked", block_sizes=(block, queries))
-  theirs = values_and_gradients(*args, name="reference")
+  ours = values_and_gradients("blocked", batch, dtype, block, queries)[mask_name]
+  theirs = values_and_gradients("reference", batch, dtype)[mask_name]
   for actual, expected in zip(ours, theirs, strict=True):
     assert actual.dtype == expected.dtype
     np.testing.assert_allclose(
@@ -223,7 +254,7 @@ def test_cached_layout_gives_the_same():
   query, key, value = draw(2, 3, 5, 2, 4, 6)
   mask = Mask(key_lengths_B=jnp.array([5, 3]))
   cached = cached_attention(query, key.swapaxes(1, 2), value.swapaxes(1, 2), mask)
-  expected = attend("reference", query, key, value, mask)
+  expected = KERNELS["reference"].attend(query, key, value, mask)
   np.testing.assert_allclose(cached, expected, atol=1e-6)
 
 
