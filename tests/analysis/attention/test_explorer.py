@@ -1,4 +1,7 @@
-"""The explorer page in a real browser: every control is used, the numbers shown are the model's, and nothing leaves the page."""
+"""Tests of the explorer page in a real browser.
+
+Each control is used, the numbers shown are the model's, and the page loads nothing.
+"""
 
 import json
 import math
@@ -18,12 +21,10 @@ AWKWARD = 'forty <script>window.broken = 1</script> "two" שלום \N{GRINNING F
 
 @pytest.fixture(scope="module")
 def browser():
-  """Headless Chromium that keeps its console and its network requests."""
+  """Starts headless Chromium, which records its console and its network requests."""
   webdriver = pytest.importorskip("selenium.webdriver", reason="needs the package selenium")
-  chromium, driver = (
-    shutil.which("chromium") or shutil.which("chromium-browser"),
-    shutil.which("chromedriver"),
-  )
+  chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+  driver = shutil.which("chromedriver")
   if not chromium or not driver:
     pytest.skip("needs Chromium and chromedriver (Debian: chromium, chromium-driver)")
   options = webdriver.ChromeOptions()
@@ -55,25 +56,25 @@ def attention(trained):
 
 
 def importance():
-  return dict(
-    perplexity=3.5,
-    heads=[
-      dict(attention=a, layer=0, head=h, importance=0.2 + 0.1 * h, masked_perplexity=3.6 + h)
-      for a in ATTENTIONS
-      for h in range(2)
-    ],
-  )
+  """Returns importances of all heads, as `heads` writes them."""
+  heads = [
+    dict(attention=name, layer=0, head=h, importance=0.2 + 0.1 * h, masked_perplexity=3.6 + h)
+    for name in ATTENTIONS
+    for h in range(2)
+  ]
+  return dict(perplexity=3.5, heads=heads)
 
 
 @pytest.fixture
 def opened(browser, attention, tmp_path):
-  """The page of a sentence, opened from its file and ready."""
+  """Opens the page of a sentence from its file and waits until it is ready."""
   return open_page(browser, page(attention, importance()), tmp_path)
 
 
 def open_page(browser, html, tmp_path):
   (tmp_path / "page.html").write_text(html, encoding="utf-8")
-  browser.get_log("browser"), browser.get_log("performance")  # what was before
+  for name in ("browser", "performance"):
+    browser.get_log(name)  # empties the log of earlier pages
   browser.get(f"file://{tmp_path}/page.html")
   from selenium.webdriver.support.ui import WebDriverWait
 
@@ -84,7 +85,7 @@ def open_page(browser, html, tmp_path):
 
 
 def requests_of(browser):
-  """Addresses that were asked for, but for the page itself."""
+  """Returns the addresses that the page requested."""
   messages = (json.loads(entry["message"])["message"] for entry in browser.get_log("performance"))
   urls = [
     m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"
@@ -118,7 +119,7 @@ def weights_shown(browser):
 
 
 def pixels(browser, name):
-  """A canvas as a string that changes with its picture."""
+  """Returns a canvas as a string that changes with its picture."""
   return browser.execute_script("return document.getElementById(arguments[0]).toDataURL()", name)
 
 
@@ -129,9 +130,10 @@ def test_every_weight_that_the_page_computes_is_the_models(opened, attention):
       choose(opened, "step_head", head)
       for query in range(len(one.queries)):
         choose(opened, "step_query", query)
-        shown, wanted = weights_shown(opened), one.weights_NHTS[0, head, query]
-        assert len(shown) == (query + 1 if name == "decoder" else len(one.keys))
-        assert all(abs(a - b) < 1e-4 for a, b in zip(shown, wanted)), (name, head, query)
+        shown = weights_shown(opened)
+        count = query + 1 if name == "decoder" else len(one.keys)
+        expected = one.weights_NHTS[0, head, query, :count].tolist()
+        assert shown == pytest.approx(expected, abs=1e-4), (name, head, query)
         assert sum(shown) == pytest.approx(1)
 
 
@@ -145,12 +147,9 @@ def test_the_steps_multiply_divide_and_sum(opened, attention):
   assert number(element(opened, "product_sum").text) == pytest.approx(product, abs=2e-3)
   rows = opened.find_elements("css selector", "#product_table tbody tr")
   assert len(rows) == one.query_NHTK.shape[-1]
-  chosen = opened.find_element("css selector", "#weights_table tr.chosen").find_elements(
-    "css selector", "td"
-  )
-  assert float(chosen[2].text) == pytest.approx(
-    product / math.sqrt(one.query_NHTK.shape[-1]), abs=2e-3
-  )
+  chosen = opened.find_elements("css selector", "#weights_table tr.chosen td")
+  scaled_product = product / math.sqrt(one.query_NHTK.shape[-1])
+  assert float(chosen[2].text) == pytest.approx(scaled_product, abs=2e-3)
   values = [float(x) for x in element(opened, "value_sum").text.strip("()").split(",")]
   expected = one.weights_NHTS[0, 1, 2] @ one.value_NHSV[0, 1]
   assert values == pytest.approx(expected.tolist(), abs=0.02)
@@ -162,10 +161,16 @@ def test_the_steps_multiply_divide_and_sum(opened, attention):
   assert weights_shown(opened) == scaled
 
 
-def test_every_control_does_something(opened, attention):
-  lines, heat = pixels(opened, "lines_canvas"), pixels(opened, "map")
+def focus(browser, node):
+  browser.execute_script("arguments[0].focus()", node)
+
+
+def test_choosing_heads_changes_lines_and_map(opened):
+  lines = pixels(opened, "lines_canvas")
+  heat = pixels(opened, "map")
   click(opened, element(opened, "one_head"))
-  assert pixels(opened, "lines_canvas") != lines and pixels(opened, "map") != heat
+  assert pixels(opened, "lines_canvas") != lines
+  assert pixels(opened, "map") != heat
   click(opened, element(opened, "all_heads"))
   assert pixels(opened, "lines_canvas") == lines
   click(opened, opened.find_elements("css selector", "#heads input")[1])
@@ -173,50 +178,54 @@ def test_every_control_does_something(opened, attention):
   click(opened, element(opened, "all_heads"))
   choose(opened, "layer", 0)
 
+
+def test_pointing_at_words_and_cells_reads_them_out(opened, attention):
+  lines = pixels(opened, "lines_canvas")
   word = opened.find_elements("css selector", "#queries button")[1]
-  opened.execute_script("arguments[0].focus()", word)
-  assert (
-    pixels(opened, "lines_canvas") != lines
-    and word.get_attribute("aria-pressed") == "true"
-    and "%" in element(opened, "lines_readout").text
-  )
-  opened.execute_script(
-    "arguments[0].focus()", opened.find_elements("css selector", "#keys button")[0]
-  )
+  focus(opened, word)
+  assert pixels(opened, "lines_canvas") != lines
+  assert word.get_attribute("aria-pressed") == "true"
+  assert "%" in element(opened, "lines_readout").text
+  focus(opened, opened.find_elements("css selector", "#keys button")[0])
   assert "←" in element(opened, "lines_readout").text
 
   from selenium.webdriver.common.keys import Keys
 
   element(opened, "map").send_keys(Keys.ARROW_DOWN, Keys.ARROW_RIGHT)
-  one = attention.maps["cross"]
-  reading = element(opened, "map_readout").text
-  assert float(reading.rsplit(":", 1)[1]) == pytest.approx(
-    float(one.weights_NHTS[0, :, 1, 1].mean()), abs=1e-4
-  )
+  mean = float(attention.maps["cross"].weights_NHTS[0, :, 1, 1].mean())
+  reading = element(opened, "map_readout").text.rsplit(":", 1)[1]
+  assert float(reading) == pytest.approx(mean, abs=1e-4)
 
+
+def test_the_overview_chooses_a_head(opened):
   buttons = opened.find_elements("css selector", "#overview button")
   assert len(buttons) == 2
   click(opened, buttons[1])
-  assert (
-    buttons[1].get_attribute("aria-pressed") == "true"
-    and buttons[0].get_attribute("aria-pressed") == "false"
-  )
+  assert buttons[1].get_attribute("aria-pressed") == "true"
+  assert buttons[0].get_attribute("aria-pressed") == "false"
 
-  total, softmax = (
-    (lambda: element(opened, "cost_total").text),
-    (lambda: opened.find_elements("css selector", "#cost_table tr")[-1].text),
-  )
-  before = total(), softmax()
+
+def test_the_cost_moves_with_its_controls(opened):
+  from selenium.webdriver.common.keys import Keys
+
+  total = lambda: element(opened, "cost_total").text
+  softmax = lambda: opened.find_elements("css selector", "#cost_table tr")[-1].text
+  total_before = total()
+  softmax_before = softmax()
   element(opened, "cost_h").send_keys(Keys.ARROW_RIGHT)
-  assert total() == before[0] and softmax() != before[1]  # h moves, the total does not
+  assert total() == total_before  # h moves, the total does not
+  assert softmax() != softmax_before
   click(opened, element(opened, "cost_full"))
-  assert total() != before[0]
+  assert total() != total_before
   element(opened, "cost_n").send_keys(Keys.ARROW_RIGHT)
   assert element(opened, "cost_n_out").text == "132"
 
+
+def test_heads_are_listed_by_importance(opened):
   assert "3.500" in element(opened, "importance").text
   first = opened.find_element("css selector", "#importance tbody tr").text
-  assert first.startswith("1.2") and "0.3000" in first  # the most important first
+  assert first.startswith("1.2")
+  assert "0.3000" in first
 
 
 def test_a_perplexity_beyond_all_numbers(browser, attention, tmp_path):
@@ -233,10 +242,10 @@ def test_languages_and_light(opened):
   assert "どこ" in title.text
   for paragraph in opened.find_elements("css selector", "section > p:first-of-type"):
     assert paragraph.text and "。" in paragraph.text
-  colour = lambda: opened.execute_script("return getComputedStyle(document.body).backgroundColor")
-  before = colour()
+  color = lambda: opened.execute_script("return getComputedStyle(document.body).backgroundColor")
+  before = color()
   click(opened, element(opened, "theme"))
-  assert colour() != before
+  assert color() != before
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
@@ -246,13 +255,22 @@ def test_text_has_enough_contrast(opened, theme):
     """
     document.documentElement.dataset.theme = arguments[0];
     const rgb = (text) => text.match(/[\\d.]+/g).map(Number);
-    const light = ([r, g, b]) => [r, g, b].map((x) => x / 255).map((x) => x <= 0.03928 ? x / 12.92 : ((x + 0.055) / 1.055) ** 2.4)
+    const linear = (x) => x <= 0.03928 ? x / 12.92 : ((x + 0.055) / 1.055) ** 2.4;
+    const light = ([r, g, b]) => [r, g, b].map((x) => linear(x / 255))
       .reduce((sum, x, i) => sum + x * [0.2126, 0.7152, 0.0722][i], 0);
-    const behind = (node) => { for (; node; node = node.parentElement) { const c = rgb(getComputedStyle(node).backgroundColor); if (c.length < 4 || c[3] > 0) return c; } return [255, 255, 255]; };
+    const behind = (node) => {
+      for (; node; node = node.parentElement) {
+        const color = rgb(getComputedStyle(node).backgroundColor);
+        if (color.length < 4 || color[3] > 0) return color;
+      }
+      return [255, 255, 255];
+    };
+    const isText = (child) => child.nodeType === 3 && child.textContent.trim();
     let worst = [99, ""];
     for (const node of document.querySelectorAll("body *")) {
-      if (![...node.childNodes].some((child) => child.nodeType === 3 && child.textContent.trim()) || node.tagName === "SCRIPT") continue;
-      const [a, b] = [light(rgb(getComputedStyle(node).color)), light(behind(node))].sort((x, y) => y - x);
+      if (node.tagName === "SCRIPT" || ![...node.childNodes].some(isText)) continue;
+      const lights = [light(rgb(getComputedStyle(node).color)), light(behind(node))];
+      const [a, b] = lights.sort((x, y) => y - x);
       const ratio = (a + 0.05) / (b + 0.05);
       if (ratio < worst[0]) worst = [ratio, node.tagName + " " + node.textContent.slice(0, 30)];
     }
@@ -264,12 +282,15 @@ def test_text_has_enough_contrast(opened, theme):
 
 def test_everything_has_a_name_and_can_be_reached_by_keyboard(opened):
   unnamed = opened.execute_script("""
-    return [...document.querySelectorAll("button, select, input, canvas[role]")].filter((node) =>
-      !(node.getAttribute("aria-label") || node.textContent.trim() || node.labels && [...node.labels].some((label) => label.textContent.trim()))).map((node) => node.outerHTML);""")
+    const hasText = (node) => node.textContent.trim();
+    const hasName = (node) => node.getAttribute("aria-label") || hasText(node)
+      || node.labels && [...node.labels].some(hasText);
+    const controls = [...document.querySelectorAll("button, select, input, canvas[role]")];
+    return controls.filter((node) => !hasName(node)).map((node) => node.outerHTML);""")
   assert unnamed == []
-  assert opened.execute_script(
-    "return [...document.querySelectorAll('section')].every((s) => document.getElementById(s.getAttribute('aria-labelledby')))"
-  )
+  assert opened.execute_script("""
+    const isLabeled = (node) => document.getElementById(node.getAttribute("aria-labelledby"));
+    return [...document.querySelectorAll("section")].every(isLabeled);""")
   assert element(opened, "map").get_attribute("tabindex") == "0"
 
 
@@ -282,14 +303,13 @@ def test_awkward_text_is_shown_as_text(browser, trained, tmp_path):
     "return window.broken === undefined && !document.querySelector('b')"
   )
   assert not element(browser, "importance_section").is_displayed()
-  assert quiet(browser)
+  assert is_quiet(browser)
 
 
-def quiet(browser):
-  """Whether the console is empty and nothing was asked of a network."""
-  return [
-    entry for entry in browser.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")
-  ] == [] and requests_of(browser) == []
+def is_quiet(browser):
+  """Returns whether the console has no problem and the page requested nothing."""
+  levels = [entry["level"] for entry in browser.get_log("browser")]
+  return not {"SEVERE", "WARNING"} & set(levels) and not requests_of(browser)
 
 
 def test_no_console_error_and_no_request(opened):
@@ -297,17 +317,18 @@ def test_no_console_error_and_no_request(opened):
     radio(opened, name)
   for control in ("one_head", "all_heads", "language", "theme", "scaled", "cost_full"):
     click(opened, element(opened, control))
-  assert quiet(opened)
+  assert is_quiet(opened)
 
 
 @pytest.mark.slow
 def test_a_page_of_a_hundred_words(browser, tmp_path):
-  """60 maps of 100 x 100; prints how long first paint, pointing at a word and drawing everything took."""
+  """Draws 60 maps of 100 x 100, and prints the times of painting and of pointing at a word."""
   import numpy as np
 
   from transformer_jax.analysis.attention.maps import AttentionMap, SentenceAttention
 
-  rng, words = np.random.default_rng(0), [f"word{i}" for i in range(100)]
+  rng = np.random.default_rng(0)
+  words = [f"word{i}" for i in range(100)]
   weights = rng.dirichlet(np.full(100, 0.05), size=(6, 10, 100)).astype(np.float32)
   vectors = rng.normal(size=(6, 10, 100, 16)).astype(np.float32)
   one = AttentionMap(words, words, weights, vectors, vectors, vectors)
@@ -315,13 +336,15 @@ def test_a_page_of_a_hundred_words(browser, tmp_path):
   paint = browser.execute_script(
     "return performance.getEntriesByName('first-contentful-paint')[0].startTime"
   )
-  pointing = browser.execute_script(
-    "const start = performance.now(); for (let i = 0; i < 10; i++) point('query', i); return (performance.now() - start) / 10;"
-  )
-  everything = browser.execute_script(
-    "const start = performance.now(); refresh(); return performance.now() - start;"
-  )
-  print(
-    f"first paint {paint:.0f} ms, a word {pointing:.0f} ms, everything {everything:.0f} ms"
-  )  # 200, 3 and 25 on two busy cores
-  assert len(browser.find_elements("css selector", "#queries button")) == 100 and quiet(browser)
+  pointing = browser.execute_script("""
+    const start = performance.now();
+    for (let i = 0; i < 10; i++) point("query", i);
+    return (performance.now() - start) / 10;""")
+  everything = browser.execute_script("""
+    const start = performance.now();
+    refresh();
+    return performance.now() - start;""")
+  # 200, 3 and 25 ms on two busy cores.
+  print(f"first paint {paint:.0f} ms, a word {pointing:.0f} ms, everything {everything:.0f} ms")
+  assert len(browser.find_elements("css selector", "#queries button")) == 100
+  assert is_quiet(browser)

@@ -132,17 +132,16 @@ def _importance(path: pathlib.Path, steps: list[int]) -> dict[str, Any] | None:
   """
   if not path.exists():
     return None
+  problem = DataError(
+    path, "is not what transformer-jax heads writes", "remove it, or run heads again"
+  )
   try:
     found = json.loads(path.read_text(encoding="utf-8"))
-    measured_steps = found["steps"]
-    is_complete = "perplexity" in found and "heads" in found
-  except (OSError, ValueError, KeyError, TypeError):
-    is_complete = False
-  if not is_complete:
-    raise DataError(
-      path, "is not what transformer-jax heads writes", "remove it, or run heads again"
-    )
-  if measured_steps != steps:
-    measured = f"{path} was measured on checkpoints {measured_steps}"
+  except (OSError, ValueError):
+    raise problem from None
+  if not isinstance(found, dict) or not {"steps", "perplexity", "heads"} <= found.keys():
+    raise problem
+  if found["steps"] != steps:
+    measured = f"{path} was measured on checkpoints {found['steps']}"
     print(f"transformer-jax: {measured}, and these are {steps}", file=sys.stderr)
   return found

@@ -50,21 +50,26 @@ def _draw_maps(
   num_heads = 1 + max(row["head"] for row in rows)
   values = [value(row) for row in rows]
   figure, panels = plots.axes(width=3.6, height=3.2, columns=len(ATTENTIONS))
-  image = None
+  images = []
   for panel, (attention, title) in zip(panels, ATTENTIONS.items(), strict=True):
     grid_NH = np.zeros((num_layers, num_heads))
     for row, number in zip(rows, values, strict=True):
       if row["attention"] == attention:
         grid_NH[row["layer"], row["head"]] = number
-    image = plots.heat_map(panel, grid_NH, "viridis", low=min(0, *values), high=max(values))
+    images.append(plots.heat_map(panel, grid_NH, "viridis", min(0, *values), max(values)))
     panel.grid(visible=False)
     panel.set_title(title)
-    panel.set_xticks(range(num_heads), range(1, num_heads + 1))
-    panel.set_yticks(range(num_layers), range(1, num_layers + 1))
+    panel.set_xticks(range(num_heads), _numbers(num_heads))
+    panel.set_yticks(range(num_layers), _numbers(num_layers))
     panel.set_xlabel("head")
   panels[0].set_ylabel("layer")
-  figure.colorbar(image, ax=panels, label=label)
+  figure.colorbar(images[-1], ax=panels, label=label)
   return plots.save(figure, path)
+
+
+def _numbers(count: int) -> list[str]:
+  """Returns "1", "2", ... for ticks."""
+  return [str(number + 1) for number in range(count)]
 
 
 def _draw_pruning(result: dict[str, Any], path: str) -> list[pathlib.Path]:
@@ -73,12 +78,15 @@ def _draw_pruning(result: dict[str, Any], path: str) -> list[pathlib.Path]:
   labels = dict(perplexity="perplexity", score=result["score_name"].replace("_", " "))
   for panel, (key, label) in zip(panels, labels.items(), strict=True):
     for name, points in result["pruning"].items():
-      if name.startswith("random"):
-        style = dict(marker="", color=plots.GRAY, linewidth=1)
-      else:
-        style = dict(marker="o", color=plots.COLORS[0], linewidth=2)
-      closed = [point["closed"] for point in points]
-      panel.plot(closed, [point[key] for point in points], label=name, **style)
+      is_random = name.startswith("random")
+      panel.plot(
+        [point["closed"] for point in points],
+        [point[key] for point in points],
+        marker="" if is_random else "o",
+        color=plots.GRAY if is_random else plots.COLORS[0],
+        linewidth=1 if is_random else 2,
+        label=name,
+      )
     panel.set_xlabel("heads closed")
     panel.set_ylabel(label)
   panels[0].set_yscale("log")

@@ -122,7 +122,7 @@ class HeadStudy:
     gates = {name: np.array(array) for name, array in vars(self.open).items()}
     for attention, layer, number in heads:
       gates[attention][layer, number] = 0.0
-    return HeadGates(**gates)
+    return HeadGates(**{name: jnp.asarray(array) for name, array in gates.items()})
 
   def alone(self, head: Head) -> HeadGates:
     """Returns gates that close the other heads of its layer and attention."""

@@ -80,7 +80,7 @@ def report(
     raise DataError(f"--split={split}", "has no sentences", f"the run had no {split} data")
   is_preprocessed = split in split_list(data.preprocessed_splits)
   study = HeadStudy(translator, pairs, is_preprocessed, settings.bleu_sentences)
-  result = dict(
+  result: dict[str, Any] = dict(
     run=pathlib.Path(workdir).name,
     steps=translator.steps,
     split=split,
