@@ -26,13 +26,11 @@ COMMANDS = {
   "evalb": "scores a file of trees: labeled F1 by EVALB's rules",
   "verify": "checks the paper's facts, without training",
   "cost": "compares the cost of h heads and of one: formulas, counted operations, measured time",
-  "ablate": (
-    "trains every row of a table of flag files, with seeds; prints the paper's figures beside ours"
-  ),
+  "ablate": "trains every row of a table of flag files, with seeds; compares with the paper",
   "attention": "shows what each head attends to in a sentence: an HTML page, figures, JSON",
   "heads": "measures each head of a run: its importance, its role, the model without it",
   "prepare": "reads the data, trains the tokenizer, encodes, reports counts",
-  "doctor": "reports the state of a run, and if a resume would be exact; changes nothing",
+  "doctor": "reports the state of a run and whether a resume would be exact; changes nothing",
   "digest": "prints the SHA-256 of a run's whole training state",
 }
 
