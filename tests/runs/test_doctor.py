@@ -1,4 +1,4 @@
-"""`doctor` finds what a resume would meet, and leaves the run as it was."""
+"""`doctor` reports what would prevent a resume, and leaves the run as it was."""
 
 import hashlib
 import json
@@ -13,7 +13,7 @@ from transformer_jax.workdir.lock import WorkdirLock
 
 
 def contents(workdir):
-  """Path -> SHA-256 and time of change of every file."""
+  """Returns path -> SHA-256 and time of change of every file."""
   return {
     path: (hashlib.sha256(path.read_bytes()).hexdigest(), path.stat().st_mtime_ns)
     for path in sorted(workdir.rglob("*"))
@@ -22,7 +22,7 @@ def contents(workdir):
 
 
 def examined(workdir):
-  """The result, once it is sure that nothing was changed."""
+  """Examines a run, and checks that nothing was changed."""
   before = contents(workdir)
   lines, result, error = examine(workdir)
   assert contents(workdir) == before

@@ -1,4 +1,4 @@
-"""`evaluate` and `score`: figures that agree with one another, files that stay, errors that name a flag."""
+"""`evaluate` and `score`: figures that agree, files that are kept, errors that name a flag."""
 
 import json
 import shutil
@@ -35,7 +35,7 @@ def test_it_prints_and_keeps_the_same_figures(run_copy, capsys):
 
 
 def test_perplexity_is_that_of_training(trained, run_copy):
-  """The last line of metrics on valid, from batches of another shape."""
+  """It is the last line of metrics on valid, though the batches have another shape."""
   lines = [json.loads(line) for line in (trained / "metrics.jsonl").read_text().splitlines()]
   result = evaluate(run_copy, split="valid", overrides={})
   assert result["loss"] == pytest.approx(lines[-1]["loss"], rel=1e-5)
@@ -79,13 +79,13 @@ def test_files_instead_of_a_split(run_copy, tmp_path):
   with pytest.raises(ConfigError, match="--reference: is missing"):
     evaluate(run_copy, overrides={}, source=tmp_path / "s")
   (tmp_path / "r").write_text("eins\n")
-  with pytest.raises(DataError, match="has 1 lines, and .* has 3"):
+  with pytest.raises(DataError, match=r"has 1 lines, and .* has 3"):
     evaluate(run_copy, overrides={}, source=tmp_path / "s", reference=tmp_path / "r")
 
 
 @pytest.fixture(name="files")
 def make_files(tmp_path):
-  """Flags of a pair of files whose second source has many tokens."""
+  """Returns flags for a pair of files whose second source has many tokens."""
   (tmp_path / "s").write_text("one\nnine hundred ninety nine\ntwo\nnine hundred ninety nine\n")
   (tmp_path / "r").write_text("eins\nneunhundertneunundneunzig\nzwei\nneunhundertneunundneunzig\n")
   return [f"--source={tmp_path}/s", f"--reference={tmp_path}/r"]
@@ -177,7 +177,7 @@ def test_what_cannot_be_scored_is_refused_before_the_decoding(run_copy, tmp_path
       source=tmp_path / "s",
       reference=tmp_path / "r",
     )
-  with pytest.raises(DataError, match="r:2: has .* tokens"):
+  with pytest.raises(DataError, match=r"r:2: has .* tokens"):
     score(
       run_copy,
       tmp_path / "s",

@@ -1,4 +1,4 @@
-"""Training and decoding where TensorFlow, tensorflow-datasets and sacremoses are not installed; and WMT14 without TensorFlow."""
+"""Training and decoding without optional packages, and WMT14 without TensorFlow."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Updates whose gradients are NaN: nothing but the data position and the counts knows that they were there."""
+"""Updates whose gradients are NaN change nothing but the data position and the counts."""
 
 import json
 
@@ -31,7 +31,7 @@ def state_of(workdir):
 
 
 def without_batches(monkeypatch, numbers):
-  """A training stream from which these batches, counted from 1, are missing."""
+  """Removes these batches, counted from 1, from the training stream."""
   original, taken = BatchStream.next, [0]
 
   def next_but(self):
@@ -45,7 +45,7 @@ def without_batches(monkeypatch, numbers):
 
 
 def check(numbers, tmp_path, monkeypatch, **settings):
-  """A run in which these updates are poisoned is the run that never saw their batches."""
+  """Checks that a run with NaN in these updates equals one that never saw their batches."""
   config = tiny_config(train_steps=30, evaluate_every=30, bleu_sentences=0, **settings)
   train(config, tmp_path / "poisoned", ".", inject_nonfinite=frozenset(numbers))
   without_batches(monkeypatch, numbers)
@@ -88,7 +88,7 @@ def test_too_many_in_a_row_end_the_run_and_leave_the_last_checkpoint(tmp_path):
   config = tiny_config(max_nonfinite_updates=3, train_steps=30)
   with pytest.raises(NonFiniteError, match="step 12: 3 updates in a row"):
     train(config, tmp_path / "run", ".", inject_nonfinite=frozenset({13, 14, 15}))
-  _, _, position, step = state_of(tmp_path / "run")
+  _, _, _, step = state_of(tmp_path / "run")
   assert step == 10
   (batches,) = json.loads((tmp_path / "run" / "nonfinite_after_step_12.json").read_text())
   assert len(batches["source"]) == len(batches["target"]) > 1
@@ -101,7 +101,7 @@ def test_too_many_in_a_row_end_the_run_and_leave_the_last_checkpoint(tmp_path):
 
 
 def test_finite_gradients_whose_update_is_not_change_nothing():
-  """Rows that no token uses have gradient 0; with an epsilon of 0 Adam divides 0 by 0."""
+  """Rows that no token uses have gradient 0, and with an epsilon of 0 Adam divides 0 by 0."""
   config = Config().replace(d_model=4, adam_epsilon=0.0)
   params = {"used": jnp.ones(3), "unused": jnp.ones(3)}
   state = TrainState(

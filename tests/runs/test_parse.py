@@ -1,4 +1,4 @@
-"""A parser from end to end: trained, evaluated, and asked for trees of any text, one for each line."""
+"""A parser from end to end: trained, evaluated, and a tree for each line, whatever its text."""
 
 import gzip
 import json
@@ -27,6 +27,7 @@ SETTINGS = dict(
   vocab_size=120,
   max_length=200,
   batch_tokens=1024,
+  num_buckets=1,
   max_extra_length=60,
   train_steps=20,
   evaluate_every=20,
@@ -158,7 +159,7 @@ def test_packed_sentences_and_bytes_that_are_no_text(parser, tmp_path, capsys):
   parse(parser, tmp_path / "in.gz", tmp_path / "out.gz", **options)
   assert gzip.decompress((tmp_path / "out.gz").read_bytes()).count(b"\n") == 2
   assert "in.gz:2: is not UTF-8" in capsys.readouterr().err
-  with pytest.raises(DataError, match="in.gz:2: is not UTF-8"):
+  with pytest.raises(DataError, match=r"in.gz:2: is not UTF-8"):
     parse(parser, tmp_path / "in.gz", tmp_path / "out", is_strict=True, **options)
 
 

@@ -125,7 +125,7 @@ def lines_of(prepared):
 
 
 def test_the_share_of_unknown_tokens_is_told(data):
-  """Of characters that training had not, and of a vocabulary that lacks what the text has."""
+  """They come from characters that training lacked, or from a vocabulary that does not fit."""
   assert "<unk>" not in lines_of(prepare(config_of(), data))
   (data / "valid.de").write_text("漢字 A\n" * 5)
   lines = lines_of(prepare(config_of(), data))
@@ -143,7 +143,7 @@ def test_the_share_of_unknown_tokens_is_told(data):
 
 
 def test_the_cache_may_be_shared(data):
-  """Tokenizers and encoded text alike are as open as the umask lets them be."""
+  """Tokenizers and encoded text have the permissions that the umask leaves."""
   before = os.umask(0o022)
   try:
     prepare(config_of(), data)
@@ -165,7 +165,7 @@ def test_a_cache_of_another_user_is_told_before_the_learning(data, monkeypatch):
 def test_the_files_without_text_are_named(data):
   for side in ("en", "de"):
     (data / f"train.{side}").write_text("\n  \n")
-  with pytest.raises(DataError, match="--train_source=train.en, --train_target=train.de"):
+  with pytest.raises(DataError, match=r"--train_source=train.en, --train_target=train.de"):
     prepare(config_of(), data)
 
 
@@ -231,7 +231,7 @@ def test_empty_files_are_named_with_their_split(data, split):
 
 def test_numbers_that_are_all_in_training_leave_none_to_validate_on(data):
   config = tiny_config(numbers_limit=100, numbers_train_size=100, numbers_all_below=100)
-  with pytest.raises(DataError, match="^valid data .*holds nothing.*; lower --numbers_all_below"):
+  with pytest.raises(DataError, match=r"^valid data .*holds nothing.*; lower --numbers_all_below"):
     prepare(config, data)
 
 
@@ -255,8 +255,9 @@ def test_pairs_that_are_all_too_long_say_how_long(data):
   with pytest.raises(DataError) as caught:
     prepare(config_of(tokenizer="segmented", max_length=5), data)
   assert str(caught.value) == (
-    "train data (--train_source=train.en, --train_target=train.de): no pairs are left: 2 longer than 5 tokens, "
-    "1 with an empty side; their longer sides have 7 to 9 tokens; raise --max_length to at least 7, or give other text"
+    "train data (--train_source=train.en, --train_target=train.de): no pairs are left: "
+    "2 longer than 5 tokens, 1 with an empty side; their longer sides have 7 to 9 tokens; "
+    "raise --max_length to at least 7, or give other text"
   )
 
 
@@ -301,7 +302,7 @@ def test_train_refuses_such_a_setting_before_there_is_a_folder_and_resumes_a_run
   tmp_path, monkeypatch
 ):
   class Reached(Exception):
-    """Raised in place of the data's preparation."""
+    """Raised instead of preparing the data."""
 
   def reached(*_):
     raise Reached
@@ -309,7 +310,7 @@ def test_train_refuses_such_a_setting_before_there_is_a_folder_and_resumes_a_run
   monkeypatch.setattr(train_module, "prepare", reached)
   config = tiny_config(train_source="mine.en")
   with pytest.raises(
-    ConfigError, match="--train_source=mine.en: is read only with --data_source=text, but"
+    ConfigError, match=r"--train_source=mine.en: is read only with --data_source=text, but"
   ):
     train_module.train(config, tmp_path / "run", tmp_path)
   assert not (tmp_path / "run").exists()

@@ -1,4 +1,4 @@
-"""`--profile_steps`: a trace, where the time of the updates went, and no other bits than without it."""
+"""`--profile_steps`: a trace, a summary of the time, and the same bits as without it."""
 
 import pytest
 from tiny_run import tiny_config
@@ -78,7 +78,7 @@ def test_a_profiled_run_is_the_same_run(accumulation_steps, tmp_path):
 
 @pytest.mark.slow
 def test_fewer_updates_than_asked_for(tmp_path):
-  """A trace that has begun is written; one that has not is told."""
+  """A trace that has begun is written; if none has begun, a warning says so."""
   config = tiny_config(train_steps=3, bleu_sentences=0)
   train(config, tmp_path / "run", ".", profile_steps=(2, 10))
   assert "updates 2 to 3: " in (tmp_path / "run/log.txt").read_text()

@@ -1,4 +1,4 @@
-"""What `train` takes for the same run, what it refuses, and evaluations that were cut off."""
+"""`train` resumes the same run, refuses another one, and repeats evaluations that were cut off."""
 
 import dataclasses
 import itertools
@@ -24,7 +24,7 @@ TEXT = "".join(f"{a} {b}\n" for a in "abcdefgh" for b in "ijklmnop")
 
 
 def text_config(folder, **settings):
-  """Config of a run of two updates on files of a folder, which come into being."""
+  """Writes text files to a folder; returns the Config of a run of two updates on them."""
   folder.mkdir(exist_ok=True)
   files = {
     f"{split}_{side}": str(folder / f"{split}.{side}")
@@ -44,7 +44,7 @@ def text_config(folder, **settings):
 
 
 def state_of(workdir):
-  """What two runs that are the same have the same."""
+  """Returns what equal runs have in common."""
   return digest_of(workdir), metrics_of(workdir)
 
 
@@ -99,7 +99,7 @@ def test_data_that_moved_is_the_same_data_and_a_test_set_may_be_added(tmp_path):
 def test_where_the_text_lies_is_no_setting_of_the_run(same, other):
   stored = tiny_config().to_flat()
   check_same_settings(tiny_config(**same), stored, "run")
-  with pytest.raises(ConfigError, match="=.*: the run in run was started with "):
+  with pytest.raises(ConfigError, match=r"=.*: the run in run was started with "):
     check_same_settings(tiny_config(**other), stored, "run")
 
 
@@ -114,14 +114,14 @@ def test_a_file_of_words_may_move_and_not_change(tmp_path):
   (tmp_path / "words").rename(tmp_path / "moved")
   train_with("moved", 4)
   (tmp_path / "others").write_text("\n".join(words[::-1]))
-  with pytest.raises(ConfigError, match="_file=.*others: gives another tokenizer than .*moved"):
+  with pytest.raises(ConfigError, match=r"_file=.*others: gives another tokenizer than .*moved"):
     train_with("others", 6)
 
 
 def test_fewer_updates_than_are_done_are_refused(run_copy):
   before = (run_copy / "config.json").read_text()
   with pytest.raises(
-    ConfigError, match="--train_steps=30: the run in .* is at step 40 already; give"
+    ConfigError, match=r"--train_steps=30: the run in .* is at step 40 already; give"
   ):
     train(tiny_config(train_steps=30), run_copy, ".")
   assert (run_copy / "config.json").read_text() == before
@@ -131,7 +131,7 @@ def test_metrics_are_not_wiped_where_the_checkpoints_have_gone(run_copy):
   before = metrics_of(run_copy)
   shutil.rmtree(run_copy / "checkpoints")
   with pytest.raises(
-    CheckpointError, match="no checkpoint, but metrics.jsonl reaches step 40; restore"
+    CheckpointError, match=r"no checkpoint, but metrics.jsonl reaches step 40; restore"
   ):
     train(tiny_config(), run_copy, ".")
   assert metrics_of(run_copy) == before
@@ -152,7 +152,7 @@ def test_settings_hold_without_their_file(run_copy):
   index = run_copy / "tokenizer" / "tokenizer.json"
   before = index.stat().st_mtime_ns
   with pytest.raises(
-    ConfigError, match="--label_smoothing=0.3: the run in .* was started with 0.1"
+    ConfigError, match=r"--label_smoothing=0.3: the run in .* was started with 0.1"
   ):
     train(tiny_config(label_smoothing=0.3), run_copy, ".")
   train(tiny_config(attention_kernel="auto"), run_copy, ".")
@@ -178,11 +178,11 @@ def test_settings_of_before_a_setting_are_whole():
 
 
 class Killed(BaseException):
-  """The process has ended here."""
+  """Stands for the end of the process."""
 
 
 def evaluation_that(monkeypatch, at_step, action):
-  """Has the evaluation of a step begin with an action."""
+  """Makes the evaluation of a step begin with an action."""
   evaluate = Validation.__call__
 
   def after_action(self, step, params, should_stop):
@@ -269,7 +269,7 @@ def test_an_epsilon_that_is_nothing_in_float32_is_refused(epsilon, tmp_path):
 
 
 def stopped_at(step, monkeypatch, workdir, **settings):
-  """A run that a signal stops before an update."""
+  """Trains until a signal stops the run before an update."""
   run_updates = train_module.run_updates
 
   def stopping(config, state, stream, train_step, reset_sums, hooks, reported):
@@ -284,7 +284,7 @@ def stopped_at(step, monkeypatch, workdir, **settings):
 
 
 def updates_told(workdir):
-  """How many updates the speeds of each line about training are of."""
+  """Returns over how many updates the speeds in each line about training were measured."""
   lines = map(json.loads, (workdir / "metrics.jsonl").read_text().splitlines())
   lines = (line for line in lines if line["split"] == "train")
   figures = ("target_tokens", "updates_per_second", "target_tokens_per_second")
@@ -293,7 +293,7 @@ def updates_told(workdir):
 
 
 def test_a_checkpoint_says_which_updates_have_a_line(tmp_path, monkeypatch):
-  """Stopped before there was one, with another log_every each time; then without metrics."""
+  """Twice a run is stopped before its first line, with another log_every; then it loses metrics."""
   run = tmp_path / "run"
   stopped_at(7, monkeypatch, run)
   stopped_at(8, monkeypatch, run, log_every=3)

@@ -1,4 +1,4 @@
-"""`StopSignals`: the first signal is remembered and said, a second one leaves."""
+"""`StopSignals`: the first signal is remembered and reported, a second one ends the process."""
 
 import os
 import signal
@@ -14,7 +14,7 @@ from transformer_jax.runs.stop_signals import StopSignals
 
 @pytest.fixture
 def left(monkeypatch):
-  """The numbers that the process would have been left with."""
+  """Returns a list of the numbers that `leave` is called with."""
   numbers = []
   monkeypatch.setattr(signals_module, "leave", numbers.append)
   return numbers
@@ -32,7 +32,7 @@ def test_before_it_begins_a_signal_does_what_it_does_elsewhere(left):
 
 @pytest.mark.parametrize("seconds, expected", [(0.01, []), (3.0, [signal.SIGTERM])])
 def test_a_second_signal_leaves_unless_it_is_the_first_again(seconds, expected, left, monkeypatch):
-  """`timeout` sends its own twice at once."""
+  """`timeout` sends its signal twice at once."""
   now = [100.0]
   monkeypatch.setattr(signals_module, "time", SimpleNamespace(monotonic=lambda: now[0]))
   with StopSignals() as signals:
@@ -68,7 +68,7 @@ def test_a_signal_that_is_ignored_stays_so():
 
 
 def test_another_process_signal_is_no_first_one_of_this(left, monkeypatch):
-  """All stop together, and the signal that then comes here too is not taken for a second."""
+  """All stop together, and this host's own signal after that does not count as a second one."""
   monkeypatch.setattr(signals_module.parallel, "num_processes", lambda: 2)
   monkeypatch.setattr(signals_module.parallel, "agree_on", lambda own: max(own, signal.SIGTERM))
   with StopSignals() as signals:

@@ -1,4 +1,4 @@
-"""What a training run leaves behind, how it resumes, and what it refuses."""
+"""Files of a training run, resuming, and settings that are refused."""
 
 import json
 import os
@@ -91,7 +91,7 @@ def test_lines_of_metrics(trained):
 
 
 def test_a_run_of_40_is_a_run_of_20_resumed(trained, tmp_path):
-  """Dropout is on; checkpoint, metrics and TensorBoard's steps go on as if nothing had been."""
+  """Dropout is on. Checkpoint and metrics are those of a run without interruption."""
   train(tiny_config(train_steps=20), tmp_path / "run", ".")
   assert digest_of(tmp_path / "run") == digest_of(trained, 20)
   train(tiny_config(), tmp_path / "run", ".")
@@ -101,7 +101,7 @@ def test_a_run_of_40_is_a_run_of_20_resumed(trained, tmp_path):
 
 
 def test_a_signal_saves_and_the_next_start_goes_on(trained, tmp_path, monkeypatch):
-  """Stopped between two checkpoints: the state is saved, and is gone from the folder when the run has ended."""
+  """It stops between two checkpoints. The state is saved, and removed when the run has ended."""
   asked = 0
 
   def should_stop(self):
@@ -124,7 +124,7 @@ def test_a_signal_saves_and_the_next_start_goes_on(trained, tmp_path, monkeypatc
 
 
 def test_signals_are_left_alone_while_data_is_prepared(tmp_path, monkeypatch):
-  """Nothing would be lost, and to finish an update that is hours away would be no answer."""
+  """A signal ends the process at once: nothing is lost, and the first update may be hours away."""
   before, seen = signal.getsignal(signal.SIGTERM), []
 
   def seeing(*_):
@@ -199,7 +199,7 @@ def test_a_changed_tokenizer_is_refused(run_copy):
   with open(run_copy / "tokenizer/sentencepiece.model", "ab") as file:
     file.write(b"x")
   with pytest.raises(
-    DataError, match="sentencepiece.model: has changed since the tokenizer was made"
+    DataError, match=r"sentencepiece.model: has changed since the tokenizer was made"
   ):
     train(tiny_config(), run_copy, ".")
 
@@ -227,7 +227,8 @@ def test_a_damaged_checkpoint_is_refused_or_passed_over(trained, run_copy):
 def test_another_number_of_devices_is_refused_unless_allowed(run_copy, monkeypatch):
   monkeypatch.setattr(train_module.parallel, "num_devices", lambda: 2)
   with pytest.raises(
-    CheckpointError, match="was trained on 1 devices, but there are 2 here; .*--allow_device_change"
+    CheckpointError,
+    match=r"was trained on 1 devices, but there are 2 here; .*--allow_device_change",
   ):
     train(tiny_config(), run_copy, ".")
 

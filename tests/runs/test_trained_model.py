@@ -1,4 +1,4 @@
-"""The Python API of README."""
+"""The Python API that README describes."""
 
 import numpy as np
 import pytest
@@ -44,7 +44,7 @@ def test_one_text_is_no_list_of_texts(model):
 
 
 def test_fewer_outputs_are_the_first_ones(model):
-  """The search ends sooner where one is wanted; sentences alone, for batches of one shape."""
+  """A search for one output ends sooner. One sentence at a time, for batches of one shape."""
   for text in ("forty two", "nine hundred"):
     (two,), (one,) = list(model.n_best([text], 2)), list(model.n_best([text], 1))
     assert one[0].log_prob == pytest.approx(two[0].log_prob, rel=1e-4)
@@ -74,7 +74,9 @@ def test_a_batch_of_pairs_is_no_larger_than_the_setting_says(trained, monkeypatc
 
 def test_a_target_beyond_what_is_computed_at_once_is_named(trained):
   model = transformer_jax.load(trained, max_source_length=20, decode_batch_tokens=64)
-  with pytest.raises(DataError, match="target 2: has .* tokens, but a batch holds only --decode_batch_tokens=64"):
+  with pytest.raises(
+    DataError, match=r"target 2: has .* tokens, but a batch holds only --decode_batch_tokens=64"
+  ):
     list(model.log_probs([("one", "eins"), ("two", "zwei " * 100)]))
 
 
@@ -91,7 +93,7 @@ def test_attention_is_a_distribution_over_what_may_be_seen(model):
 
 
 def test_attention_of_the_models_own_translation(model, monkeypatch):
-  """Which is made up here: a model that has learned little may say nothing."""
+  """The translation is made up here: a model that has learned little may return an empty one."""
   monkeypatch.setattr(model, "translate", lambda *_: ["zwei"])
   own = model.attention("forty two")
   assert own["target_text"] == "zwei" and own["target"][-1] == "</s>"
@@ -102,7 +104,7 @@ def test_log_probs_do_not_depend_on_neighbours(model):
   together = list(model.log_probs(pairs))
   alone = [next(iter(model.log_probs([pair]))) for pair in pairs]
   np.testing.assert_allclose(together, alone, rtol=1e-5)
-  assert together[2][1] == 1  # EOS alone
+  assert together[2][1] == 1  # only EOS
 
 
 def test_wrong_settings_and_folders_are_named(trained, tmp_path):

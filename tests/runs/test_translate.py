@@ -1,4 +1,4 @@
-"""One line out for each line in, whatever the bytes; n-best lists; scores; output that is whole or absent."""
+"""`translate`: a line for each line, whatever its bytes; n-best lists; scores; whole files."""
 
 import gzip
 import io
@@ -61,7 +61,7 @@ def test_every_line_has_its_line(trained, tmp_path, capsys):
 
 
 def test_a_line_is_answered_as_it_is_alone(trained, tmp_path):
-  """As good a translation: a batch of another shape may round otherwise, and so choose another of equal ones."""
+  """The scores agree; rounding in a batch of another shape may choose another of equal ones."""
 
   def scored(content):
     return [line.split(b"\t") for line in translated(trained, tmp_path, content, with_scores=True)]
@@ -185,7 +185,7 @@ def test_greedy_is_beam_size_1(trained, tmp_path):
 
 
 def test_standard_input_to_standard_output_as_it_comes(trained, monkeypatch):
-  """Endless input: answers leave before the last line is read."""
+  """Of endless input: answers are written before the last line is read."""
   out = io.BytesIO()
   taken = 0
 

@@ -1,4 +1,4 @@
-"""What is said of the validation text before it is translated."""
+"""Validation reports, before it translates, which sources are cut."""
 
 import tiny_run
 
