@@ -1,8 +1,10 @@
-"""Values of --checkpoint that no run can have are refused before anything is loaded."""
+"""--checkpoint: nonsense is refused before anything is loaded, and each command passes it on."""
 
 import pytest
 
 from transformer_jax.cli.main import run
+from transformer_jax.errors import WorkdirError
+from transformer_jax.runs.trained_model import TrainedModel
 
 COMMANDS = ["evaluate", "translate", "parse", "score", "heads", "attention"]
 
@@ -23,3 +25,19 @@ def test_two_answers_are_refused(tmp_path, capsys):
   flags = [f"--workdir={tmp_path}", "--checkpoint=best", "--step=30"]
   assert run(["translate", *flags]) == 2
   assert "--step=30: --checkpoint=best names another; leave one out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_model_is_loaded_from_the_checkpoint(command, trained, tmp_path, monkeypatch, capsys):
+  def refuse(workdir, checkpoint, **_):
+    raise WorkdirError(workdir, f"asked for {checkpoint}")
+
+  monkeypatch.setattr(TrainedModel, "load", refuse)
+  text = tmp_path / "text"
+  text.write_text("one\n")
+  needed = dict(attention=["--source=one"], score=[f"--source={text}", f"--target={text}"])
+  flags = [f"--workdir={trained}", "--checkpoint=best", *needed.get(command, [])]
+  if command in ("attention", "heads"):
+    flags.append(f"--output={tmp_path}")
+  assert run([command, *flags]) == 6
+  assert capsys.readouterr().err == f"transformer-jax: {trained}: asked for best\n"
