@@ -1,4 +1,4 @@
-"""Where the cache is, and whose."""
+"""The cache is in the named folder, in the home, or in a folder that only its user can change."""
 
 import os
 import pathlib

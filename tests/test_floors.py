@@ -103,26 +103,30 @@ def test_the_reference_knows_only_numpy():
 def uses(text):
   """Yields the units whose code (not comments) has an attribute or a name `text`."""
   for path in FILES:
-    names = (
-      getattr(node, "attr", None) or getattr(node, "id", None)
-      for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-    )
-    if text in names:
-      yield unit_of(path)
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+      if text in (getattr(node, "attr", None), getattr(node, "id", None)):
+        yield unit_of(path)
 
 
-def test_flags_are_read_in_cli_alone():
+def test_flags_are_read_only_in_cli():
   assert {unit_of(path) for path in FILES if "absl" in outside_of(path)} == {"cli"}
   assert set(uses("FLAGS")) <= {"cli"}
 
 
-def test_pmap_stands_in_parallel_alone():
+def test_pmap_is_only_in_parallel():
   assert set(uses("pmap")) == {"parallel"}
 
 
 def test_json_is_written_in_one_place():
   """Elsewhere NaN would become a word that is not JSON."""
   assert set(uses("dumps")) == {"strict_json"} and not set(uses("dump"))
+
+
+def test_files_are_replaced_in_one_place():
+  """Elsewhere a failed write would have another remedy, and a kill might leave half a file."""
+  assert {path for path in FILES if "os.replace(" in path.read_text(encoding="utf-8")} == {
+    PACKAGE / "files.py"
+  }
 
 
 def test_nothing_imports_tensorflow():

@@ -52,7 +52,7 @@ def start(code, *arguments):
 
 
 def code_after(process, number):
-  """The exit code and what was said, once a process that has begun got a signal."""
+  """Sends a signal to a process that has begun; returns its exit code and its stderr."""
   with process:
     try:
       assert process.stdout.readline() == b"begun\n"
@@ -81,7 +81,7 @@ def test_a_signal_that_is_ignored_stays_so():
   assert (process.returncode, output, errors) == (0, b"alive\n", b"")
 
 
-def test_handlers_and_wakeup_are_handed_back():
+def test_handlers_and_wakeup_are_restored():
   before = [signal.getsignal(number) for number in interrupt.SIGNALS]
   heard = []
   with interrupt.SignalHandling(heard.append):

@@ -1,4 +1,4 @@
-"""What is known of the machine: its names, and the memory that a process can still have."""
+"""The names of the machine, and the memory that a process can still have."""
 
 import pytest
 

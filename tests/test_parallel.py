@@ -1,4 +1,4 @@
-"""What is set up before the first computation."""
+"""The compilation cache is turned on if it can be written, or at least read."""
 
 import warnings
 

@@ -1,6 +1,6 @@
 """Writes files whole or not at all; failed writes become WorkdirErrors (floor 1).
 
-This is the only file that writes to a temporary file and renames it.
+Everything that replaces a file does it here, except the watchdog's sign of life each second.
 """
 
 import contextlib

@@ -49,7 +49,7 @@ def start_up(
 
   Raises:
     ConfigError: the other hosts cannot be found.
-    WorkdirError: there is no place for the cache.
+    WorkdirError: there is no folder for the cache that only this user can change.
   """
   if sys.platform == "linux":
     machine.keep_freed_memory()

@@ -56,7 +56,8 @@ ODD_NAMES = [
 
 @pytest.mark.parametrize("name", ODD_NAMES, ids=ascii)
 def test_a_folder_of_any_name_can_be_written_and_read(tmp_path, name):
-  folder, params = tmp_path / name / "checkpoints", {"w": np.arange(6.0)}
+  folder = tmp_path / name / "checkpoints"
+  params = {"w": np.arange(6.0)}
   checkpoints = Checkpoints(folder)
   checkpoints.save(1, {"params": params}, {})
   checkpoints.close()

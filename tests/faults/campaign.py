@@ -51,7 +51,7 @@ STOPS = ("TERM", "INT")
 
 @dataclasses.dataclass
 class Tally:
-  """What a campaign found; everything except the first three must be 0."""
+  """The results of a campaign; everything except the first three must be 0."""
 
   kills: int = 0
   stops: int = 0

@@ -139,7 +139,8 @@ def test_temporary_files_of_the_dead_are_removed_and_no_others(folder):
 
 
 def test_a_kill_while_a_tokenizer_is_saved_leaves_litter_that_is_removed(folder, monkeypatch):
-  names, replace = [], os.replace
+  names = []
+  replace = os.replace
 
   def recording(source, target):
     names.append(os.path.basename(source))

@@ -12,7 +12,7 @@ from transformer_jax.strict_json import json_text
 
 @dataclasses.dataclass(frozen=True)
 class StepInfo:
-  """What the choice among steps depends on.
+  """The properties of a step that decide whether it is kept.
 
   Attributes:
     score: the higher the better; None: it has none.

@@ -14,7 +14,7 @@ _SOURCES = dict(translation=("numbers", "text", "tfds"), parsing=("treebank", "g
 def check_together(
   model: ModelConfig, data: DataConfig, train: TrainConfig, decode: DecodeConfig
 ) -> None:
-  """Checks settings against each other; each alone is in its range already.
+  """Checks settings against each other; each one is in its range already.
 
   Raises:
     ConfigError: names the first one that contradicts another.

@@ -19,7 +19,7 @@ _SUBWORD_NMT = dict(tokenizer=("subword_nmt",))
 
 @dataclasses.dataclass(frozen=True)
 class DataConfig:
-  """Where text comes from, how it becomes tokens, how tokens become batches."""
+  """The source of text, its way to tokens, and their way to batches."""
 
   task: str = setting(
     "translation",

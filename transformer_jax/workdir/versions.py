@@ -1,4 +1,4 @@
-"""What a run was computed with: versions of packages, and the git revision."""
+"""The versions of the packages that a run was computed with, and the git revision."""
 
 import importlib.metadata
 import pathlib
