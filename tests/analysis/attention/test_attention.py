@@ -120,11 +120,14 @@ def test_vectors_give_the_weights(attention):
 def test_padding_gets_nothing(translator):
   """In a batch the shorter sentence's padding has weight 0."""
   source_BS = np.array([[5, 6, 7, 1], [5, 1, 0, 0]], np.int32)
-  variables = {"params": translator.params}
-  compute = jax.jit(
-    lambda source: translator.model.apply(variables, source, source, method="attention_weights")
-  )
-  weights = compute(source_BS)
+
+  @jax.jit
+  def attention_weights(params, source_BS):
+    return translator.model.apply(
+      {"params": params}, source_BS, source_BS, method="attention_weights"
+    )
+
+  weights = attention_weights(translator.params, source_BS)
   assert np.asarray(weights["encoder"])[:, 1, :, :, 2:].max() == 0
   assert np.asarray(weights["cross"])[:, 1, :, :, 2:].max() == 0
 

@@ -37,7 +37,7 @@ class Text:
   Without `data_root` no fingerprints are known.
   """
 
-  def __init__(self, split: str = "valid", data_root: str | os.PathLike[str] | None = None):
+  def __init__(self, split: str = "valid", data_root: str | os.PathLike[str] | None = None) -> None:
     self.split = split
     self.missing: list[str] = []  # why fingerprints are not known, each reason once
     self._data_root = data_root

@@ -101,8 +101,8 @@ def _remarks(found: Sequence[Entry], score: str) -> list[str]:
     remarks += [f"- {entry['name']}: {note}" for note in notes]
   if unknown := sum(len(entry["of_unknown_text"]) for entry in found):
     remarks.append(
-      f"- {unknown} of the runs do not say on which text they were made (results did "
-      "not keep it): that was not compared."
+      f"- {unknown} of the runs do not say on which text they were made (older results do not "
+      "record it): that was not compared."
     )
   return [*remarks, ""] if remarks else []
 
@@ -163,7 +163,8 @@ def _in_words(found: Sequence[Entry], score: str) -> list[str]:
   sentences = [_noise_in_words(found, name) for name in ("perplexity", score)]
   if not any(sentences):
     return [
-      "No row has two seeds beside base's two yet: nothing can be said of the noise of seeds."
+      "No row has two seeds yet to compare with two of base: nothing can be said of the noise of "
+      "seeds."
     ]
   return [sentence for sentence in sentences if sentence]
 

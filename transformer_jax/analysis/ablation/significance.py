@@ -61,7 +61,7 @@ def why_no_bootstrap(ours: Sequence[Outcome], base: Sequence[Outcome], score: st
 def _why_sentences_do_not_count(outcome: Outcome, score: str) -> str:
   """Returns why the kept sentences of a run say nothing of its score, or ""."""
   if score not in ("perplexity", outcome.main_score):
-    return f"what is kept of the sentences is not of {MAIN_SCORES[score]}"
+    return f"the kept sentences have no {MAIN_SCORES[score]}"
   given = outcome.score_from_sentences(score)
   reported = outcome.summary[score]
   if np.isclose(given, reported, rtol=1e-3, atol=1e-3):

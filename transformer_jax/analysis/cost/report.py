@@ -112,8 +112,8 @@ def term_lines(cases: Sequence[Case], d_model: int, length: int) -> list[str]:
     "",
     *table(["term", "formula", *names], rows),
     "",
-    "h and d_k stand in the products only as h d_k, and h d_k = d for narrow heads, whatever h is. "
-    f"The softmax alone keeps its h: {one} M exponentials for one head, {narrow} M for "
+    "h and d_k occur in the products only as h d_k, and h d_k = d for narrow heads, whatever h is. "
+    f"Only the softmax keeps its h: {one} M exponentials for one head, {narrow} M for "
     f"{cases[1].num_heads}.",
   ]
 
@@ -137,9 +137,9 @@ def xla_lines(records: Records) -> list[str]:
     *table(header, rows),
     "",
     "MFLOP are of a whole batch. XLA counts the softmax's additions and divisions too, which the "
-    "formula leaves out. `xla` and `cudnn` want d_k = d_v: where they differ the narrower is "
-    "filled up with zeros, and XLA counts the wider. Where there are more scores than `blocked` "
-    "(which `auto` may take) computes at once, it loops, and XLA counts a loop's body once.",
+    "formula leaves out. `xla` and `cudnn` need d_k = d_v: where they differ, the narrower is "
+    "padded with zeros, and XLA counts the wider. If there are more scores than `blocked` (which "
+    "`auto` may choose) computes at once, it loops, and XLA counts a loop's body once.",
   ]
 
 
@@ -256,9 +256,9 @@ def layer_lines(records: Records) -> list[str]:
   return [
     *table(header, rows),
     "",
-    f"By formula n^2 d passes n d^2 at n = d = {records[0]['d_model']}; attention does its n^2 d "
-    f"twice, so at half of that. Measured: {measured}. A recurrence also waits for each of its n "
-    "steps, which no operation count shows.",
+    f"By formula n^2 d exceeds n d^2 above n = d = {records[0]['d_model']}; attention computes its "
+    f"n^2 d twice, so above half of that. Measured: {measured}. A recurrence also waits for each "
+    "of its n steps, which no operation count shows.",
   ]
 
 

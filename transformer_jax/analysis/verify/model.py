@@ -146,6 +146,7 @@ def no_gradient_from_the_future() -> tuple[bool, str]:
   """Checks that the logits at t depend on the embeddings of targets before t, and on no others."""
   # With matrices of their own, the target's embedding is reached by the decoder's input only.
   model, params = _tiny_model(embedding_sharing="none")
+  params = jax.tree.map(jnp.asarray, params)
   source_BS = jnp.array([[3, 8, 4, 1]])
   target_BT = jnp.array([[5, 11, 6, 7, 9, 1]])
   direction_C = jnp.asarray(np.random.default_rng(1).normal(size=_VOCABULARY), jnp.float32)
