@@ -57,7 +57,7 @@ function element(tag, text, attributes = {}) {
   for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
   return made;
 }
-function colour(head) { return `hsl(${(head * 360 / data.heads + 215) % 360} 70% ${isDark() ? 65 : 42}%)`; }
+function headColor(head) { return `hsl(${(head * 360 / data.heads + 215) % 360} 70% ${isDark() ? 65 : 42}%)`; }
 function isDark() { return getComputedStyle(document.documentElement).colorScheme.includes("dark"); }
 function selectedHeads() { return [...chosen.heads].sort((a, b) => a - b); }
 function sized(canvas, width, height) {
@@ -95,7 +95,7 @@ function drawLines() {
   const heads = selectedHeads();
   context.lineWidth = 2;
   heads.forEach((head, number) => {
-    context.strokeStyle = colour(head);
+    context.strokeStyle = headColor(head);
     const shift = (number - (heads.length - 1) / 2) * Math.min(2, 14 / heads.length);
     const weights = weightsOf(chosen.attention, chosen.layer, head);
     for (let q = 0; q < queries.length; q++) for (let k = 0; k < keys.length; k++) {
@@ -253,7 +253,7 @@ function redraw() { buildHeads(); drawOverview(); refresh(); }
 function buildHeads() {
   byId("heads").replaceChildren(...Array.from({ length: data.heads }, (_, head) => {
     const label = element("label"), box = element("input", undefined, { type: "checkbox" }), swatch = element("span", "", { class: "swatch" });
-    swatch.style.background = colour(head);
+    swatch.style.background = headColor(head);
     box.onchange = () => { box.checked ? chosen.heads.add(head) : chosen.heads.delete(head); refresh(); };
     label.append(box, swatch, String(head + 1));
     return label;
