@@ -1,9 +1,10 @@
-"""What a checkpoint costs a training run: how long it holds an update up, and what its writing in the background takes.
+"""Measures what a checkpoint costs a training run: the update it delays, the background writing.
 
     python benchmarks/checkpoint_cost.py [--preset=base|tiny] [--updates=8] [--batch_tokens=1024]
 
-Trains the paper's base model (65 million parameters with a vocabulary of 37,000) on random tokens: updates alone, then the same with
-a checkpoint after the first. Prints one JSON line; `share_per_checkpoint_every_10_minutes` is all the time that it took, by 600 s.
+Trains the paper's base model (65 million parameters with a vocabulary of 37,000) on random tokens:
+first without checkpoints, then with a checkpoint after the first update. Prints one JSON line.
+`share_per_checkpoint_every_10_minutes` is all the time that the checkpoint took, divided by 600 s.
 """
 
 import argparse
@@ -13,6 +14,7 @@ import statistics
 import tempfile
 import threading
 import time
+from typing import Any
 
 import jax
 import numpy as np
@@ -25,6 +27,7 @@ from transformer_jax.training.state import initial_state
 from transformer_jax.training.step import TrainStep
 from transformer_jax.workdir.versions import git_revision
 
+# name -> (settings, vocabulary)
 PRESETS = dict(
   base=({}, 37_000),
   tiny=(dict(num_layers=1, d_model=32, d_ff=32, num_heads=2, d_k=16, d_v=16), 100),
@@ -32,7 +35,57 @@ PRESETS = dict(
 WIDTH = 32
 
 
-def main():
+class Training:
+  """A training on one random batch.
+
+  Attributes:
+    state: the replicated TrainState.
+  """
+
+  state: Any
+
+  def __init__(self, preset: str, batch_tokens: int) -> None:
+    settings, vocab_size = PRESETS[preset]
+    config = Config().replace(attention_kernel="xla", **settings)
+    model = Transformer(config.model, vocab_size, vocab_size)
+    self.state = parallel.replicate(jax.jit(lambda: initial_state(config, model))())
+    self._train_step = TrainStep(config, model)
+    shape = (2, batch_tokens // WIDTH, WIDTH)
+    tokens = np.random.default_rng(0).integers(3, vocab_size, shape, dtype=np.int32)
+    source, target = map(parallel.shard_rows, tokens)
+    self._batch = (source, target)
+
+  def update(self) -> float:
+    """Does one update; returns its seconds."""
+    start = time.perf_counter()
+    self.state, progress = self._train_step(self.state, [self._batch])
+    jax.block_until_ready(progress)
+    return time.perf_counter() - start
+
+
+def save_beside(training: Training, folder: pathlib.Path) -> tuple[float, float, list[float]]:
+  """Saves a checkpoint while updates go on.
+
+  Returns:
+    seconds that the next update had to wait, seconds until all was written, and the seconds of each
+    update meanwhile.
+  """
+  checkpoints = Checkpoints(folder / "checkpoints", 1, 0)
+  start = time.perf_counter()
+  checkpoints.save(1, parallel.to_host(training.state), {})
+  held_up = time.perf_counter() - start
+  beside = []
+  waiting = threading.Thread(target=checkpoints.wait)
+  waiting.start()
+  while waiting.is_alive():
+    beside.append(training.update())
+  waiting.join()
+  written = time.perf_counter() - start
+  checkpoints.close()
+  return held_up, written, beside
+
+
+def main() -> None:
   """Measures and prints."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument("--preset", choices=PRESETS, default="base")
@@ -41,60 +94,29 @@ def main():
   parser.add_argument("--folder", help="where the checkpoints go; a temporary folder, unless given")
   options = parser.parse_args()
   parallel.start_up()
-  settings, vocab_size = PRESETS[options.preset]
-  config = Config().replace(attention_kernel="xla", **settings)
-  model = Transformer(config.model, vocab_size, vocab_size)
-  state, train_step = (
-    parallel.replicate(jax.jit(lambda: initial_state(config, model))()),
-    TrainStep(config, model),
-  )
-  tokens = np.random.default_rng(0).integers(
-    3, vocab_size, (2, options.batch_tokens // WIDTH, WIDTH), dtype=np.int32
-  )
-  batch = tuple(map(parallel.shard_rows, tokens))
-
-  def update():
-    nonlocal state
-    start = time.perf_counter()
-    state, progress = train_step(state, [batch])
-    jax.block_until_ready(progress)
-    return time.perf_counter() - start
-
-  update()
-  alone = [update() for _ in range(options.updates)]
+  training = Training(options.preset, options.batch_tokens)
+  training.update()
+  alone = [training.update() for _ in range(options.updates)]
   with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-    checkpoints = Checkpoints(pathlib.Path(folder) / "checkpoints", 1, 0)
-    start = time.perf_counter()
-    checkpoints.save(1, parallel.to_host(state), {})
-    held_up = time.perf_counter() - start
-    beside = []
-    waiting = threading.Thread(target=checkpoints.wait)
-    waiting.start()
-    while waiting.is_alive():
-      beside.append(update())
-    waiting.join()
-    written = time.perf_counter() - start
-    size = sum(path.stat().st_size for path in pathlib.Path(folder).rglob("*") if path.is_file())
-    checkpoints.close()
+    held_up, written, beside = save_beside(training, pathlib.Path(folder))
+    files = [path for path in pathlib.Path(folder).rglob("*") if path.is_file()]
+    size = sum(path.stat().st_size for path in files)
   usual = statistics.median(alone)
   lost = held_up + sum(seconds - usual for seconds in beside)
-  print(
-    json.dumps(
-      dict(
-        preset=options.preset,
-        bytes=size,
-        update_seconds=usual,
-        held_up_seconds=held_up,
-        written_after_seconds=written,
-        updates_beside_the_writing=len(beside),
-        lost_seconds=lost,
-        share_per_checkpoint_every_10_minutes=lost / 600,
-        device=jax.devices()[0].device_kind,
-        jax=jax.__version__,
-        revision=git_revision(),
-      )
-    )
+  record = dict(
+    preset=options.preset,
+    bytes=size,
+    update_seconds=usual,
+    held_up_seconds=held_up,
+    written_after_seconds=written,
+    updates_beside_the_writing=len(beside),
+    lost_seconds=lost,
+    share_per_checkpoint_every_10_minutes=lost / 600,
+    device=jax.devices()[0].device_kind,
+    jax=jax.__version__,
+    revision=git_revision(),
   )
+  print(json.dumps(record))
 
 
 if __name__ == "__main__":

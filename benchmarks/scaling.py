@@ -1,14 +1,17 @@
-"""How the time of an update grows with length, batch, width, vocabulary and depth; and, by arithmetic, with devices.
+"""Shows how the time of an update grows with length, batch, width, vocabulary, depth and devices.
 
     python benchmarks/scaling.py [--rounds=5]
 
-Measured: a small model (d 256, 3 + 3 layers, vocabulary 8,000) with 2,048 + 2,048 positions of sentences of 16 tokens, one of these
-changed at a time. Counted: the paper's models on up to thousands of chips. Prints Markdown.
+Measured: a small model (d 256, 3 + 3 layers, vocabulary 8,000) with 2,048 + 2,048 positions of
+sentences of 16 tokens; one of these is changed at a time. By arithmetic: the paper's models on up
+to thousands of chips. Prints Markdown.
 """
 
 import argparse
 import functools
 import json
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import jax
 import numpy as np
@@ -17,7 +20,7 @@ from transformer_jax import parallel
 from transformer_jax.analysis.cost import formulas as cost
 from transformer_jax.analysis.table3 import ROWS
 from transformer_jax.analysis.timing import Subject, interleaved_timings
-from transformer_jax.config import PAPER_TOKENS_PER_UPDATE, Config
+from transformer_jax.config import PAPER_TOKENS_PER_UPDATE, Config, ModelConfig
 from transformer_jax.machine import hardware
 from transformer_jax.model.transformer import Transformer
 from transformer_jax.training.state import initial_state
@@ -34,7 +37,8 @@ VARIED = dict(
 )
 D_K = 64
 
-# Of one chip, each way: the bf16 rate of large products, and the bandwidth of its share of the slowest link that all must cross.
+# Of one chip, each way: the bf16 rate of large products, and the bandwidth of its share of the
+# slowest link that all must cross.
 CHIPS = {
   "H200, NVLink within 8, 400 Gbit/s a GPU beyond": (
     788e12,
@@ -42,11 +46,16 @@ CHIPS = {
   ),
   "TPU v5p, torus": (459e12, lambda count: 300e9),
 }
+CHIP_COUNTS = (1, 8, 64, 512, 4096)
+MEAN_LENGTH = 28  # tokens of a sentence
+VOCABULARY = 37_000
 ASSUMED_MFU = 0.4
 
 
-def update(length, positions, d_model, vocabulary, num_layers):
-  """(a function that does an update, the operations of one)."""
+def update(
+  length: int, positions: int, d_model: int, vocabulary: int, num_layers: int
+) -> tuple[Callable[[], Any], float]:
+  """Returns a function that does an update, and the operations of one."""
   config = Config().replace(
     num_layers=num_layers,
     d_model=d_model,
@@ -58,73 +67,78 @@ def update(length, positions, d_model, vocabulary, num_layers):
   model = Transformer(config.model, vocabulary, vocabulary)
   train_step = TrainStep(config, model)
   state = parallel.replicate(jax.jit(lambda: initial_state(config, model))())
-  tokens = np.random.default_rng(0).integers(
-    3, vocabulary, (2, positions // length, length), dtype=np.int32
-  )
-  batch = tuple(map(parallel.shard_rows, tokens))
+  shape = (2, positions // length, length)
+  tokens = np.random.default_rng(0).integers(3, vocabulary, shape, dtype=np.int32)
+  source, target = map(parallel.shard_rows, tokens)
 
   def call():
     nonlocal state
-    state, progress = train_step(state, [batch])
+    state, progress = train_step(state, [(source, target)])
     return progress
 
   return call, cost.update_flops(config.model, vocabulary, positions, positions, length, length)
 
 
-def measured(rounds):
-  """Lines of a table for each of VARIED."""
+def measured(rounds: int) -> Iterator[str]:
+  """Yields the lines of a table for each of VARIED."""
   for name, values in VARIED.items():
-    found = [update(**{**USUAL, name: value}) for value in values]
-    timings = interleaved_timings(
-      [Subject(call, None, None) for call, _ in found], rounds, warm_up=2
-    )
-    yield from (
-      "",
-      f"| {name} | ms per update | positions a second | GFLOP | GFLOP/s |",
-      "|---|---|---|---|---|",
-    )
-    for value, (_, flop), timing in zip(values, found, timings, strict=True):
+    updates = [update(**{**USUAL, name: value}) for value in values]
+    subjects = [Subject(call, None, None) for call, _ in updates]
+    timings = interleaved_timings(subjects, rounds, warm_up=2)
+    yield ""
+    yield f"| {name} | ms per update | positions a second | GFLOP | GFLOP/s |"
+    yield "|---|---|---|---|---|"
+    for value, (_, flop), timing in zip(values, updates, timings, strict=True):
       positions = value if name == "positions" else USUAL["positions"]
-      yield f"| {value:,} | {1e3 * timing.median:,.1f} | {positions / timing.median:,.0f} | {flop / 1e9:,.1f} | {flop / timing.median / 1e9:,.0f} |"
+      seconds = timing.median
+      yield (
+        f"| {value:,} | {1e3 * seconds:,.1f} | {positions / seconds:,.0f} | {flop / 1e9:,.1f} "
+        f"| {flop / seconds / 1e9:,.0f} |"
+      )
 
 
-def counted():
-  """Lines of tables: an update's computation on one chip, and the all-reduce of its gradients."""
-  for chip, (rate, bandwidth) in CHIPS.items():
-    yield from (
-      "",
-      f"{chip}; {100 * ASSUMED_MFU:.0f}% MFU assumed.",
-      "",
+def counted() -> Iterator[str]:
+  """Yields tables of an update's computation on one chip and the all-reduce of its gradients."""
+  for chip in CHIPS:
+    yield ""
+    yield f"{chip}; {100 * ASSUMED_MFU:.0f}% MFU assumed."
+    yield ""
+    yield (
       "| model | chips | tokens of an update, each side | computing, ms | all-reduce, ms | "
-      "efficiency if nothing overlaps |",
-      "|---|---|---|---|---|---|",
+      "efficiency if nothing overlaps |"
     )
+    yield "|---|---|---|---|---|---|"
     for row in (ROWS[0], ROWS[-1]):
-      model, vocabulary = row.config().model, 37_000
-      parameters = parameter_count(model, vocabulary)
-      for count in (1, 8, 64, 512, 4096):
+      for count in CHIP_COUNTS:
         for tokens in sorted({PAPER_TOKENS_PER_UPDATE, PAPER_TOKENS_PER_UPDATE * count}):
-          computing = cost.update_flops(model, vocabulary, tokens, tokens, 28, 28) / (
-            rate * ASSUMED_MFU * count
-          )
-          # A ring: each chip sends and receives its gradients, float32, nearly twice.
-          reducing = 2 * (count - 1) / count * 4 * parameters / bandwidth(count)
-          yield (
-            f"| {row.name} | {count:,} | {tokens:,} | {1e3 * computing:,.2f} | {1e3 * reducing:,.2f} | {100 * computing / (computing + reducing):.0f}% |"
-          )
+          yield f"| {row.name} | {_counted_columns(row.config().model, chip, count, tokens)} |"
 
 
-@functools.cache
-def parameter_count(model, vocabulary):
-  """Parameters, by shapes alone."""
-  tokens = jax.ShapeDtypeStruct((1, 2), np.int32)
-  module = Transformer(model, vocabulary, vocabulary)
-  return sum(
-    x.size for x in jax.tree.leaves(jax.eval_shape(module.init, jax.random.key(0), tokens, tokens))
+def _counted_columns(model: ModelConfig, chip: str, count: int, tokens: int) -> str:
+  """Returns the columns after the model's name."""
+  rate, bandwidth = CHIPS[chip]
+  flops = cost.update_flops(model, VOCABULARY, tokens, tokens, MEAN_LENGTH, MEAN_LENGTH)
+  computing = flops / (rate * ASSUMED_MFU * count)
+  # A ring: each chip sends and receives its gradients, float32, nearly twice.
+  bytes_of_gradients = 4 * parameter_count(model, VOCABULARY)
+  reducing = 2 * (count - 1) / count * bytes_of_gradients / bandwidth(count)
+  efficiency = computing / (computing + reducing)
+  return (
+    f"{count:,} | {tokens:,} | {1e3 * computing:,.2f} | {1e3 * reducing:,.2f} "
+    f"| {100 * efficiency:.0f}%"
   )
 
 
-def main():
+@functools.cache
+def parameter_count(model: ModelConfig, vocabulary: int) -> int:
+  """Returns the number of parameters; it computes shapes only."""
+  tokens = jax.ShapeDtypeStruct((1, 2), np.int32)
+  module = Transformer(model, vocabulary, vocabulary)
+  shapes = jax.eval_shape(module.init, jax.random.key(0), tokens, tokens)
+  return sum(leaf.size for leaf in jax.tree.leaves(shapes))
+
+
+def main() -> None:
   """Measures, counts, prints."""
   parser = argparse.ArgumentParser(
     description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter

@@ -1,10 +1,11 @@
-"""Times `transformer-jax train` from the command to its first update: imports, data, tokenizer, initialisation, compilation.
+"""Times `transformer-jax train` from the command to its first update.
 
     python benchmarks/start_up.py [--rounds=3] [-- FLAGS]
 
-Each round starts with empty caches (cold), then once more in a new workdir (warm: encoded data and compiled programs are kept). Without
-flags of train it is the paper's base model with its 37,000 symbols, on 8,000 pairs of random words, in batches of 2,048 positions. Prints
-JSON lines.
+That is imports, data, tokenizer, initialization, compilation. Each round starts with empty caches
+(cold), then once more in a new workdir (warm: encoded data and compiled programs are kept). FLAGS
+are flags of train; by default it trains the paper's base model with its 37,000 symbols, on 8,000
+pairs of random words, in batches of 2,048 positions. Prints JSON lines.
 """
 
 import argparse
@@ -16,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 
 import numpy as np
 from side_by_side import where
@@ -23,19 +25,18 @@ from side_by_side import where
 VOCABULARY, PAIRS, WORDS = 37_000, 8_000, 27
 
 
-def base_flags(folder):
-  """Writes text in which every word of the vocabulary stands, and says how to train the base model on it."""
-  rng, flags = np.random.default_rng(0), []
+def base_flags(folder: str) -> list[str]:
+  """Writes text that has every word of the vocabulary; returns flags to train the base model on."""
+  rng = np.random.default_rng(0)
+  flags = []
   words = [f"w{number}" for number in range(VOCABULARY - 3)]  # PAD, EOS and UNK are symbols too
   for side in ("source", "target"):
     text = rng.permutation(np.resize(words, PAIRS * WORDS)).reshape(PAIRS, WORDS)
     lengths = rng.integers(WORDS // 2, WORDS + 1, PAIRS)
+    lines = [" ".join(line[:length]) for line, length in zip(text, lengths, strict=True)]
     path = pathlib.Path(folder) / side
-    path.write_text(
-      "\n".join(" ".join(line[:length]) for line, length in zip(text, lengths)) + "\n",
-      encoding="ascii",
-    )
-    flags += [f"--{split}_{side}={path}" for split in ("train", "valid")]
+    path.write_text("\n".join(lines) + "\n", encoding="ascii")
+    flags += [f"--train_{side}={path}", f"--valid_{side}={path}"]
   return [
     *flags,
     "--data_source=text",
@@ -47,7 +48,7 @@ def base_flags(folder):
   ]
 
 
-def seconds_to_first_update(flags, folder, cache):
+def seconds_to_first_update(flags: Sequence[str], folder: str, cache: str) -> float:
   """Starts a training, waits for the metrics of its first update, and ends it."""
   command = [
     sys.executable,
@@ -59,10 +60,11 @@ def seconds_to_first_update(flags, folder, cache):
     "--train_steps=1000",
     *flags,
   ]
-  start, metrics = time.perf_counter(), pathlib.Path(folder) / "metrics.jsonl"
+  metrics = pathlib.Path(folder) / "metrics.jsonl"
+  start = time.perf_counter()
   with subprocess.Popen(
     command,
-    env=dict(os.environ, TRANSFORMER_JAX_CACHE=str(cache)),
+    env=dict(os.environ, TRANSFORMER_JAX_CACHE=cache),
     stdout=subprocess.DEVNULL,
     stderr=subprocess.PIPE,
     text=True,
@@ -76,7 +78,14 @@ def seconds_to_first_update(flags, folder, cache):
   return seconds
 
 
-def main():
+def seconds_of_imports() -> float:
+  """Returns the time of a process that only imports what train does."""
+  start = time.perf_counter()
+  subprocess.run([sys.executable, "-c", "import transformer_jax.runs.train"], check=True)
+  return time.perf_counter() - start
+
+
+def main() -> None:
   """Measures and prints."""
   parser = argparse.ArgumentParser(
     description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -84,29 +93,24 @@ def main():
   parser.add_argument("--rounds", type=int, default=3)
   parser.add_argument("flags", nargs="*", help="flags of train")
   options = parser.parse_args()
-  found = dict(cold=[], warm=[])
+  measured: dict[str, list[float]] = dict(cold=[], warm=[])
   for _ in range(options.rounds):
     with tempfile.TemporaryDirectory() as folder:
       flags = options.flags or base_flags(folder)
-      for name, seconds in found.items():
+      for name, seconds in measured.items():
         seconds.append(seconds_to_first_update(flags, f"{folder}/{name}", f"{folder}/cache"))
-  imports = time.perf_counter()
-  subprocess.run([sys.executable, "-c", "import transformer_jax.runs.train"], check=True)
-  imports = time.perf_counter() - imports
-  for name, seconds in found.items():
-    print(
-      json.dumps(
-        dict(
-          caches=name,
-          seconds=statistics.median(seconds),
-          fastest=min(seconds),
-          slowest=max(seconds),
-          imports=imports,
-          flags=options.flags or "base",
-          **where(),
-        )
-      )
+  imports = seconds_of_imports()
+  for name, seconds in measured.items():
+    record = dict(
+      caches=name,
+      seconds=statistics.median(seconds),
+      fastest=min(seconds),
+      slowest=max(seconds),
+      imports=imports,
+      flags=options.flags or "base",
+      **where(),
     )
+    print(json.dumps(record))
 
 
 if __name__ == "__main__":

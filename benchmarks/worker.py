@@ -1,8 +1,10 @@
 """This project's side of a side-by-side benchmark; see `work.py`.
 
-    python benchmarks/worker.py --work=T1 [--variant=KERNEL] [--rounds=5]          training and search: the attention kernel, else auto
-    python benchmarks/worker.py --work=A1 --variant=KERNEL@HEADS [--rounds=5]      attention alone (A) or a sub-layer (S), forward + backward
-Weights are random; dropout is where the paper has it.
+    python benchmarks/worker.py --work=T1 [--variant=KERNEL] [--rounds=5]
+    python benchmarks/worker.py --work=A1 --variant=KERNEL@HEADS [--rounds=5]
+
+For training and search the variant is the attention kernel, by default auto. A is attention alone,
+S a sub-layer, both forward and backward. Weights are random; dropout is where the paper has it.
 """
 
 import work
@@ -10,6 +12,7 @@ import work
 OPTIONS = work.arguments()
 
 import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -25,10 +28,12 @@ from transformer_jax.training.state import initial_state
 from transformer_jax.training.step import TrainStep
 
 SIZE = work.SIZES[OPTIONS.work]
+# A function that does a round and returns its number of tokens; the round's operations, if known.
+Round = tuple[Callable[[], int], float | None]
 
 
-def config():
-  """The model that T and G works train or search with."""
+def config() -> Config:
+  """Returns the configuration that T and G works train or search with."""
   width = SIZE["d"] // SIZE["h"]
   return Config().replace(
     num_layers=SIZE["layers"],
@@ -42,17 +47,20 @@ def config():
   )
 
 
-def training():
-  """(one update for each batch -> number of target tokens, the round's FLOP)."""
+def training() -> Round:
+  """One update for each batch."""
   cfg = config()
   model = Transformer(cfg.model, SIZE["vocab"], SIZE["vocab"])
-  train_step, batches = TrainStep(cfg, model), work.training_batches(OPTIONS.work)
-  on_devices = [tuple(map(parallel.shard_rows, batch)) for batch in batches]
+  train_step = TrainStep(cfg, model)
+  batches = work.training_batches(OPTIONS.work)
+  shards = [
+    (parallel.shard_rows(source), parallel.shard_rows(target)) for source, target in batches
+  ]
   state = parallel.replicate(jax.jit(lambda: initial_state(cfg, model))())
 
   def run_round():
     nonlocal state
-    for batch in on_devices:
+    for batch in shards:
       state, progress = train_step(state, [batch])
     jax.block_until_ready(progress)
     return work.target_tokens(batches)
@@ -60,68 +68,81 @@ def training():
   return run_round, work.training_flops(OPTIONS.work, batches)
 
 
-def search():
-  """(beam search over the sources with the output's length forced -> number of output tokens, None)."""
-  cfg, length = config().replace(beam_size=SIZE["beam"]), SIZE["out"]
+def search() -> Round:
+  """Beam search over the sources; the outputs' length is forced."""
+  cfg = config().replace(beam_size=SIZE["beam"])
+  length = SIZE["out"]
   model = Transformer(cfg.model, SIZE["vocab"], SIZE["vocab"])
   source_BS = work.pad(work.search_sources(OPTIONS.work))
   limits_B = np.full(len(source_BS), length, np.int32)
-  params = jax.jit(lambda: model.init(jax.random.key(0), source_BS[:1], source_BS[:1])["params"])()
+  init = lambda: model.init(jax.random.key(0), source_BS[:1], source_BS[:1])
+  params = jax.jit(init)()["params"]
   find = jax.jit(make_search(model, cfg.decode, length))
 
   def run_round():
     for _ in range(SIZE["repeats"]):
-      lengths = np.asarray(find(params, source_BS, limits_B, limits_B).lengths_BM[:, 0])
+      result = find(params, source_BS, limits_B, limits_B)
+      lengths = np.asarray(result.lengths_BM[:, 0])
       assert (lengths == length).all(), lengths
     return SIZE["repeats"] * len(source_BS) * length
 
   return run_round, None
 
 
-def attention(is_sublayer):
-  """(attention, or a sub-layer with its projections, forward + backward -> number of positions, FLOP of the matrix products)."""
-  kernel, _, heads = (OPTIONS.variant or "blocked@8").partition("@")
-  batch, length, width, heads = SIZE["batch"], SIZE["length"], SIZE["width"], int(heads or 8)
+def attention(is_sublayer: bool) -> Round:
+  """Attention, or a sub-layer with its projections, forward and backward; tokens are positions.
+
+  The operations are those of the matrix products.
+  """
+  kernel, _, num_heads = (OPTIONS.variant or "blocked@8").partition("@")
+  heads = int(num_heads or 8)
+  batch, length, width = SIZE["batch"], SIZE["length"], SIZE["width"]
   d_k = width // heads
-  draw = lambda seed, *shape: jnp.asarray(
-    np.random.default_rng(seed).standard_normal(shape), jnp.float32
-  )
+
+  def draw(seed, *shape):
+    return jnp.asarray(np.random.default_rng(seed).standard_normal(shape), jnp.float32)
+
   if is_sublayer:
     sizes = dict(d_model=width, num_heads=heads, d_k=d_k, d_v=d_k, attention_kernel=kernel)
     module = MultiHeadAttention(Config().replace(**sizes).model, jnp.dtype("float32"))
     inputs = draw(0, batch, length, width)
-    arrays, slope = (
-      (jax.jit(module.init)(jax.random.key(0), inputs, inputs, Mask()), inputs),
-      draw(1, batch, length, width),
-    )
-    function = lambda params, x: module.apply(params, x, x, Mask())[0]
+    params = jax.jit(module.init)(jax.random.key(0), inputs, inputs, Mask())
+    arrays = (params, inputs)
+    gradient = draw(1, batch, length, width)
+
+    def function(params, x):
+      values, _ = module.apply(params, x, x, Mask())
+      return values
   else:
-    arrays, slope = (
-      [draw(seed, batch, length, heads, d_k) for seed in range(3)],
-      draw(3, batch, length, heads, d_k),
-    )
+    arrays = [draw(seed, batch, length, heads, d_k) for seed in range(3)]
+    gradient = draw(3, batch, length, heads, d_k)
     function = functools.partial(KERNELS[kernel].attend, mask=Mask())
 
   @jax.jit
-  def both(arrays, slope):
+  def both(arrays, gradient):
     values, pull = jax.vjp(function, *arrays)
-    return values, pull(slope)
+    return values, pull(gradient)
 
   def run_round():
-    jax.block_until_ready(both(arrays, slope))
+    jax.block_until_ready(both(arrays, gradient))
     return batch * length
 
-  return run_round, 12.0 * batch * length**2 * width + (
-    24.0 * batch * length * width**2 if is_sublayer else 0.0
-  )
+  flops = 12.0 * batch * length**2 * width
+  if is_sublayer:
+    flops += 24.0 * batch * length * width**2
+  return run_round, flops
 
 
-def main():
+def main() -> None:
   """Builds the work and serves it."""
   parallel.start_up()
-  kinds = {"A": functools.partial(attention, False), "S": functools.partial(attention, True)}
-  kind = kinds.get(OPTIONS.work[0], training if "budget" in SIZE else search)
-  run_round, flop = kind()
+  kind = OPTIONS.work[0]
+  if kind in "AS":
+    run_round, flop = attention(is_sublayer=kind == "S")
+  elif "budget" in SIZE:
+    run_round, flop = training()
+  else:
+    run_round, flop = search()
   work.serve(OPTIONS, "transformer_jax", jax.__version__, run_round, flop=flop)
 
 

@@ -14,18 +14,21 @@ SIZE = work.SIZES[OPTIONS.work]
 WORDS = ["<pad>", "<s>", "</s>", "<unk>", *(f"t{i}" for i in range(4, SIZE["vocab"]))]
 
 
-def random_spec():
-  """A post-norm Transformer of the work's size."""
-  d, rng = SIZE["d"], np.random.default_rng(0)
-  matrix = lambda rows, columns: (rng.standard_normal((rows, columns)) * columns**-0.5).astype(
-    np.float32
-  )
+def random_spec() -> TransformerSpec:
+  """Returns a post-norm Transformer of the work's size."""
+  d = SIZE["d"]
+  rng = np.random.default_rng(0)
+
+  def matrix(rows, columns):
+    return (rng.standard_normal((rows, columns)) * columns**-0.5).astype(np.float32)
 
   def linear(layer, outputs, inputs):
-    layer.weight, layer.bias = matrix(outputs, inputs), np.zeros(outputs, np.float32)
+    layer.weight = matrix(outputs, inputs)
+    layer.bias = np.zeros(outputs, np.float32)
 
   def norm(layer):
-    layer.gamma, layer.beta = np.ones(d, np.float32), np.zeros(d, np.float32)
+    layer.gamma = np.ones(d, np.float32)
+    layer.beta = np.zeros(d, np.float32)
 
   def attention(layer, widths):
     for part, width in zip(layer.linear, widths, strict=True):
@@ -42,13 +45,13 @@ def random_spec():
   )
   embedding = matrix(SIZE["vocab"], d)
   angles = np.arange(512)[:, None] * np.exp(np.arange(0, d, 2) * (-np.log(10_000) / d))
-  spec.encoder.embeddings[0].weight = spec.decoder.embeddings.weight = (
-    spec.decoder.projection.weight
-  ) = embedding
+  sinusoids = np.hstack([np.sin(angles), np.cos(angles)]).astype(np.float32)
+  spec.encoder.embeddings[0].weight = embedding
+  spec.decoder.embeddings.weight = embedding
+  spec.decoder.projection.weight = embedding
   spec.decoder.projection.bias = np.zeros(SIZE["vocab"], np.float32)
-  spec.encoder.position_encodings.encodings = spec.decoder.position_encodings.encodings = np.hstack(
-    [np.sin(angles), np.cos(angles)]
-  ).astype(np.float32)
+  spec.encoder.position_encodings.encodings = sinusoids
+  spec.decoder.position_encodings.encodings = sinusoids
   for layer in spec.encoder.layer:
     attention(layer.self_attention, (3 * d, d))
     feed_forward(layer.ffn)
@@ -58,13 +61,14 @@ def random_spec():
     feed_forward(layer.ffn)
   spec.register_source_vocabulary(WORDS)
   spec.register_target_vocabulary(WORDS)
-  spec.config.add_source_bos = spec.config.add_source_eos = False
+  spec.config.add_source_bos = False
+  spec.config.add_source_eos = False
   spec.config.decoder_start_token = "<s>"
   spec.validate()
   return spec
 
 
-def main():
+def main() -> None:
   """Searches with the output's length forced."""
   with tempfile.TemporaryDirectory() as folder:
     random_spec().save(folder)
@@ -75,10 +79,8 @@ def main():
       inter_threads=1,
       intra_threads=OPTIONS.threads,
     )
-  sources, length = (
-    [[WORDS[i] for i in source] for source in work.search_sources(OPTIONS.work)],
-    SIZE["out"],
-  )
+  sources = [[WORDS[i] for i in source] for source in work.search_sources(OPTIONS.work)]
+  length = SIZE["out"]
 
   def run_round():
     for _ in range(SIZE["repeats"]):

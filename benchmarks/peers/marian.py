@@ -1,4 +1,7 @@
-"""transformers' MarianMT with random weights: training with dropout where the paper has it, and `generate`."""
+"""transformers' MarianMT with random weights: training and `generate`.
+
+Dropout is where the paper has it.
+"""
 
 import os
 
@@ -8,14 +11,16 @@ import work
 
 OPTIONS = work.arguments()
 
+from collections.abc import Callable
+
 import torch
 import transformers
 
 SIZE = work.SIZES[OPTIONS.work]
 
 
-def marian():
-  """The model."""
+def marian() -> transformers.MarianMTModel:
+  """Returns the model."""
   return transformers.MarianMTModel(
     transformers.MarianConfig(
       vocab_size=SIZE["vocab"],
@@ -43,22 +48,17 @@ def marian():
   )
 
 
-def training(model):
-  """One update for each batch."""
+def training(model: transformers.MarianMTModel) -> Callable[[], int]:
+  """Returns a function that does one update for each batch."""
   model.train()
   optimizer = torch.optim.Adam(model.parameters(), lr=1e-4, betas=(0.9, 0.98), eps=1e-9)
   batches = work.training_batches(OPTIONS.work)
   tensors = []
   for batch in batches:
     source, target = (torch.from_numpy(side).long() for side in batch)
-    tensors.append(
-      (
-        source,
-        (source != work.PAD).long(),
-        torch.nn.functional.pad(target, (1, 0), value=work.BOS)[:, :-1],
-        target,
-      )
-    )
+    mask = (source != work.PAD).long()
+    previous = torch.nn.functional.pad(target, (1, 0), value=work.BOS)[:, :-1]
+    tensors.append((source, mask, previous, target))
 
   def run_round():
     for source, mask, previous, target in tensors:
@@ -77,8 +77,8 @@ def training(model):
   return run_round
 
 
-def search(model):
-  """Beam search with the output's length forced."""
+def search(model: transformers.MarianMTModel) -> Callable[[], int]:
+  """Returns a function that does beam search; the output's length is forced."""
   model.eval()
   source = torch.from_numpy(work.pad(work.search_sources(OPTIONS.work))).long()
   length = SIZE["out"]
@@ -101,18 +101,14 @@ def search(model):
   return run_round
 
 
-def main():
+def main() -> None:
   """Builds the work and serves it."""
   transformers.logging.set_verbosity_error()
   torch.set_num_threads(OPTIONS.threads)
   torch.manual_seed(0)
   kind = training if "budget" in SIZE else search
-  work.serve(
-    OPTIONS,
-    "transformers MarianMT",
-    f"{transformers.__version__}, torch {torch.__version__}",
-    kind(marian()),
-  )
+  version = f"{transformers.__version__}, torch {torch.__version__}"
+  work.serve(OPTIONS, "transformers MarianMT", version, kind(marian()))
 
 
 main()
