@@ -108,9 +108,10 @@ def sequence_log_probs(
 
   A target that is all PAD gets 0. `gates` scale the outputs of the heads.
   """
-  outputs_BTD, matrix_CD = model.apply(
+  outputs: Any = model.apply(
     {"params": params}, source_BS, target_BT, gates=gates, method="before_logits"
   )
+  outputs_BTD, matrix_CD = outputs
   return -jnp.sum(nll_of_targets(outputs_BTD, matrix_CD, target_BT), axis=-1)
 
 

@@ -7,7 +7,7 @@ import collections
 import contextlib
 import dataclasses
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from transformer_jax.config import Config, TrainConfig
@@ -63,7 +63,7 @@ def run_updates(
   config: Config,
   state: TrainState,
   stream: Batches,
-  train_step: Callable[[TrainState, list[ShardedBatch]], tuple[TrainState, Progress]],
+  train_step: Callable[[TrainState, Sequence[ShardedBatch]], tuple[TrainState, Progress]],
   reset_sums: Callable[[TrainState], TrainState],
   hooks: Hooks,
   reported: int | None = None,

@@ -65,7 +65,8 @@ def optimizer(config: Config) -> optax.GradientTransformation:
 def initial_state(config: Config, model: Transformer) -> TrainState:
   """Returns the state before the first update, a pure function of the configuration."""
   tokens = jnp.ones((1, 2), jnp.int32)
-  params = model.init(jax.random.key(config.train.seed), tokens, tokens)["params"]
+  variables: Any = model.init(jax.random.key(config.train.seed), tokens, tokens)
+  params = variables["params"]
   return TrainState(
     step=jnp.int32(0),
     params=params,

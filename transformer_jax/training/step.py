@@ -1,8 +1,8 @@
 """One update: gradients summed over devices and batches, divided once by the number of tokens."""
 
 import functools
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -51,7 +51,7 @@ def loss_sums(
   dropout_rng: Key[Array, ""] | None = None,
 ) -> tuple[Array, Sums]:
   """Returns the sum of the loss over target tokens, and all Sums; without an rng, no dropout."""
-  outputs_BTD, matrix_CD = model.apply(
+  outputs: Any = model.apply(
     {"params": params},
     source_BS,
     target_BT,
@@ -59,6 +59,7 @@ def loss_sums(
     rngs=None if dropout_rng is None else {"dropout": dropout_rng},
     method="before_logits",
   )
+  outputs_BTD, matrix_CD = outputs
   with jax.named_scope("loss"):
     loss, nll = summed_cross_entropy(outputs_BTD, matrix_CD, target_BT, smoothing)
   sums = Sums(
@@ -167,7 +168,9 @@ class TrainStep:
     self._finish = on_devices(finish, donate=(0,))
     self._precompiled = {}  # shapes of a batch -> program
 
-  def __call__(self, state: TrainState, batches: list[ShardedBatch]) -> tuple[TrainState, Progress]:
+  def __call__(
+    self, state: TrainState, batches: Sequence[ShardedBatch]
+  ) -> tuple[TrainState, Progress]:
     if len(batches) == 1:
       (batch,) = batches
       return self._precompiled_or(self._whole_update, batch)(state, *batch)
