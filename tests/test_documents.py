@@ -144,6 +144,13 @@ def missing_flags(text, known):
   return [name for name in inline if name not in known | FLAGS_OF_OTHERS]
 
 
+def inner_items(text):
+  """Returns the items of lists within lists."""
+  return re.findall(
+    r"^ +(?:[-*]|\d+\.) .*", re.sub(r"^```.*?^```", "", text, flags=re.M | re.S), re.M
+  )
+
+
 def long_lines(text):
   """Returns the lines over 100 columns, but for tables, headings, links, code, and long words.
 
@@ -177,6 +184,12 @@ def test_make_targets_and_commands_exist(page):
 @each_page
 def test_flags_exist(page):
   assert not missing_flags(text_of(page), known_flags())
+
+
+@each_page
+def test_lists_are_flat(page):
+  """The site needs four spaces for an inner list, and the formatter writes two."""
+  assert not inner_items(text_of(page))
 
 
 @each_page
@@ -215,5 +228,6 @@ def test_each_check_can_fail():
   assert missing_commands("`transformer-jax train` `transformer-jax none`") == ["none"]
   assert missing_flags("`--d_k=3` `--none`", known_flags()) == ["none"]
   assert floors_in("| 0 | `a.py`, `b/` | x |\n| 1 | `c/` | `d/` |\n") == [{"a", "b"}, {"c"}]
+  assert inner_items("- a\n  - b\n- c\n") == ["  - b"]
   words = "word " * 21
   assert long_lines(f"{words}\n| {words}\n```\n{words}\n```\n") == [words]
