@@ -46,6 +46,7 @@ SETTINGS = dict(
   checkpoint_every=3,
   log_every=2,
   bleu_sentences=0,
+  beam_size=1,
   numbers_limit=500,
   num_buckets=1,
 )
