@@ -1,76 +1,100 @@
-"""What decoding remembers, as values that go in and come out (plain pytrees, no mutable collection).
+"""What decoding remembers, as values that go in and come out: plain pytrees.
 
-The keys of M hypotheses are never moved when hypotheses change places. A table of ancestry says, for each hypothesis
-and position, in whose place the key was written; attention goes over the keys of all M places under a mask made from
-it. That reads M times the keys but moves nothing: only the small table follows the surviving hypotheses.
+The keys of M hypotheses never move, even if hypotheses change slots. A table of ancestry says, for
+each hypothesis and position, in which slot the key was written. Attention reads the keys of all M
+slots under a mask made from that table. This reads M times the keys but moves nothing: only the
+small table follows the surviving hypotheses.
 """
 
 import typing
+from typing import NamedTuple
 
 import flax.struct
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float, Int32
 
 from transformer_jax.attention import Mask
+from transformer_jax.config import ModelConfig
+
+Position = int | Int32[Array, ""]
+
+
+class KeysAndValues(NamedTuple):
+  """What one layer's attention attends to, with each head's rows together in memory."""
+
+  keys_BHSK: Float[Array, "B H S K"]
+  values_BHSV: Float[Array, "B H S V"]
+
+  def write(self, new: "KeysAndValues", position: Position) -> "KeysAndValues":
+    """Returns these with the M new keys and values of `position` in their slots."""
+    return KeysAndValues(
+      _write(self.keys_BHSK, new.keys_BHSK, position),
+      _write(self.values_BHSV, new.values_BHSV, position),
+    )
 
 
 @typing.no_type_check  # see attention/masks.py
 class Memory(flax.struct.PyTreeNode):
   """The encoder's output as the decoder's layers attend to it; fixed while decoding."""
 
-  keys: tuple[jax.Array, ...]  # one [B, H, S, K] a layer
-  values: tuple[jax.Array, ...]  # one [B, H, S, V] a layer
-  lengths_B: jax.Array
+  layers: tuple[KeysAndValues, ...]
+  lengths_B: Int32[Array, " B"]
 
   @property
-  def mask(self):
-    """Mask over the source's positions."""
+  def mask(self) -> Mask:
+    """The mask over the source's positions."""
     return Mask(key_lengths_B=self.lengths_B)
 
 
 @typing.no_type_check  # see attention/masks.py
 class Cache(flax.struct.PyTreeNode):
-  """Self-attention keys and values of every position so far; key (l, m) stands at l * M + m of axis S."""
+  """Self-attention keys and values of all positions so far.
 
-  keys: tuple[jax.Array, ...]  # one [B, H, L*M, K] a layer
-  values: tuple[jax.Array, ...]  # one [B, H, L*M, V] a layer
-  ancestry_BML: (
-    jax.Array
-  )  # int32: the place that wrote position l of hypothesis m; -1 where nothing is written yet
+  Attributes:
+    layers: the key of position l in slot m is at l * M + m of axis S.
+    ancestry_BML: the slot that position l of hypothesis m was written in; -1 where nothing is yet.
+  """
 
-  def reorder(self, parents_BM):
-    """The cache after hypothesis m became a continuation of hypothesis `parents_BM[b, m]`."""
-    return self.replace(
-      ancestry_BML=jnp.take_along_axis(self.ancestry_BML, parents_BM[:, :, None], axis=1)
-    )
+  layers: tuple[KeysAndValues, ...]
+  ancestry_BML: Int32[Array, "B M L"]
 
-  def claim(self, position):
-    """The cache in which every hypothesis owns its own place at `position`."""
+  def reorder(self, parents_BM: Int32[Array, "B M"]) -> "Cache":
+    """Returns the cache after hypothesis m became a continuation of `parents_BM[b, m]`."""
+    ancestry_BML = jnp.take_along_axis(self.ancestry_BML, parents_BM[:, :, None], axis=1)
+    return self.replace(ancestry_BML=ancestry_BML)
+
+  def claim(self, position: Position) -> "Cache":
+    """Returns the cache in which each hypothesis owns its own slot at `position`."""
     num_hypotheses = self.ancestry_BML.shape[1]
-    return self.replace(
-      ancestry_BML=self.ancestry_BML.at[:, :, position].set(jnp.arange(num_hypotheses))
-    )
+    ancestry_BML = self.ancestry_BML.at[:, :, position].set(jnp.arange(num_hypotheses))
+    return self.replace(ancestry_BML=ancestry_BML)
 
-  def mask(self):
-    """Which of the L*M keys each hypothesis descends from: Mask with [B, M, L*M]."""
+  def mask(self) -> Mask:
+    """Returns the mask of the keys that each hypothesis descends from, [B, M, L*M]."""
     batch, num_hypotheses, length = self.ancestry_BML.shape
     owns_BMLM = self.ancestry_BML[..., None] == jnp.arange(num_hypotheses)
     return Mask(allowed_BTS=owns_BMLM.reshape(batch, num_hypotheses, length * num_hypotheses))
 
 
-def empty_cache(config, dtype, batch, beam_size, max_length):
-  """A Cache with room for `max_length` positions."""
+def empty_cache(
+  config: ModelConfig, dtype: jnp.dtype, batch: int, beam_size: int, max_length: int
+) -> Cache:
+  """Returns a Cache with room for `max_length` positions."""
   room = (batch, config.num_heads, max_length * beam_size)
-  return Cache(
-    keys=tuple(jnp.zeros((*room, config.d_k), dtype) for _ in range(config.num_layers)),
-    values=tuple(jnp.zeros((*room, config.d_v), dtype) for _ in range(config.num_layers)),
-    ancestry_BML=jnp.full((batch, beam_size, max_length), -1, jnp.int32),
-  )
+  layers = []
+  for _ in range(config.num_layers):
+    keys_BHSK = jnp.zeros((*room, config.d_k), dtype)
+    values_BHSV = jnp.zeros((*room, config.d_v), dtype)
+    layers.append(KeysAndValues(keys_BHSK, values_BHSV))
+  ancestry_BML = jnp.full((batch, beam_size, max_length), -1, jnp.int32)
+  return Cache(tuple(layers), ancestry_BML)
 
 
-def write(room_BHSK, new_BHMK, position):
-  """`room_BHSK` with the M new keys (or values) of `position` in their places."""
+def _write(
+  room_BHSK: Float[Array, "B H S K"], new_BHMK: Float[Array, "B H M K"], position: Position
+) -> Float[Array, "B H S K"]:
+  """Returns `room_BHSK` with the M new keys (or values) of `position` in their slots."""
   num_hypotheses = new_BHMK.shape[2]
-  return jax.lax.dynamic_update_slice(
-    room_BHSK, new_BHMK.astype(room_BHSK.dtype), (0, 0, position * num_hypotheses, 0)
-  )
+  start = (0, 0, position * num_hypotheses, 0)
+  return jax.lax.dynamic_update_slice(room_BHSK, new_BHMK.astype(room_BHSK.dtype), start)

@@ -2,33 +2,49 @@
 
 import math
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jaxtyping import Array, Float, Float32, PRNGKeyArray, UInt16
 
 _LEVELS = 1 << 16
 
 
-def dropout(module, x, rate, deterministic):
-  """`x` with each element zeroed with probability `rate` and the rest scaled up, so that the mean stays.
+def dropout(
+  module: nn.Module, x: Float[Array, "*B D"], rate: float, deterministic: bool
+) -> Float[Array, "*B D"]:
+  """Returns `x` with each element set to zero with probability `rate` and the others scaled up.
 
-  `rate` is rounded to a multiple of 1/65536: sixteen random bits an element cost half of what a float's take.
-  In bfloat16 the product is rounded, not the factor, whose error would be that of every element.
+  So the mean stays. `rate` is rounded to a multiple of 1/65536: sixteen random bits per element
+  cost half as much as a random float. In bfloat16 the product is rounded, not the factor, whose
+  error would be that of every element.
+
+  Args:
+    module: the module whose random stream "dropout" is used.
+    x: activations.
+    rate: P_drop.
+    deterministic: return `x` as it is.
   """
   if deterministic or rate == 0.0:
     return x
   return (x * keep_multiplier(module.make_rng("dropout"), x.shape, rate)).astype(x.dtype)
 
 
-def keep_multiplier(key, shape, rate):
-  """0 with probability `rate`, else 1 / (1 - rate), float32."""
+def keep_multiplier(
+  key: PRNGKeyArray, shape: tuple[int, ...], rate: float
+) -> Float32[Array, "..."]:
+  """Returns 0 with probability `rate`, else 1 / (1 - rate), for each element of `shape`."""
   dropped_levels = round(rate * _LEVELS)
   keep = _sixteen_bits(key, shape) >= dropped_levels
   return jnp.where(keep, jnp.float32(_LEVELS / (_LEVELS - dropped_levels)), 0.0)
 
 
-def _sixteen_bits(key, shape):
-  """Random uint16, two of each random uint32: asked for uint16, jax draws as many uint32 and throws half of their bits away."""
+def _sixteen_bits(key: PRNGKeyArray, shape: tuple[int, ...]) -> UInt16[Array, "..."]:
+  """Returns random 16-bit integers, two of each random uint32.
+
+  This is because `jax.random.bits(uint16)` draws a uint32 for each and discards half of it.
+  """
   count = math.prod(shape)
   words = jax.random.bits(key, (-(-count // 2),), jnp.uint32)
   return lax.bitcast_convert_type(words, jnp.uint16).reshape(-1)[:count].reshape(shape)

@@ -3,6 +3,7 @@
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from transformer_jax.attention.matmul import dot_general
 from transformer_jax.config import ModelConfig
@@ -15,14 +16,19 @@ class FeedForward(nn.Module):
   config: ModelConfig
   dtype: jnp.dtype
 
-  def setup(self):
-    dense = lambda width: nn.Dense(
-      width, dtype=self.dtype, dot_general=dot_general, kernel_init=nn.initializers.xavier_uniform()
-    )
-    self.inner = dense(self.config.d_ff)
-    self.outer = dense(self.config.d_model)
+  def setup(self) -> None:
+    self.inner = self._dense(self.config.d_ff)
+    self.outer = self._dense(self.config.d_model)
 
-  def __call__(self, inputs, deterministic):
-    """[..., D] -> [..., D]."""
+  def _dense(self, width: int) -> nn.Dense:
+    return nn.Dense(
+      width,
+      dtype=self.dtype,
+      dot_general=dot_general,
+      kernel_init=nn.initializers.xavier_uniform(),
+    )
+
+  def __call__(self, inputs: Float[Array, "*B D"], deterministic: bool) -> Float[Array, "*B D"]:
+    """Returns FFN of each position."""
     hidden = jax.nn.relu(self.inner(inputs))
     return self.outer(dropout(self, hidden, self.config.relu_dropout_rate, deterministic))

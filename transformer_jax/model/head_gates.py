@@ -1,10 +1,13 @@
-"""A factor for the output of every head, passed in at run time: what a head is worth is seen by closing its gate."""
+"""A factor for the output of each head, passed in at run time, to see what the head is worth."""
 
 import typing
+from typing import NamedTuple
 
 import flax.struct
-import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from transformer_jax.config import ModelConfig
 
 # The three attentions, fields of HeadGates, and their titles.
 ATTENTIONS = dict(encoder="encoder", decoder="decoder", cross="decoder to encoder")
@@ -12,25 +15,45 @@ ATTENTIONS = dict(encoder="encoder", decoder="decoder", cross="decoder to encode
 
 @typing.no_type_check  # see attention/masks.py
 class HeadGates(flax.struct.PyTreeNode):
-  """Each head's output is multiplied by its gate before W^O: 1 leaves it as it is, 0 takes the head out of the model.
+  """The gates of all heads: each head's output is multiplied by its gate before W^O.
 
-  A gate may differ from sentence to sentence: [N, B, H] in place of [N, H]. Gradients with respect to gates are the
-  heads' importance (Michel et al. 2019).
+  1 leaves the head as it is, 0 removes it from the model. A gate may differ from sentence to
+  sentence: [N, B, H] in place of [N, H]. Gradients with respect to gates are the heads' importance
+  (Michel et al. 2019).
+
+  Attributes:
+    encoder: self-attention of the encoder.
+    decoder: self-attention of the decoder.
+    cross: attention over the encoder's output.
+
+  Example:
+    gates = HeadGates.open(config)
+    gates = gates.replace(cross=gates.cross.at[layer, head].set(0.0))
+    model.apply(variables, source_BS, target_BT, gates=gates)
   """
 
-  encoder: jax.Array  # [N, H], self-attention of the encoder
-  decoder: jax.Array  # [N, H], self-attention of the decoder
-  cross: jax.Array  # [N, H], attention over the encoder's output
+  encoder: Float[Array, "N *B H"]
+  decoder: Float[Array, "N *B H"]
+  cross: Float[Array, "N *B H"]
 
   @classmethod
-  def open(cls, config):
-    """All gates at 1."""
+  def open(cls, config: ModelConfig) -> "HeadGates":
+    """Returns gates that are all 1."""
     gates_NH = jnp.ones((config.num_layers, config.num_heads), jnp.float32)
     return cls(gates_NH, gates_NH, gates_NH)
 
 
-def per_layer(gates_NH, num_layers):
-  """The gates of each layer, or None for each where there are none."""
-  return (
-    [None] * num_layers if gates_NH is None else [gates_NH[layer] for layer in range(num_layers)]
-  )
+class LayerGates(NamedTuple):
+  """The gates of one decoder layer, [H] or [B, H]; None multiplies nothing."""
+
+  own_H: Float[Array, "*B H"] | None  # self-attention
+  cross_H: Float[Array, "*B H"] | None  # attention over the encoder's output
+
+
+def per_layer(
+  gates_NH: Float[Array, "N *B H"] | None, num_layers: int
+) -> list[Float[Array, "*B H"] | None]:
+  """Returns each layer's gates, or a None for each layer."""
+  if gates_NH is None:
+    return [None] * num_layers
+  return [gates_NH[layer] for layer in range(num_layers)]

@@ -9,6 +9,7 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Float32, Int32
 
+from transformer_jax.model.embedding import AnyArray
 from transformer_jax.model.transformer import Transformer
 
 VECTORS = ("query", "key", "value")  # the projections of MultiHeadAttention
@@ -27,8 +28,8 @@ Vectors = dict[str, dict[str, Float32[Array, "N B H _ _"]]]
 def attention_weights_and_vectors(
   model: Transformer,
   params: Mapping[str, Any],
-  source_BS: Int32[Array, "B S"],
-  target_BT: Int32[Array, "B T"],
+  source_BS: Int32[AnyArray, "B S"],
+  target_BT: Int32[AnyArray, "B T"],
 ) -> tuple[Weights, Vectors]:
   """Returns the attention weights for a forced target, and the vectors that they are computed from.
 

@@ -2,10 +2,12 @@
 
 import flax.linen as nn
 import jax.numpy as jnp
+from jaxtyping import Array, Float, Float32
 
 from transformer_jax.attention import KERNELS, Mask, cached_attention, reference_weights
 from transformer_jax.attention.matmul import dot_general
 from transformer_jax.config import ModelConfig
+from transformer_jax.model.cache import KeysAndValues
 from transformer_jax.model.dropout import keep_multiplier
 
 
@@ -18,9 +20,20 @@ class MultiHeadAttention(nn.Module):
   config: ModelConfig
   dtype: jnp.dtype
 
-  def setup(self):
-    # Xavier's fans are those of the whole D x (H K) matrix, so the initial scale does not change with H.
-    dense = lambda features, axis: nn.DenseGeneral(
+  def setup(self) -> None:
+    cfg = self.config
+    self.query = self._dense((cfg.num_heads, cfg.d_k), -1)
+    self.key = self._dense((cfg.num_heads, cfg.d_k), -1)
+    self.value = self._dense((cfg.num_heads, cfg.d_v), -1)
+    self.out = self._dense(cfg.d_model, (-2, -1))
+
+  def _dense(self, features: int | tuple[int, ...], axis: int | tuple[int, ...]) -> nn.DenseGeneral:
+    """Returns a product with a parameter matrix.
+
+    Xavier's fans are those of the whole D x (H K) matrix, so the initial scale does not depend on
+    H.
+    """
+    return nn.DenseGeneral(
       features,
       axis=axis,
       use_bias=False,
@@ -28,53 +41,66 @@ class MultiHeadAttention(nn.Module):
       dot_general=dot_general,
       kernel_init=nn.initializers.xavier_uniform(),
     )
-    cfg = self.config
-    self.query = dense((cfg.num_heads, cfg.d_k), -1)
-    self.key = dense((cfg.num_heads, cfg.d_k), -1)
-    self.value = dense((cfg.num_heads, cfg.d_v), -1)
-    self.out = dense(cfg.d_model, (-2, -1))
 
   def __call__(
-    self, inputs_BTD, memory_BSD, mask, deterministic=True, return_weights=False, gates_H=None
-  ):
+    self,
+    inputs_BTD: Float[Array, "B T D"],
+    memory_BSD: Float[Array, "B S D"],
+    mask: Mask,
+    deterministic: bool = True,
+    return_weights: bool = False,
+    gates_H: Float[Array, "... H"] | None = None,
+  ) -> tuple[Float[Array, "B T D"], Float32[Array, "B H T S"] | None]:
     """Attends from inputs to memory (themselves, or the encoder's output).
 
     `gates_H` ([H], or [B, H]) are factors of the heads' outputs: see `HeadGates`.
 
     Returns:
-      ([B, T, D], attention weights float32 [B, H, T, S] or None). Weights are those of the reference kernel,
-      before dropout.
+      (outputs, attention weights or None). Weights are those of the reference kernel, before
+      dropout.
     """
-    query_BTHK, key_BSHK, value_BSHV = (
-      self.query(inputs_BTD),
-      self.key(memory_BSD),
-      self.value(memory_BSD),
-    )
+    query_BTHK = self.query(inputs_BTD)
+    key_BSHK = self.key(memory_BSD)
+    value_BSHV = self.value(memory_BSD)
     multiplier_BHTS = self._weight_dropout(query_BTHK, key_BSHK.shape[1], deterministic)
-    attend = KERNELS["reference" if return_weights else self.config.attention_kernel].attend
-    heads_BTHV = attend(query_BTHK, key_BSHK, value_BSHV, mask, multiplier_BHTS)
+    kernel = "reference" if return_weights else self.config.attention_kernel
+    heads_BTHV = KERNELS[kernel].attend(query_BTHK, key_BSHK, value_BSHV, mask, multiplier_BHTS)
     weights_BHTS = reference_weights(query_BTHK, key_BSHK, mask) if return_weights else None
     return self._join(heads_BTHV, gates_H), weights_BHTS
 
-  def keys_and_values(self, memory_BSD):
-    """Keys [B, H, S, K] and values [B, H, S, V] of the memory, laid out for `attend_cached`."""
-    return self.key(memory_BSD).swapaxes(1, 2), self.value(memory_BSD).swapaxes(1, 2)
+  def keys_and_values(self, memory_BSD: Float[Array, "B S D"]) -> KeysAndValues:
+    """Returns the keys and values of the memory, for `attend_cached`."""
+    keys_BHSK = self.key(memory_BSD).swapaxes(1, 2)
+    values_BHSV = self.value(memory_BSD).swapaxes(1, 2)
+    return KeysAndValues(keys_BHSK, values_BHSV)
 
-  def attend_cached(self, inputs_BTD, key_BHSK, value_BHSV, mask: Mask, gates_H=None):
-    """Attends from inputs to keys and values computed before, [B, T, D]."""
-    return self._join(cached_attention(self.query(inputs_BTD), key_BHSK, value_BHSV, mask), gates_H)
+  def attend_cached(
+    self,
+    inputs_BTD: Float[Array, "B T D"],
+    cached: KeysAndValues,
+    mask: Mask,
+    gates_H: Float[Array, "... H"] | None = None,
+  ) -> Float[Array, "B T D"]:
+    """Attends from inputs to keys and values that were computed before."""
+    query_BTHK = self.query(inputs_BTD)
+    heads_BTHV = cached_attention(query_BTHK, cached.keys_BHSK, cached.values_BHSV, mask)
+    return self._join(heads_BTHV, gates_H)
 
-  def _join(self, heads_BTHV, gates_H):
-    """Concat(head_1 .. head_h) W^O, each head times its gate."""
+  def _join(
+    self, heads_BTHV: Float[Array, "B T H V"], gates_H: Float[Array, "... H"] | None
+  ) -> Float[Array, "B T D"]:
+    """Returns Concat(head_1 .. head_h) W^O, with each head times its gate."""
     if gates_H is not None:
       heads_BTHV = heads_BTHV * gates_H[..., None, :, None].astype(heads_BTHV.dtype)
     return self.out(heads_BTHV)
 
-  def _weight_dropout(self, query_BTHK, num_keys, deterministic):
+  def _weight_dropout(
+    self, query_BTHK: Float[Array, "B T H K"], num_keys: int, deterministic: bool
+  ) -> Float32[Array, "B H T {num_keys}"] | None:
+    """Returns the factors of the attention weights; None multiplies nothing."""
     rate = self.config.attention_dropout_rate
     if deterministic or rate == 0.0:
       return None
     batch, num_queries, num_heads = query_BTHK.shape[:3]
-    return keep_multiplier(
-      self.make_rng("dropout"), (batch, num_heads, num_queries, num_keys), rate
-    )
+    shape = (batch, num_heads, num_queries, num_keys)
+    return keep_multiplier(self.make_rng("dropout"), shape, rate)

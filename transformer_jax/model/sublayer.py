@@ -1,56 +1,82 @@
-"""The frame around every sub-layer: residual connection, dropout, layer normalisation (Section 3.1).
+"""The frame around every sub-layer: residual connection, dropout, LayerNorm (Section 3.1).
 
-Where the normalisation stands (post, the paper; pre, a later habit) is decided here and nowhere else.
+Only here is it decided where the normalization is: after the sum, as in the paper ("post"), or
+before the sub-layer, a later habit ("pre").
 """
+
+from collections.abc import Callable
+from typing import TypeVar
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jax import lax
+from jaxtyping import Array, Float
 
 from transformer_jax.config import ModelConfig
 from transformer_jax.model.dropout import dropout
 
+Extra = TypeVar("Extra")
+Layer = TypeVar("Layer", bound=nn.Module)
+
 
 class LayerNorm(nn.Module):
-  """Normalises the last axis to mean 0 and variance 1 in float32, then scales and shifts it."""
+  """Normalizes the last axis to mean 0 and variance 1 in float32, then scales and shifts it."""
 
   dtype: jnp.dtype
   epsilon: float = 1e-6
 
   @nn.compact
-  def __call__(self, x):
+  def __call__(self, x: Float[Array, "*B D"]) -> Float[Array, "*B D"]:
+    """Returns `x` normalized."""
     scale = self.param("scale", nn.initializers.ones, (x.shape[-1],), jnp.float32)
     bias = self.param("bias", nn.initializers.zeros, (x.shape[-1],), jnp.float32)
     x = x.astype(jnp.float32)
-    centred = x - jnp.mean(x, axis=-1, keepdims=True)
-    variance = jnp.mean(jnp.square(centred), axis=-1, keepdims=True)
-    return (centred * lax.rsqrt(variance + self.epsilon) * scale + bias).astype(self.dtype)
+    centered = x - jnp.mean(x, axis=-1, keepdims=True)
+    variance = jnp.mean(jnp.square(centered), axis=-1, keepdims=True)
+    return (centered * lax.rsqrt(variance + self.epsilon) * scale + bias).astype(self.dtype)
 
 
-class AddAndNorm(LayerNorm):
-  """LayerNorm(x + Dropout(Sublayer(x))); with `norm="pre"`, x + Dropout(Sublayer(LayerNorm(x)))."""
+class AddAndNorm(nn.Module):
+  """LayerNorm(x + Dropout(Sublayer(x))); for `norm="pre"`, x + Dropout(Sublayer(LayerNorm(x)))."""
 
-  config: ModelConfig | None = None
+  config: ModelConfig
+  dtype: jnp.dtype
 
-  @nn.compact
-  def __call__(self, inputs, sublayer, deterministic):
-    """Runs `sublayer`, a function x -> (output, extra), in this frame; returns (result, extra)."""
-    cfg = self.config
-    if cfg.norm == "pre":
-      outputs, extra = sublayer(super().__call__(inputs))
-      return inputs + dropout(self, outputs, cfg.dropout_rate, deterministic), extra
+  def setup(self) -> None:
+    self.layer_norm = LayerNorm(self.dtype)
+    # Its parameters are stored as this module's: "self_attention_norm/scale", with no name between.
+    nn.share_scope(self, self.layer_norm)
+
+  def __call__(
+    self,
+    inputs: Float[Array, "*B D"],
+    sublayer: Callable[[Float[Array, "*B D"]], tuple[Float[Array, "*B D"], Extra]],
+    deterministic: bool,
+  ) -> tuple[Float[Array, "*B D"], Extra]:
+    """Returns (result, extra) of `sublayer`, a function x -> (output, extra), in this frame."""
+    rate = self.config.dropout_rate
+    if self.config.norm == "pre":
+      outputs, extra = sublayer(self.layer_norm(inputs))
+      return inputs + dropout(self, outputs, rate, deterministic), extra
     outputs, extra = sublayer(inputs)
-    return super().__call__(inputs + dropout(self, outputs, cfg.dropout_rate, deterministic)), extra
+    return self.layer_norm(inputs + dropout(self, outputs, rate, deterministic)), extra
 
 
-def layer_class(cls, config, static_argnums):
-  """A layer's class, with `config.rematerialize` one that keeps its inputs alone for the backward pass (Chen et al. 2016).
+def layer_class(
+  cls: type[Layer], config: ModelConfig, static_argnums: tuple[int, ...]
+) -> type[Layer]:
+  """Returns `cls`, wrapped in `nn.remat` if `config.rematerialize`, so that only inputs are kept.
 
-  `static_argnums` are the places of Python values among `__call__`'s arguments, self being 0.
+  The backward pass then computes the rest again (Chen et al. 2016). `static_argnums` are the places
+  of Python values among the arguments of `__call__`, where self is 0.
   """
-  return nn.remat(cls, static_argnums=static_argnums) if config.rematerialize else cls
+  if not config.rematerialize:
+    return cls
+  return nn.remat(cls, static_argnums=static_argnums)
 
 
-def final_norm(config, dtype):
-  """The LayerNorm that a pre-norm stack needs on its output; None for post-norm."""
-  return LayerNorm(dtype) if config.norm == "pre" else None
+def final_norm(config: ModelConfig, dtype: jnp.dtype) -> LayerNorm | None:
+  """Returns the LayerNorm that a pre-norm stack needs on its output; None for post-norm."""
+  if config.norm == "pre":
+    return LayerNorm(dtype)
+  return None
