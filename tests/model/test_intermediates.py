@@ -1,4 +1,6 @@
-"""The captured vectors are those from which the weights are computed."""
+"""Tests that the captured vectors are those from which the weights are computed."""
+
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +19,8 @@ def test_weights_follow_from_queries_and_keys():
   tiny = dict(num_layers=2, d_model=16, d_ff=24, num_heads=2, d_k=5, d_v=3)
   model = Transformer(Config().replace(**tiny).model, 12, 12)
   params = jax.jit(model.init)(jax.random.key(3), SOURCE, TARGET)["params"]
-  weights, vectors = attention_weights_and_vectors(model, params, SOURCE, TARGET)
+  compute = jax.jit(functools.partial(attention_weights_and_vectors, model))
+  weights, vectors = compute(params, SOURCE, TARGET)
   lengths = dict(encoder=(5, 5), decoder=(4, 4), cross=(4, 5))
   assert weights.keys() == vectors.keys() == lengths.keys()
   for attention, (queries, keys) in lengths.items():

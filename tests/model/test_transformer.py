@@ -1,4 +1,6 @@
-"""The model by effect: causality, padding, the cache, the reference, shapes that the paper's table asks for."""
+"""Tests of the model by effect: causality, padding, the cache, the reference, Table 3's shapes."""
+
+import functools
 
 import flax.linen as nn
 import jax
@@ -25,6 +27,7 @@ VARIANTS = {
 
 
 def build(**settings):
+  """Returns (config, model, params) of a tiny model."""
   tiny = dict(
     num_layers=2,
     d_model=16,
@@ -41,6 +44,18 @@ def build(**settings):
   return config, model, params
 
 
+@functools.partial(jax.jit, static_argnums=0, static_argnames="method")
+def apply(model, params, *args, method=None):
+  """Returns `model.apply`, compiled as one program: op by op, each op would be compiled."""
+  return model.apply({"params": params}, *args, method=method)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def start_of_three(model, params, source):
+  """Returns (memory, cache) for 3 hypotheses of up to 4 tokens."""
+  return model.apply({"params": params}, source, 3, 4, method="start")
+
+
 @pytest.fixture(scope="module", params=VARIANTS)
 def variant(request):
   return build(**VARIANTS[request.param])
@@ -48,9 +63,10 @@ def variant(request):
 
 def test_logits_are_those_of_the_numpy_loops(variant):
   config, model, params = variant
-  logits = model.apply({"params": params}, SOURCE, TARGET)
-  for b, (source, target) in enumerate(zip(SOURCE, TARGET, strict=True)):
-    source, target = source[source != 0], target[target != 0]
+  logits = apply(model, params, SOURCE, TARGET)
+  for b, (padded_source, padded_target) in enumerate(zip(SOURCE, TARGET, strict=True)):
+    source = padded_source[padded_source != 0]
+    target = padded_target[padded_target != 0]
     expected = in_numpy.transformer(
       jax.device_get(params), source, target, config.model.positions, config.model.norm
     )
@@ -59,70 +75,62 @@ def test_logits_are_those_of_the_numpy_loops(variant):
 
 def test_one_position_at_a_time_gives_the_same_logits(variant):
   _, model, params = variant
-  whole = model.apply({"params": params}, SOURCE, TARGET)
-  memory, cache = model.apply({"params": params}, SOURCE, 3, 4, method="start")
-  step = jax.jit(
-    lambda tokens, position, cache: model.apply(
-      {"params": params}, tokens, position, cache, memory, method="step"
-    )
-  )
+  whole = apply(model, params, SOURCE, TARGET)
+  memory, cache = start_of_three(model, params, SOURCE)
   previous = np.zeros(2, np.int32)
   for position in range(4):
-    logits, cache = step(np.stack([previous] * 3, 1), position, cache)
+    tokens = np.stack([previous] * 3, 1)
+    logits, cache = apply(model, params, tokens, position, cache, memory, method="step")
     for hypothesis in range(3):
       np.testing.assert_allclose(logits[:, hypothesis], whole[:, position], atol=2e-5)
-    # Hypotheses change places; each must go on seeing its own past, which here is the same for all.
+    # Hypotheses change slots. Each must go on seeing its own past, which here is the same for all.
     cache = cache.reorder(jnp.array([[2, 0, 0], [1, 1, 2]]))
     previous = TARGET[:, position]
 
 
 def test_hypotheses_with_different_pasts_keep_them_when_they_change_places(variant):
   _, model, params = variant
-  pasts = np.array(
-    [[5, 6, 7], [8, 9, 10], [11, 4, 3]], np.int32
-  )  # three hypotheses of one sentence
-  source = SOURCE[:1]
-  memory, cache = model.apply({"params": params}, source, 3, 4, method="start")
-  step = jax.jit(
-    lambda tokens, position, cache: model.apply(
-      {"params": params}, tokens, position, cache, memory, method="step"
-    )
-  )
-  _, cache = step(np.zeros((1, 3), np.int32), 0, cache)
-  _, cache = step(pasts[None, :, 0], 1, cache)
-  cache = cache.reorder(jnp.array([[2, 2, 0]]))  # places now hold pasts 2, 2, 0
-  logits, _ = step(
-    pasts[None, [2, 1, 0], 1], 2, cache
-  )  # the middle one continues past 2 with past 1's token
-  for place, history in enumerate(([11, 4], [11, 9], [5, 6])):
-    whole = model.apply({"params": params}, source, np.array([[*history, 1]], np.int32))
-    np.testing.assert_allclose(logits[0, place], whole[0, 2], atol=2e-5)
+  # Three hypotheses of one sentence; the other sentence is not looked at.
+  pasts = np.array([[5, 6, 7], [8, 9, 10], [11, 4, 3]], np.int32)
+  memory, cache = start_of_three(model, params, SOURCE)
+
+  def step(tokens, position, cache):
+    both = np.stack([tokens, tokens])
+    return apply(model, params, both, position, cache, memory, method="step")
+
+  _, cache = step(np.zeros(3, np.int32), 0, cache)
+  _, cache = step(pasts[:, 0], 1, cache)
+  cache = cache.reorder(jnp.array([[2, 2, 0]] * 2))  # slots now hold pasts 2, 2, 0
+  # The middle one continues past 2 with past 1's token.
+  logits, _ = step(pasts[[2, 1, 0], 1], 2, cache)
+  for slot, history in enumerate(([11, 4], [11, 9], [5, 6])):
+    target = np.array([[*history, 1, 0]] * 2, np.int32)
+    whole = apply(model, params, SOURCE, target)
+    np.testing.assert_allclose(logits[0, slot], whole[0, 2], atol=2e-5)
 
 
 def test_no_position_depends_on_later_targets(variant):
   _, model, params = variant
-  memory = model.apply({"params": params}, SOURCE, method="encode")
-  embedded = model.apply({"params": params}, TARGET, method=lambda m, t: m._target_embedding(t))
 
-  def outputs(x_BTD):
-    return model.apply(
-      {"params": params},
-      x_BTD,
-      method=lambda m, x: m.decoder(x, memory, Mask(causal=True), Mask())[0],
-    )
+  @jax.jit
+  def jacobian(params):
+    bound = model.bind({"params": params})
+    memory = bound.encode(SOURCE)
+    embedded = bound._target_embedding(TARGET)
+    outputs = lambda x: bound.decoder(x, memory, Mask(causal=True), Mask())[0]
+    return jax.jacobian(lambda x: outputs(x)[0] @ jnp.arange(16.0))(embedded)  # [T, B, T, D]
 
-  jacobian = jax.jacobian(lambda x: outputs(x)[0] @ jnp.arange(16.0))(embedded)  # [T, B, T, D]
-  influence = np.abs(np.asarray(jacobian)[:, 0]).sum(-1)
+  influence = np.abs(np.asarray(jacobian(params))[:, 0]).sum(-1)
   assert (influence[np.triu_indices(4, 1)] == 0).all()
   assert (influence[np.tril_indices(4)] > 0).all()
 
 
 def test_padding_has_no_effect(variant):
   _, model, params = variant
-  narrow = model.apply({"params": params}, SOURCE, TARGET)
-  wide = model.apply(
-    {"params": params}, np.pad(SOURCE, ((0, 2), (0, 4))), np.pad(TARGET, ((0, 2), (0, 3)))
-  )
+  narrow = apply(model, params, SOURCE, TARGET)
+  wide_source = np.pad(SOURCE, ((0, 2), (0, 4)))
+  wide_target = np.pad(TARGET, ((0, 2), (0, 3)))
+  wide = apply(model, params, wide_source, wide_target)
   np.testing.assert_allclose(wide[:2, :4], narrow, atol=2e-5)
   assert np.isfinite(wide).all()  # rows of nothing but padding, too
 
@@ -130,16 +138,13 @@ def test_padding_has_no_effect(variant):
 def test_kernels_give_the_same_model(variant):
   config, model, params = variant
   reference = Transformer(config.replace(attention_kernel="reference").model, 12, 12)
-  np.testing.assert_allclose(
-    model.apply({"params": params}, SOURCE, TARGET),
-    reference.apply({"params": params}, SOURCE, TARGET),
-    atol=2e-5,
-  )
+  actual = apply(model, params, SOURCE, TARGET)
+  np.testing.assert_allclose(actual, apply(reference, params, SOURCE, TARGET), atol=2e-5)
 
 
 def test_attention_weights_are_returned_on_request(variant):
   config, model, params = variant
-  weights = model.apply({"params": params}, SOURCE, TARGET, method="attention_weights")
+  weights = apply(model, params, SOURCE, TARGET, method="attention_weights")
   assert weights["cross"].shape == (2, 2, config.model.num_heads, 4, 6)
   for name, array in weights.items():
     np.testing.assert_allclose(np.asarray(array).sum(-1), 1, atol=1e-5, err_msg=name)
@@ -150,9 +155,9 @@ def test_bfloat16_keeps_parameters_and_logits_in_float32():
   _, model, params = build(dtype="bfloat16")
   _, exact_model, _ = build()
   assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype("float32")}
-  logits = model.apply({"params": params}, SOURCE, TARGET)
+  logits = apply(model, params, SOURCE, TARGET)
   assert logits.dtype == jnp.float32
-  exact = exact_model.apply({"params": params}, SOURCE, TARGET)
+  exact = apply(exact_model, params, SOURCE, TARGET)
   assert 0 < float(jnp.abs(logits - exact).max()) < 0.15
 
 
@@ -171,7 +176,10 @@ def test_dropout_rate_and_mean():
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_dropout_rounds_products_and_not_its_factor(dtype):
-  """What is kept is the nearest number to x / (1 - rate); 10/9 itself is 0.16% off in bfloat16."""
+  """Checks that what is kept is the number nearest to x / (1 - rate).
+
+  10/9 itself is 0.16% off in bfloat16.
+  """
 
   class Dropped(nn.Module):
     def __call__(self, x):
@@ -181,7 +189,8 @@ def test_dropout_rounds_products_and_not_its_factor(dtype):
   out = Dropped().apply({}, x, rngs={"dropout": jax.random.key(0)})
   factor = np.float32(65536 / (65536 - 6554))
   kept = np.asarray(out) != 0
-  assert out.dtype == x.dtype and 0.8 < kept.mean() < 0.95
+  assert out.dtype == x.dtype
+  assert 0.8 < kept.mean() < 0.95
   exact = np.asarray(x, np.float32) * factor
   np.testing.assert_array_equal(np.asarray(out)[kept], exact.astype(out.dtype)[kept])
 

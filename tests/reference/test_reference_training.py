@@ -1,4 +1,4 @@
-"""Label smoothing, schedule, Adam and beam search of the reference, against hand-worked and other numbers."""
+"""Tests of the reference's loss, schedule, Adam and beam search, by hand-worked numbers."""
 
 import math
 
@@ -14,9 +14,8 @@ def test_smoothed_loss_by_hand():
   logits_TC = np.log([[0.2, 0.5, 0.2, 0.1], [0.7, 0.1, 0.1, 0.1]])
   loss, count = training.smoothed_loss(logits_TC, [1, 0], 0.3)  # the second is PAD
   assert count == 1
-  assert loss == pytest.approx(
-    -(0.7 * math.log(0.5) + 0.1 * math.log(0.2) * 2 + 0.1 * math.log(0.1))
-  )
+  expected = -(0.7 * math.log(0.5) + 0.1 * math.log(0.2) * 2 + 0.1 * math.log(0.1))
+  assert loss == pytest.approx(expected)
 
 
 def test_the_smoothed_distribution_itself_reaches_the_entropy():
@@ -30,11 +29,13 @@ def test_the_smoothed_distribution_itself_reaches_the_entropy():
 def test_learning_rate_rises_linearly_peaks_and_falls_as_a_root():
   rates = [training.learning_rate(step, 512, 4000) for step in (1, 2, 4000, 16000)]
   assert rates[1] == pytest.approx(2 * rates[0])
-  assert rates[2] == pytest.approx(6.99e-4, rel=1e-3) and rates[3] == pytest.approx(rates[2] / 2)
+  assert rates[2] == pytest.approx(6.99e-4, rel=1e-3)
+  assert rates[3] == pytest.approx(rates[2] / 2)
 
 
 def test_adam_first_steps():
-  # With bias correction the first update moves every element by the learning rate, whatever its gradient.
+  # With bias correction the first update moves every element by the learning rate, whatever its
+  # gradient.
   moved = training.adam(np.array([1.0, -2.0]), lambda p, step: np.array([1e-3, -50.0]), [0.1])
   np.testing.assert_allclose(moved, [0.9, -1.9], rtol=1e-5)
   # It walks down a parabola.
@@ -42,7 +43,7 @@ def test_adam_first_steps():
 
 
 def random_model(seed, vocab_size=4):
-  """Log-probabilities that depend on the whole prefix; PAD is impossible."""
+  """Returns log-probabilities that depend on the whole prefix; PAD is impossible."""
 
   def log_probabilities(prefix):
     logits_C = np.random.default_rng((seed, *prefix)).normal(size=vocab_size) * 2

@@ -1,4 +1,4 @@
-"""Properties of the NumPy model that hold whatever its parameters are."""
+"""Tests of properties that the NumPy model has with any parameters."""
 
 import numpy as np
 import pytest
@@ -30,21 +30,21 @@ def layer(decoder):
     feed_forward=feed_forward,
     feed_forward_norm=norm(),
   )
-  return parts | (
-    dict(cross_attention=attention_parameters(), cross_attention_norm=norm()) if decoder else {}
-  )
+  if decoder:
+    parts.update(cross_attention=attention_parameters(), cross_attention_norm=norm())
+  return parts
+
+
+def stack(decoder):
+  return {"layer_0": layer(decoder), "layer_1": layer(decoder), "final_norm": norm()}
 
 
 def model():
-  stacks = {
-    stack: {
-      "layer_0": layer(stack == "decoder"),
-      "layer_1": layer(stack == "decoder"),
-      "final_norm": norm(),
-    }
-    for stack in ("encoder", "decoder")
+  return {
+    "encoder": stack(decoder=False),
+    "decoder": stack(decoder=True),
+    "shared_embedding": {"embedding": RNG.normal(size=(C, D))},
   }
-  return stacks | {"shared_embedding": {"embedding": RNG.normal(size=(C, D))}}
 
 
 @pytest.mark.parametrize("norm_place", ["post", "pre"])
@@ -55,10 +55,10 @@ def test_a_target_position_sees_only_what_stands_before_it(norm_place):
   for t in range(5):
     changed_T = target_T.copy()
     changed_T[t] = 10
-    difference_T = np.abs(
-      transformer(params, source_S, changed_T, norm=norm_place) - logits_TC
-    ).max(axis=1)
-    assert np.all(difference_T[: t + 1] == 0) and np.all(difference_T[t + 1 :] > 0)
+    changed_TC = transformer(params, source_S, changed_T, norm=norm_place)
+    difference_T = np.abs(changed_TC - logits_TC).max(axis=1)
+    assert np.all(difference_T[: t + 1] == 0)
+    assert np.all(difference_T[t + 1 :] > 0)
 
 
 def test_source_padding_changes_nothing_and_a_source_token_does():
@@ -71,18 +71,16 @@ def test_source_padding_changes_nothing_and_a_source_token_does():
 def test_positions_decide_whether_source_order_matters():
   params = model()
   for kind, same in (("none", True), ("sinusoidal", False), ("sinusoidal_concatenated", False)):
-    logits = [
-      transformer(params, source_S, [5, 1], positions=kind) for source_S in ([3, 4, 7], [7, 3, 4])
-    ]
-    assert np.allclose(*logits) == same
+    logits_TC = transformer(params, [3, 4, 7], [5, 1], positions=kind)
+    reordered_TC = transformer(params, [7, 3, 4], [5, 1], positions=kind)
+    assert np.allclose(logits_TC, reordered_TC) == same
 
 
 def test_layer_norm_by_hand():
   # Mean 3, variance 4.
   x_TD = np.array([[1.0, 5.0]])
-  result_TD = layers.layer_norm(
-    x_TD, {"scale": np.array([10.0, 10.0]), "bias": np.array([1.0, 0.0])}
-  )
+  parameters = {"scale": np.array([10.0, 10.0]), "bias": np.array([1.0, 0.0])}
+  result_TD = layers.layer_norm(x_TD, parameters)
   np.testing.assert_allclose(result_TD, [[-9, 10]], rtol=1e-5)
 
 
@@ -92,18 +90,16 @@ def test_feed_forward_by_hand():
     "outer": {"kernel": np.array([[2.0], [3.0]]), "bias": np.array([1.0])},
   }
   # max(0, 2.5) * 2 + max(0, -1.5) * 3 + 1; then max(0, -1.5) * 2 + max(0, 2.5) * 3 + 1
-  np.testing.assert_allclose(
-    layers.feed_forward(np.array([[2.0], [-2.0]]), parameters), [[6.0], [8.5]]
-  )
+  result_TD = layers.feed_forward(np.array([[2.0], [-2.0]]), parameters)
+  np.testing.assert_allclose(result_TD, [[6.0], [8.5]])
 
 
 def test_post_and_pre_norm():
-  x_TD, double = np.array([[1.0, 5.0]]), lambda x: 2 * x
+  x_TD = np.array([[1.0, 5.0]])
+  double = lambda x: 2 * x
   unit = {"scale": np.ones(2), "bias": np.zeros(2)}
   np.testing.assert_allclose(layers.residual(x_TD, double, unit, "post"), [[-1, 1]], rtol=1e-5)
-  np.testing.assert_allclose(
-    layers.residual(x_TD, double, unit, "pre"), [[1 - 2, 5 + 2]], rtol=1e-5
-  )
+  np.testing.assert_allclose(layers.residual(x_TD, double, unit, "pre"), [[-1, 7]], rtol=1e-5)
 
 
 def test_positional_encoding_by_hand():

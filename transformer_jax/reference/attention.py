@@ -1,35 +1,47 @@
-"""Attention (Section 3.2), one query at a time, and its gradients, one pair of positions at a time."""
+"""Attention (Section 3.2), one query at a time, and its gradients, one pair at a time."""
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
 
-def softmax(scores_S):
-  """exp(x_i) / sum_j exp(x_j); -inf gives 0, and a row of -inf alone the uniform distribution."""
+def softmax(scores_S: np.ndarray) -> np.ndarray:
+  """Returns exp(x_i) / sum_j exp(x_j), [S].
+
+  -inf gives 0. If all are -inf, the distribution is uniform.
+  """
   if np.all(np.isneginf(scores_S)):
     return np.full(len(scores_S), 1 / len(scores_S))
   powers_S = np.exp(scores_S - np.max(scores_S))
   return powers_S / np.sum(powers_S)
 
 
-def attention_weights(query_TK, key_SK, allowed_TS=None):
-  """softmax(Q K^T / sqrt(d_k)), [T, S]: Scale, Mask, SoftMax of Figure 2, in this order (Section 3.2.1).
+def attention_weights(
+  query_TK: np.ndarray, key_SK: np.ndarray, allowed_TS: np.ndarray | None = None
+) -> np.ndarray:
+  """Returns softmax(Q K^T / sqrt(d_k)), [T, S].
 
-  `allowed_TS` is bool, True = may attend; None allows everything. A row that allows nothing gets uniform weights.
+  These are Scale, Mask and SoftMax of Figure 2, in this order (Section 3.2.1). `allowed_TS` is
+  bool, True = may attend; None allows everything. A row that allows nothing gets uniform weights.
   """
   d_k = query_TK.shape[1]
   weights_TS = np.zeros((len(query_TK), len(key_SK)))
   for t, query_K in enumerate(query_TK):
-    scores_S = np.array([np.dot(query_K, key_K) / math.sqrt(d_k) for key_K in key_SK])
+    scores_S = np.array([np.dot(query_K, key_K) for key_K in key_SK]) / math.sqrt(d_k)
     if allowed_TS is not None:
       scores_S[~allowed_TS[t]] = -np.inf
     weights_TS[t] = softmax(scores_S)
   return weights_TS
 
 
-def attention(query_TK, key_SK, value_SV, allowed_TS=None):
-  """Attention(Q, K, V) = softmax(Q K^T / sqrt(d_k)) V, [T, V] (equation 1)."""
+def attention(
+  query_TK: np.ndarray,
+  key_SK: np.ndarray,
+  value_SV: np.ndarray,
+  allowed_TS: np.ndarray | None = None,
+) -> np.ndarray:
+  """Returns Attention(Q, K, V) = softmax(Q K^T / sqrt(d_k)) V, [T, V] (equation 1)."""
   weights_TS = attention_weights(query_TK, key_SK, allowed_TS)
   output_TV = np.zeros((len(query_TK), value_SV.shape[1]))
   for t in range(len(query_TK)):
@@ -39,35 +51,49 @@ def attention(query_TK, key_SK, value_SV, allowed_TS=None):
 
 
 def multi_head_attention(
-  inputs_TD, memory_SD, w_query_HDK, w_key_HDK, w_value_HDV, w_out_HVD, allowed_TS=None
-):
-  """MultiHead(Q, K, V) = Concat(head_1, ..., head_h) W^O, [T, D] (Section 3.2.2).
+  inputs_TD: np.ndarray,
+  memory_SD: np.ndarray,
+  w_query_HDK: np.ndarray,
+  w_key_HDK: np.ndarray,
+  w_value_HDV: np.ndarray,
+  w_out_HVD: np.ndarray,
+  allowed_TS: np.ndarray | None = None,
+) -> np.ndarray:
+  """Returns MultiHead(Q, K, V) = Concat(head_1, ..., head_h) W^O, [T, D] (Section 3.2.2).
 
-  Queries come from `inputs_TD`, keys and values from `memory_SD` (Section 3.2.3: the same array in self-attention).
-  `w_out_HVD` is W^O with its (h d_v) rows grouped by head.
+  Queries are from `inputs_TD`, keys and values from `memory_SD`, which in self-attention is the
+  same array (Section 3.2.3). `w_out_HVD` is W^O with its (h d_v) rows grouped by head.
   """
   heads = []
-  for w_query_DK, w_key_DK, w_value_DV in zip(w_query_HDK, w_key_HDK, w_value_HDV):
-    heads.append(
-      attention(inputs_TD @ w_query_DK, memory_SD @ w_key_DK, memory_SD @ w_value_DV, allowed_TS)
-    )
+  for w_query_DK, w_key_DK, w_value_DV in zip(w_query_HDK, w_key_HDK, w_value_HDV, strict=True):
+    query_TK = inputs_TD @ w_query_DK
+    key_SK = memory_SD @ w_key_DK
+    value_SV = memory_SD @ w_value_DV
+    heads.append(attention(query_TK, key_SK, value_SV, allowed_TS))
   w_out_XD = w_out_HVD.reshape(-1, w_out_HVD.shape[-1])  # X = H * V
   return np.concatenate(heads, axis=1) @ w_out_XD
 
 
-def causal(length):
-  """Position t may attend to positions up to t, bool [T, T] (Section 3.2.3)."""
+def causal(length: int) -> np.ndarray:
+  """Returns a mask, bool [T, T], in which position t may attend up to t (Section 3.2.3)."""
   return np.array([[s <= t for s in range(length)] for t in range(length)], bool)
 
 
-def attention_gradients(query_TK, key_SK, value_SV, output_gradient_TV, allowed_TS=None):
-  """Gradients of sum(attention * output_gradient) by the chain rule: (with respect to query, key, value).
+def attention_gradients(
+  query_TK: np.ndarray,
+  key_SK: np.ndarray,
+  value_SV: np.ndarray,
+  output_gradient_TV: np.ndarray,
+  allowed_TS: np.ndarray | None = None,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+  """Returns the gradients of sum(attention * output_gradient) by query, key and value.
 
   A query that may attend nowhere has constant weights, so no gradient reaches its scores.
   """
   d_k = query_TK.shape[1]
   weights_TS = attention_weights(query_TK, key_SK, allowed_TS)
-  query_gradient_TK, key_gradient_SK = np.zeros(query_TK.shape), np.zeros(key_SK.shape)
+  query_gradient_TK = np.zeros(query_TK.shape)
+  key_gradient_SK = np.zeros(key_SK.shape)
   value_gradient_SV = np.zeros(value_SV.shape)
   for t, weights_S in enumerate(weights_TS):
     weight_gradient_S = np.array([np.dot(output_gradient_TV[t], value_V) for value_V in value_SV])
@@ -82,8 +108,13 @@ def attention_gradients(query_TK, key_SK, value_SV, output_gradient_TV, allowed_
   return query_gradient_TK, key_gradient_SK, value_gradient_SV
 
 
-def finite_differences(function, array, step=1e-6):
-  """Gradient of a scalar `function` of `array` by central differences, one element at a time, float64."""
+def finite_differences(
+  function: Callable[[np.ndarray], float], array: np.ndarray, step: float = 1e-6
+) -> np.ndarray:
+  """Returns the gradient of a scalar `function` at `array`, float64.
+
+  It takes central differences, one element at a time.
+  """
   array = np.array(array, np.float64)
   gradient = np.zeros(array.shape)
   for index in np.ndindex(*array.shape):

@@ -5,8 +5,8 @@ import math
 import numpy as np
 
 
-def positional_encoding(length, d_model):
-  """PE(pos, 2i) = sin(pos / 10000^(2i/d)), PE(pos, 2i+1) = cos(pos / 10000^(2i/d)); [length, D]."""
+def positional_encoding(length: int, d_model: int) -> np.ndarray:
+  """Returns PE(pos, 2i) = sin(pos / 10000^(2i/d)), PE(pos, 2i+1) = cos of the same; [length, D]."""
   table_LD = np.zeros((length, d_model))
   for position in range(length):
     for i in range(d_model // 2):
@@ -16,8 +16,11 @@ def positional_encoding(length, d_model):
   return table_LD
 
 
-def concatenated_positional_encoding(length, d_model):
-  """The authors' released code instead: all sines, then all cosines; frequencies end at exactly 1/10000."""
+def concatenated_positional_encoding(length: int, d_model: int) -> np.ndarray:
+  """Returns the encoding of the authors' released code, [length, D].
+
+  It has all sines, then all cosines, and its frequencies end at exactly 1/10000.
+  """
   half = d_model // 2
   table_LD = np.zeros((length, d_model))
   for position in range(length):
@@ -28,8 +31,11 @@ def concatenated_positional_encoding(length, d_model):
   return table_LD
 
 
-def rotation(offset, d_model):
-  """The matrix M with PE(pos + offset) = M PE(pos) for every pos: 2x2 rotations on the diagonal, [D, D]."""
+def rotation(offset: int, d_model: int) -> np.ndarray:
+  """Returns the matrix M with PE(pos + offset) = M PE(pos) for every pos, [D, D].
+
+  It has 2x2 rotations on its diagonal.
+  """
   matrix_DD = np.zeros((d_model, d_model))
   for i in range(d_model // 2):
     angle = offset / 10000 ** (2 * i / d_model)

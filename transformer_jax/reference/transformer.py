@@ -1,6 +1,8 @@
 """The whole Transformer (Figure 1) for one sentence pair, from the model's parameters."""
 
 import math
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -13,8 +15,14 @@ from transformer_jax.reference.positions import (
 PAD_ID = 0  # config.PAD_ID; this floor imports nothing
 
 
-def transformer(params, source_S, target_T, positions="sinusoidal", norm="post"):
-  """Logits of each target token given the source and the targets before it, float64 [T, C].
+def transformer(
+  params: Mapping[str, Any],
+  source_S: Sequence[int] | np.ndarray,
+  target_T: Sequence[int] | np.ndarray,
+  positions: str = "sinusoidal",
+  norm: str = "post",
+) -> np.ndarray:
+  """Returns the logits of each target token given the source and the targets before it, [T, C].
 
   Args:
     params: nested dict of arrays, the tree that the model's `init` returns under "params".
@@ -27,44 +35,52 @@ def transformer(params, source_S, target_T, positions="sinusoidal", norm="post")
   source_S, target_T = np.asarray(source_S), np.asarray(target_T)
   source_allowed_S = source_S != PAD_ID
   source_table, target_table, output_DC = embedding_tables(params)
-  x_SD = embed(source_S, source_table) + position_table(
-    params, "source_positions", positions, source_S, source_table
-  )
+  source_positions = position_table(params, "source_positions", positions, source_S, source_table)
+  x_SD = embed(source_S, source_table) + source_positions
   memory_SD = encoder(x_SD, params["encoder"], source_allowed_S, norm)
   shifted_T = np.concatenate([[PAD_ID], target_T[:-1]])
-  x_TD = embed(shifted_T, target_table) + position_table(
-    params, "target_positions", positions, target_T, target_table
-  )
+  target_positions = position_table(params, "target_positions", positions, target_T, target_table)
+  x_TD = embed(shifted_T, target_table) + target_positions
   outputs_TD = decoder(x_TD, memory_SD, params["decoder"], source_allowed_S, norm)
   return outputs_TD @ output_DC
 
 
-def embed(tokens_T, table_CD):
-  """Rows of the table times sqrt(d_model) (Section 3.4); PAD is the zero vector."""
+def embed(tokens_T: np.ndarray, table_CD: np.ndarray) -> np.ndarray:
+  """Returns rows of the table times sqrt(d_model), [T, D] (Section 3.4); PAD is the zero vector."""
   d_model = table_CD.shape[1]
-  vectors = [
-    np.zeros(d_model) if token == PAD_ID else table_CD[token] * math.sqrt(d_model)
-    for token in tokens_T
-  ]
-  return np.stack(vectors)
+  vectors_TD = np.zeros((len(tokens_T), d_model))
+  for t, token in enumerate(tokens_T):
+    if token != PAD_ID:
+      vectors_TD[t] = table_CD[token] * math.sqrt(d_model)
+  return vectors_TD
 
 
-def embedding_tables(params):
-  """(source [C, D], target [C, D], output [D, C]): one matrix where shared (Section 3.4), without scale or bias."""
+def embedding_tables(params: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+  """Returns the matrices (source [C, D], target [C, D], output [D, C]), without scale or bias.
+
+  They are one matrix where it is shared (Section 3.4).
+  """
   if "shared_embedding" in params:
     shared_CD = params["shared_embedding"]["embedding"]
     return shared_CD, shared_CD, shared_CD.T
-  source_CD, target_CD = (
-    params["source_embedding"]["embedding"],
-    params["target_embedding"]["embedding"],
-  )
+  source_CD = params["source_embedding"]["embedding"]
+  target_CD = params["target_embedding"]["embedding"]
   if "output_projection" in params:
     return source_CD, target_CD, params["output_projection"]["kernel"]
   return source_CD, target_CD, target_CD.T
 
 
-def position_table(params, name, positions, tokens_T, table_CD):
-  """What is added to the embeddings of `tokens_T` (Section 3.5); a learned table is scaled as embeddings are."""
+def position_table(
+  params: Mapping[str, Any],
+  name: str,
+  positions: str,
+  tokens_T: np.ndarray,
+  table_CD: np.ndarray,
+) -> np.ndarray:
+  """Returns the encoding that is added to the embeddings of `tokens_T`, [T, D] (Section 3.5).
+
+  A learned table is scaled as embeddings are.
+  """
   length, d_model = len(tokens_T), table_CD.shape[1]
   if positions == "sinusoidal":
     return positional_encoding(length, d_model)
@@ -77,9 +93,8 @@ def position_table(params, name, positions, tokens_T, table_CD):
   raise ValueError(f"positions={positions!r} is not known")
 
 
-def _float64(tree):
-  return (
-    {k: _float64(v) for k, v in tree.items()}
-    if hasattr(tree, "items")
-    else np.asarray(tree, np.float64)
-  )
+def _float64(tree: Any) -> Any:
+  """Returns nested dicts with their arrays in float64."""
+  if hasattr(tree, "items"):
+    return {name: _float64(branch) for name, branch in tree.items()}
+  return np.asarray(tree, np.float64)
