@@ -6,7 +6,7 @@ import json
 import pathlib
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -57,7 +57,9 @@ class ProfiledSteps:
     self._number = 0  # of the latest update
     self._start = 0.0  # time, in seconds
 
-  def __call__(self, state: TrainState, batches: list[ShardedBatch]) -> tuple[TrainState, Progress]:
+  def __call__(
+    self, state: TrainState, batches: Sequence[ShardedBatch]
+  ) -> tuple[TrainState, Progress]:
     self._number += 1
     if self._first <= self._number <= self._last:
       self._compile(state, batches)
@@ -82,7 +84,7 @@ class ProfiledSteps:
         f"{self._number} updates, so there is no trace"
       )
 
-  def _compile(self, state: TrainState, batches: list[ShardedBatch]) -> None:
+  def _compile(self, state: TrainState, batches: Sequence[ShardedBatch]) -> None:
     """Compiles ahead: the text of a program tells the part that an instruction belongs to."""
     for batch in batches:
       if self._train_step.program(batch) is None:

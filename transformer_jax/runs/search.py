@@ -2,7 +2,7 @@
 
 import collections
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,19 +11,14 @@ from jaxtyping import Array, Int32
 from transformer_jax import parallel
 from transformer_jax.config import EOS_ID, Config, DecodeConfig
 from transformer_jax.decoding.beam_search import beam_search
-from transformer_jax.decoding.constrained import BracketRules, constrain
-from transformer_jax.decoding.generate import Hypothesis, Source, generate
+from transformer_jax.decoding.constrained import BracketRules, Brackets, constrain
+from transformer_jax.decoding.generate import DecodeBatch, Hypothesis, Source, generate
 from transformer_jax.decoding.greedy import greedy_search
 from transformer_jax.decoding.length_penalty import LENGTH_PENALTIES
 from transformer_jax.decoding.search_state import SearchResult
 from transformer_jax.model.head_gates import HeadGates
 from transformer_jax.model.transformer import Transformer
 from transformer_jax.tasks.task import Output, Task
-
-# Of each token of a vocabulary: what it does in a tree, and its label; None if it does nothing.
-Brackets = Sequence[tuple[str, str] | None]
-# (source_BS, max_lengths_B, num_words_B) -> SearchResult, all numpy arrays
-DecodeBatch = Callable[[np.ndarray, np.ndarray, np.ndarray], SearchResult]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,9 +138,11 @@ def make_search(
     room = _room(model, decode, source_BS.shape[1], max_length)
     steps = _model_steps(model, params, source_BS, decode.beam_size, room, gates)
     if rules is not None:
+      if num_words_B is None:
+        raise ValueError("a constrained search needs the number of words of each sentence")
       steps = constrain(*steps, rules, decode.beam_size, room, max_lengths_B, num_words_B)
     tokens_to_logits, cache, reorder = steps
-    shared = dict(
+    shared: dict[str, Any] = dict(
       batch_size=source_BS.shape[0],
       max_length=room,
       max_lengths_B=max_lengths_B,
@@ -154,7 +151,7 @@ def make_search(
     )
     if decode.beam_size == 1:
       return greedy_search(tokens_to_logits, cache, **shared)
-    beam = dict(beam_size=decode.beam_size, reorder=reorder, num_best=num_best)
+    beam: dict[str, Any] = dict(beam_size=decode.beam_size, reorder=reorder, num_best=num_best)
     return beam_search(tokens_to_logits, cache, **beam, **shared)
 
   return search

@@ -8,7 +8,7 @@ import contextlib
 import dataclasses
 import itertools
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 
 import jax
 from tqdm import tqdm
@@ -41,7 +41,7 @@ from transformer_jax.training.step import Progress, ShardedBatch, TrainStep, mak
 from transformer_jax.workdir.folder import Workdir
 from transformer_jax.workdir.lock import WorkdirLock
 
-StepFunction = Callable[[TrainState, list[ShardedBatch]], tuple[TrainState, Progress]]
+StepFunction = Callable[[TrainState, Sequence[ShardedBatch]], tuple[TrainState, Progress]]
 
 
 def train(
@@ -73,16 +73,10 @@ def train(
   Raises:
     Interrupted: SIGTERM, SIGHUP or Ctrl-C; the state is saved.
     TransformerJaxError: any other expected error, named.
-
-  Example:
-    train(Config().replace(train_steps=300), "runs/numbers", data_root=".")
   """
   options = _Options(on_corrupt, allow_device_change, profile_steps, inject_nonfinite)
   check_sums(config)
-  coordinator, num_processes, process_id = hosts or (None, None, None)
-  parallel.start_up(
-    coordinator, num_processes, process_id, deterministic=config.train.deterministic
-  )
+  _start_up(config, hosts)
   if not Workdir(workdir, primary=False).has_config():
     refuse_unread(config)
   folder = Workdir(workdir, primary=parallel.is_primary())
@@ -95,8 +89,15 @@ def train(
     config, prepared = _prepare(config, folder, data_root)
     model = build_model(config, prepared.task)
     with _open_checkpoints(config, folder) as checkpoints:
-      run = RunParts(config, folder, prepared, model, checkpoints)
-      _train(run, signals, options)
+      _train(RunParts(config, folder, prepared, model, checkpoints), signals, options)
+
+
+def _start_up(config: Config, hosts: tuple[str, int, int] | None) -> None:
+  """Joins the processes of the run, if there are several."""
+  coordinator, num_processes, process_id = hosts or (None, None, None)
+  parallel.start_up(
+    coordinator, num_processes, process_id, deterministic=config.train.deterministic
+  )
 
 
 def _prepare(config: Config, folder: Workdir, data_root: StrPath) -> tuple[Config, Prepared]:
@@ -197,7 +198,7 @@ def _poisoned(run: RunParts, train_step: TrainStep, numbers: Collection[int]) ->
   poisoned_step = TrainStep(run.config, run.model, is_poisoned=True)
   counter = itertools.count(1)
 
-  def step(state: TrainState, batches: list[ShardedBatch]) -> tuple[TrainState, Progress]:
+  def step(state: TrainState, batches: Sequence[ShardedBatch]) -> tuple[TrainState, Progress]:
     is_poisoned = next(counter) in numbers
     return (poisoned_step if is_poisoned else train_step)(state, batches)
 
