@@ -1,8 +1,11 @@
 """Text in Markdown, for reports."""
 
 import pathlib
+import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Any
+
+_WIDTH = 100  # columns of prose; a table's row and a heading are one line
 
 
 def table(header: Sequence[Any], rows: Iterable[Sequence[Any]]) -> list[str]:
@@ -14,3 +17,17 @@ def table(header: Sequence[Any], rows: Iterable[Sequence[Any]]) -> list[str]:
 def images(paths: Iterable[pathlib.Path]) -> list[str]:
   """Returns a line for each PNG among the `paths` of figures; the page lies in the same folder."""
   return [f"![{path.stem}]({path.name})" for path in paths if path.suffix == ".png"]
+
+
+def page_text(lines: Iterable[str]) -> str:
+  """Returns the text of a page: its lines, with prose wrapped at 100 columns."""
+  return "\n".join(_wrapped(line) for line in lines) + "\n"
+
+
+def _wrapped(line: str) -> str:
+  if line.startswith(("|", "#", "!")):
+    return line
+  indent = "  " if line.startswith("- ") else ""
+  return textwrap.fill(
+    line, _WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+  )

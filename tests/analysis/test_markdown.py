@@ -1,0 +1,20 @@
+"""Pages of reports: prose wraps, and everything whose line is one thing stays one line."""
+
+from transformer_jax.analysis.markdown import page_text, table
+
+
+def test_prose_wraps_and_keeps_its_words():
+  prose = " ".join(["word"] * 60)
+  item = f"- {prose}"
+  text = page_text([prose, "", item])
+  paragraph, _, listed = text.partition("\n\n")
+  assert max(map(len, text.splitlines())) <= 100
+  assert paragraph.split() == prose.split()
+  assert listed.split() == item.split()
+  first, *others = listed.splitlines()
+  assert first.startswith("- ") and others and all(line.startswith("  w") for line in others)
+
+
+def test_tables_headings_and_pictures_stay_one_line():
+  lines = [*table(["a" * 80, "b" * 80], [[1, 2]]), "# " + "c " * 80, f"![d]({'e' * 120}.png)"]
+  assert page_text(lines).splitlines() == lines
