@@ -24,7 +24,7 @@ class Findings:
   errors: list[TransformerJaxError] = dataclasses.field(default_factory=list)
 
   def note(self, subject: str, text: str) -> None:
-    """Adds a finding that is no problem."""
+    """Adds a finding that is not a problem."""
     self.lines.append(f"{subject:12} {text}")
 
   def blame(self, subject: str, error: TransformerJaxError) -> None:
@@ -137,7 +137,7 @@ def _note_damage(
 
 
 def _note_other_folders(found: Findings, checkpoints: Checkpoints, holder: str) -> None:
-  """Adds the folders beside the checkpoints that are none."""
+  """Adds the other folders: those that a killed process left, and damaged ones."""
   for name in checkpoints.litter():
     if holder:
       found.note("checkpoint", f"{name}: perhaps at work: {holder}")
@@ -158,7 +158,7 @@ def _metrics(folder: Workdir, found: Findings, step: int | None) -> None:
   text = f"{len(lines):,} lines, the last of step {last:,}"
   after = sum(line["step"] > (step or 0) for line in lines)
   if after:
-    text += f"; {after} after the latest checkpoint will be written anew"
+    text += f"; {after} after the latest checkpoint will be written again"
   found.note("metrics", text)
 
 

@@ -218,7 +218,7 @@ def _tokenizer(
   settings = (f"{name}={getattr(data, name)}" for name in _TOKENIZER_SETTINGS)
   folder = cache_folder() / "tokenizers" / _hash(_TOKENIZER_FORMAT, text_fingerprint, *settings)
   if has_tokenizer(folder):
-    with contextlib.suppress(DataError):  # a damaged one is made again: it is no run's own
+    with contextlib.suppress(DataError):  # a damaged one is made again
       return load_tokenizer(folder)
   with as_workdir_error(folder, _OTHER_CACHE):  # before the learning, which may take long
     folder.mkdir(parents=True, exist_ok=True)

@@ -145,7 +145,7 @@ class _WatchdogProcess:
 def _last_word(seconds: float) -> str | None:
   """Returns what the process says on standard input before it ends.
 
-  "" if it ended without a word; None if it says nothing for so many seconds: it is alive.
+  "" if it ended without a word; None if it says nothing within `seconds`: it is alive.
   """
   if not select.select([sys.stdin], [], [], seconds)[0]:
     return None
