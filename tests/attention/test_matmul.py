@@ -1,4 +1,4 @@
-"""The product with a parameter matrix is lax.dot_general's, gradients too."""
+"""Tests that the product with a parameter matrix is lax.dot_general's, gradients too."""
 
 import jax
 import jax.numpy as jnp
@@ -27,8 +27,10 @@ def test_values_and_gradients(inputs, kernel, dtype, tolerance):
   numbers = ((tuple(range(x.ndim - count, x.ndim)), tuple(range(count))), ((), ()))
   ours, pull = jax.vjp(lambda x, w: dot_general(x, w, numbers), x, w)
   theirs, pull_theirs = jax.vjp(lambda x, w: lax.dot_general(x, w, numbers), x, w)
-  slope = jnp.asarray(rng.standard_normal(ours.shape), dtype)
-  for mine, other in zip((ours, *pull(slope)), (theirs, *pull_theirs(slope)), strict=True):
+  gradient = jnp.asarray(rng.standard_normal(ours.shape), dtype)
+  actual = ours, *pull(gradient)
+  expected = theirs, *pull_theirs(gradient)
+  for mine, other in zip(actual, expected, strict=True):
     assert (mine.shape, mine.dtype) == (other.shape, other.dtype)
     np.testing.assert_allclose(
       np.asarray(mine, np.float32), np.asarray(other, np.float32), atol=tolerance

@@ -59,7 +59,7 @@ def scaled(query_BTHK: Float[Array, "B T H K"]) -> Float[Array, "B T H K"]:
 
 
 class _Residuals(NamedTuple):
-  """What the forward pass leaves for the backward pass."""
+  """The forward pass's arrays that the backward pass needs."""
 
   query_BHTK: Float[Array, "B H T K"]
   key_BHSK: Float[Array, "B H S K"]

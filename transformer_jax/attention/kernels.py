@@ -41,7 +41,7 @@ class AttentionKernel(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Use:
-  """What a kernel is to be used for."""
+  """The circumstances in which a kernel is to be used."""
 
   backend: str  # cpu, gpu or tpu
   dtype: str  # float32 or bfloat16

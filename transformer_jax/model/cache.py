@@ -1,4 +1,4 @@
-"""What decoding remembers, as values that go in and come out: plain pytrees.
+"""The state of decoding, as values that go in and come out: plain pytrees.
 
 The keys of M hypotheses never move, even if hypotheses change slots. A table of ancestry says, for
 each hypothesis and position, in which slot the key was written. Attention reads the keys of all M
@@ -21,7 +21,7 @@ Position = int | Int32[Array, ""]
 
 
 class KeysAndValues(NamedTuple):
-  """What one layer's attention attends to, with each head's rows together in memory."""
+  """One layer's keys and values, with each head's rows together in memory."""
 
   keys_BHSK: Float[Array, "B H S K"]
   values_BHSV: Float[Array, "B H S V"]

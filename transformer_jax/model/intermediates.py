@@ -1,4 +1,4 @@
-"""What attention computes inside the model: its weights, and the vectors that they come from.
+"""Attention's values inside the model: its weights, and the vectors that they come from.
 
 The names of the model's modules are known here, so that the floors above need not know them.
 """

@@ -208,7 +208,7 @@ class Transformer(nn.Module):
     """Returns (outputs, the attention weights of each layer or Nones)."""
     previous_BT = jnp.pad(target_BT, ((0, 0), (1, 0)), constant_values=PAD_ID)[:, :-1]
     x_BTD = self._embed(self._target_embedding, self.target_positions, previous_BT, deterministic)
-    # Causality alone keeps the padding at a target's end from being seen by its tokens.
+    # No mask for the target's padding: causality hides what is after a token.
     own_mask = Mask(causal=True)
     memory_mask = Mask(key_lengths_B=sequence_lengths(source_BS, PAD_ID))
     return self.decoder(
