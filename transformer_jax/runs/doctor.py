@@ -35,7 +35,7 @@ class Findings:
 
 @dataclasses.dataclass
 class _CheckpointFindings:
-  """What was found among the checkpoints."""
+  """The findings about the checkpoints."""
 
   step: int | None = None  # the latest
   meta: dict[str, Any] | None = None  # of the latest, if it is whole

@@ -11,7 +11,7 @@ from transformer_jax.workdir.folder import Workdir
 
 @dataclasses.dataclass(frozen=True)
 class RunParts:
-  """What every part of a training run needs. Each process of the run has its own."""
+  """Bundles what every part of a training run needs. Each process of the run has its own."""
 
   config: Config
   folder: Workdir

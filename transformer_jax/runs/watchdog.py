@@ -67,7 +67,7 @@ class Watchdog:
 
 
 class _Seen(NamedTuple):
-  """What a watchdog knows about another process."""
+  """The last heartbeat of another process, as a watchdog saw it."""
 
   content: dict[str, Any]  # of its file
   since: float  # the time of the last change

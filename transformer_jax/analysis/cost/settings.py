@@ -8,7 +8,7 @@ from transformer_jax.errors import ConfigError
 
 @dataclasses.dataclass(frozen=True)
 class StudySettings:
-  """What the study counts and measures; the fields are the flags of `cost`."""
+  """Settings of the study: the cases it counts and measures. The fields are the flags of `cost`."""
 
   d_model: int  # width of the sub-layer
   num_heads: Sequence[int]  # head counts; each head is d_model / h wide, and once d_model wide

@@ -1,4 +1,4 @@
-"""What a head looks at: statistics of its attention weights, and the role that they give.
+"""Statistics of what a head looks at, and the role that they give it.
 
 Confidence and the roles are after Voita et al. 2019.
 """
