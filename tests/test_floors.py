@@ -132,3 +132,34 @@ def test_files_are_replaced_in_one_place():
 
 def test_nothing_imports_tensorflow():
   assert not [path for path in FILES if "tensorflow" in outside_of(path)]
+
+
+def public_functions(tree):
+  """Yields the functions and methods of a file that others may call; nested ones are private."""
+  for node in tree.body:
+    if isinstance(node, ast.ClassDef):
+      yield from public_functions(node)
+    elif isinstance(node, ast.FunctionDef):
+      if not node.name.startswith("_") or node.name.startswith("__"):
+        yield node
+
+
+def missing_annotations(function):
+  """Returns the names of what a function leaves untyped."""
+  a = function.args
+  arguments = [*a.posonlyargs, *a.args, *a.kwonlyargs, *filter(None, (a.vararg, a.kwarg))]
+  names = [each.arg for each in arguments if each.annotation is None]
+  missing = [name for name in names if name not in ("self", "cls")]
+  return missing if function.returns is not None else [*missing, "return"]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_public_functions_are_annotated(path):
+  functions = public_functions(ast.parse(path.read_text(encoding="utf-8")))
+  missing = {function.name: missing_annotations(function) for function in functions}
+  assert not {name: names for name, names in missing.items() if names}
+
+
+def test_missing_annotations_are_noticed():
+  (function,) = public_functions(ast.parse("def f(a, *b, c: int = 1): pass"))
+  assert sorted(missing_annotations(function)) == ["a", "b", "return"]

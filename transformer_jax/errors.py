@@ -20,7 +20,7 @@ class TransformerJaxError(Exception):
 
   exit_code = 1
 
-  def __init__(self, where: str | os.PathLike[str], problem: str, remedy: str = ""):
+  def __init__(self, where: str | os.PathLike[str], problem: str, remedy: str = "") -> None:
     self.where = str(where)
     self.problem = problem
     self.remedy = remedy
@@ -63,7 +63,7 @@ class WorkdirError(TransformerJaxError):
 class Interrupted(TransformerJaxError):
   """SIGINT (130), SIGTERM (143) or SIGHUP (129): the state is saved; the same command resumes."""
 
-  def __init__(self, signal_number: int, step: int):
+  def __init__(self, signal_number: int, step: int) -> None:
     self.exit_code = 128 + signal_number
     super().__init__(
       f"signal {signal_number}",

@@ -85,7 +85,7 @@ def fsync_tree(path: StrPath) -> None:
 class OutputFile:
   """A text file for output: UTF-8 in any locale; a failed write is a WorkdirError."""
 
-  def __init__(self, file: _AnyFile, name: StrPath):
+  def __init__(self, file: _AnyFile, name: StrPath) -> None:
     self._file: Any = file
     self._takes_text = isinstance(file, io.TextIOBase)  # as a replaced sys.stdout may
     self._name = name

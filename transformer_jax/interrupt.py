@@ -46,7 +46,7 @@ class SignalHandling:
   ignores SIGHUP. Outside the main thread, where Python accepts no handlers, nothing is done.
   """
 
-  def __init__(self, act: Callable[[int], object]):
+  def __init__(self, act: Callable[[int], object]) -> None:
     self._act = act
     self._handlers_before: dict[int, Any] = {}
 

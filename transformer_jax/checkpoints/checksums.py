@@ -14,7 +14,7 @@ _STRAYS = {"Thumbs.db", "desktop.ini"}  # of file browsers; others' names begin 
 class Damaged(CheckpointError):
   """Files that are not as they were written, unlike files that hold another model."""
 
-  def __init__(self, where: str | pathlib.Path, problem: str):
+  def __init__(self, where: str | pathlib.Path, problem: str) -> None:
     super().__init__(where, problem, "restore the file, or use the checkpoint of another step")
 
 

@@ -46,7 +46,7 @@ class Checkpoints:
     *,
     read_only: bool = False,
     primary: bool = True,
-  ):
+  ) -> None:
     """Opens a folder of checkpoints.
 
     Args:

@@ -61,7 +61,7 @@ class EncodedPairs:
   source_lengths: Integer[np.ndarray, " pairs"]  # tokens, EOS included
   target_lengths: Integer[np.ndarray, " pairs"]
 
-  def __init__(self, folder: StrPath):
+  def __init__(self, folder: StrPath) -> None:
     folder = pathlib.Path(folder)
     self._tokens = {}
     self._offsets = {}
@@ -245,7 +245,7 @@ def _why_dropped(source_length, target_length, max_length):
 class _SideWriter:
   """Collects the token sequences of a side: the lengths in memory, the tokens in `file`."""
 
-  def __init__(self, file: IO[bytes]):
+  def __init__(self, file: IO[bytes]) -> None:
     self._file = file
     self._block = array.array("i")
     self._lengths = array.array("i")

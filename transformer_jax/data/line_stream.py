@@ -45,7 +45,7 @@ class LineStream:
     file: BinaryIO | io.BufferedIOBase | Iterator[bytes],
     name: StrPath,
     is_strict: bool = False,
-  ):
+  ) -> None:
     self._file: Any = file
     self._name = name
     self._is_strict = is_strict

@@ -178,7 +178,7 @@ def _is_closing(symbol):
 class _Builder:
   """Builds a tree from any symbols, and repairs it."""
 
-  def __init__(self, words: Sequence[str]):
+  def __init__(self, words: Sequence[str]) -> None:
     self._words = words
     self._leaves = []
     self._constituents = []

@@ -58,7 +58,7 @@ class FittingPairs:
   source_lengths: Integer[np.ndarray, " pairs"]
   target_lengths: Integer[np.ndarray, " pairs"]
 
-  def __init__(self, encoded: EncodedPairs, max_length: int):
+  def __init__(self, encoded: EncodedPairs, max_length: int) -> None:
     self._encoded = encoded
     longer_sides = np.maximum(encoded.source_lengths, encoded.target_lengths)
     self._rows = np.flatnonzero(longer_sides <= max_length)
@@ -109,7 +109,7 @@ class BatchStream:
     batch_tokens: int,
     seed: int,
     position: dict[str, int] | None = None,
-  ):
+  ) -> None:
     if not len(encoded):
       raise DataError("training data", "there are no pairs")
     if position is None:

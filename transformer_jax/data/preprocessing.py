@@ -39,7 +39,7 @@ class Preprocessor:
   accent become one character first, as Moses would separate them.
   """
 
-  def __init__(self, kind: str, language: str):
+  def __init__(self, kind: str, language: str) -> None:
     self.kind = kind
     self.language = language
 

@@ -60,7 +60,7 @@ class Tree(NamedTuple):
 class TreeError(ValueError):
   """Text that is not a tree; `line` counts from 1 within what was read."""
 
-  def __init__(self, problem: str, line: int):
+  def __init__(self, problem: str, line: int) -> None:
     super().__init__(problem)
     self.line = line
 

@@ -40,7 +40,7 @@ class Workdir:
     tokenizer: its subfolder of that name; likewise `checkpoints`, `evaluations`, `tensorboard`.
   """
 
-  def __init__(self, path: StrPath, primary: bool = True):
+  def __init__(self, path: StrPath, primary: bool = True) -> None:
     """Opens the folder; the primary process makes it and its subfolders if they are missing.
 
     Raises:

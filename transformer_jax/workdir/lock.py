@@ -31,7 +31,7 @@ class WorkdirLock:
     WorkdirError: another process holds it, it cannot be written, or the system has no file locks.
   """
 
-  def __init__(self, workdir: StrPath, *, primary: bool = True):
+  def __init__(self, workdir: StrPath, *, primary: bool = True) -> None:
     self._path = _path(workdir)
     self._primary = primary
     self._file: IO[str] | None = None

@@ -15,7 +15,7 @@ class TensorBoard:
   What an earlier process wrote after the first step of this one becomes void.
   """
 
-  def __init__(self, folder: StrPath, primary: bool = True):
+  def __init__(self, folder: StrPath, primary: bool = True) -> None:
     self._folder = pathlib.Path(folder)
     self._primary = primary
     self._writer: Any = None

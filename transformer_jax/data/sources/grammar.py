@@ -105,7 +105,7 @@ _SLOT = re.compile(r"<(?P<name>\w+)(?:-(?P<less>\d))?>")
 class GrammarTreebank:
   """Trees drawn at random; no sentence is in two splits."""
 
-  def __init__(self, train_size: int):
+  def __init__(self, train_size: int) -> None:
     self._train_size = train_size
 
   def pairs(self, split: str) -> Iterator[tuple[str, str]]:
@@ -161,7 +161,7 @@ def _has_new_word(sentence):
 class _Draw:
   """Draws bracketed text by the rules."""
 
-  def __init__(self, rng: random.Random, with_new_words: bool):
+  def __init__(self, rng: random.Random, with_new_words: bool) -> None:
     self._rng = rng
     self._stems = _STEMS if with_new_words else _KNOWN_STEMS
 

@@ -99,7 +99,7 @@ class NumbersSource:
     all_below: all numbers below this are in train, many times each, and in no other split.
   """
 
-  def __init__(self, limit: int, train_size: int, all_below: int = 0):
+  def __init__(self, limit: int, train_size: int, all_below: int = 0) -> None:
     self._limit = limit
     self._train_size = train_size
     self._all_below = all_below

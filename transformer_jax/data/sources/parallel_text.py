@@ -14,7 +14,7 @@ from transformer_jax.files import StrPath
 class ParallelText:
   """The files of the splits, read anew each time; several files of a side follow each other."""
 
-  def __init__(self, data: DataConfig, data_root: StrPath):
+  def __init__(self, data: DataConfig, data_root: StrPath) -> None:
     self._data = data
     self._data_root = data_root
 

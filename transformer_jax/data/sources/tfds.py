@@ -17,7 +17,7 @@ _PER_READ = 1000  # examples; one by one, each costs three times as much
 class TfdsSource:
   """A translation dataset such as wmt14_translate/de-en."""
 
-  def __init__(self, data: DataConfig):
+  def __init__(self, data: DataConfig) -> None:
     self._name = data.tfds_name
     self._source_language = data.source_language
     self._target_language = data.target_language

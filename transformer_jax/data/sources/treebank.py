@@ -20,7 +20,7 @@ _WSJ_NAME = re.compile(r"wsj_(?P<section>\d\d)\d\d\.")
 class Treebank:
   """The files of the splits, read anew each time: the sections of a split, then its other files."""
 
-  def __init__(self, data: DataConfig, data_root: StrPath):
+  def __init__(self, data: DataConfig, data_root: StrPath) -> None:
     self._data = data
     self._data_root = pathlib.Path(data_root)
 

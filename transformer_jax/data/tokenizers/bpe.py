@@ -27,7 +27,7 @@ class Merges:
     ranks: Mapping[tuple[str, str], int],
     version: tuple[int, ...],
     known: Container[str] | None = None,
-  ):
+  ) -> None:
     self._ranks = ranks
     self._version = version
     self._known = known

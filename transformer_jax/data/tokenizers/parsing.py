@@ -28,7 +28,7 @@ class ParsingTokenizer:
   words: Tokenizer
   symbols: WordListTokenizer
 
-  def __init__(self, words: Tokenizer, symbols: WordListTokenizer):
+  def __init__(self, words: Tokenizer, symbols: WordListTokenizer) -> None:
     self.words = words
     self.symbols = symbols
     self._cache = {}  # word -> token ids

@@ -20,7 +20,7 @@ class SentencePieceTokenizer:
   kind = "sentencepiece"
   vocab_size: int
 
-  def __init__(self, model_bytes: bytes):
+  def __init__(self, model_bytes: bytes) -> None:
     self._model_bytes = model_bytes
     self._processor = _library().SentencePieceProcessor(model_proto=model_bytes)
     self.vocab_size = self._processor.vocab_size()

@@ -39,7 +39,7 @@ class SubwordNmtTokenizer(WordListTokenizer):
 
   kind = "subword_nmt"
 
-  def __init__(self, codes: str, vocabulary: Sequence[str], splits_unknown: bool = False):
+  def __init__(self, codes: str, vocabulary: Sequence[str], splits_unknown: bool = False) -> None:
     super().__init__(vocabulary)
     self._codes = codes
     self._splits_unknown = splits_unknown

@@ -21,7 +21,7 @@ class WordListTokenizer:
   kind = "segmented"
   vocab_size: int
 
-  def __init__(self, vocabulary: Sequence[str]):
+  def __init__(self, vocabulary: Sequence[str]) -> None:
     self._pieces = [*SPECIAL_PIECES, *vocabulary]
     self._ids = {piece: number for number, piece in enumerate(self._pieces)}
     for piece in SPECIAL_PIECES:  # text that spells a special piece is unknown text
