@@ -1,4 +1,4 @@
-"""The folder of what can be made again: compiled programs, tokenizers, encoded text (floor 1)."""
+"""The folder of files that can be made again: programs, tokenizers, encoded text (floor 1)."""
 
 import os
 import pathlib
@@ -26,7 +26,7 @@ def cache_folder() -> pathlib.Path:
 
 
 def _own_folder(path: pathlib.Path) -> pathlib.Path:
-  """Makes a folder that only this user can change, since programs are read from it."""
+  """Makes a folder that only this user can change, since compiled programs are loaded from it."""
   try:
     path.mkdir(mode=0o700, exist_ok=True)
     found = path.lstat()

@@ -1,6 +1,6 @@
 """Writes files whole or not at all; failed writes become WorkdirErrors (floor 1).
 
-Everything that replaces a file does it here, except the watchdog's sign of life each second.
+Everything that replaces a file does it here, except the watchdog's heartbeat each second.
 """
 
 import contextlib
@@ -35,7 +35,7 @@ _NOT_ALLOWED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 
 
 def atomic_write(path: StrPath, content: str | bytes, *, durable: bool = True) -> None:
-  """Replaces a file by `content`, whole or not at all.
+  """Replaces a file with `content`, whole or not at all.
 
   Args:
     path: the file. If it is a symbolic link, the link stays and its target is replaced.
@@ -160,7 +160,7 @@ def write_error(path: StrPath, error: Exception, remedy: str = "") -> WorkdirErr
 def _usual_remedy(error: Exception) -> str:
   number = getattr(error, "errno", None)
   if number == errno.ENOENT and not _has_working_folder():
-    return "this shell's working folder was deleted: change to one that is there"
+    return "this shell's working folder was deleted: change to a folder that exists"
   if number in _WRONG_PATH:
     return "name another path"
   if number in _NOT_ALLOWED:

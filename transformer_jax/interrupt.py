@@ -2,9 +2,9 @@
 
 It leaves one line on stderr, no half-written files, and the exit code of the signal.
 
-Python's own way, an exception, is lost if it arises inside a callback of a library, and an
+Python would raise an exception, which is lost if it arises inside a callback of a library. And an
 interpreter that ends while compiled code runs in other threads can crash. So the handler itself
-ends the process. Training replaces it by one that finishes the update and saves.
+ends the process. Training replaces it with one that finishes the update and saves.
 """
 
 import contextlib
@@ -147,7 +147,7 @@ def end(code: int) -> NoReturn:
 
 @contextlib.contextmanager
 def temporary_file(path: pathlib.Path) -> Iterator[pathlib.Path]:
-  """Has `path` removed if the process ends by `leave` inside the block."""
+  """Removes `path` if the process ends by `leave` inside the block."""
   _temporary_files.add(path)
   try:
     yield path

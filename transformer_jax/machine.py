@@ -37,9 +37,9 @@ def processor() -> str:
 
 
 def available_memory() -> int | None:
-  """Returns the bytes that a process can still have, or None if the system does not say.
+  """Returns the bytes that a process can still allocate, or None if they are unknown.
 
-  That is the machine's free memory, or what its container's limit leaves, if that is less.
+  They are the smaller of the machine's free memory and what the container's limit leaves.
   """
   known = [size for size in (_left_on_machine(), _left_in_container()) if size is not None]
   return min(known, default=None)

@@ -1,4 +1,4 @@
-"""Beam search (Section 6.1) over a Python function, and the exhaustive search it approximates."""
+"""Beam search (Section 6.1) with any next-token function, and exhaustive search beside it."""
 
 from collections.abc import Callable
 

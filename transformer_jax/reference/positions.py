@@ -6,7 +6,10 @@ import numpy as np
 
 
 def positional_encoding(length: int, d_model: int) -> np.ndarray:
-  """Returns PE(pos, 2i) = sin(pos / 10000^(2i/d)), PE(pos, 2i+1) = cos of the same; [length, D]."""
+  """Returns PE, [length, D].
+
+  PE(pos, 2i) = sin(pos / 10000^(2i/d)), and PE(pos, 2i+1) is the cosine of the same angle.
+  """
   table_LD = np.zeros((length, d_model))
   for position in range(length):
     for i in range(d_model // 2):
@@ -32,7 +35,7 @@ def concatenated_positional_encoding(length: int, d_model: int) -> np.ndarray:
 
 
 def rotation(offset: int, d_model: int) -> np.ndarray:
-  """Returns the matrix M with PE(pos + offset) = M PE(pos) for every pos, [D, D].
+  """Returns the matrix M, [D, D], with PE(pos + offset) = M PE(pos) for every pos.
 
   It has 2x2 rotations on its diagonal.
   """
