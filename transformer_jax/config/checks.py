@@ -60,7 +60,7 @@ def _check_sizes(model: ModelConfig, data: DataConfig) -> None:
   if data.max_length > data.batch_tokens:
     raise ConfigError(
       "--batch_tokens",
-      f"{data.batch_tokens} cannot hold one pair of --max_length={data.max_length}",
+      f"{data.batch_tokens} cannot hold a pair as long as --max_length={data.max_length}",
       "raise --batch_tokens or lower --max_length",
     )
   if model.positions == "learned" and model.max_positions < data.max_length:

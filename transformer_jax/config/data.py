@@ -4,7 +4,7 @@ import dataclasses
 
 from transformer_jax.config.setting import setting
 
-# Source tokens, and the same number of target tokens (Section 5.1).
+# An update of the paper has this many source tokens and as many target tokens (Section 5.1).
 PAPER_TOKENS_PER_UPDATE = 25_000
 
 _NUMBERS = dict(data_source=("numbers",))
@@ -19,7 +19,7 @@ _SUBWORD_NMT = dict(tokenizer=("subword_nmt",))
 
 @dataclasses.dataclass(frozen=True)
 class DataConfig:
-  """The source of text, its way to tokens, and their way to batches."""
+  """The source of text, how text becomes tokens, and how tokens become batches."""
 
   task: str = setting(
     "translation",
@@ -81,7 +81,7 @@ class DataConfig:
 
   tfds_splits: str = setting(
     "train,validation,test",
-    "the dataset's splits for train, valid and test; slices such as train[:99%] allowed",
+    "the dataset's splits for train, valid and test; slices such as train[:99%] are allowed",
     only_for=_TFDS,
   )
 
@@ -124,8 +124,8 @@ class DataConfig:
 
   linearization: str = setting(
     "vinyals",
-    "trees as symbols: (NP XX )NP with words as XX (Vinyals et al. 2015), or NP NN /NP with tags "
-    "kept, as in the authors' code",
+    "symbols that a tree is written in: vinyals has XX for every word, as in (NP XX )NP (Vinyals "
+    "et al. 2015); t2t has the words' tags, as in NP NN /NP (the authors' code)",
     choices=("vinyals", "t2t"),
     added_later=True,
     only_for=_PARSING,
@@ -142,7 +142,7 @@ class DataConfig:
 
   numbers_limit: int = setting(
     1_000_000,
-    "the numbers source draws numbers below this, from 0",
+    "numbers source: its numbers are 0 and above, and below this limit",
     low=100,
     high=1_000_000,
     only_for=_NUMBERS,
@@ -154,7 +154,7 @@ class DataConfig:
 
   numbers_all_below: int = setting(
     0,
-    "all numbers below this are in the training split, about 1 pair in 9; none is held out",
+    "numbers below this are in the training split only, as about 1 in 9 of its pairs; 0: none",
     low=0,
     high=10_000,
     added_later=True,
@@ -163,8 +163,8 @@ class DataConfig:
 
   preprocessing: str = setting(
     "none",
-    "what is done to text before segmentation: nothing, Moses punctuation normalization and "
-    "tokenization, or these and lowercasing",
+    "steps before segmentation: none, Moses punctuation normalization and tokenization, or these "
+    "and lowercasing",
     choices=("none", "moses", "moses_lowercase"),
   )
 

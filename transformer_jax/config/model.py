@@ -52,7 +52,7 @@ class ModelConfig:
     choices=("sinusoidal", "sinusoidal_concatenated", "learned", "none"),
   )
 
-  # Not `only_for` learned positions: the base of a table of rows sets it for the row that has them.
+  # No `only_for`: the base of an ablation table sets it for the row that has learned positions.
   max_positions: int = setting(1024, "rows of a learned position table", low=1, high=1 << 20)
 
   norm: str = setting(

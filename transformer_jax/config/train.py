@@ -52,11 +52,11 @@ class TrainConfig:
   keep_checkpoints: int = setting(5, "number of latest checkpoints kept", low=1)
 
   keep_best: int = setting(
-    1, "number of checkpoints with the best validation scores kept as well", low=0
+    1, "number of checkpoints kept besides these, those with the best validation scores", low=0
   )
 
   max_nonfinite_updates: int = setting(
-    10, "number of non-finite updates in a row that ends the run", low=1
+    10, "the run ends after this many non-finite updates in a row", low=1
   )
 
   deterministic: bool = setting(
