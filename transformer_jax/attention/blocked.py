@@ -1,11 +1,11 @@
 """Attention that is fast on a CPU for many heads, in memory that is linear in T.
 
-With more heads at the same h d_k, two things slow the plain forms down. Keys in the layout
+With more heads at the same h d_k, two things slow the plain kernels down. First, keys in the layout
 [B, S, H, K] make each head's matrix products thin and strided. So here the rows of a head are
-contiguous, and thin products are computed in their fast orientation. And the h T S weights of an
-example are kept for the backward pass. Here they are kept only if they are few; else they are
-recomputed, a block at a time. The backward pass is that of FlashAttention (Dao et al. 2022, Section
-3.1 and Appendix B).
+contiguous, and thin products are computed in their fast orientation. Second, the plain kernels keep
+the h T S weights of an example for the backward pass. Here they are kept only if they fit a block;
+else they are recomputed, a block at a time. The backward pass is that of FlashAttention (Dao et al.
+2022, Section 3.1 and Appendix B).
 """
 
 import dataclasses
@@ -21,10 +21,10 @@ from jaxtyping import Array, Float, Float32, Int32
 from transformer_jax.attention.masks import Mask
 from transformer_jax.attention.matmul import sum_of_outer_products
 
-# Scores of a block: 32 MB. Blocks that fit a cache were not faster, since it costs as much to cut
-# and join them.
+# Number of scores in a block: 32 MB. Blocks that fit a cache were not faster, since it costs as
+# much to cut and join them.
 _BLOCK = 1 << 23
-# Queries of a block, at least: matrix products of fewer rows are slow.
+# The fewest queries in a block: matrix products of fewer rows are slow.
 _FEWEST_QUERIES = 64
 
 Carry = TypeVar("Carry")
@@ -79,7 +79,7 @@ def _attend(
   value_BHSV: Float[Array, "B H S V"],
   mask: Mask,
 ) -> Float[Array, "B H T V"]:
-  """Returns the heads' outputs; queries are scaled."""
+  """Returns the heads' outputs for queries that are already scaled."""
   return _forward(query_BHTK, key_BHSK, value_BHSV, mask)[0]
 
 
@@ -193,7 +193,7 @@ def _backward_examples(
   def block(sums: list[Array], part: tuple[Any, ...]) -> tuple[list[Array], Array]:
     query, gradient, row_max, inverse_sum, delta, mask_of_block, first_query = part
     scores = _scores(query, key_BHSK, mask_of_block, first_query)
-    # 0 in rows that only fill up a block.
+    # 0 in rows of padding.
     weights = jnp.exp(scores - row_max[..., None]) * inverse_sum[..., None]
     of_query, *of_others = _gradients(
       query, key_BHSK, value_BHSV, mask_of_block, first_query, gradient, weights, delta
@@ -302,7 +302,7 @@ def _lengthen(x: Array, length: int, axis: int) -> Array:
 
 
 def _examples_at_once(batch: int, most: int) -> int:
-  """Returns the number of examples in a block, at most `most` but at least one.
+  """Returns the number of examples in a block: from 1 to `most`.
 
   A divisor of the batch needs no padding. If all divisors are small, the blocks are nearly even.
   """

@@ -88,7 +88,7 @@ def _library_attention(
 def _library_mask(mask: Mask, num_queries: int, num_keys: int) -> dict[str, Any]:
   """Returns the mask as arguments of `jax.nn.dot_product_attention`.
 
-  Fused kernels turn a dense mask into a bias, so it is the last resort.
+  A dense mask is built only for segments and `allowed_BTS`: fused kernels turn it into a bias.
   """
   if mask.query_segments_BT is not None or mask.allowed_BTS is not None:
     return dict(mask=mask.dense(num_queries, num_keys)[:, None])
@@ -166,9 +166,10 @@ FASTEST = pathlib.Path(__file__).with_name("fastest.json")
 def fastest_kernel(use: Use, num_heads: int, num_queries: int, num_keys: int) -> str:
   """Returns the name of the fastest kernel, forward and backward, that can serve a use.
 
-  It is that of the nearest shape that was measured, by factors of length (the geometric mean of
-  queries and keys) and of heads. Where nothing was measured it is the library's. Long sequences get
-  the kernel whose memory is linear in length.
+  It is the fastest at the nearest measured shape. The distance of two shapes is the factor between
+  their lengths (the geometric mean of queries and keys) times that between their numbers of heads.
+  Where nothing was measured, it is the library's. Long sequences get the kernel whose memory is
+  linear in length.
 
   Example:
     fastest_kernel(Use("cpu", "float32", 64, 64), num_heads=8, num_queries=32, num_keys=32)
@@ -182,7 +183,7 @@ def fastest_kernel(use: Use, num_heads: int, num_queries: int, num_keys: int) ->
 
 
 def _nearest_first(use: Use, num_heads: int, length: float) -> list[str]:
-  """Returns the fastest kernels of the measured shapes, that of the nearest shape first."""
+  """Returns the fastest kernel at each measured shape, the nearest shape first."""
 
   def distance(row: dict[str, Any]) -> float:
     by_length = abs(math.log2(row["length"] / length))

@@ -27,7 +27,7 @@ class KeysAndValues(NamedTuple):
   values_BHSV: Float[Array, "B H S V"]
 
   def write(self, new: "KeysAndValues", position: Position) -> "KeysAndValues":
-    """Returns these with the M new keys and values of `position` in their slots."""
+    """Returns a copy with the M new keys and values of `position` in their slots."""
     return KeysAndValues(
       _write(self.keys_BHSK, new.keys_BHSK, position),
       _write(self.values_BHSV, new.values_BHSV, position),

@@ -68,7 +68,7 @@ class DecoderLayer(nn.Module):
     source_mask: Mask,
     gates: LayerGates,
   ) -> tuple[Float[Array, "B M D"], KeysAndValues]:
-    """Returns (outputs, `own` with the position written in) of one position of M hypotheses."""
+    """Returns, for one position of M hypotheses, the outputs and `own` with that position added."""
 
     def attend_own(x_BMD: Array) -> tuple[Array, KeysAndValues]:
       written = own.write(self.self_attention.keys_and_values(x_BMD), position)
@@ -143,7 +143,7 @@ class Decoder(nn.Module):
     memory: Memory,
     gates: HeadGates | None = None,
   ) -> tuple[Float[Array, "B M D"], Cache]:
-    """Returns (outputs, cache) of one position of M hypotheses per sentence."""
+    """Returns (outputs, cache) for one position of M hypotheses per sentence."""
     cache = cache.claim(position)
     own_mask = cache.mask()
     source_mask = memory.mask

@@ -18,7 +18,7 @@ def dropout(
 
   So the mean stays. `rate` is rounded to a multiple of 1/65536: sixteen random bits per element
   cost half as much as a random float. In bfloat16 the product is rounded, not the factor, whose
-  error would be that of every element.
+  error would be the same in every element.
 
   Args:
     module: the module whose random stream "dropout" is used.
@@ -41,9 +41,9 @@ def keep_multiplier(
 
 
 def _sixteen_bits(key: PRNGKeyArray, shape: tuple[int, ...]) -> UInt16[Array, "..."]:
-  """Returns random 16-bit integers, two of each random uint32.
+  """Returns random 16-bit integers, two from each random uint32.
 
-  This is because `jax.random.bits(uint16)` draws a uint32 for each and discards half of it.
+  `jax.random.bits(uint16)` would draw a uint32 for each and discard half of it.
   """
   count = math.prod(shape)
   words = jax.random.bits(key, (-(-count // 2),), jnp.uint32)

@@ -64,7 +64,7 @@ def attention_weights_and_vectors(
 def _vectors(
   intermediates: Mapping[str, Any], attention: str
 ) -> dict[str, Float32[Array, "N B H _ _"]]:
-  """Returns what the layers' modules of one attention have projected, by the projection's name."""
+  """Returns the queries, keys and values of one attention, over all layers, by name."""
   stack, module = _MODULES[attention]
   num_layers = len(intermediates[stack])
   layers = [intermediates[stack][f"layer_{number}"][module] for number in range(num_layers)]

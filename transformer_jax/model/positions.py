@@ -13,7 +13,7 @@ def sinusoids(
     length: number of positions.
     d_model: width.
     layout: "sinusoidal" is the paper's: PE(pos, 2i) = sin(pos / 10000^(2i/d)), PE(pos, 2i+1) = cos
-      of the same. "sinusoidal_concatenated" is that of the authors' code: all sines, then all
+      of the same angle. "sinusoidal_concatenated" is that of the authors' code: all sines, then all
       cosines, with frequencies 10000^(-j / (d/2 - 1)), so that the slowest is exactly 1/10000.
   """
   half = d_model // 2

@@ -1,7 +1,7 @@
-"""The frame around every sub-layer: residual connection, dropout, LayerNorm (Section 3.1).
+"""Residual connection, dropout and LayerNorm around every sub-layer (Section 3.1).
 
-Only here is it decided where the normalization is: after the sum, as in the paper ("post"), or
-before the sub-layer, a later habit ("pre").
+Only this file decides where the normalization is: after the sum, as in the paper ("post"), or
+before the sub-layer, as in most later models ("pre").
 """
 
 from collections.abc import Callable
@@ -44,7 +44,7 @@ class AddAndNorm(nn.Module):
 
   def setup(self) -> None:
     self.layer_norm = LayerNorm(self.dtype)
-    # Its parameters are stored as this module's: "self_attention_norm/scale", with no name between.
+    # Parameters are named as if they were this module's own, such as "self_attention_norm/scale".
     nn.share_scope(self, self.layer_norm)
 
   def __call__(
@@ -53,7 +53,7 @@ class AddAndNorm(nn.Module):
     sublayer: Callable[[Float[Array, "*B D"]], tuple[Float[Array, "*B D"], Extra]],
     deterministic: bool,
   ) -> tuple[Float[Array, "*B D"], Extra]:
-    """Returns (result, extra) of `sublayer`, a function x -> (output, extra), in this frame."""
+    """Applies `sublayer`, a function x -> (output, extra); returns (result, extra)."""
     rate = self.config.dropout_rate
     if self.config.norm == "pre":
       outputs, extra = sublayer(self.layer_norm(inputs))
@@ -67,8 +67,8 @@ def layer_class(
 ) -> type[Layer]:
   """Returns `cls`, wrapped in `nn.remat` if `config.rematerialize`, so that only inputs are kept.
 
-  The backward pass then computes the rest again (Chen et al. 2016). `static_argnums` are the places
-  of Python values among the arguments of `__call__`, where self is 0.
+  The backward pass then computes the rest again (Chen et al. 2016). `static_argnums` are the
+  numbers of those arguments of `__call__` that are Python values; self is 0.
   """
   if not config.rematerialize:
     return cls
