@@ -17,9 +17,9 @@ def choose_buckets(
 ) -> list[Widths]:
   """Returns at most `num_buckets` buckets, ascending; each pair of sentences fits one.
 
-  The pairs, in the order of their longer sides, are cut into runs such that the padded area is
-  least: exactly, over a grid of widths, by dynamic programming. The area of a bucket is the number
-  of its pairs times (S + T).
+  The pairs are sorted by their longer sides and cut into runs. Dynamic programming over a grid of
+  widths finds the cut with the least padded area. The area of a bucket is the number of its pairs
+  times (S + T).
   """
   longer_sides = np.maximum(source_lengths, target_lengths)
   widths = _grid(longer_sides)
@@ -54,9 +54,9 @@ def _cut(counts, longest_source, longest_target, num_buckets):
   """Returns (S, T) of each run in the cheapest cut of the candidates into runs.
 
   Args:
-    counts: pairs of each candidate width.
+    counts: the number of pairs of each candidate width.
     longest_source, longest_target: their longest sides.
-    num_buckets: runs, at most.
+    num_buckets: the most runs allowed.
   """
   n = len(counts)
   pairs_before = np.concatenate([[0], np.cumsum(counts)])
@@ -122,8 +122,8 @@ def plan_epoch(
   Args:
     bucket_of_pair: from `assign_buckets`.
     buckets: from `choose_buckets`.
-    batch_tokens: padded positions of a side in a batch, at most.
-    seed, epoch: of the order.
+    batch_tokens: the most padded positions of a side in a batch.
+    seed, epoch: they determine the order.
   """
   rng = np.random.default_rng((seed, epoch))
   order = rng.permutation(len(bucket_of_pair))

@@ -119,7 +119,7 @@ def encode_pairs(
     pairs: function () -> iterable of (source, target) texts; called only if the cache lacks them.
     encode_source, encode_target: text -> token ids with EOS.
     cache: the cache's folder.
-    key: a string that changes with whatever the result depends on.
+    key: a string that changes if anything changes that the result depends on.
     max_length: pairs with an empty or a longer side are dropped; None keeps every pair.
 
   Raises:

@@ -22,19 +22,19 @@ _LONGEST_LINE = 1 << 24  # bytes; a model reads only the first few kilobytes of 
 
 
 class LineStream:
-  """Iterates over the lines of a binary file as text. Whatever its bytes are, line i is line i.
+  """Iterates over the lines of a binary file as text. No bytes in a line shift the line numbers.
 
   What is not UTF-8 becomes U+FFFD. `num_damaged` counts the lines so far that had such bytes;
   `first_damaged` is the first of them, from 1.
 
   Args:
-    file: open for reading; it may also be an iterator over lines.
+    file: a file that is open for reading, or an iterator over its lines.
     name: the file's name in errors.
     is_strict: refuse what is not UTF-8.
 
   Raises:
-    DataError: the file cannot be read, is compressed or UTF-16, or has a line beyond 16 MiB or, if
-      strict, not in UTF-8; names the line.
+    DataError: the file cannot be read, is compressed or UTF-16, has a line beyond 16 MiB, or, if
+      strict, a line that is not UTF-8; names the line.
   """
 
   num_damaged: int
@@ -132,7 +132,7 @@ class LineStream:
 
 
 def open_input(path: StrPath | None) -> BinaryIO | io.BufferedIOBase:
-  """Opens the binary file of --input, to be used in a `with`; a name in .gz is decompressed.
+  """Opens the binary file of --input, to be used in a `with`; one named *.gz is decompressed.
 
   None, "" and "-" are standard input.
 

@@ -17,10 +17,10 @@ CLOSE = "close"
 SymbolKind = tuple[str, str]  # (OPEN, LEAF or CLOSE; the label, of a leaf its tag)
 
 _WRAPPER = "S"  # put around the roots of a repaired sequence that has several
-# Before a tag that `t2t` could not tell from a bracket, such as one that is also the label of an
-# open constituent.
+# Prefix of a tag that `t2t` could not tell from a bracket, such as one that is also the label of
+# an open constituent.
 _ESCAPE = "="
-# Before a label of `t2t` that would be read as something else; no treebank has such labels.
+# Prefix of a label of `t2t` that would be read as something else; no treebank has such labels.
 _LABEL_ESCAPE = "\\"
 
 
@@ -103,16 +103,17 @@ def to_tree(
   """Returns the tree over exactly `words` that symbols describe, and whether it was repaired.
 
   The repair:
-  - drops a closing without its opening, leaves beyond the words, and constituents without words;
+  - drops closing brackets that match no opening bracket, leaves beyond the number of words, and
+    constituents without words;
   - closes inner constituents with the outer one, and open ones at the end;
-  - makes words without leaves the last children of the root;
+  - adds the words that have no leaf as the last children of the root;
   - puts one S around several roots.
 
   Args:
     symbols: any strings.
     words: at least one word.
     style: "vinyals" or "t2t".
-    labels: for `t2t`, the known labels: such a symbol opens even if nothing closes it.
+    labels: for `t2t`, the labels that open a constituent even if no symbol closes it.
   """
   builder = _Builder(words)
   if style == "vinyals":
@@ -128,10 +129,10 @@ def to_tree(
 def _t2t_kinds_in_place(symbols, labels):
   """Returns the kind of each `t2t` symbol where it stands.
 
-  A symbol opens if a closing of its label further on matches it, or if its label is known.
+  A symbol opens if a later closing bracket matches it, or if its label is known.
   """
   kinds = []
-  waiting = []  # labels of the closings on the right that no opening has matched, innermost last
+  waiting = []  # labels of later closing brackets without a partner yet, innermost last
   num_waiting = collections.Counter()
   for symbol in reversed(symbols):
     if _is_closing(symbol):

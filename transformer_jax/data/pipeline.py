@@ -93,9 +93,9 @@ class BatchStream:
 
   Args:
     encoded: the pairs.
-    num_buckets: shapes, at most.
-    batch_tokens: padded positions of a side in a batch, at most.
-    seed: of the order.
+    num_buckets: the most shapes allowed.
+    batch_tokens: the most padded positions of a side in a batch.
+    seed: it determines the order of the batches.
     position: `position` of an earlier stream over the same pairs, to go on from; None starts anew.
 
   Raises:
@@ -168,7 +168,7 @@ class BatchStream:
 def pad_rows(
   sequences: Iterable[Tokens], num_rows: int, width: int
 ) -> Int32[np.ndarray, "rows width"]:
-  """Returns int32 [num_rows, width]: one sequence a row, from the first row on, and PAD elsewhere.
+  """Returns int32 [num_rows, width]: a sequence in each of the first rows, and PAD elsewhere.
 
   Example:
     pad_rows([[5, 6, 1], [7, 1]], num_rows=3, width=4)

@@ -115,7 +115,7 @@ def _moses_code(language: str, known: dict[str, str]) -> str:
 
 
 def penn_tokenize(text: str) -> str:
-  """Returns a sentence as words between spaces, split and written as in the Penn Treebank.
+  """Returns a sentence as space-separated words, split and written as in the Penn Treebank.
 
   Typographic quotes become `` and ''.
 

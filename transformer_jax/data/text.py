@@ -1,4 +1,4 @@
-"""Reading lines of text. Only a newline ends a line, so line i stays the translation of line i."""
+"""Reads lines of text. Only a newline ends a line, so line numbers agree in parallel files."""
 
 import glob
 import gzip

@@ -179,7 +179,7 @@ def paper_bleu(
 def paper_bleu_or_why_not(
   hypotheses: Iterable[str], references: Iterable[str], language: str
 ) -> dict[str, Any]:
-  """Returns `paper_bleu`, or dict(error=...) if it cannot be computed, so other scores survive."""
+  """Returns `paper_bleu`, or dict(error=...) if it cannot be computed, so no other score is lost."""
   try:
     return paper_bleu(hypotheses, references, language)
   except DataError as error:
@@ -256,7 +256,7 @@ def split_hyphens(tokenized_text: str) -> str:
 
 
 def test_set_note(num_sentences: int) -> str:
-  """Returns the sentence count and the WMT test set of that size: newstest2014 has two sizes."""
+  """Returns the sentence count, and the WMT test set that has it: newstest2014 has two sizes."""
   known = _TEST_SETS.get(num_sentences)
   if known is None:
     return f"{num_sentences} sentences"

@@ -207,7 +207,7 @@ class _Side:
     return sum(self.counts)
 
   def leaves(self) -> list[tuple[str, str]]:
-    """Returns the leaves, each as often as it counts."""
+    """Returns the leaves, each repeated `counts` times."""
     leaves = []
     for leaf, count in zip(self._tree.leaves, self.counts, strict=True):
       leaves += [leaf] * count
@@ -255,7 +255,7 @@ def _restore_quotes(gold: _Side, predicted: _Side) -> None:
   gold_quotes = gold.quotes()
   predicted_quotes = predicted.quotes()
   # The inner loop changes the lists: EVALB, too, goes on with the shifted word indices, except for
-  # that of the mark at hand.
+  # that of the current mark.
   for number, (word, leaf) in enumerate(predicted_quotes):
     for gold_number, (gold_word, gold_leaf) in enumerate(gold_quotes):
       is_gold_deleted = gold.is_deleted_leaf(gold_leaf)

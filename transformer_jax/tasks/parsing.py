@@ -36,7 +36,7 @@ _NUM_SPECIAL = 3  # PAD, EOS and UNK
 
 @dataclasses.dataclass(frozen=True)
 class ParsingTask:
-  """Parses a sentence, words between spaces, to a tree on one line. Implements `Task`."""
+  """Parses a sentence, space-separated words, to a tree on one line. Implements `Task`."""
 
   config: DataConfig
   tokenizer: ParsingTokenizer
@@ -189,14 +189,14 @@ def right_branching(tree: Tree) -> Tree:
 
 
 def split_words(text: str) -> list[str]:
-  """Returns the words between spaces, with brackets written as treebanks write them."""
+  """Returns the space-separated words, with brackets written as treebanks write them."""
   for bracket, name in _BRACKETS.items():
     text = text.replace(bracket, name)
   return [word for word in _SPACES.split(text) if word]
 
 
 def _clean_tree(text: str) -> tuple[Tree, str]:
-  """Returns the clean tree in a text, and why there is none, or ""."""
+  """Returns (the clean tree in a text, ""), or (some tree, the problem) if there is none."""
   try:
     tree = parse_tree(text)
   except TreeError as error:

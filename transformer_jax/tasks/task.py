@@ -11,7 +11,7 @@ from transformer_jax.data.tokenizers.tokenizer import SavableTokenizer
 
 
 class Output(NamedTuple):
-  """The text of an answer. A tree `is_repaired` if the tokens did not describe one."""
+  """The text of an answer. `is_repaired` is True for a tree whose tokens did not describe one."""
 
   text: str
   is_repaired: bool = False

@@ -43,14 +43,14 @@ class TranslationTask:
 
   @property
   def main_score(self) -> str:
-    """The score that models are chosen by: a number is one word, which is too short for BLEU."""
+    """The score that models are chosen by. A German number is one word, too short for BLEU."""
     return "exact_match" if self.config.data_source == "numbers" else "bleu"
 
   def bleu_tokenizer(self, references_are_preprocessed: bool = False) -> str:
-    """Returns sacreBLEU's tokenizer for the scored text: the target language's, or none for words.
+    """Returns sacreBLEU's tokenizer: "none" if the text is tokenized, else the target language's.
 
-    Moses' scripts do not cut words in a language without spaces; the files of a preprocessed split
-    are cut.
+    Moses' scripts do not separate the words of a language without spaces. In the files of a
+    preprocessed split they are separated.
     """
     language = self.config.target_language
     is_cut = references_are_preprocessed or has_spaces(language)

@@ -1,6 +1,6 @@
 """The built-in treebank: sentences of a small grammar, in which each sentence has one tree.
 
-What a natural grammar leaves open is marked here. The ending of a preposition says whether it
+This grammar marks what is ambiguous in a natural one. The ending of a preposition says whether it
 belongs to the noun or to the verb, commas and brackets enclose relative clauses and asides, and
 phrases nest to the right. The ending of a word also says its part of speech, so the words that
 occur only in valid and test belong to known classes.
@@ -20,7 +20,7 @@ from transformer_jax.files import atomic_write
 
 _GENERATOR = 1  # part of a saved fingerprint's name: raise it with any change to the trees
 _HELD_OUT = dict(valid=500, test=1000)  # trees
-_DEPTH = 5  # phrases inside each other, at most
+_DEPTH = 5  # the most phrases inside each other
 _SYLLABLES = ("ba", "de", "fi", "go", "ku", "la", "me", "ni", "po", "ru", "sa", "ti")
 _CODAS = ("lb", "nd", "rk", "mp", "st", "rn", "lv", "nt", "rg", "ld")
 # Enough stems that a model cannot memorize them: with 90 it did, and failed on unseen words.
@@ -55,7 +55,7 @@ _CLOSED = {  # words of the other tags
 class _Rule(NamedTuple):
   """One way to write a phrase.
 
-  In the right side, <NN> is a word with this tag, and <NP-2> a phrase of which the depth is 2 less.
+  On the right side, <NN> is a word with this tag, and <NP-2> a phrase whose depth is less by 2.
   """
 
   weight: int  # per cent; among the rules that the depth allows, shares are in proportion
@@ -109,7 +109,7 @@ class GrammarTreebank:
     self._train_size = train_size
 
   def pairs(self, split: str) -> Iterator[tuple[str, str]]:
-    """Yields (words between spaces, tree on one line)."""
+    """Yields (space-separated words, tree on one line)."""
     size = self._size(split)
     found = set()
     draw = _Draw(random.Random(f"grammar {split}"), with_new_words=split != "train")

@@ -22,7 +22,7 @@ _GERMAN_TENS = ". . zwanzig dreißig vierzig fünfzig sechzig siebzig achtzig ne
 
 _SPLITS = ("valid", "test", "train")
 _HELD_OUT = dict(valid=500, test=1000)  # pairs, if the limit leaves enough
-_DRAWS = 50  # at most; by then a split that lacks numbers has nearly all there are
+_DRAWS = 50  # the most rounds; after these a split has nearly all of its numbers
 _DRAW_SIZE = 200_000  # numbers
 _SMALL_SHARE = 10  # 1 training pair in 10 has a small number: a number met once is not learned
 _ZERO_SHARE = 100  # and 1 in 100 is zero, whose words no other number has
@@ -94,8 +94,8 @@ class NumbersSource:
   """Pairs of number words below `limit`; no number is in two splits.
 
   Args:
-    limit: of the numbers, exclusive.
-    train_size: training pairs.
+    limit: all numbers are below it.
+    train_size: number of training pairs.
     all_below: all numbers below this are in train, many times each, and in no other split.
   """
 

@@ -8,7 +8,7 @@ class TextSource(Protocol):
   """Pairs of texts in three splits: "train", "valid" and "test"."""
 
   def pairs(self, split: str) -> Iterator[tuple[str, str]]:
-    """Yields (source, target) texts; of a treebank, (words between spaces, tree on one line)."""
+    """Yields (source, target) texts; of a treebank, (space-separated words, tree on one line)."""
     ...
 
   def fingerprint(self, split: str) -> str:

@@ -25,7 +25,7 @@ class Treebank:
     self._data_root = pathlib.Path(data_root)
 
   def pairs(self, split: str) -> Iterator[tuple[str, str]]:
-    """Yields (words between spaces, clean tree on one line); skips trees without words."""
+    """Yields (space-separated words, clean tree on one line); skips trees without words."""
     for path in self._files(split):
       for tree in read_tree_file(path):
         cleaned = clean(tree)

@@ -17,9 +17,9 @@ class Merges:
 
   Args:
     ranks: (left, right) -> rank of this merge operation; the lowest is applied first.
-    version: of the codes' file; in (0, 1) the end of a word is a symbol of its own.
-    known: pieces that are not split. Others are split into what they were merged from, down to
-      characters, as by subword-nmt's vocabulary filter. None: nothing is split.
+    version: version of the codes' file; in (0, 1) the end of a word is a symbol of its own.
+    known: pieces that are kept whole. Others are split into the parts they were merged from, down
+      to characters, as by subword-nmt's vocabulary filter. None: nothing is split.
   """
 
   def __init__(
@@ -62,7 +62,7 @@ class Merges:
     return symbols[:-1] if symbols[-1] == _END else symbols
 
   def _split_unknown(self, parts):
-    """Returns the parts with unknown ones split until they are known, or merged from nothing."""
+    """Returns the parts; unknown ones are split until they are known or no merge made them."""
     waiting = parts[::-1]
     found = []
     while waiting:

@@ -60,7 +60,7 @@ def train_parsing_tokenizer(
 
   Args:
     data: the DataConfig.
-    pairs: function () -> iterable of (words between spaces, tree on one line); called twice.
+    pairs: function () -> iterable of (space-separated words, tree on one line); called twice.
     data_root: folder that relative data paths start from.
   """
   words = train_tokenizer(data, (sentence for sentence, _ in pairs()), data_root)

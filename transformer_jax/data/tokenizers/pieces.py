@@ -9,7 +9,7 @@ SPECIAL_PIECES = ("<pad>", "</s>", "<unk>")  # ids 0, 1, 2 of every vocabulary
 
 
 def split_at_spaces(text: str) -> list[str]:
-  """Returns the words between spaces; other white space belongs to the words."""
+  """Returns the space-separated words; other white space belongs to the words."""
   return [word for word in text.split(" ") if word]
 
 

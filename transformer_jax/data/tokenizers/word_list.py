@@ -1,4 +1,4 @@
-"""Tokens between spaces, over a list of known tokens: for text that is segmented already."""
+"""Space-separated tokens, over a list of known tokens: for text that is segmented already."""
 
 from collections.abc import Iterable, Sequence
 from typing import Self
