@@ -1,14 +1,14 @@
 """Pages of reports: prose wraps, and everything whose line is one thing stays one line."""
 
-from transformer_jax.analysis.markdown import page_text, table
+from transformer_jax.analysis.markdown import table, wrapped
 
 
 def test_prose_wraps_and_keeps_its_words():
   prose = " ".join(["word"] * 60)
   item = f"- {prose}"
-  text = page_text([prose, "", item])
-  paragraph, _, listed = text.partition("\n\n")
-  assert max(map(len, text.splitlines())) <= 100
+  lines = wrapped([prose, "", item])
+  paragraph, _, listed = "\n".join(lines).partition("\n\n")
+  assert max(map(len, lines)) <= 100
   assert paragraph.split() == prose.split()
   assert listed.split() == item.split()
   first, *others = listed.splitlines()
@@ -17,4 +17,4 @@ def test_prose_wraps_and_keeps_its_words():
 
 def test_tables_headings_and_pictures_stay_one_line():
   lines = [*table(["a" * 80, "b" * 80], [[1, 2]]), "# " + "c " * 80, f"![d]({'e' * 120}.png)"]
-  assert page_text(lines).splitlines() == lines
+  assert wrapped(lines) == lines

@@ -33,7 +33,7 @@ mock_wmt14.prepare_wmt14(pathlib.Path(sys.argv[1]), *{pairs})
 
 
 def run_python(code, *arguments):
-  path = f"{ROOT}:{ROOT / 'tests/data'}"
+  path = f"{ROOT}:{ROOT / 'tests/data/sources'}"
   return subprocess.run(
     [sys.executable, "-c", code, *arguments],
     capture_output=True,

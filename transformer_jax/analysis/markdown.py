@@ -5,7 +5,7 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-_WIDTH = 100  # columns of prose; a table's row and a heading are one line
+_WIDTH = 100  # columns of prose; a table's row, a heading, a picture and a command are one line
 
 
 def table(header: Sequence[Any], rows: Iterable[Sequence[Any]]) -> list[str]:
@@ -19,15 +19,15 @@ def images(paths: Iterable[pathlib.Path]) -> list[str]:
   return [f"![{path.stem}]({path.name})" for path in paths if path.suffix == ".png"]
 
 
-def page_text(lines: Iterable[str]) -> str:
-  """Returns the text of a page: its lines, with prose wrapped at 100 columns."""
-  return "\n".join(_wrapped(line) for line in lines) + "\n"
+def wrapped(lines: Iterable[str]) -> list[str]:
+  """Returns the lines of a page, with prose wrapped at 100 columns."""
+  return [part for line in lines for part in _wrapped_line(line)]
 
 
-def _wrapped(line: str) -> str:
-  if line.startswith(("|", "#", "!")):
-    return line
+def _wrapped_line(line: str) -> list[str]:
+  if not line or line.startswith(("|", "#", "!", "`")):
+    return [line]
   indent = "  " if line.startswith("- ") else ""
-  return textwrap.fill(
+  return textwrap.wrap(
     line, _WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
   )

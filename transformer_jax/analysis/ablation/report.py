@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from transformer_jax.analysis import plots
 from transformer_jax.analysis.ablation.outcome import MAIN_SCORES
 from transformer_jax.analysis.ablation.significance import LEVEL
-from transformer_jax.analysis.markdown import page_text, table
+from transformer_jax.analysis.markdown import table, wrapped
 from transformer_jax.files import atomic_write
 from transformer_jax.strict_json import json_text
 
@@ -39,7 +39,7 @@ def write(
   pathlib.Path(results).mkdir(parents=True, exist_ok=True)
   content = dict(title=title, command=command, rows=found)
   atomic_write(f"{results}/table.json", json_text(content, indent=1) + "\n")
-  atomic_write(f"{results}/table.md", page_text(page))
+  atomic_write(f"{results}/table.md", "\n".join(page) + "\n")
   if any(entry["seeds"] for entry in found):
     _draw(found, f"{results}/table")
   return page
@@ -62,7 +62,7 @@ def lines(found: Sequence[Entry], title: str, command: str) -> list[str]:
   ]
   page = [f"## {title}", "", f"`{command}`", "", _summary(found), ""]
   page += table(header, [_cells(entry, score) for entry in found])
-  return [*page, "", *_remarks(found, score), *_in_words(found, score)]
+  return wrapped([*page, "", *_remarks(found, score), *_in_words(found, score)])
 
 
 def _name(score: str) -> str:

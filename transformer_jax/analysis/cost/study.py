@@ -16,7 +16,7 @@ from transformer_jax.analysis.cost.formulas import (
 from transformer_jax.analysis.cost.heads import cases, measure, serving_kernels
 from transformer_jax.analysis.cost.layers import measure_table_1
 from transformer_jax.analysis.cost.settings import StudySettings
-from transformer_jax.analysis.markdown import page_text
+from transformer_jax.analysis.markdown import wrapped
 from transformer_jax.analysis.table3 import ROWS, Row
 from transformer_jax.analysis.timing import matmul_flops_per_second
 from transformer_jax.config import Config
@@ -80,8 +80,8 @@ def study(
   where = dict(hardware(), dtype=settings.dtype, versions=versions(), git_revision=git_revision())
   result = dict(where=where, records=records, table_1=layers, training=budgets)
   paths = figures.draw(records, layers, output, settings.d_model)
-  page = report.page(result, settings, reasons, paths)
-  atomic_write(f"{output}/cost.md", page_text(page))
+  page = wrapped(report.page(result, settings, reasons, paths))
+  atomic_write(f"{output}/cost.md", "\n".join(page) + "\n")
   atomic_write(f"{output}/cost.json", json_text(result, indent=1) + "\n")
   return page
 

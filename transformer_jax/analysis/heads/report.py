@@ -17,7 +17,7 @@ from transformer_jax.analysis.heads.importance import (
   rank_correlation,
   within_layer,
 )
-from transformer_jax.analysis.markdown import images, page_text, table
+from transformer_jax.analysis.markdown import images, table, wrapped
 from transformer_jax.config import split_list
 from transformer_jax.data.sources.catalog import open_source
 from transformer_jax.errors import DataError
@@ -94,8 +94,8 @@ def report(
   result.update(_measured(study, log))
   result["pruning"] = _pruning(study, result["heads"], settings.random_orders, log)
   atomic_write(f"{output}/heads.json", json_text(result, indent=1) + "\n")
-  page = [*lines(result), "", *images(figures.draw(result, output))]
-  atomic_write(f"{output}/heads.md", page_text(page))
+  page = wrapped([*lines(result), "", *images(figures.draw(result, output))])
+  atomic_write(f"{output}/heads.md", "\n".join(page) + "\n")
   return page
 
 
