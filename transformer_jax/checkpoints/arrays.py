@@ -1,4 +1,4 @@
-"""Writes and reads the arrays of a state with orbax, which knows nothing about when they count."""
+"""Writes and reads the arrays of a state with orbax; `saving` decides when they count."""
 
 import contextlib
 import math
@@ -18,7 +18,7 @@ from transformer_jax.checkpoints.leaves import check_fit, named_leaves
 from transformer_jax.errors import CheckpointError, WorkdirError
 from transformer_jax.interrupt import temporary_file
 
-# Characters that are neither a pattern to orbax nor an address to TensorStore.
+# Characters that orbax does not read as a pattern, nor TensorStore as an address.
 _PLAIN = re.compile(r"[A-Za-z0-9_./+=,@ -]*")
 
 # A state is at most this many times larger than its files.
@@ -71,13 +71,13 @@ def check_readable(path: pathlib.Path, state: Any) -> None:
 
 @contextlib.contextmanager
 def plainly_named(path: pathlib.Path) -> Iterator[pathlib.Path]:
-  """Yields a folder's path, or a link to it if its name means something else to orbax.
+  """Yields a folder's path, or a link to it if orbax would misread the path.
 
   Orbax looks for its own files with a pattern that contains the whole path, and TensorStore
   accepts no backslash.
 
   Raises:
-    WorkdirError: the folder for temporary files has no plain name either.
+    WorkdirError: orbax would misread the path of the folder for temporary files, too.
   """
   if _PLAIN.fullmatch(str(path)):
     yield path
@@ -100,8 +100,8 @@ def plainly_named(path: pathlib.Path) -> Iterator[pathlib.Path]:
 def _orbax() -> ocp.Checkpointer:
   """Returns a checkpointer of this process only, so the processes of a run need not wait.
 
-  Without compression: it saves 8% of the size of float32 weights, and a save takes three times the
-  processor time.
+  It does not compress: compression saves 8% of the size of float32 weights, but a save then takes
+  three times the processor time.
   """
   me = jax.process_index()
   only_this_process = ocp.options.MultiprocessingOptions(

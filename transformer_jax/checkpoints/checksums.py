@@ -12,7 +12,7 @@ _STRAYS = {"Thumbs.db", "desktop.ini"}  # of file browsers; others' names begin 
 
 
 class Damaged(CheckpointError):
-  """Files that are not as they were written, unlike files that hold another model."""
+  """A file has changed or is missing. Intact files of another model are not `Damaged`."""
 
   def __init__(self, where: str | pathlib.Path, problem: str) -> None:
     super().__init__(where, problem, "restore the file, or use the checkpoint of another step")
@@ -53,12 +53,12 @@ def is_listed(path: pathlib.Path, name: str) -> bool:
 
 
 def verify(path: pathlib.Path, is_own: Callable[[str], object] = lambda name: True) -> None:
-  """Compares the files that a folder's list names with it, byte for byte.
+  """Compares the files of a folder with the SHA-256 sums in its list.
 
   Args:
     path: the folder.
-    is_own: function (name of a file that is not listed) -> whether it should be. Others are
-      ignored: a file browser's, a file system's, a note.
+    is_own: function (name of a file that is not listed) -> whether it should be listed. Other
+      files are ignored, such as those of a file browser or a file system.
 
   Raises:
     Damaged: names the first file that differs.

@@ -46,7 +46,7 @@ def add_file(path: pathlib.Path, name: str, content: str) -> None:
     WorkdirError: a write failed.
   """
   with as_workdir_error(path):
-    # Off the list first: a kill before the new content is listed would look like damage.
+    # Removed from the list first: otherwise a kill after the write would leave a wrong checksum.
     if checksums.is_listed(path, name):
       checksums.drop_from_list(path, name)
     (path / name).write_text(content, encoding="utf-8")
@@ -54,7 +54,7 @@ def add_file(path: pathlib.Path, name: str, content: str) -> None:
 
 
 def delete_step(folder: pathlib.Path, step: int) -> None:
-  """Deletes a step; a kill leaves it whole, or under a name that is litter.
+  """Deletes a step; a kill leaves it whole, or under the name of a half-deleted one.
 
   Raises:
     OSError: it cannot be deleted.
@@ -65,7 +65,7 @@ def delete_step(folder: pathlib.Path, step: int) -> None:
 
 
 def put_step_aside(folder: pathlib.Path, step: int) -> None:
-  """Renames a damaged step to make room; it is kept, as perhaps only its list is damaged.
+  """Renames a damaged step to free its name; it is kept, as perhaps only its list is damaged.
 
   Raises:
     WorkdirError: it cannot be renamed.

@@ -17,7 +17,7 @@ class StepInfo:
   Attributes:
     score: the higher the better; None: it has none.
     kind: what it is a score of, as JSON text; only scores of the same kind are compared.
-    is_temporary: it goes when a later step is saved, and is not counted among the last.
+    is_temporary: it is deleted when a later step is saved, and not counted among the last.
   """
 
   score: float | None = None
@@ -45,7 +45,7 @@ def read_info(path: pathlib.Path) -> StepInfo:
 
 
 def latest_scores(infos: Mapping[int, StepInfo]) -> dict[int, float]:
-  """Returns step -> score of all scores of the latest score's kind."""
+  """Returns step -> score, for the scores that are of the same kind as the latest one."""
   return next(reversed(_scores_by_kind(infos).values()), {})
 
 

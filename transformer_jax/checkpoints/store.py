@@ -66,7 +66,7 @@ class Checkpoints:
       raise WorkdirError(
         folder,
         "starts at this shell's working folder, which was deleted",
-        "change to one that is there",
+        "change to a folder that exists",
       ) from None
     self._keep_last = keep_last
     self._keep_best = keep_best
@@ -117,7 +117,7 @@ class Checkpoints:
     return [step for step, info in self._infos().items() if not info.is_temporary]
 
   def scores(self) -> dict[int, float]:
-    """Returns step -> score, of the latest score's kind; temporary steps are left out."""
+    """Returns step -> score, for scores of the latest score's kind, without temporary steps."""
     return latest_scores(self._infos())
 
   def best_step(self) -> int | None:
@@ -178,8 +178,8 @@ class Checkpoints:
   ) -> None:
     """Saves in the background; first waits for a save that is still running.
 
-    A step that is there already is left as it is: an update is a pure function of the state before
-    it, so the step holds the same.
+    A step that exists already is left as it is: an update is a pure function of the state before
+    it, so the step holds the same state.
 
     Args:
       step: number of updates done.
@@ -206,8 +206,8 @@ class Checkpoints:
     Args:
       step: number of updates done.
       score: the higher the better; one that is not finite is ignored.
-      of: what it is a score of, for JSON. Only scores of the same are compared; of each the best
-        are kept.
+      of: what it is a score of, for JSON. Only scores of the same kind are compared, and the best
+        of each kind are kept.
 
     Raises:
       WorkdirError: the save before failed, or this one; mostly a full disk.
@@ -231,7 +231,7 @@ class Checkpoints:
       saving.add_file(path, layout.REGULAR, "")
 
   def wait(self) -> None:
-    """Returns when the last save is on disk; raises its error, if it had one."""
+    """Waits until the last save is on disk; raises its error, if it had one."""
     writing = self._writing
     self._writing = None
     if writing is not None:
@@ -261,7 +261,7 @@ class Checkpoints:
       like: pytree of leaves with the shape and dtype that the state must have.
       step: by default the latest.
       on_corrupt: "refuse" a damaged checkpoint, or go back to the "previous" undamaged one. The
-        skipped steps are then in `passed_over`, and a writer puts them aside, since these steps
+        skipped steps are then in `passed_over`, and a writer renames them, since their updates
         are done again.
 
     Returns:

@@ -179,7 +179,7 @@ def paper_bleu(
 def paper_bleu_or_why_not(
   hypotheses: Iterable[str], references: Iterable[str], language: str
 ) -> dict[str, Any]:
-  """Returns `paper_bleu`, or dict(error=...) if it cannot be computed, so no other score is lost."""
+  """Returns `paper_bleu`, or dict(error=...) if it cannot be computed, so that others stay."""
   try:
     return paper_bleu(hypotheses, references, language)
   except DataError as error:

@@ -69,9 +69,10 @@ class Workdir:
     return os.path.exists(self._config)  # False, too, if no file can have such a name
 
   def write_config(self, settings: Mapping[str, Any]) -> None:
-    """Writes config.json: the flat settings, the versions of what computes, the git revision.
+    """Writes config.json: the flat settings, the packages' versions, and the git revision.
 
-    A resumed run logs each version that differs from its last start, since bits may then differ.
+    A resumed run logs each version that differs from its last start, since results may then differ
+    in the last bits.
 
     Raises:
       WorkdirError: it cannot be written.

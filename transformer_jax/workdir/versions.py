@@ -11,7 +11,7 @@ _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
 def versions() -> dict[str, str | None]:
-  """Returns name -> version of what computes, without importing it; None: not installed."""
+  """Returns package -> version, without importing the packages; None: not installed."""
   result: dict[str, str | None] = dict(
     python=platform.python_version(), transformer_jax=transformer_jax.__version__
   )
