@@ -21,7 +21,7 @@ from transformer_jax.decoding.search_state import (
   gather_beams,
 )
 
-# Of each token of a vocabulary: ("open", "leaf" or "close", label), or None if it means nothing.
+# Of each token of a vocabulary: ("open", "leaf" or "close", label), or None if it is none of these.
 Brackets = Sequence[tuple[str, str] | None]
 
 _NOTHING, _OPEN, _LEAF, _CLOSE = range(4)
@@ -33,11 +33,11 @@ class BracketRules:
   """The kind and the label of each token of a vocabulary of size C."""
 
   kinds_C: Int32[np.ndarray, " C"]
-  labels_C: Int32[np.ndarray, " C"]  # numbers of the labels of openings and closings
+  labels_C: Int32[np.ndarray, " C"]  # numbers of the labels of brackets
 
   @classmethod
   def of(cls, brackets: Brackets) -> "BracketRules":
-    """Returns the rules for these tokens. A token that opens what no token closes means nothing."""
+    """Returns the rules for these tokens. An opening bracket that no token closes is ignored."""
     closed = {item[1] for item in brackets if item and item[0] == "close"}
     kinds_C = np.full(len(brackets), _NOTHING, np.int32)
     labels_C = np.full(len(brackets), -1, np.int32)
@@ -54,7 +54,7 @@ class BracketRules:
 
 
 class _State(NamedTuple):
-  """The brackets and words of M hypotheses a sentence; `open_BMD` is the stack of open labels."""
+  """The state of M hypotheses per sentence; `open_BMD` is the stack of open labels."""
 
   open_BMD: Int32[Array, "B M D"]
   depth_BM: Int32[Array, "B M"]  # labels on the stack
@@ -74,8 +74,8 @@ def constrain(
 ) -> tuple[TokensToLogits, Cache, Reorder]:
   """Returns (tokens_to_logits, cache, reorder) for a search that finds only trees.
 
-  One constituent holds all. A closing has the label of the innermost open constituent, which has
-  words. There are `num_words_B` words. Openings stop in time for all to be closed within
+  A tree has one root and `num_words_B` words. A closing bracket has the label of the innermost open
+  constituent, which must have words. No bracket opens that could not be closed within
   `max_lengths_B` tokens, EOS included. For a sentence that is too long for its limit, only words
   are allowed.
 
@@ -150,8 +150,7 @@ def _is_allowed(
   innermost_BM = jnp.take_along_axis(state.open_BMD, top_BM1, axis=-1)[..., 0]
   innermost_BM = jnp.where(is_inside_BM, innermost_BM, -1)
   is_root_needed_BM = (depth_BM == 0) & (state.words_BM == 0)
-  # An opening needs room for itself and its closing, besides the words, the closings that are due,
-  # and EOS.
+  # A pair of brackets needs room besides the words, the closing brackets that are due, and EOS.
   may_open_BM = (
     (rules.kinds_C == _OPEN).any()
     & (words_left_BM > 0)

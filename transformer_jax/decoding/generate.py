@@ -1,8 +1,8 @@
-"""From a stream of sentences to their outputs, in order, through batches of few static shapes.
+"""Decodes a stream of sentences, in order, through batches of few static shapes.
 
-It uses numpy only, no device. Each shape (rows, width) is compiled once, so there are few: widths
-are powers of two, and a width has three numbers of rows: for full batches, for a few left-over
-sentences, and for a single one.
+This file uses numpy only, no device. Each shape (rows, width) is compiled once, so there are few:
+widths are powers of two, and each width has three numbers of rows: for a full batch, for a few
+left-over sentences, and for a single one.
 """
 
 import dataclasses
@@ -18,7 +18,7 @@ from transformer_jax.decoding.search_state import SearchResult
 _SMALLEST_WIDTH = 16
 _FIRST_WINDOW = 32  # small, so that the first answers come early
 _WINDOW_GROWTH = 8
-_WINDOW_BATCHES = 64  # full batches' worth of source tokens that a window reads at most
+_WINDOW_BATCHES = 64  # a window reads at most the source tokens of this many full batches
 # Positions that hypotheses may fill, for each source position of a batch: the paper's beam of 4
 # with 50 tokens more than the source has takes 4 * (16 + 50) / 16 at the smallest width. Wider
 # beams and longer outputs get fewer rows.
@@ -59,25 +59,25 @@ def generate(  # noqa: PLR0913  independent settings, all by keyword
   window: int = 2048,
   is_at_hand: Callable[[], bool] = lambda: True,
 ) -> Iterator[list[Hypothesis]]:
-  """Yields up to `num_best` Hypotheses of each source, best first, at least one, in order.
+  """Yields a list of 1 to `num_best` Hypotheses for each source in turn, best first.
 
   Sentences are read a window at a time and sorted by length within it; the first windows are
   smaller, and none waits for a sentence that is not at hand. Nothing is read before it is needed,
   so `sources` may be endless.
 
   Args:
-    sources: the Sources; None requests nothing, its answer is an empty list.
+    sources: the Sources; the answer to None is an empty list.
     decode_batch: function (source int32 [B, S], max_lengths int32 [B], num_words int32 [B]) ->
-      SearchResult of numpy arrays. B is a multiple of `row_multiple`; rows that only fill up are
-      all PAD and have the limit 0.
-    batch_tokens: padded source positions of a batch, B * S, at most, unless a single row per device
-      has more. It also bounds what wide beams and long outputs fill.
+      SearchResult of numpy arrays. B is a multiple of `row_multiple`; padding rows are all PAD
+      and have the limit 0.
+    batch_tokens: the most padded source positions of a batch, B * S; only a single row per device
+      may have more. It also limits the positions of wide beams and long outputs.
     max_extra_length: an output has at most this many tokens, EOS included, beyond those of its
       source without EOS.
     beam_size: hypotheses of each sentence that the search keeps.
     num_best: requested hypotheses of each sentence.
     row_multiple: number of devices that rows are split over.
-    window: most sentences read ahead.
+    window: the most sentences read ahead.
     is_at_hand: function () -> whether the next of `sources` is there without waiting.
   """
   sources = iter(sources)
@@ -99,7 +99,7 @@ def generate(  # noqa: PLR0913  independent settings, all by keyword
 def _read_window(
   sources: Iterator[Source | None], size: int, max_tokens: int, is_at_hand: Callable[[], bool]
 ) -> list[Source | None]:
-  """Returns the next source and the following ones at hand, until their number or tokens suffice.
+  """Returns the next source, and those after it that are at hand, until the window is full.
 
   They are at most `size`; the last one may exceed `max_tokens`.
   """
@@ -161,7 +161,7 @@ def plan_batches(
   """Groups sentences of like length.
 
   The longest come first, and each batch is filled up with the next shorter ones, so only the last
-  one can be part empty, and the shape that needs most memory comes first. A row of a width costs
+  one can be partly empty, and the shape that needs most memory comes first. A row takes up
   `cost(width)` of `batch_tokens`. Each device has at least one row.
 
   Returns:

@@ -1,7 +1,7 @@
 """Greedy search, which `--beam_size=1` means: the most probable token at each position, until EOS.
 
-The authors' beam search with one beam differs: it sets a finished hypothesis aside and goes on,
-looking for a better one. Greedy search ends with the first EOS that is most probable, and needs
+The authors' beam search with one beam differs: after a finished hypothesis it goes on to look for a
+better one. Greedy search ends with the first EOS that is most probable, and needs
 neither scores nor reordering.
 """
 

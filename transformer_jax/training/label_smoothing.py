@@ -129,7 +129,7 @@ def _summed(outputs_RD, matrix_CD, target_R, smoothing):
 
 
 def _forward(outputs_RD, matrix_CD, target_R, smoothing):
-  """Returns the sums; and as residuals already the gradients of the loss, which is one number."""
+  """Returns (the sums, residuals); the residuals are the gradients of the summed loss."""
   num_classes = matrix_CD.shape[0]
   low, excess = _label_parts(smoothing, num_classes)
 
@@ -178,7 +178,7 @@ def _losses(outputs_RD, target_R, matrix_CD, smoothing):
 def _scan_chunks(function, start, outputs_RD, target_R, num_classes):
   """Runs `function` (carry, (outputs, target)) -> (carry, results by row) over chunks of rows.
 
-  The last chunk is filled up with PAD. Returns the last carry and the results of all R rows.
+  The last chunk is padded with PAD. Returns the last carry and the results of all R rows.
   """
   rows = target_R.shape[0]
   num_chunks = -(-rows * num_classes // _CHUNK)

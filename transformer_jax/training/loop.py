@@ -120,7 +120,7 @@ def is_evaluated(train: TrainConfig, step: int) -> bool:
 
 
 def _is_marked(train, step):
-  """Returns whether something is to be done after this update."""
+  """Returns whether to report, save or evaluate after this update."""
   return (
     step == train.train_steps
     or step % train.log_every == 0
@@ -130,7 +130,7 @@ def _is_marked(train, step):
 
 
 def _check(train, progress, batches, hooks):
-  """Returns the step that a finished update led to; gives up if too many in a row were skipped."""
+  """Returns the step after a finished update; raises if too many in a row were skipped."""
   progress = to_host(progress)
   step = int(progress.step)
   in_a_row = int(progress.skipped_in_a_row)

@@ -50,7 +50,7 @@ def loss_sums(
   smoothing: float,
   dropout_rng: Key[Array, ""] | None = None,
 ) -> tuple[Array, Sums]:
-  """Returns the sum of the loss over target tokens, and all Sums; without an rng, no dropout."""
+  """Returns (loss summed over target tokens, Sums); there is no dropout without `dropout_rng`."""
   outputs: Any = model.apply(
     {"params": params},
     source_BS,
@@ -187,12 +187,12 @@ class TrainStep:
 
     Args:
       state: the replicated state.
-      batch: of the shape in question.
+      batch: any batch of that shape.
       is_whole_update: whether an update has one batch.
 
     Returns:
       bytes of a device's memory that it needs besides state and batch, None if the backend does not
-      say.
+      report them.
     """
     if is_whole_update:
       lowered = self._whole_update.lower(state, *batch)
@@ -245,7 +245,7 @@ def _on_each_device(number, batch):
 def make_evaluation_step(model: Transformer) -> Callable[..., Sums]:
   """Returns a function (replicated params, sharded source, sharded target) -> replicated Sums.
 
-  They are without dropout and without label smoothing.
+  The sums are computed without dropout and label smoothing.
   """
 
   def evaluate(params, source_BS, target_BT):
