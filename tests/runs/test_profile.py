@@ -69,7 +69,7 @@ def test_a_profiled_run_is_the_same_run(accumulation_steps, tmp_path):
   assert digest_of(tmp_path / "profiled") == digest_of(tmp_path / "plain")
   assert list((tmp_path / "profiled" / "profile").glob("plugins/profile/*/*.trace.json.gz"))
   log = (tmp_path / "profiled" / "log.txt").read_text()
-  assert "updates 3 to 6: " in log and "% had a device computing" in log
+  assert "updates 3 to 6: " in log and "a device was computing " in log
   assert all(
     f"  {part} " in log
     for part in ("attention", "feed-forward", "norms and residuals", "logits and loss")

@@ -307,7 +307,7 @@ def test_batches_that_cannot_fit_are_refused_before_the_first_update(
 
 def test_too_small_a_memory_names_the_flag():
   with (
-    pytest.raises(ConfigError, match="--batch_tokens=7: a device has not enough memory"),
+    pytest.raises(ConfigError, match="--batch_tokens=7: a device does not have enough memory"),
     naming_batch_tokens(7),
   ):
     raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 5 bytes")

@@ -25,7 +25,7 @@ def bleu(
   """Returns all scores of a file, each with its signature.
 
   Args:
-    hypothesis_path, reference_path: text files with one sentence a line; names in .gz are unpacked.
+    hypothesis_path, reference_path: text files with one sentence a line; *.gz is unpacked.
     language: selects the paper's tokenization, and sacreBLEU's if `tokenize` is empty.
     tokenize: sacreBLEU's tokenization.
     lowercase: lower-case both sides before sacreBLEU and tokenized BLEU. The paper's score is

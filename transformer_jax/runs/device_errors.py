@@ -1,4 +1,4 @@
-"""Turns errors of devices and of other processes into errors that name what helps."""
+"""Turns errors of devices and of other processes into errors that name a remedy."""
 
 import contextlib
 import pathlib
@@ -49,7 +49,7 @@ def naming_batch_tokens(batch_tokens: int) -> Iterator[None]:
     if "RESOURCE_EXHAUSTED" not in str(error) and not isinstance(error, MemoryError):
       raise
     raise ConfigError(
-      f"--batch_tokens={batch_tokens}", "a device has not enough memory", _SMALLER_BATCHES
+      f"--batch_tokens={batch_tokens}", "a device does not have enough memory", _SMALLER_BATCHES
     ) from None
 
 

@@ -1,4 +1,4 @@
-"""`digest`: a SHA-256 of a run's training state; equal runs, to the last bit, have equal ones."""
+"""`digest`: a SHA-256 of a run's training state, equal for runs that are equal to the last bit."""
 
 import hashlib
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Errors for a split of the data without usable pairs; they name the files and what would help."""
+"""Errors for a split of the data without usable pairs; they name the files and a remedy."""
 
 from collections.abc import Callable
 
@@ -44,7 +44,8 @@ def nothing_left(
     split: its name.
     counts: the pairs that were dropped.
     limit: the setting that would keep more of them if it were raised.
-    lengths: returns the tokens of the longer side of each pair that has text on both.
+    lengths: function () -> number of tokens of each pair's longer side, for pairs with text on both
+      sides.
   """
   dropped = sorted(counts.dropped.items())
   reasons = ", ".join(f"{count:,} {reason}" for reason, count in dropped) or "there were none"

@@ -60,7 +60,7 @@ def evaluate(
     raise ConfigError(
       "--tokenized_input",
       "is about --source and --reference",
-      "the run's --preprocessed_splits says it of a split",
+      "for a split, the run's --preprocessed_splits decides",
     )
   translator = TrainedModel.load(workdir, checkpoint, **overrides)
   if source or reference:

@@ -88,9 +88,9 @@ class RunHooks:
     )
 
   def catch_up(self, step: int, state: TrainState) -> None:
-    """Does at the step of a resumed run what was not done there before this start.
+    """Does what an interrupted start left undone at the step that this start resumes from.
 
-    It keeps the checkpoint of an interruption if the settings of now make it a regular one, and
+    It keeps the checkpoint of the interruption if the current settings make it a regular one, and
     evaluates if an evaluation is due that did not finish.
     """
     if self._is_regular(step):
@@ -155,7 +155,7 @@ class RunHooks:
     return step % train.checkpoint_every == 0 or step == train.train_steps
 
   def give_up(self, step: int, batches: list[Batch]) -> None:
-    """Writes the batches of a non-finite update to a file, for whoever looks into it."""
+    """Writes the batches of a non-finite update to a file, for debugging."""
     if not parallel.is_primary():
       return
     path = self._run.folder.path / f"nonfinite_after_step_{step}.json"

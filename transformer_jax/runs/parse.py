@@ -36,7 +36,7 @@ def parse(  # noqa: PLR0913 - one argument for each flag of the command
     overrides: decoding settings that replace the run's (None keeps it).
     with_scores: write "log-prob<TAB>score<TAB>tree".
     pretty: write a tree over several lines, indented, and an empty line after it.
-    tokenized_input: the sentences are words between spaces; else they are split into words as in
+    tokenized_input: the sentences are space-separated words; else they are split into words as in
       the Penn Treebank.
     checkpoint: "best", "last" or a step, as `TrainedModel.load` takes it.
     is_strict: refuse lines that are not UTF-8.

@@ -85,7 +85,7 @@ class ProfiledSteps:
       )
 
   def _compile(self, state: TrainState, batches: Sequence[ShardedBatch]) -> None:
-    """Compiles ahead: the text of a program tells the part that an instruction belongs to."""
+    """Compiles ahead, since a program's text names the part that an instruction belongs to."""
     for batch in batches:
       if self._train_step.program(batch) is None:
         self._train_step.compile_ahead(state, batch, len(batches) == 1)
@@ -122,7 +122,7 @@ class ProfiledSteps:
     for part, spent in split.most_common():
       self._say(f"  {part:24} {100 * spent / total:5.1f}%  {1000 * spent / updates:8.2f} ms")
     share = min(1.0, busy / seconds)
-    self._say(f"  of the time {100 * share:.0f}% had a device computing; the rest is the host's")
+    self._say(f"  a device was computing {100 * share:.0f}% of the time; the rest is the host's")
 
 
 def split_of(
@@ -131,8 +131,8 @@ def split_of(
   """Returns where the time of a trace went.
 
   Args:
-    events: of the trace; those with an `hlo_op` are instructions. The time of an instruction inside
-      another one on the same thread counts for the inner one only.
+    events: events of the trace; those with an `hlo_op` are instructions. The time of an instruction
+      inside another one on the same thread counts for the inner one only.
     paths: instruction -> path of modules and primitives, from the texts of the programs.
 
   Returns:

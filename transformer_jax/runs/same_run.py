@@ -68,7 +68,7 @@ def stored_settings(folder: Workdir) -> dict[str, Any] | None:
 def agreed_config(config: Config, stored: dict[str, Any] | None, where: pathlib.Path) -> Config:
   """Returns the configuration to train with, which agrees with the stored settings, if any.
 
-  It is the given one. If that leaves the attention kernel to choose, it is the kernel of the run,
+  It is the given one, except for an attention kernel of "auto". The stored kernel takes its place,
   since another kernel would give other bits.
 
   Raises:

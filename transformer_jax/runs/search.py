@@ -60,7 +60,7 @@ def answers(
   """Yields the up to `num_best` Answers of each sentence, best first, in the sentences' order.
 
   A sentence with tokens has at least one Answer, one without has none. Sentences are read as
-  `generate` reads its sources: in windows, so there may be endlessly many.
+  `generate` reads its sources: in windows, so there may be infinitely many.
 
   Args:
     task: the run's task, which counts words and makes text of tokens.

@@ -111,7 +111,7 @@ def _unknown_lines(encoded: dict[str, Pairs]) -> Iterator[str]:
 
 
 def _batch_lines(config: Config, prepared: Prepared, stream: BatchStream) -> Iterator[str]:
-  """Yields the real tokens per update, and a warning with a remedy if the paper's are far off."""
+  """Yields the real tokens per update, and a warning if they are far from the paper's number."""
   source, target = prepared.tokens_per_update(stream)
   shapes = ", ".join(
     f"{rows}x({source_width}+{target_width})"
@@ -141,7 +141,7 @@ def difference_lines(config: Config) -> list[str]:
   paper, ours = Config().to_flat(), config.to_flat()
   different = [name for name in ours if ours[name] != paper[name] and name not in _NOT_OF_THE_PAPER]
   if not different:
-    return ["settings: the paper's base model, every one"]
+    return ["settings: all are those of the paper's base model"]
   return [
     "settings that differ from the paper's base model:",
     *(f"  {name:24} {_show(ours[name]):>24}   paper: {_show(paper[name])}" for name in different),
@@ -174,7 +174,7 @@ def parameter_lines(params: Any) -> list[str]:
 
 
 def unscored_lines(train: TrainConfig) -> list[str]:
-  """Returns a warning if `keep_best` chooses among few of the checkpoints."""
+  """Returns a warning if few checkpoints are evaluated, among which `keep_best` chooses."""
   every_scored = math.lcm(train.evaluate_every, train.checkpoint_every)
   if not train.keep_best or every_scored in (train.evaluate_every, train.checkpoint_every):
     return []

@@ -1,7 +1,7 @@
-"""`train`: from a configuration and a workdir to a trained model; the same call again resumes.
+"""`train`: trains the model of a configuration in a workdir; the same call again resumes.
 
-This file says what happens in which order. `same_run` and `resuming` decide where a start begins,
-`hooks` does what is due at marked steps, `device_errors` names the setting that helps.
+This file has the order of the steps. `same_run` and `resuming` decide where a start begins,
+`hooks` does what is due at marked steps, `device_errors` names a remedy.
 """
 
 import contextlib

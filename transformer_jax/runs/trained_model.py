@@ -115,7 +115,7 @@ class TrainedModel:
     """Returns the best translation of each sentence; that of an empty sentence is empty.
 
     Raises:
-      TypeError: `sentences` is a single text, or one of them is not a text.
+      TypeError: `sentences` is a single string, or one of them is not a string.
     """
     return [output.text for output in self.outputs(sentences, is_preprocessed, detokenize)]
 
@@ -150,7 +150,7 @@ class TrainedModel:
       is_at_hand: returns whether the next sentence can be read without waiting.
 
     Raises:
-      TypeError: `sentences` is a single text, or one of them is not a text.
+      TypeError: `sentences` is a single string, or one of them is not a string.
       ValueError: `num_best` is below 1.
     """
     if num_best < 1:
@@ -199,7 +199,7 @@ class TrainedModel:
       "value" [N, H, ., V].
 
     Raises:
-      TypeError: the sentence or its output is not a text.
+      TypeError: the sentence or its output is not a string.
       ValueError: the sentence or its output is empty, or longer than the model takes.
     """
     list(_texts([source] if target is None else [source, target], "text"))
@@ -239,7 +239,7 @@ class TrainedModel:
     Sources are cut as `translate` cuts them.
 
     Raises:
-      TypeError: `pairs` is a single text, or one of them is not a pair of texts.
+      TypeError: `pairs` is a single string, or one of them is not a pair of strings.
       DataError: a target is longer than a table of positions, or than one batch can be.
     """
     return self.encoded_log_probs(self.encoded_pairs(pairs, is_preprocessed))
@@ -265,7 +265,7 @@ class TrainedModel:
       TypeError, DataError: as for `log_probs`.
     """
     if isinstance(pairs, (str, bytes)):
-      raise TypeError("pairs is a single text, but must be a list of (source, target)")
+      raise TypeError("pairs is a single string, but must be a list of (source, target)")
     cut_sources = cut_sources or CutSources(self.config)
     return self._encoded_pairs(pairs, is_preprocessed, cut_sources, where)
 
@@ -328,22 +328,22 @@ def _texts(texts: Iterable[str], what: str) -> Iterator[str]:
   """Returns an iterator of `texts` that checks each.
 
   Raises:
-    TypeError: at once if they are a single text; later, if one of them is not a text.
+    TypeError: at once if they are a single string; later, if one of them is not a string.
   """
   if isinstance(texts, (str, bytes)):
-    raise TypeError(f"expected a list of {what}s, not a single text: {texts[:40]!r}")
+    raise TypeError(f"expected a list of {what}s, not a single string: {texts[:40]!r}")
   return map(functools.partial(_checked_text, what), itertools.count(1), texts)
 
 
 def _checked_text(what: str, number: int, text: Any) -> str:
   if not isinstance(text, str):
-    raise TypeError(f"{what} {number} is of type {type(text).__name__}, not a text")
+    raise TypeError(f"{what} {number} is of type {type(text).__name__}, not a string")
   return text
 
 
 def _checked_pair(number: int, pair: Any) -> tuple[str, str]:
   if isinstance(pair, (str, bytes)):
-    raise TypeError(f"pair {number} is a single text, but must be (source, target)")
+    raise TypeError(f"pair {number} is a single string, but must be (source, target)")
   source, target = (
     _checked_text(f"pair {number}, text", side, text) for side, text in enumerate(pair, 1)
   )

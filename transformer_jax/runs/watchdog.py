@@ -1,10 +1,10 @@
 """Watchdogs for multi-process runs: if a process dies, log.txt names it and the others are stopped.
 
-Each process starts a watchdog, a small process that outlives it. As long as its process lives,
-which it sees from a pipe, the watchdog writes a growing number to `processes/<number>` in the
-shared workdir, and reads the others' numbers. So it does not matter how a process ends (KILL, out
-of memory, an abort inside a library) or whether its whole machine does. And a process in a sum over
-devices does not wait forever for one that is gone.
+Each process starts a watchdog, a small process that outlives it. A pipe tells the watchdog whether
+its process lives. Meanwhile it writes a growing number, the heartbeat, to `processes/<number>` in
+the shared workdir, and reads the heartbeats of the others. So it does not matter how a process ends
+(KILL, out of memory, an abort inside a library) or whether its whole machine fails. And a process
+in a sum over devices does not wait forever for one that is lost.
 
 The watchdog does not import jax.
 """
@@ -91,7 +91,7 @@ class _WatchdogProcess:
     }
 
   def watch(self) -> None:
-    """Returns when its process has ended, or was killed because another one is lost."""
+    """Waits until its process ends; kills it if another process is lost."""
     self._file.parent.mkdir(exist_ok=True)
     beat, deadline = 0, None
     while True:
@@ -110,7 +110,7 @@ class _WatchdogProcess:
         return
 
   def _end(self, beat: int, last_word: str) -> None:
-    """Passes on how the process ended."""
+    """Writes how the process ended, for the other watchdogs and for log.txt."""
     is_planned = last_word == _DONE
     self._write(beat, _DONE if is_planned else _LOST)
     if not is_planned:
@@ -118,14 +118,14 @@ class _WatchdogProcess:
       self._folder.log(f"{self._name} {reason}")
 
   def _write(self, beat: int, state: str) -> None:
-    """Writes a heartbeat. A full disk is not taken for a death: failed writes are ignored."""
+    """Writes a heartbeat. Failed writes are ignored: a full disk must not look like a death."""
     with contextlib.suppress(OSError):
       temporary = self._file.with_suffix(".tmp")
       temporary.write_text(json_text(dict(name=self._name, beat=beat, state=state)))
       temporary.replace(self._file)
 
   def _is_one_lost(self) -> bool:
-    """Returns whether another process is lost; logs the name of one that only fell silent."""
+    """Returns whether another process is lost; logs the name of one whose heartbeat stopped."""
     now = time.monotonic()
     for number in self._seen:
       content = _read(self._files[number])
