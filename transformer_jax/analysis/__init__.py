@@ -5,5 +5,5 @@ measures their contribution. `attention` shows attention for a sentence. `ablati
 runs. `verify` checks the paper's figures.
 
 They share `table3` (the paper's table of variations as data), `timing` (times compiled functions),
-`plots` and `markdown` (the looks of figures and tables).
+`plots` and `markdown` (the style of figures and tables).
 """

@@ -1,4 +1,4 @@
-"""Figures as PNG and PDF, all in one look."""
+"""Figures as PNG and PDF, all in one style."""
 
 import os
 import pathlib

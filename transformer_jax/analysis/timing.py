@@ -42,7 +42,7 @@ def compiled(function: Callable[..., Any], *arguments: Any) -> Subject:
 
 
 def _peak_bytes(program: Any) -> int | None:
-  """Returns the memory that XLA plans for a compiled program, None where it does not say."""
+  """Returns the memory that XLA plans for a compiled program, None if it does not report it."""
   memory = program.memory_analysis()
   if memory is None:
     return None
@@ -72,7 +72,7 @@ def interleaved_timings(subjects: Sequence[Subject], rounds: int, warm_up: int =
 def matmul_flops_per_second(size: int = 2048, rounds: int = 5, dtype: str = "float32") -> float:
   """Returns the best measured rate of a square matrix product on this machine.
 
-  It is the 100% that the utilization of a training is measured against.
+  The utilization of a training run is given in percent of it.
   """
   x = jax.numpy.ones((size, size), dtype)
   (timing,) = interleaved_timings([compiled(jax.numpy.matmul, x, x)], rounds)

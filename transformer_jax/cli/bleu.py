@@ -15,7 +15,7 @@ def declare(command: Command) -> None:
     "tokenize",
     "",
     "sacreBLEU's tokenizer: 13a, intl, zh, ja-mecab, ko-mecab, char, flores200, none, or another "
-    "that it has; default: the language's, 13a where words have spaces between them",
+    "that it has; default: the one for the language, 13a if it has spaces between words",
   )
   command.declare("lowercase", False, "lower-case both sides before sacreBLEU and tokenized BLEU")
 

@@ -329,7 +329,7 @@ def _place(name: str, where: str) -> str:
 
 
 def _has_surrogates(text: str) -> bool:
-  """Returns True if the command line had bytes that are not UTF-8; Python keeps them so."""
+  """Returns True if a value has surrogates: Python keeps bytes that are not UTF-8 as these."""
   return any(0xD800 <= ord(character) < 0xE000 for character in text)
 
 

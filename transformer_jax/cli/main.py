@@ -35,14 +35,14 @@ COMMANDS = {
 }
 
 _HELP = ("--help", "-h", "--helpfull", "-help")
-# The interpreter knows no name for a standard output that fails with one of these.
+# Errors of a full or closed standard output, for which Python raises OSErrors without a file name.
 _OUTPUT_FAILED = (errno.ENOSPC, errno.EIO, errno.EBADF)
 
 
 def main() -> None:
   """Runs the process's command line and ends the process.
 
-  The exit code is that of the design: 0, 1 to 6, 129, 130 or 143.
+  The exit code is 0, 1 to 6, 129, 130 or 143.
   """
   interrupt.install()
   _escape_unencodable()
@@ -73,7 +73,7 @@ def run(arguments: Sequence[str]) -> int:
     _drop_standard_output()
     return 0
   except OSError as error:
-    # `files` turns errors of files into expected ones, so an error without a name is a print's.
+    # `files` turns errors of files into expected ones. An error without a file name is from print.
     if error.filename is not None or error.errno not in _OUTPUT_FAILED:
       raise
     reason = error.strerror or error
@@ -89,7 +89,7 @@ def _report(error: TransformerJaxError) -> int:
 
 
 def _drop_standard_output() -> None:
-  """Discards output that cannot be written, or the interpreter would fail on it when it ends."""
+  """Discards output that cannot be written, on which Python would otherwise fail at its exit."""
   if sys.stdout is None:
     return
   try:
@@ -126,7 +126,7 @@ def _run_command(name: str, arguments: Sequence[str]) -> int:
     print(command.help())
     return 0
   command.parse(arguments)
-  # Deprecations inside of libraries are of no use to the user of a command.
+  # Deprecation warnings inside libraries are of no use to the user of a command.
   warnings.filterwarnings("ignore", category=DeprecationWarning)
   os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
   with command.naming_origins():

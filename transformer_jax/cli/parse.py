@@ -15,7 +15,7 @@ def declare(command: Command) -> None:
   )
   command.declare_path(
     "output",
-    "file for the trees, one a line; default: standard output; a name in .gz is compressed",
+    "file for the trees, one a line; default: standard output; *.gz is compressed",
   )
   command.declare("with_scores", False, "write LOG-PROB, SCORE and TREE, with tabs between them")
   command.declare(
@@ -24,7 +24,7 @@ def declare(command: Command) -> None:
   command.declare(
     "tokenized_input",
     False,
-    "the sentences are words between spaces; without it they are cut as in the Penn Treebank",
+    "the sentences are space-separated words; without it they are cut as in the Penn Treebank",
   )
   command.declare("strict", False, "refuse lines that are not UTF-8, instead of replacing bytes")
   command.declare_checkpoint()

@@ -10,7 +10,7 @@ SETTINGS: dict[str, Any] = dict(groups=("model", "data", "train", "decode"))
 def declare(command: Command) -> None:
   """Declares the flags other than the configuration's.
 
-  The configuration's are those of `train`, so that its flag files can be given.
+  The configuration's flags are those of `train`, so its flag files can be given.
   """
   command.declare_data_root()
 

@@ -14,7 +14,7 @@ def declare(command: Command) -> None:
     "input", "text file, one sentence a line, .gz allowed; default: standard input"
   )
   command.declare_path(
-    "output", "file for the translations; default: standard output; a name in .gz is compressed"
+    "output", "file for the translations; default: standard output; *.gz is compressed"
   )
   command.declare(
     "num_best",

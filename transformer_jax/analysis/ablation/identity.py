@@ -12,7 +12,7 @@ from transformer_jax.data.text import expand_files, hash_file
 from transformer_jax.errors import TransformerJaxError
 from transformer_jax.strict_json import json_text
 
-# Settings of how a run is carried out and watched: they change no result. The seed is compared
+# Settings of how a run is carried out and reported: they change no result. The seed is compared
 # separately.
 NOT_OF_THE_RESULT = {
   "seed",

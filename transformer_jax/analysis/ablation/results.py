@@ -125,7 +125,7 @@ def _outcome(path: pathlib.Path, content: dict[str, Any]) -> Outcome:
     log_probs_S = _unpack(summary.pop("log_probs"), "<f4")
     tokens_S = _unpack(summary.pop("tokens"), "<i2")
     if not len(log_probs_S) == len(tokens_S) == count:
-      raise ValueError(f"has {len(tokens_S)} and {len(log_probs_S)} sentences, and says {count}")
+      raise ValueError(f"has {len(tokens_S)} and {len(log_probs_S)} sentences, but says {count}")
     outcome = Outcome(
       summary,
       statistics_SK.astype(np.int64),

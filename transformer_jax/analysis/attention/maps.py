@@ -44,7 +44,7 @@ def sentence_attention(
 
   Args:
     translator: the trained model.
-    source: the sentence (for a parser: words between spaces).
+    source: the sentence (for a parser: space-separated words).
     target: the output to look at (for a parser: a tree in brackets). None: the model's own output.
     is_preprocessed: whether source and target have been through the run's preprocessing.
 

@@ -1,4 +1,4 @@
-"""`attention`: writes attention.json, the explorer page and figures, a folder for each sentence."""
+"""`attention`: writes attention.json, the explorer page and figures to a folder per sentence."""
 
 import dataclasses
 import json
@@ -24,7 +24,7 @@ from transformer_jax.strict_json import json_text
 
 @dataclasses.dataclass(frozen=True)
 class Sentences:
-  """The sentences to look at: one with perhaps its output, or those of a file."""
+  """The sentences to look at: one, with its output if that is given, or those of a file."""
 
   source: str = ""
   target: str | None = None  # None: the model's own output
@@ -143,5 +143,5 @@ def _importance(path: pathlib.Path, steps: list[int]) -> dict[str, Any] | None:
     raise problem
   if found["steps"] != steps:
     measured = f"{path} was measured on checkpoints {found['steps']}"
-    print(f"transformer-jax: {measured}, and these are {steps}", file=sys.stderr)
+    print(f"transformer-jax: {measured}, but the attention is that of {steps}", file=sys.stderr)
   return found

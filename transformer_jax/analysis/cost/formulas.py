@@ -124,10 +124,10 @@ class Term:
 
 
 def attention_terms(model: ModelConfig, num_queries: int, num_keys: int) -> dict[str, Term]:
-  """Returns the steps of a multi-head attention sub-layer, forward, for a sentence (Section 3.2.2).
+  """Returns the steps of multi-head attention, forward, for one sentence (Section 3.2.2).
 
-  A count is of multiplications, each with an addition; the softmax's is of exponentials. With
-  h d_k = h d_v = d, h remains in the softmax only.
+  Each step has the number of its multiplications, each of which comes with an addition; the softmax
+  has its number of exponentials. With h d_k = h d_v = d, only the softmax depends on h.
   """
   d = model.d_model
   keys = model.num_heads * model.d_k
@@ -205,9 +205,9 @@ def paper_training_cost(seconds: float, num_gpus: int, gpu: str = "P100") -> flo
 
 
 def paper_model_flops(config: Config) -> int:
-  """Returns the FLOP of a whole training on updates of 25,000 + 25,000 tokens (Section 5.1).
+  """Returns the FLOP of a whole training run on updates of 25,000 + 25,000 tokens (Section 5.1).
 
-  The sentences are taken to have 28 tokens.
+  The sentences are assumed to have 28 tokens.
   """
   length = _PAPER_SENTENCE_LENGTH
   tokens = PAPER_TOKENS_PER_UPDATE

@@ -35,7 +35,7 @@ PASSES = (FORWARD, FORWARD_BACKWARD)
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-  """A choice of heads in a column."""
+  """A number of heads and their widths; a case of one of the columns."""
 
   column: str
   num_heads: int
@@ -140,7 +140,7 @@ def measure(
 
 
 def _probes(all_cases: Sequence[Case], kernels: Sequence[str]) -> Iterator[Probe]:
-  """Yields all that is measured at a length."""
+  """Yields the Probes of a length."""
   for case in all_cases:
     is_narrow = case.column == NARROW
     for kernel in kernels if is_narrow else ["auto"]:

@@ -37,7 +37,7 @@ def page(
 
   Args:
     result: the content of cost.json.
-    settings: of the study.
+    settings: the settings of the study.
     reasons: kernels that were not measured -> why.
     figures: paths of the figures, beside the page.
   """
@@ -63,7 +63,7 @@ def page(
 
 
 def _one_narrow_full(settings: StudySettings) -> list[Case]:
-  """Returns one head, h narrow heads and h full heads; h is 8 where 8 was asked for."""
+  """Returns one head, h narrow heads and h full heads; h is 8 if measured, else the largest."""
   d_model = settings.d_model
   h = 8 if 8 in settings.num_heads else max(settings.num_heads)
   return [
@@ -186,7 +186,7 @@ def time_lines(records: Records, column: str) -> list[str]:
 
 
 def flatness_lines(records: Records) -> list[str]:
-  """Returns from which h and n on the measured time exceeds one head's, as a table and in words."""
+  """Returns the h and n from which the time exceeds one head's, as a table and in words."""
   ratios = ratios_to_one_head(records)
   heads = sorted({h for by_heads in ratios.values() for h in by_heads})
   rows = []

@@ -21,7 +21,7 @@ class StudySettings:
   dtype: str  # of activations
   table_1_width: int  # d of the layers of Table 1
   table_1_lengths: Sequence[int]
-  sentence_length: int = 28  # mean tokens, for attention's share of a training's operations
+  sentence_length: int = 28  # mean tokens, for attention's share of a training run's operations
 
   def check(self) -> None:
     """Checks the numbers of heads.

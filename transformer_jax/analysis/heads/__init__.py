@@ -1,1 +1,1 @@
-"""The contribution of single heads: measured, then closed one at a time and in growing numbers."""
+"""Measures the contribution of heads, and closes them one at a time and in growing numbers."""

@@ -218,8 +218,8 @@ def _add_batch(
     for weights_TS, num_queries, num_keys in zip(
       weights_BTS, query_lengths_B, key_lengths_B, strict=True
     ):
-      # The decoder's key at place s is the target before place s; no key of its own attention is
-      # EOS.
+      # The decoder's key at position s is the target token before s, so no key of its
+      # self-attention is EOS.
       eos = None if head.attention == "decoder" else num_keys - 1
       if num_queries:
         looks.add(weights_TS[: num_queries - 1, :num_keys], eos)
@@ -247,7 +247,7 @@ def _ranks(values: Sequence[float]) -> np.ndarray:
 def within_layer(importance: Mapping[Head, float]) -> dict[Head, float]:
   """Returns importances divided by the l2 norm over the heads of the same layer and attention.
 
-  Michel et al. compare heads of different layers so.
+  Michel et al. compare heads of different layers in this way.
   """
   squares: dict[tuple, float] = {}
   for head, value in importance.items():
@@ -258,6 +258,6 @@ def within_layer(importance: Mapping[Head, float]) -> dict[Head, float]:
 def log_rise(masked: float, whole: float) -> float:
   """Returns the rise of the log-perplexity from `whole` to `masked`.
 
-  It is NaN if that of the whole model is not finite.
+  It is NaN if the perplexity of the whole model is not finite.
   """
   return math.log(masked / whole) if math.isfinite(whole) else math.nan

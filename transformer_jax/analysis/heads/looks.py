@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 POSITIONAL_SHARE = 0.9  # of a head's maxima at one offset (Voita et al. 2019)
 EOS_SHARE = 0.5  # of its maxima on the end of the sentence
-ALIGNMENT = 0.8  # correlation of the positions it looks from with those it looks at
+ALIGNMENT = 0.8  # correlation of query positions with the positions of their largest weights
 
 
 class Looks:

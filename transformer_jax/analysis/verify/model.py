@@ -58,8 +58,7 @@ def _highest_precision(check: Check) -> Check:
 def _tiny_model(**settings: Any) -> tuple[Transformer, Any]:
   """Returns (model, random parameters).
 
-  Biases and LayerNorm's scales are random too: at their initial 0 and 1 an error with them would
-  not be seen.
+  Biases and LayerNorm's scales are random too: their initial 0 and 1 would hide an error with them.
   """
   model = Transformer(Config().replace(**_TINY, **settings).model, _VOCABULARY, _VOCABULARY)
   tokens = jnp.ones((1, 2), jnp.int32)
