@@ -38,7 +38,7 @@ _is_leaving = threading.Lock()
 
 
 class SignalHandling:
-  """While entered, `act(number)` is called for each of SIGNALS, also while compiled code runs.
+  """A context that calls `act(number)` for each of SIGNALS, also while compiled code runs.
 
   Python runs a handler in the main thread, between two of its own steps, and compiled code may
   keep it from that for minutes. So a thread waits as well, and acts if the main thread has not.

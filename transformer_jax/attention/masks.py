@@ -14,8 +14,8 @@ from jaxtyping import Array, Bool, Int32
 
 
 # jax rebuilds a pytree with whatever a transformation puts in its fields: tracers, but also shapes,
-# axes or None. So its fields' types are not checked while it runs; they are where functions take it
-# apart.
+# axes or None. So the types of the fields are not checked here, but in the functions that read
+# them.
 @typing.no_type_check
 @functools.partial(
   jax.tree_util.register_dataclass,

@@ -1,4 +1,4 @@
-"""Names in a folder of checkpoints, and the steps that are there."""
+"""Names in a folder of checkpoints, and the steps that it has."""
 
 import os
 import pathlib
@@ -22,7 +22,7 @@ _OWN = re.compile(
 
 
 def steps_in(folder: pathlib.Path) -> list[int]:
-  """Returns the steps that are there, ascending; a damaged one is found only by reading it."""
+  """Returns the steps of a folder, ascending; a damaged one is found only by reading it."""
   steps = []
   for name in _subfolders(folder):
     if name.isdecimal() and str(int(name)) == name:

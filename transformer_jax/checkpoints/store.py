@@ -95,16 +95,16 @@ class Checkpoints:
     finally:
       self._pool.shutdown()
 
-  # What is there.
+  # The steps of the folder.
 
   def steps(self) -> list[int]:
-    """Returns the steps that are there, ascending; a damaged one is found only by reading it."""
+    """Returns all steps, ascending; a damaged one is found only by reading it."""
     return layout.steps_in(self._folder)
 
   def litter(self) -> list[str]:
     """Returns the names of folders that are half written or half deleted.
 
-    A killed process left them, or a running one is at work on them.
+    A killed process left them, or a running one is writing or deleting them.
     """
     return layout.litter_in(self._folder)
 

@@ -37,7 +37,8 @@ def declare(command: Command) -> None:
   command.declare(
     "profile_steps",
     "",
-    "write a trace of these updates of this start, such as 10:20, and report where their time went",
+    "write a trace of these updates, such as 10:20, counted from this start, and report where "
+    "their time went",
   )
   command.declare(
     "inject_nonfinite",

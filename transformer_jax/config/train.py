@@ -52,7 +52,7 @@ class TrainConfig:
   keep_checkpoints: int = setting(5, "number of latest checkpoints kept", low=1)
 
   keep_best: int = setting(
-    1, "number of checkpoints kept besides these, those with the best validation scores", low=0
+    1, "number of checkpoints also kept because their validation scores are the best", low=0
   )
 
   max_nonfinite_updates: int = setting(

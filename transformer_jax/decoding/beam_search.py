@@ -1,7 +1,7 @@
 """Beam search (Section 6.1) as the paper's authors ran it, over any model.
 
 At each step the M live hypotheses are expanded to the 2 M most probable continuations. Those that
-end in EOS compete by score with the M finished ones; the M most probable others live on. Each
+end in EOS compete by score with the M finished ones; the M most probable others stay alive. Each
 hypothesis has one EOS continuation, so at least M others remain.
 """
 

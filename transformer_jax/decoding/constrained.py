@@ -21,7 +21,7 @@ from transformer_jax.decoding.search_state import (
   gather_beams,
 )
 
-# Of each token of a vocabulary: ("open", "leaf" or "close", label), or None if it is none of these.
+# For each token of a vocabulary: ("open", "leaf" or "close", label), or None.
 Brackets = Sequence[tuple[str, str] | None]
 
 _NOTHING, _OPEN, _LEAF, _CLOSE = range(4)

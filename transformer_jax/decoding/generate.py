@@ -78,7 +78,7 @@ def generate(  # noqa: PLR0913  independent settings, all by keyword
     num_best: requested hypotheses of each sentence.
     row_multiple: number of devices that rows are split over.
     window: the most sentences read ahead.
-    is_at_hand: function () -> whether the next of `sources` is there without waiting.
+    is_at_hand: function () -> whether the next of `sources` can be read without waiting.
   """
   sources = iter(sources)
   size = min(_FIRST_WINDOW, window)

@@ -193,7 +193,7 @@ class _Side:
   """The leaves and brackets of one tree that are not deleted.
 
   `counts` says how often each leaf counts: 0 if it is deleted, else 1. `_restore_quotes` raises it,
-  at times to 2.
+  sometimes to 2.
   """
 
   def __init__(self, tree: ScoredTree, parameters: Parameters) -> None:

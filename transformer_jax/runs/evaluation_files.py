@@ -70,7 +70,7 @@ def keep(
 ) -> None:
   """Writes the files of an evaluation.
 
-  If they cannot be written, it prints why: scores that took hours are not lost for that.
+  If they cannot be written, it prints the reason instead of failing: the scores took hours.
   """
   if not parallel.is_primary():
     return

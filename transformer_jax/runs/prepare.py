@@ -112,7 +112,7 @@ def prepare(
   if tokenizer_folder is None:
     refuse_unread(config)
   source = open_source(config.data, data_root)
-  # Before the tokenizer is learned: a missing file is reported at once.
+  # This comes before the tokenizer is learned, so that a missing file is reported at once.
   fingerprints = text_fingerprints(source, config.data)
   if tokenizer_folder is None:
     for split in fingerprints:

@@ -66,5 +66,5 @@ class StopSignals:
     message = (
       f"signal {number}: stopping after this update, and saving; a second signal ends it at once"
     )
-    # In a thread, as the reader of standard error may be slow, or gone.
+    # A thread prints it, since the reader of standard error may be slow, or gone.
     threading.Thread(target=self._say, args=(message,), daemon=True).start()

@@ -48,7 +48,7 @@ class Watchdog:
 
   def __enter__(self) -> "Watchdog":
     if self._is_needed:
-      # In a session of its own: Ctrl-C in a terminal must not reach it.
+      # It gets a session of its own, since Ctrl-C in a terminal must not reach it.
       self._process = subprocess.Popen(self._command, stdin=subprocess.PIPE, start_new_session=True)
     return self
 

@@ -274,7 +274,7 @@ def _scores_of_all(scores: Sequence[SentenceScore], gold_trees: Sequence[Tree]) 
 def _bracket_counts(scores: Sequence[SentenceScore], gold_trees: Sequence[Tree]) -> np.ndarray:
   """Returns (matched, predicted, gold) of each sentence, int64 [sentences, 3].
 
-  A sentence that EVALB leaves out has its gold brackets, and none that match.
+  A sentence that EVALB leaves out counts with its gold brackets, none of them matched.
   """
   rows = []
   for score, tree in zip(scores, gold_trees, strict=True):

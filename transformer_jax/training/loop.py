@@ -20,7 +20,7 @@ from transformer_jax.training.step import Progress, ShardedBatch
 # Updates in flight before the host waits: enough to keep the devices busy.
 _RUN_AHEAD = 2
 
-# Of the data: {"epoch", "batch"} of the next batch.
+# The position of the data: {"epoch", "batch"} of the next batch.
 Position = dict[str, int]
 
 

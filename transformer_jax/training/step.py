@@ -120,7 +120,7 @@ def apply_gradients(config: Config, state: TrainState, gradients: Params, sums: 
 
 
 class Progress(NamedTuple):
-  """Counters that the host may read while the state, which is donated, moves on."""
+  """Counters that the host may read after the state was donated to the next update."""
 
   step: Int32[Array, ""]
   skipped_in_a_row: Int32[Array, ""]
@@ -149,7 +149,7 @@ class TrainStep:
         total = _poisoned(total)
       gradients, sums = sum_over_devices(total)
       state = apply_gradients(config, state, gradients, sums)
-      # Copies: the next update takes the state's own counters over, before the host reads these.
+      # Copies, since the next update reuses the memory of the state's own counters.
       return state, Progress(state.step + 0, state.skipped_in_a_row + 0)
 
     def whole_update(state, source_BS, target_BT):

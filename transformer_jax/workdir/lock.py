@@ -25,7 +25,7 @@ _PAUSE = 0.1  # seconds
 
 
 class WorkdirLock:
-  """While entered, no other process can enter it for the same workdir.
+  """A context that only one process at a time can enter for a workdir.
 
   Raises:
     WorkdirError: another process holds it, it cannot be written, or the system has no file locks.

@@ -118,7 +118,7 @@ def why_another(content: dict[str, Any], row: TableRow, seed: int, text: Text) -
   """Returns why a result is not this run's, or "".
 
   Args:
-    content: the JSON of the result. What an old one does not say is not compared.
+    content: the JSON of the result. Fields that an old result lacks are not compared.
     row, seed: the run.
     text: what the run is scored on.
   """

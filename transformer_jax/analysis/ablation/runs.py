@@ -1,6 +1,6 @@
 """`ablate`: trains all rows of a table with several seeds and keeps one small JSON per run.
 
-Interrupted runs are resumed. A run counts as done if its JSON is there and was made with the same
+Interrupted runs are resumed. A run counts as done if its JSON exists and was made with the same
 settings. So a table can grow over days and machines.
 """
 

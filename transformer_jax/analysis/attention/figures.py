@@ -84,7 +84,7 @@ def _sharpest_head(one: AttentionMap, layer: int) -> int:
 
 
 class _Lines:
-  """Draws two columns of words, and lines from each word that attends to each attended to."""
+  """Draws two columns of words, and lines from each attending word to those it attends to."""
 
   def __init__(self, one: AttentionMap, layer: int) -> None:
     self._queries = one.queries

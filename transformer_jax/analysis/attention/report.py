@@ -39,7 +39,7 @@ class Sentences:
     """
     if bool(self.source) == bool(self.input_path) or (self.target and self.input_path):
       raise ConfigError(
-        "--source", "give a sentence (and perhaps --target), or a file of sentences by --input"
+        "--source", "give a sentence (--target is optional), or a file of sentences by --input"
       )
 
   def numbered(self) -> list[tuple[int | None, str]]:

@@ -12,7 +12,7 @@ from transformer_jax.data.trees import Tree, TreeError, clean, read_trees
 from transformer_jax.errors import DataError
 from transformer_jax.files import StrPath
 
-# Of the files that are read from a folder, each also with .gz.
+# Endings of the files that are read from a folder; each may be followed by .gz.
 _ENDINGS = (".mrg", ".ptb", ".trees", ".tree", ".parse")
 _WSJ_NAME = re.compile(r"wsj_(?P<section>\d\d)\d\d\.")
 
