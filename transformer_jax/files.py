@@ -109,7 +109,7 @@ def output_file(path: StrPath | None = None) -> Iterator[OutputFile]:
   """Opens a UTF-8 text file for output; None, "" or "-" is standard output.
 
   A file is replaced when the block ends without an error, so it may be the input. A device or a
-  pipe is written to directly. A name that ends in .gz is compressed. BrokenPipeError passes
+  pipe is written to directly. A file named *.gz is compressed. BrokenPipeError passes
   through, so that the command can end quietly.
 
   Raises:

@@ -66,7 +66,7 @@ def _library_attention(
   mask: Mask,
   multiplier_BHTS: Float32[Array, "B H T S"] | None = None,
 ) -> Float[Array, "B T H V"]:
-  """Returns `jax.nn.dot_product_attention`.
+  """Returns the result of `jax.nn.dot_product_attention`.
 
   It requires d_k = d_v, so the narrower is padded with zeros, which add nothing.
   """

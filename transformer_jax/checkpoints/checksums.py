@@ -112,7 +112,7 @@ def _replace_list(path: pathlib.Path, sums: dict[str, str]) -> None:
 
 
 def _names(path: pathlib.Path) -> set[str]:
-  """Returns the names, relative to a folder, of the files that somebody meant to put there."""
+  """Returns the names, relative to a folder, of its files without those of file browsers."""
   return {file.relative_to(path).as_posix() for file in _files(path)}
 
 

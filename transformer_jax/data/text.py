@@ -68,7 +68,7 @@ def raw_lines(path: StrPath) -> Iterator[bytes]:
 
 
 def read_problem(error: Exception) -> str:
-  """Returns the reason of a failed read: the system's, or what the exception says."""
+  """Returns the reason for a failed read: the system's message, or else the exception's."""
   return getattr(error, "strerror", None) or str(error)
 
 
@@ -183,7 +183,7 @@ def expand_files(names: str, data_root: StrPath, flag: str) -> list[pathlib.Path
   files = []
   for name in split_list(names):
     path = pathlib.Path(data_root, name)
-    if os.path.isfile(path):  # False too for names that no file can have, where pathlib raises
+    if os.path.isfile(path):  # also False for names that no file can have; pathlib would raise
       found = [name]
     elif glob.has_magic(name):
       found = sorted(glob.glob(str(pathlib.Path(name)), root_dir=data_root))

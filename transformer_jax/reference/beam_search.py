@@ -1,4 +1,4 @@
-"""Beam search (Section 6.1) with any next-token function, and exhaustive search beside it."""
+"""Beam search (Section 6.1) with any next-token function, and exhaustive search to check it."""
 
 from collections.abc import Callable
 

@@ -62,7 +62,7 @@ class RunHooks:
     return self._bar
 
   def close(self) -> None:
-    """Closes the file of TensorBoard."""
+    """Closes TensorBoard's file of events."""
     self._tensorboard.close()
 
   def should_stop(self) -> bool:

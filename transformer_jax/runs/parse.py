@@ -1,4 +1,4 @@
-"""`parse`: sentences in, one bracketed tree a line out; line i answers line i."""
+"""`parse`: sentences in, one bracketed tree a line out; output line i belongs to input line i."""
 
 import sys
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""`translate`: lines in, lines out; line i answers line i, whatever its bytes."""
+"""`translate`: lines in, lines out; output line i belongs to input line i, whatever its bytes."""
 
 import sys
 from collections.abc import Callable, Iterator

@@ -143,9 +143,9 @@ class _WatchdogProcess:
 
 
 def _last_word(seconds: float) -> str | None:
-  """Returns what the process says on standard input before it ends.
+  """Returns what the process writes to standard input before it ends.
 
-  "" if it ended without a word; None if it says nothing within `seconds`: it is alive.
+  "" if it ended without a word; None if it neither writes nor ends within `seconds`: it is alive.
   """
   if not select.select([sys.stdin], [], [], seconds)[0]:
     return None

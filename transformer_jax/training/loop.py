@@ -188,7 +188,7 @@ class _Clock:
     self.reported = reported
 
   def restart(self, step: int) -> None:
-    """Measures from now on; this step is reported."""
+    """Starts to measure again, at a step that has been reported."""
     self._step = step
     self._start = time.perf_counter()
     self.reported = step

@@ -1,4 +1,4 @@
-"""`cost`: counts, measures, and writes why h heads cost the same as one."""
+"""`cost`: counts and measures what h heads cost, and explains why it is what one head costs."""
 
 import os
 import pathlib

@@ -1,4 +1,4 @@
-"""The contribution of each head of a trained model: by gradient, by its weights, and by closing it.
+"""The contribution of each head of a trained model: by gradient, by weights, and by removing it.
 
 Importance is that of Michel et al. 2019. `looks` has the statistics of the weights.
 """

@@ -1,7 +1,7 @@
 """The built-in translation task: English number words to German ones.
 
 German says the units before the tens and joins the words ("forty two" -> "zweiundvierzig"), so the
-attention of a model must cross. The split of a number depends only on the number and the limit.
+alignment of the two sides crosses. The split of a number depends only on the number and the limit.
 """
 
 import hashlib

@@ -76,7 +76,7 @@ class Treebank:
   def _named_files(self, name, flag):
     """Returns the files of one name: a file, a folder of files, or a wildcard for both."""
     path = self._data_root / name
-    if os.path.isdir(path):  # False too for names that no file can have, where pathlib raises
+    if os.path.isdir(path):  # also False for names that no file can have; pathlib would raise
       matches = [path]
     else:
       matches = expand_files(name.replace(",", "\\,"), self._data_root, flag)
