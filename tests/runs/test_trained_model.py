@@ -37,7 +37,7 @@ def test_one_text_is_no_list_of_texts(model):
     lambda: model.attention(["forty two"]),
     lambda: model.attention("forty two", ["x"]),
   ):
-    with pytest.raises(TypeError, match="text"):
+    with pytest.raises(TypeError, match="string"):
       call()
   with pytest.raises(ValueError, match="num_best is 0"):
     model.n_best(["forty two"], 0)
