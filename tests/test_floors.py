@@ -9,7 +9,7 @@ import pytest
 PACKAGE = pathlib.Path(__file__).resolve().parents[1] / "transformer_jax"
 FILES = sorted(PACKAGE.rglob("*.py"))
 FLOORS = [
-  ("errors", "interrupt", "reference", "strict_json"),
+  ("errors", "interrupt", "moved", "reference", "strict_json"),
   ("cache_folder", "config", "files", "machine"),
   ("attention", "data", "metrics", "checkpoints", "parallel", "workdir"),
   ("model", "tasks"),

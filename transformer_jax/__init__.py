@@ -14,10 +14,14 @@ Importing this package loads no jax; `load` does.
 import os
 from typing import TYPE_CHECKING, Any
 
+from transformer_jax.moved import serve_old_names
+
 if TYPE_CHECKING:
   from transformer_jax.runs.trained_model import TrainedModel
 
 __version__ = "0.3.0"
+
+serve_old_names()
 
 
 def load(

@@ -195,6 +195,9 @@ def split_words(text: str) -> list[str]:
   return [word for word in _SPACES.split(text) if word]
 
 
+words_of = split_words  # the name in 0.3.0, which scripts may still use
+
+
 def _clean_tree(text: str) -> tuple[Tree, str]:
   """Returns (the clean tree in a text, ""), or (some tree, the problem) if there is none."""
   try:
