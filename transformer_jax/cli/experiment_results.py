@@ -44,7 +44,7 @@ def _in_words(cells: Mapping[str, str]) -> str:
   """Returns the bold cell of a row with its score and its set, or "" if no cell is bold."""
   for column, cell in cells.items():
     if "**" in cell:
-      score = cells.get("score", column).partition(", ")[0]
+      score = cells["score"].partition(", ")[0] if "score" in cells else column
       return _MARKS.sub("", f"{score}: {cell}; {cells.get('set', '')}").removesuffix("; ")
   return ""
 
