@@ -198,6 +198,7 @@ def test_notes_of_headers(tmp_path):
   assert note("# A model.\n# Data: pip install x. Then y.\n#   transformer-jax train") == (
     "pip install x. Then y"
   )
+  assert note("# A model. Needs patience.\n# Data: none.") == "none"
   assert note("# A model. Needs no data. It is small.") == note("# A model.") == note("") == ""
   assert experiment_files.summary(path) == ""
   path.write_text("# A model of Wu et al. 2021, of\n# two lines. Another sentence.\n")

@@ -15,7 +15,8 @@ from transformer_jax.errors import ConfigError
 ENDING = ".flags"
 _TOP = "experiments"
 _SENTENCE_END = re.compile(r"(?<=[.])(?<!et al[.])\s+(?=[A-Z0-9])")
-_DATA = re.compile(r"(?:^|(?<=\s))(?:Data: |(?=Needs (?!no data)))(?P<how>.+)", re.DOTALL)
+_DATA = re.compile(r"(?:^|\s)Data: (?P<how>.+)")
+_NEEDS = re.compile(r"(?:^|\s)(?P<how>Needs (?!no data).+)")
 _INCLUDE = re.compile(r"^-?-flagfile=(?P<name>.+?)\s*$", re.MULTILINE)
 
 
@@ -140,12 +141,13 @@ def data_note(path: pathlib.Path) -> str:
   That is what follows `Data:`, to the end of the header's prose, or a sentence that begins with
   `Needs`.
   """
-  match = _DATA.search(_prose(path))
-  if not match:
-    return ""
-  note = match["how"]
-  if note.startswith("Needs "):
-    note = _SENTENCE_END.split(note, maxsplit=1)[0]
+  prose = _prose(path)
+  if match := _DATA.search(prose):
+    note = match["how"]
+  elif match := _NEEDS.search(prose):
+    note = _SENTENCE_END.split(match["how"], maxsplit=1)[0]
+  else:
+    note = ""
   return note.removesuffix(".")
 
 
