@@ -164,6 +164,6 @@ def _header(path: pathlib.Path) -> Sequence[str]:
       if not line.startswith("#"):
         break
       text = line.removeprefix("#")
-      if not text.lstrip().startswith("transformer-jax "):
+      if not text.startswith("  "):
         lines.append(text)
   return lines
