@@ -9,6 +9,8 @@ HERE = pathlib.Path(__file__).parent
 VERSION = re.search(
   r'__version__ = "(.+)"', (HERE / "transformer_jax" / "__init__.py").read_text(encoding="utf-8")
 ).group(1)
+# What an installed package has of experiments/: no pictures, no files of single seeds.
+EXPERIMENTS = ["README.md", "**/*.flags", "**/table.json", "**/table.md"]
 
 setup(
   name="transformer_jax",
@@ -19,11 +21,17 @@ setup(
   license="Apache-2.0",
   # On Windows: in WSL.
   classifiers=["Operating System :: POSIX :: Linux", "Operating System :: MacOS"],
-  packages=find_packages(include=["transformer_jax", "transformer_jax.*"]),
+  packages=[
+    *find_packages(include=["transformer_jax", "transformer_jax.*"]),
+    "transformer_jax.experiments",
+  ],
+  # The flag files lie outside of the package here, and inside of it where it is installed.
+  package_dir={"transformer_jax.experiments": "experiments"},
   package_data={
     "transformer_jax": ["py.typed"],
     "transformer_jax.analysis.attention": ["explorer/*"],
     "transformer_jax.attention": ["fastest.json"],
+    "transformer_jax.experiments": EXPERIMENTS,
   },
   python_requires=">=3.11",
   install_requires=[
@@ -48,6 +56,7 @@ setup(
   ],
   extras_require={
     "cuda": ["jax[cuda12]"],
+    "cuda12": ["jax[cuda12]"],
     "cuda13": ["jax[cuda13]"],
     "tpu": ["jax[tpu]"],
     "prepare": ["tensorflow-cpu"],  # only the download of a TensorFlow dataset needs it

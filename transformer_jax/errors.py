@@ -42,6 +42,10 @@ class DataError(TransformerJaxError):
   exit_code = 3
 
 
+class MissingDataError(DataError):
+  """Data that is not there: files that have another name, or that nobody has put there yet."""
+
+
 class CheckpointError(TransformerJaxError):
   """A checkpoint that is missing, damaged, or does not fit the model."""
 

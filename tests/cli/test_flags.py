@@ -181,6 +181,7 @@ NO_PATHS = {
   "lengths",
   "table_1_lengths",
   "tokenize",
+  "name",
 }
 SENTENCES = {("attention", "source"), ("attention", "target")}
 

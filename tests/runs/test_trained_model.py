@@ -1,11 +1,20 @@
 """The Python API that README describes."""
 
+import inspect
+import pathlib
+import re
+import textwrap
+
+import jax
 import numpy as np
 import pytest
+from flax.traverse_util import unflatten_dict
 
 import transformer_jax
+from transformer_jax.config import EOS_ID
 from transformer_jax.errors import ConfigError, DataError, WorkdirError
 from transformer_jax.runs.search import make_decode_batch
+from transformer_jax.runs.trained_model import TrainedModel
 
 
 @pytest.fixture(scope="module")
@@ -112,3 +121,164 @@ def test_wrong_settings_and_folders_are_named(trained, tmp_path):
     transformer_jax.load(trained, beam_size=0)
   with pytest.raises(WorkdirError, match="there is no run here"):
     transformer_jax.load(tmp_path)
+
+
+PAIR = ("forty two", "zweiundvierzig")
+
+
+def test_tokens_and_pieces_of_both_sides(model):
+  for side, text in zip(("source", "target"), PAIR, strict=True):
+    tokens = model.encode(text, side=side)
+    pieces = model.pieces(tokens, side=side)
+    assert tokens[-1] == EOS_ID and pieces[-1] == "</s>" and len(tokens) == len(pieces) > 1
+    assert "".join(pieces[:-1]).replace("▁", " ").strip() == text
+  assert model.encode("") == [EOS_ID] and model.pieces([]) == []
+  assert model.pieces(np.array([EOS_ID])) == ["</s>"]
+  for call in (
+    lambda: model.encode(["forty two"]),
+    lambda: model.encode(b"forty two"),
+    lambda: model.pieces("forty two"),
+    lambda: model.logits("forty two", None),
+    lambda: model.logits(["forty two"], "x"),
+  ):
+    with pytest.raises(TypeError, match="text"):
+      call()
+  for call in (lambda: model.encode("x", side="left"), lambda: model.pieces([1], side="left")):
+    with pytest.raises(ValueError, match="side is 'left'"):
+      call()
+
+
+def test_logits_are_those_of_the_log_probabilities(model):
+  for pair in (PAIR, ("six", ""), ("", "sechs")):
+    logits_TC = model.logits(*pair)
+    target_T = model.encode(pair[1], side="target")
+    assert logits_TC.shape == (len(target_T), model.task.target_vocab_size)
+    assert logits_TC.dtype == np.float32
+    of_targets_T = jax.nn.log_softmax(logits_TC)[np.arange(len(target_T)), np.array(target_T)]
+    ((expected, _),) = model.log_probs([pair])
+    assert float(of_targets_T.sum()) == pytest.approx(expected, rel=1e-4)
+
+
+def test_logits_do_not_look_ahead(model):
+  """Row t follows from the source and the targets before t: another ending changes no row before.
+
+  The two texts begin with the same tokens.
+  """
+  one, other = "zwei eins eins", "zwei eins zwei zwei"
+  tokens, other_tokens = (model.encode(text, side="target") for text in (one, other))
+  common = next(
+    t for t, pair in enumerate(zip(tokens, other_tokens, strict=False)) if len(set(pair)) == 2
+  )
+  logits_TC, other_TC = model.logits("two", one), model.logits("two", other)
+  np.testing.assert_allclose(logits_TC[: common + 1], other_TC[: common + 1], atol=1e-4)
+  assert common > 0 and np.abs(logits_TC[common + 1] - other_TC[common + 1]).max() > 1e-4
+
+
+def test_parameters_are_copies_with_dotted_names(model):
+  parameters = model.parameters()
+  leaves = jax.tree_util.tree_leaves_with_path(model.params)
+  assert len(parameters) == len(leaves)
+  for path, leaf in leaves:
+    name = ".".join(key.key for key in path)
+    np.testing.assert_array_equal(parameters[name], leaf)
+    parameters[name] += 1  # of the caller's own
+  assert parameters["encoder.layer_0.self_attention.query.kernel"].shape == (32, 2, 16)
+  np.testing.assert_array_equal(
+    model.parameters()["shared_embedding.embedding"] + 1, parameters["shared_embedding.embedding"]
+  )
+
+
+MODULES = dict(
+  encoder="encoder.layer_0.self_attention",
+  decoder="decoder.layer_0.self_attention",
+  cross="decoder.layer_0.cross_attention",
+)
+
+
+@pytest.mark.parametrize("attention", MODULES)
+def test_a_closed_head_is_one_whose_output_matrix_is_zero(model, attention):
+  """The same numbers come from a model whose W^O has no rows for this head."""
+  parameters = model.parameters()
+  parameters[f"{MODULES[attention]}.out.kernel"][1] = 0
+  params = unflatten_dict(parameters, sep=".")
+  expected = TrainedModel(model.config, model.task, model.model, params, model.steps)
+  closed = model.with_heads_closed([(attention, 0, 1)])
+  np.testing.assert_allclose(closed.logits(*PAIR), expected.logits(*PAIR), atol=1e-5)
+  ours, theirs = list(closed.log_probs([PAIR])), list(expected.log_probs([PAIR]))
+  np.testing.assert_allclose(ours, theirs, rtol=1e-5)
+  (ours,), (theirs,) = closed.n_best([PAIR[0]], 2), expected.n_best([PAIR[0]], 2)
+  assert [answer.score for answer in ours] == pytest.approx([a.score for a in theirs], rel=1e-4)
+  ours, theirs = closed.attention(*PAIR), expected.attention(*PAIR)
+  for name in MODULES:
+    np.testing.assert_allclose(ours[name], theirs[name], atol=1e-5)
+    for kind, vectors in ours["vectors"][name].items():
+      np.testing.assert_allclose(vectors, theirs["vectors"][name][kind], atol=1e-4)
+  assert np.abs(closed.logits(*PAIR) - model.logits(*PAIR)).max() > 1e-4
+
+
+def test_closing_heads_leaves_the_model_as_it_is(model):
+  before = model.logits(*PAIR), list(model.log_probs([PAIR])), model.translate([PAIR[0]])
+  first = model.with_heads_closed([("cross", 0, 0)])
+  both = first.with_heads_closed([("encoder", 0, 1)])
+  at_once = model.with_heads_closed([("encoder", 0, 1), ("cross", 0, 0)])
+  np.testing.assert_array_equal(both.logits(*PAIR), at_once.logits(*PAIR))
+  assert np.abs(both.logits(*PAIR) - first.logits(*PAIR)).max() > 1e-5
+  none = model.with_heads_closed([])
+  np.testing.assert_allclose(none.logits(*PAIR), before[0], atol=1e-5)
+  np.testing.assert_array_equal(model.logits(*PAIR), before[0])
+  assert list(model.log_probs([PAIR])) == before[1] and model.translate([PAIR[0]]) == before[2]
+
+
+def test_nothing_is_compiled_anew_for_another_head(model):
+  model.with_heads_closed([("cross", 0, 0)]).translate([PAIR[0]])
+  assert (
+    model.with_heads_closed([("cross", 0, 0)])._searches[1]
+    is model.with_heads_closed([("cross", 0, 1)])._searches[1]
+  )
+
+
+def test_heads_that_there_are_not(model):
+  for head, message in {
+    ("self", 0, 0): "'self' is no attention: choose from encoder, decoder, cross",
+    ("cross", 1, 0): "there is no head 0 in layer 1: the cross attention has 1 layers of 2 heads",
+    ("cross", 0, 2): "there is no head 2 in layer 0",
+    ("cross", -1, 0): "there is no head 0 in layer -1",
+    ("encoder", 0, -1): "there is no head -1",
+  }.items():
+    with pytest.raises(ValueError, match=message):
+      model.with_heads_closed([head])
+
+
+DOCUMENTED = [
+  name for name, each in vars(TrainedModel).items() if "Example:" in (each.__doc__ or "")
+]
+
+
+@pytest.mark.parametrize("name", DOCUMENTED)
+def test_the_examples_of_the_docstrings_run(model, name):
+  example = inspect.getdoc(getattr(TrainedModel, name)).partition("Example:\n")[2]
+  exec(textwrap.dedent(example), dict(model=model))
+
+
+def test_what_researchers_call_has_an_example():
+  assert {"translate", "encode", "pieces", "logits", "attention", "log_probs"} < set(DOCUMENTED)
+  assert {"with_heads_closed", "parameters"} < set(DOCUMENTED)
+
+
+def test_the_page_on_python_runs(trained, tmp_path, monkeypatch, capsys):
+  """Its blocks follow each other, as a reader would type them."""
+  (tmp_path / "runs").mkdir()
+  (tmp_path / "runs/quickstart").symlink_to(trained)
+  monkeypatch.chdir(tmp_path)
+  page = pathlib.Path(__file__).resolve().parents[2] / "docs/python.md"
+  blocks = re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.M | re.S)
+  assert len(blocks) == 4
+  names = {}
+  for block in blocks:
+    exec(block, names)
+  printed = capsys.readouterr().out
+  assert "cross 0.1: " in printed and f"{sum_of_sizes(names['model'])} parameters" in printed
+
+
+def sum_of_sizes(model):
+  return sum(leaf.size for leaf in jax.tree.leaves(model.params))

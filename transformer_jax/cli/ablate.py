@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping
 
 from transformer_jax.analysis.table3 import ROWS
-from transformer_jax.cli import train
+from transformer_jax.cli import experiment_files, train
 from transformer_jax.cli.flags import Command
 from transformer_jax.config import Config, split_list
 from transformer_jax.errors import ConfigError, WorkdirError
@@ -48,7 +48,7 @@ def run(command: Command) -> int:
   num_seeds = max(command.at_least("seeds", 1), command.at_least("only_seed", 0))
   all_seeds = list(range(1, num_seeds + 1))
   seeds = [command["only_seed"]] if command["only_seed"] else all_seeds
-  configs = read_table(folder)
+  configs = read_table(experiment_files.find(folder))
   chosen = _chosen_rows(command["rows"], configs, folder)
   from transformer_jax import parallel
   from transformer_jax.analysis.ablation import report

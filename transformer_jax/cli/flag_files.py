@@ -11,6 +11,7 @@ import pathlib
 import re
 from collections.abc import Iterable, Iterator
 
+from transformer_jax.cli import experiment_files
 from transformer_jax.errors import ConfigError
 
 _FLAG = "--flagfile"
@@ -24,7 +25,7 @@ def expand(arguments: Iterable[str]) -> Iterator[tuple[str, str]]:
   """Yields (argument, "file:line") with each --flagfile replaced by its lines.
 
   The place of an argument on the command line is "". A file that another file names is looked for
-  beside that file first.
+  beside that file first. `experiments/...` is also looked for in the package, last.
 
   Raises:
     ConfigError: a file is missing, is not text or includes itself, or a line is not a flag.
@@ -32,9 +33,9 @@ def expand(arguments: Iterable[str]) -> Iterator[tuple[str, str]]:
   remaining = iter(arguments)
   for argument in remaining:
     if argument in (_FLAG, "-flagfile"):
-      yield from _lines(_as_path(next(remaining, "")), _FLAG, ())
+      yield from _lines(_found(next(remaining, "")), _FLAG, ())
     elif argument.startswith(_WITH_FILE):
-      yield from _lines(_as_path(_value(argument)), _FLAG, ())
+      yield from _lines(_found(_value(argument)), _FLAG, ())
     else:
       yield argument, ""
 
@@ -58,7 +59,7 @@ def _lines(
     if line.startswith(_WITH_FILE):
       named = _as_path(_value(line))
       beside = path.parent / named
-      found = beside if os.path.exists(beside) else named
+      found = beside if os.path.exists(beside) else experiment_files.find(named)
       yield from _lines(found, here, (*including, path.resolve()))
     else:
       yield line, here
@@ -93,11 +94,16 @@ def _read(path: pathlib.Path, where: str, including: tuple[pathlib.Path, ...]) -
   # A loop of links is a RuntimeError, a NUL in the name a ValueError.
   except (OSError, RuntimeError, ValueError) as error:
     reason = getattr(error, "strerror", None) or error
-    raise ConfigError(where, f"{_printable(path)} cannot be read: {reason}") from None
+    remedy = experiment_files.remedy_for(path)
+    raise ConfigError(where, f"{_printable(path)} cannot be read: {reason}", remedy) from None
 
 
 def _value(argument: str) -> str:
   return argument.partition("=")[2]
+
+
+def _found(text: str) -> pathlib.Path:
+  return experiment_files.find(_as_path(text))
 
 
 def _as_path(text: str) -> pathlib.Path:

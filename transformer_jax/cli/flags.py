@@ -6,6 +6,7 @@ No other file defines or reads flags.
 import contextlib
 import difflib
 import os
+import pathlib
 import re
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -13,9 +14,10 @@ from typing import Any
 
 from absl import flags
 
+from transformer_jax.cli.experiment_files import data_note
 from transformer_jax.cli.flag_files import expand
 from transformer_jax.config import PATHS, Config, check_sums, fields, groups
-from transformer_jax.errors import ConfigError, TransformerJaxError
+from transformer_jax.errors import ConfigError, MissingDataError, TransformerJaxError
 
 _DEFINE: dict[type, Callable[..., Any]] = {
   bool: flags.DEFINE_boolean,
@@ -51,6 +53,7 @@ class Command:
     self._settings: list[str] = []  # the flags of the configuration
     self._paths: set[str] = set()  # the flags that name files
     self._origins: dict[str, str] = {}  # flag -> "file:line" that set it, "" for the command line
+    self._argument = ""  # the flag that may be given without its name
     for group in groups:
       self._declare_group(group, overrides)
 
@@ -99,6 +102,11 @@ class Command:
     """Declares a flag that names a file or a folder: a ~ at its beginning is the home."""
     self.declare(name, default, help_text)
     self._paths.add(name)
+
+  def declare_argument(self, name: str, help_text: str) -> None:
+    """Declares a text that may be given without --NAME=."""
+    self.declare(name, "", help_text)
+    self._argument = name
 
   def declare_data_root(self) -> None:
     """Declares --data_root."""
@@ -166,6 +174,9 @@ class Command:
     if text == "--":
       raise ConfigError("--", "is not a flag", "flags are --name=value")
     if not text.startswith("-") or text == "-":
+      if self._argument and self._argument not in self._origins and not where:
+        self._set(self._argument, text, where)
+        return None
       raise ConfigError(
         where or f"'{text}'",
         "is not a flag",
@@ -247,15 +258,27 @@ class Command:
 
   @contextlib.contextmanager
   def naming_origins(self) -> Iterator[None]:
-    """Adds to errors about a flag the line of the flag file that set it."""
+    """Adds to errors about a flag the line of the flag file that set it.
+
+    To an error about missing data it adds what the header of the file says about its data.
+    """
     try:
       yield
     except TransformerJaxError as error:
       name = error.where.removeprefix("--").partition("=")[0]
       if error.where.startswith("--") and self._origins.get(name):
         where = f"{self._origins[name]} {error.where}"
-        raise type(error)(where, error.problem, error.remedy) from None
+        remedy = error.remedy
+        if isinstance(error, MissingDataError) and (note := self._data_note(name)):
+          remedy += f"; the header of the flag file says: {note}"
+        raise type(error)(where, error.problem, remedy) from None
       raise
+
+  def _data_note(self, name: str) -> str:
+    """Returns what the file that set a flag says about its data, else another of the flag files."""
+    places = [self._origins[name], *self._origins.values()]
+    files = dict.fromkeys(place.rpartition(":")[0] for place in places if place)
+    return next(filter(None, (data_note(pathlib.Path(file)) for file in files)), "")
 
   def help(self) -> str:
     """Returns the text of --help."""

@@ -30,6 +30,7 @@ COMMANDS = {
   "attention": "shows what each head attends to in a sentence: an HTML page, figures, JSON",
   "heads": "measures each head of a run: its importance, its role, the model without it",
   "prepare": "reads the data, trains the tokenizer, encodes, reports counts",
+  "experiments": "lists the flag files that come along, with their results; prints or copies one",
   "doctor": "reports the state of a run and whether a resume would be exact; changes nothing",
   "digest": "prints the SHA-256 of a run's whole training state",
 }

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import NoReturn
 
 from transformer_jax.config import split_list
-from transformer_jax.errors import DataError
+from transformer_jax.errors import DataError, MissingDataError
 from transformer_jax.files import StrPath
 
 _BOM = "\N{ZERO WIDTH NO-BREAK SPACE}"
@@ -174,7 +174,7 @@ def expand_files(names: str, data_root: StrPath, flag: str) -> list[pathlib.Path
     flag: the setting's name, for the error.
 
   Raises:
-    DataError: a name matches no file.
+    MissingDataError: a name matches no file.
 
   Example:
     expand_files("news.en,crawl.*.en", "data", "train_source")
@@ -191,7 +191,7 @@ def expand_files(names: str, data_root: StrPath, flag: str) -> list[pathlib.Path
       found = []
     if not found:
       comma = ", and a comma in a name is written \\," if "," in names else ""
-      raise DataError(
+      raise MissingDataError(
         f"--{flag}",
         f"there is no file {path}",
         f"relative paths start at --data_root (or $TRANSFORMER_JAX_DATA){comma}",

@@ -1,6 +1,7 @@
 """A factor for the output of each head, passed in at run time, to see what the head is worth."""
 
 import typing
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import flax.struct
@@ -41,6 +42,31 @@ class HeadGates(flax.struct.PyTreeNode):
     """Returns gates that are all 1."""
     gates_NH = jnp.ones((config.num_layers, config.num_heads), jnp.float32)
     return cls(gates_NH, gates_NH, gates_NH)
+
+  def without(self, heads: Iterable[tuple[str, int, int]]) -> "HeadGates":
+    """Returns the gates with these heads closed, at 0.
+
+    Args:
+      heads: (attention, layer, head): "encoder", "decoder" or "cross", and numbers from 0.
+
+    Raises:
+      ValueError: there is no such head.
+
+    Example:
+      HeadGates.open(config).without([("cross", 0, 3), ("encoder", 1, 0)])
+    """
+    gates = dict(vars(self))
+    for attention, layer, number in heads:
+      if attention not in ATTENTIONS:
+        raise ValueError(f"'{attention}' is no attention: choose from {', '.join(ATTENTIONS)}")
+      num_layers, num_heads = gates[attention].shape[0], gates[attention].shape[-1]
+      if not (0 <= layer < num_layers and 0 <= number < num_heads):
+        raise ValueError(
+          f"there is no head {number} in layer {layer}: the {attention} attention has {num_layers} "
+          f"layers of {num_heads} heads, counted from 0"
+        )
+      gates[attention] = gates[attention].at[layer, ..., number].set(0.0)
+    return HeadGates(**gates)
 
 
 class LayerGates(NamedTuple):

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Float32, Int32
 
 from transformer_jax.model.embedding import AnyArray
+from transformer_jax.model.head_gates import HeadGates
 from transformer_jax.model.transformer import Transformer
 
 VECTORS = ("query", "key", "value")  # the projections of MultiHeadAttention
@@ -30,6 +31,7 @@ def attention_weights_and_vectors(
   params: Mapping[str, Any],
   source_BS: Int32[AnyArray, "B S"],
   target_BT: Int32[AnyArray, "B T"],
+  gates: HeadGates | None = None,
 ) -> tuple[Weights, Vectors]:
   """Returns the attention weights for a forced target, and the vectors that they are computed from.
 
@@ -38,6 +40,7 @@ def attention_weights_and_vectors(
     params: its parameters.
     source_BS: source tokens.
     target_BT: target tokens. Row t of the decoder's and the cross weights predicts target t.
+    gates: factors of the heads' outputs.
 
   Returns:
     (weights, vectors), float32, both by attention: "encoder", "decoder" and "cross". Weights are
@@ -53,6 +56,7 @@ def attention_weights_and_vectors(
     {"params": params},
     source_BS,
     target_BT,
+    gates=gates,
     method="attention_weights",
     capture_intermediates=lambda module, _: module.name in VECTORS,
     mutable=["intermediates"],

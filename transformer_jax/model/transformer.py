@@ -105,16 +105,21 @@ class Transformer(nn.Module):
     return self._decode(source_BS, memory_BSD, target_BT, deterministic, False, gates)[0]
 
   def attention_weights(
-    self, source_BS: Int32[AnyArray, "B S"], target_BT: Int32[AnyArray, "B T"]
+    self,
+    source_BS: Int32[AnyArray, "B S"],
+    target_BT: Int32[AnyArray, "B T"],
+    gates: HeadGates | None = None,
   ) -> dict[str, Float32[Array, "N B H _ _"]]:
     """Returns all attention weights for a forced target.
+
+    A head that `gates` close has weights, too; nothing comes of them.
 
     Returns:
       "encoder" [N, B, H, S, S], "decoder" [N, B, H, T, T], "cross" [N, B, H, T, S]. Row t of the
       last two belongs to the position that predicts target t.
     """
-    memory_BSD, encoder = self._encode(source_BS, True, True)
-    _, decoder = self._decode(source_BS, memory_BSD, target_BT, True, True)
+    memory_BSD, encoder = self._encode(source_BS, True, True, gates)
+    _, decoder = self._decode(source_BS, memory_BSD, target_BT, True, True, gates)
     stack = lambda layers: jnp.stack(list(layers))
     own, cross = zip(*decoder, strict=True)
     return dict(encoder=stack(encoder), decoder=stack(own), cross=stack(cross))

@@ -1,5 +1,6 @@
 """A loaded run: answers text, scores pairs, shows attention. `transformer_jax.load` returns one."""
 
+import copy
 import functools
 import itertools
 import pathlib
@@ -10,6 +11,8 @@ from typing import Any, TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax.traverse_util import flatten_dict
+from jaxtyping import Array, Float32, Int32
 
 from transformer_jax import parallel
 from transformer_jax.checkpoints import Checkpoints, average_params
@@ -19,6 +22,7 @@ from transformer_jax.data.tokenizers.folder import load_tokenizer
 from transformer_jax.decoding.generate import plan_batches, width_for
 from transformer_jax.errors import CheckpointError, DataError
 from transformer_jax.files import StrPath
+from transformer_jax.model.head_gates import HeadGates
 from transformer_jax.model.intermediates import attention_weights_and_vectors
 from transformer_jax.model.transformer import Transformer
 from transformer_jax.runs.build import build_model, build_task, parameter_shapes
@@ -65,13 +69,53 @@ class TrainedModel:
     self.model = model
     self.steps = steps
     self._params = parallel.replicate(params)
-    self._searches: dict[int, DecodeBatch] = {}  # num_best -> decode_batch
+    self._gates: HeadGates | None = None  # None: all heads are open
+    # num_best -> (params, gates) -> decode_batch, compiled once for all gates
+    self._searches: dict[int, Callable[..., DecodeBatch]] = {}
     self._log_probs = parallel.on_devices(functools.partial(sequence_log_probs, model))
+    self._logits = parallel.on_devices(functools.partial(_logits, model))
 
   @property
   def params(self) -> Any:
     """One copy of the parameters, as numpy arrays."""
     return parallel.to_host(self._params)
+
+  def parameters(self) -> dict[str, np.ndarray]:
+    """Returns the parameters by dotted name, each a float32 array of its own.
+
+    To change them does not change the model. Kernels are [inputs, outputs]; those of a query, key
+    or value have the outputs [H, K] or [H, V], that of an attention's output the inputs [H, V].
+
+    Example:
+      parameters = model.parameters()
+      {name: array.shape for name, array in parameters.items()}
+      # {"shared_embedding.embedding": (240, 64), ...}
+    """
+    flat = flatten_dict(self.params, sep=".")
+    return {name: np.array(array) for name, array in flat.items()}
+
+  def with_heads_closed(self, heads: Iterable[tuple[str, int, int]]) -> "TrainedModel":
+    """Returns the same model without these heads; this one stays as it is.
+
+    The output of a closed head is multiplied by 0 in whatever the new model does: `translate`,
+    `n_best`, `log_probs`, `logits` and `attention`. Heads that are closed already stay closed. The
+    two models share their parameters and their compiled programs.
+
+    Args:
+      heads: (attention, layer, head): "encoder", "decoder" or "cross", and numbers from 0.
+
+    Raises:
+      ValueError: there is no such head.
+
+    Example:
+      without = model.with_heads_closed([("cross", 0, 1)])
+      without.translate(["forty two"])
+      ((log_prob, _),) = without.log_probs([("forty two", "zweiundvierzig")])
+    """
+    gates = self._gates or HeadGates.open(self.config.model)
+    closed = copy.copy(self)
+    closed._gates = gates.without(heads)  # noqa: SLF001  of our own class
+    return closed
 
   @classmethod
   def load(
@@ -116,6 +160,10 @@ class TrainedModel:
 
     Raises:
       TypeError: `sentences` is a single string, or one of them is not a string.
+
+    Example:
+      model.translate(["forty two", "six hundred seven"])
+      # ["zweiundvierzig", "sechshundertsieben"]
     """
     return [output.text for output in self.outputs(sentences, is_preprocessed, detokenize)]
 
@@ -182,9 +230,74 @@ class TrainedModel:
     """Returns the decode_batch for this many outputs a sentence."""
     if num_best not in self._searches:
       brackets = self.task.brackets()
-      with_params = make_decode_batch(self.model, self.config.decode, brackets, num_best)
-      self._searches[num_best] = with_params(self._params)
-    return self._searches[num_best]
+      self._searches[num_best] = make_decode_batch(
+        self.model, self.config.decode, brackets, num_best
+      )
+    return self._searches[num_best](self._params, *self._further())
+
+  def _further(self) -> list[HeadGates]:
+    """Returns the gates as the last argument of a program, on all devices; [] if none is closed."""
+    return [] if self._gates is None else [parallel.replicate(self._gates)]
+
+  def encode(self, text: str, side: str = "source", is_preprocessed: bool = False) -> list[int]:
+    """Returns the tokens of a text, EOS at the end.
+
+    Args:
+      text: a sentence, or on the target's side a translation (or a tree).
+      side: "source" or "target".
+      is_preprocessed: it has been through the run's preprocessing.
+
+    Raises:
+      TypeError: the text is not a string.
+      ValueError: there is no such side.
+      DataError: the text cannot be a target of the run's task.
+
+    Example:
+      tokens = model.encode("forty two")  # [83, 74, 1]
+      model.pieces(tokens)  # ["▁forty", "▁two", "</s>"]
+    """
+    _checked_text("text", 1, text)
+    by_side = dict(source=self.task.encode_source, target=self.task.encode_target)
+    return by_side[_checked_side(side)](text, is_preprocessed)
+
+  def pieces(self, tokens: Iterable[int], side: str = "source") -> list[str]:
+    """Returns the sub-word of each token, for display.
+
+    Raises:
+      TypeError: `tokens` is a string.
+      ValueError: there is no such side.
+
+    Example:
+      model.pieces(model.encode("zweiundvierzig", side="target"), side="target")
+    """
+    if isinstance(tokens, (str, bytes)):
+      raise TypeError("tokens is a text, but must be a list of numbers; see encode")
+    by_side = dict(source=self.task.source_pieces, target=self.task.target_pieces)
+    return by_side[_checked_side(side)]([int(token) for token in tokens])
+
+  def logits(
+    self, source: str, target: str, is_preprocessed: bool = False
+  ) -> Float32[np.ndarray, "T C"]:
+    """Returns the scores of every possible token at each position of a given target.
+
+    Row t is what the model says of target token t, from the source and the target tokens before t.
+    Its softmax over the vocabulary C is the distribution. T counts the tokens of
+    `encode(target, "target")`, EOS included. A long source is cut as `translate` cuts it.
+
+    Raises:
+      TypeError: the source or the target is not a string.
+      DataError: the target is longer than a table of positions, or than one batch can be.
+
+    Example:
+      logits_TC = model.logits("forty two", "zweiundvierzig")
+      best_T = logits_TC.argmax(-1)
+      model.pieces(best_T, side="target")  # the likeliest token at each position
+    """
+    ((source_S, target_T),) = self.encoded_pairs([(source, target)], is_preprocessed)
+    num_rows = parallel.num_devices()
+    source_BS, target_BT = _sharded([source_S], num_rows), _sharded([target_T], num_rows)
+    logits_BTC = self._logits(self._params, source_BS, target_BT, *self._further())
+    return parallel.gather_rows(logits_BTC, 1)[0, : len(target_T)]
 
   def attention(
     self, source: str, target: str | None = None, is_preprocessed: bool = False
@@ -201,6 +314,11 @@ class TrainedModel:
     Raises:
       TypeError: the sentence or its output is not a string.
       ValueError: the sentence or its output is empty, or longer than the model takes.
+
+    Example:
+      weights = model.attention("forty two", "zweiundvierzig")
+      weights["cross"][0, 1]  # layer 0, head 1: [T, S]
+      weights["vectors"]["cross"]["query"][0, 1]  # [T, K]
     """
     list(_texts([source] if target is None else [source, target], "text"))
     text = self.translate([source], is_preprocessed)[0] if target is None else target
@@ -212,6 +330,7 @@ class TrainedModel:
       self.params,
       jnp.array([source_S], jnp.int32),
       jnp.array([target_T], jnp.int32),
+      self._gates,
     )
     return dict(
       source=self.task.source_pieces(source_S),
@@ -241,6 +360,11 @@ class TrainedModel:
     Raises:
       TypeError: `pairs` is a single string, or one of them is not a pair of strings.
       DataError: a target is longer than a table of positions, or than one batch can be.
+
+    Example:
+      pairs = [("forty two", "zweiundvierzig"), ("forty two", "vierundzwanzig")]
+      for log_prob, num_tokens in model.log_probs(pairs):
+        print(log_prob / num_tokens)
     """
     return self.encoded_log_probs(self.encoded_pairs(pairs, is_preprocessed))
 
@@ -289,13 +413,14 @@ class TrainedModel:
   def encoded_log_probs(self, encoded: Iterable[EncodedPair]) -> Iterator[tuple[float, int]]:
     """Yields the same as `log_probs`, of pairs from `encoded_pairs`."""
     batch_tokens = self.config.decode.decode_batch_tokens
+    further = self._further()
     for window in _windows(encoded, _WINDOW):
       log_probs = np.zeros(len(window), np.float32)
       lengths = [max(len(source), len(target)) for source, target in window]
       for indices, (rows, _) in plan_batches(lengths, batch_tokens, parallel.num_devices()):
         sources, targets = zip(*(window[index] for index in indices), strict=True)
         source_BS, target_BT = _sharded(sources, rows), _sharded(targets, rows)
-        log_probs_B = self._log_probs(self._params, source_BS, target_BT)
+        log_probs_B = self._log_probs(self._params, source_BS, target_BT, *further)
         log_probs[indices] = parallel.gather_rows(log_probs_B, len(indices))
       for log_prob, (_, target) in zip(log_probs, window, strict=True):
         yield float(log_prob), len(target)
@@ -310,6 +435,24 @@ class TrainedModel:
       room = f"a batch holds only --decode_batch_tokens={decode.decode_batch_tokens}"
       return f"has {length} tokens, but {room}", "leave it out, or raise --decode_batch_tokens"
     return None
+
+
+def _logits(
+  model: Transformer,
+  params: Any,
+  source_BS: Int32[Array, "B S"],
+  target_BT: Int32[Array, "B T"],
+  gates: HeadGates | None = None,
+) -> Float32[Array, "B T C"]:
+  """Returns the logits of every position of the targets, on one device."""
+  logits: Any = model.apply({"params": params}, source_BS, target_BT, gates=gates)
+  return logits
+
+
+def _checked_side(side: str) -> str:
+  if side not in ("source", "target"):
+    raise ValueError(f"side is {side!r}, but must be 'source' or 'target'")
+  return side
 
 
 def _without_batch(arrays: Mapping[str, jax.Array]) -> dict[str, np.ndarray]:

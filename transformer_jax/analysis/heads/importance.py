@@ -119,10 +119,7 @@ class HeadStudy:
 
   def without(self, heads: Iterable[Head]) -> HeadGates:
     """Returns gates that close these heads."""
-    gates = {name: np.array(array) for name, array in vars(self.open).items()}
-    for attention, layer, number in heads:
-      gates[attention][layer, number] = 0.0
-    return HeadGates(**{name: jnp.asarray(array) for name, array in gates.items()})
+    return self.open.without(heads)
 
   def alone(self, head: Head) -> HeadGates:
     """Returns gates that close the other heads of its layer and attention."""

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from transformer_jax.config import DataConfig, split_list
-from transformer_jax.errors import DataError
+from transformer_jax.errors import DataError, MissingDataError
 
 _PER_READ = 1000  # examples; one by one, each costs three times as much
 
@@ -78,7 +78,7 @@ def _builder(name: str, data_dir: str | None) -> Any:
     Exception
   ) as error:  # each kind has its own class: unknown names, no network, no TensorFlow
     first_line = (str(error).splitlines() or [type(error).__name__])[0]
-    raise DataError(
+    raise MissingDataError(
       f"--tfds_name={name}",
       f"cannot be read or downloaded: {first_line}",
       "give --tfds_data_dir with a dataset prepared as array_record; the download needs internet "

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from transformer_jax.config import DataConfig, parse_sections, split_list
 from transformer_jax.data.text import expand_files, hash_file, read_lines
 from transformer_jax.data.trees import Tree, TreeError, clean, read_trees
-from transformer_jax.errors import DataError
+from transformer_jax.errors import DataError, MissingDataError
 from transformer_jax.files import StrPath
 
 # Endings of the files that are read from a folder; each may be followed by .gz.
@@ -49,7 +49,7 @@ class Treebank:
     """Returns the files of the split's sections, in the order of their names.
 
     Raises:
-      DataError: a section has no file.
+      MissingDataError: a section has no file.
     """
     sections = self._data.files(split, "sections")
     if not sections:
@@ -66,7 +66,7 @@ class Treebank:
         found.setdefault(match[0], path)
         missing.discard(int(match["section"]))
     if missing:
-      raise DataError(
+      raise MissingDataError(
         f"{flag}={sections}",
         f"{root} has no wsj_{min(missing):02d}NN.mrg",
         "check --treebank (relative to --data_root)",
