@@ -192,7 +192,7 @@ def _why_offline() -> str | None:
 @contextlib.contextmanager
 def _offline(is_offline: bool) -> Iterator[None]:
   """Keeps the libraries from asking the Hub, which they try for half a minute."""
-  modules = [
+  modules: list[Any] = [
     importlib.import_module(name) for name in ("huggingface_hub.constants", "datasets.config")
   ]
   before = [module.HF_HUB_OFFLINE for module in modules]
