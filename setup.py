@@ -59,6 +59,7 @@ setup(
     "cuda12": ["jax[cuda12]"],
     "cuda13": ["jax[cuda13]"],
     "tpu": ["jax[tpu]"],
+    "datasets": ["datasets>=4"],  # --data_source=huggingface
     "prepare": ["tensorflow-cpu"],  # only the download of a TensorFlow dataset needs it
     "test": [
       "beartype>=0.20",

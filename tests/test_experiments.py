@@ -1,6 +1,7 @@
 """Every flag file under experiments/ can be read, and its model can be built."""
 
 import pathlib
+import re
 
 import jax
 import numpy as np
@@ -18,10 +19,10 @@ EXPERIMENTS = pathlib.Path(__file__).resolve().parents[1] / "experiments"
 FILES = sorted(EXPERIMENTS.rglob("*.flags"))
 
 
-def config_of(path):
+def config_of(path, *flags):
   command = Command("train", "", **train.SETTINGS)
   train.declare(command)
-  command.parse([f"--flagfile={path}"])
+  command.parse([f"--flagfile={path}", *flags])
   return command.config()
 
 
@@ -39,6 +40,7 @@ def test_its_model_can_be_built(path):
   assert counted == sum(parameter_counts(config.model, vocab_size, vocab_size).values())
   header = path.read_text(encoding="utf-8").split("\n")
   assert header[0].startswith("# ")
+  assert any(line.startswith(("# Data: ", "# Needs ")) for line in header)
   assert any("transformer-jax train --flagfile=experiments/" in line for line in header)
 
 
@@ -53,6 +55,8 @@ def test_the_papers_experiments_are_there():
     "multi30k",
     "multi30k_lc",
     "multi30k_short",
+    "multi30k_by_name",
+    "ted_pt_en",
     "tatoeba",
     "iwslt14_de_en",
     "wsj",
@@ -61,6 +65,29 @@ def test_the_papers_experiments_are_there():
     "craft",
     "grammar",
   }
+
+
+def test_multi30k_by_name_is_multi30k():
+  ours, by_name = (
+    config_of(EXPERIMENTS / f"translation/{name}.flags").to_flat()
+    for name in ("multi30k", "multi30k_by_name")
+  )
+  different = {name for name, value in ours.items() if value != by_name[name]}
+  files = {
+    f"{split}_{side}" for split in ("train", "valid", "test") for side in ("source", "target")
+  }
+  assert different == {"data_source", "dataset", *files}
+
+
+@pytest.mark.parametrize("name", ["wmt14_en_de_base", "wmt14_en_fr_base", "wmt14_en_fr_big"])
+def test_wmt14_without_tensorflow_by_the_flags_of_the_header(name):
+  base = name.replace("big", "base")
+  header = (EXPERIMENTS / f"translation/{base}.flags").read_text(encoding="utf-8")
+  flags = re.findall(r"--(?:data_source|dataset\w*|tfds_name)=[\w/-]+", header.split("#   ")[0])
+  config = config_of(EXPERIMENTS / f"translation/{name}.flags", *flags)
+  refuse_unread(config)
+  assert (config.data.data_source, config.data.dataset) == ("huggingface", "wmt/wmt14")
+  assert config.data.dataset_config == ("de-en" if "de" in name else "fr-en")
 
 
 def test_base_is_the_paper_but_for_its_batches():

@@ -7,6 +7,7 @@ import sys
 _ALONE = """
 import importlib, pkgutil, sys
 absent = "jax flax tensorflow tensorflow_datasets sentencepiece sacremoses subword_nmt nltk"
+absent += " datasets huggingface_hub sacrebleu"
 for name in absent.split():
   sys.modules[name] = None
 import transformer_jax.data

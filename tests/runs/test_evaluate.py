@@ -4,9 +4,12 @@ import json
 import shutil
 
 import pytest
+import sacrebleu.utils
 
 from transformer_jax.checkpoints import Checkpoints
 from transformer_jax.cli.main import run as command_line
+from transformer_jax.data import sacrebleu_sets
+from transformer_jax.data.sacrebleu_sets import NamedSet
 from transformer_jax.errors import CheckpointError, ConfigError, DataError
 from transformer_jax.metrics.bleu import corpus_bleu
 from transformer_jax.runs.evaluate import evaluate
@@ -214,6 +217,62 @@ def test_files_may_be_preprocessed_already(run_copy, files, monkeypatch, capsys)
   capsys.readouterr()
   assert command_line(["evaluate", f"--workdir={run_copy}", "--tokenized_input"]) == 2
   assert "--tokenized_input: is about --source and --reference" in capsys.readouterr().err
+
+
+@pytest.fixture(name="named_set")
+def make_named_set(tmp_path, monkeypatch):
+  """A copy of sacreBLEU's wmt14/full in its cache."""
+  folder = tmp_path / "sacrebleu/wmt14/full"
+  folder.mkdir(parents=True)
+  (folder / "wmt14_full.en-de.src").write_text("one\ntwo\nthree\n")
+  (folder / "wmt14_full.en-de.ref").write_text("eins\nzwei\ndrei\n")
+  monkeypatch.setattr(sacrebleu.utils, "SACREBLEU_DIR", str(tmp_path / "sacrebleu"))
+  return "--test_set=wmt14/full"
+
+
+@pytest.mark.parametrize("pair", ["--pair=en-de", "--nothing"])
+def test_a_test_set_by_name(run_copy, named_set, pair, capsys):
+  """Without a pair it is the run's."""
+  flags = [flag for flag in (named_set, pair) if flag != "--nothing"]
+  assert command_line(["evaluate", f"--workdir={run_copy}", "--beam_size=1", *flags]) == 0
+  first, *_, last = capsys.readouterr().out.splitlines()
+  result = json.loads(last)
+  assert first == f"wmt14/full en-de: 3 sentences, {result['signature']}"
+  assert (result["set"], result["pair"], result["sentences"]) == ("wmt14/full", "en-de", 3)
+  kept = run_copy / "evaluations/wmt14_full-en-de-step40-beam_size=1.json"
+  assert json.loads(kept.read_text()) == result
+  hypotheses = kept.with_name(kept.name.replace(".json", ".hypotheses.txt")).read_text()
+  bleu = corpus_bleu(hypotheses.splitlines(), ["eins", "zwei", "drei"])
+  assert (result["bleu"], result["signature"]) == (bleu["score"], bleu["signature"])
+
+
+@pytest.mark.parametrize(
+  "flags, code, message",
+  [
+    (["--split=test"], 2, "--split: contradicts --test_set=wmt14/full"),
+    (["--source=s", "--reference=r"], 2, "--source: contradicts --test_set=wmt14/full"),
+    (["--reference=r"], 2, "--reference: contradicts --test_set=wmt14/full"),
+    (["--tokenized_input"], 2, "--tokenized_input: contradicts --test_set=wmt14/full"),
+    (["--pair=de-xx"], 2, "--pair=de-xx: is not a pair of wmt14/full"),
+    (["--pair=de-en"], 3, "--test_set=wmt14/full: is not in "),
+    (["--test_set=wmt14/fall"], 2, "--test_set=wmt14/fall: is not a test set of sacreBLEU"),
+    (["--test_set=", "--pair=en-de"], 2, "--pair=en-de: is read only with --test_set"),
+  ],
+)
+def test_a_test_set_by_name_that_cannot_be(
+  trained, named_set, flags, code, message, monkeypatch, capsys
+):
+  monkeypatch.setattr(sacrebleu_sets, "why_unreachable", lambda url: "no network")
+  assert command_line(["evaluate", f"--workdir={trained}", named_set, *flags]) == code
+  error = capsys.readouterr().err
+  assert error.startswith(f"transformer-jax: {message}") and error.count("\n") == 1
+
+
+def test_a_test_set_by_name_from_python(run_copy, named_set):
+  named = NamedSet("wmt14/full", "en-de")
+  assert evaluate(run_copy, split=named, overrides=dict(beam_size=1))["set"] == "wmt14/full"
+  with pytest.raises(ConfigError, match=r"--source: contradicts --test_set=wmt14/full"):
+    evaluate(run_copy, split=named, overrides={}, source="s", reference="r")
 
 
 def test_score_sums_what_it_writes(trained, tmp_path, capsys):

@@ -32,14 +32,14 @@ mock_wmt14.prepare_wmt14(pathlib.Path(sys.argv[1]), *{pairs})
 """
 
 
-def run_python(code, *arguments):
+def run_python(code, *arguments, **environment):
   path = f"{ROOT}:{ROOT / 'tests/data/sources'}"
   return subprocess.run(
     [sys.executable, "-c", code, *arguments],
     capture_output=True,
     text=True,
     check=False,
-    env={**os.environ, "PYTHONPATH": path},
+    env={**os.environ, "PYTHONPATH": path, **environment},
   )
 
 
@@ -53,12 +53,43 @@ def test_train_evaluate_translate_without_them(tmp_path):
     ["digest", workdir],
   ]
   run = run_python(
-    _HIDING.format(packages=["tensorflow", "tensorflow_datasets", "sacremoses"], commands=commands)
+    _HIDING.format(
+      packages=["tensorflow", "tensorflow_datasets", "datasets", "sacremoses"], commands=commands
+    )
   )
   assert run.returncode == 0, run.stderr[-3000:]
   evaluation = json.loads(next((tmp_path / "run/evaluations").glob("*.json")).read_text())
   assert "the package sacremoses is not installed" in evaluation["paper_bleu"]["error"]
   assert (tmp_path / "out").read_text().count("\n") == 1
+
+
+@pytest.mark.interop
+def test_a_folder_of_json_lines(tmp_path):
+  """Prepare, train and evaluate on it; resume from Parquet of the same text elsewhere."""
+  datasets = pytest.importorskip("datasets", reason="needs the package datasets")
+  for split, pairs in dict(train=PAIRS, validation=PAIRS[:10], test=PAIRS[10:30]).items():
+    rows = [dict(en=en, de=de) for en, de in pairs]
+    for folder in ("lines", "parquet"):
+      (tmp_path / folder).mkdir(exist_ok=True)
+    text = "".join(f"{json.dumps(row)}\n" for row in rows)
+    (tmp_path / f"lines/{split}.jsonl").write_text(text)
+    datasets.Dataset.from_list(rows).to_parquet(f"{tmp_path}/parquet/{split}.parquet")
+  settings = dict(data_source="huggingface", vocab_size=40, dataset="lines")
+  data = [f"--data_root={tmp_path}", *flags(**settings, train_steps=20, evaluate_every=20)]
+  workdir = f"--workdir={tmp_path}/run"
+  commands = [
+    ["prepare", *data],
+    ["train", workdir, *data],
+    ["train", workdir, *data, "--dataset=parquet", "--train_steps=30"],
+    ["evaluate", workdir, f"--data_root={tmp_path}"],
+  ]
+  code = _HIDING.format(packages=["tensorflow", "tensorflow_datasets"], commands=commands)
+  run = run_python(code, HF_HOME=f"{tmp_path}/home")
+  assert run.returncode == 0, run.stderr[-3000:]
+  assert "train 100 pairs, valid 10 pairs" in run.stdout
+  assert "resumed at step 20" in (tmp_path / "run/log.txt").read_text()
+  result = json.loads(run.stdout.splitlines()[-1])
+  assert result["sentences"] == 20 and result["steps"] == [30] and result["set"] == "test"
 
 
 def test_wmt14_by_name_without_tensorflow(tmp_path):

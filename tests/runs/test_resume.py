@@ -84,6 +84,10 @@ def test_data_that_moved_is_the_same_data_and_a_test_set_may_be_added(tmp_path):
       dict(task="parsing", embedding_sharing="none", data_source="grammar"),
     ),
     (dict(tfds_data_dir="x", tfds_splits="train,validation,test"), dict(tfds_name="x")),
+    (
+      dict(dataset="x", dataset_splits="a,b,c", dataset_config="d", source_column="e"),
+      dict(data_source="tfds"),
+    ),
     (dict(preprocessed_splits="test"), dict(preprocessed_splits="train")),
     (dict(preprocessed_splits=" test , "), dict(preprocessed_splits="test,valid")),
     (

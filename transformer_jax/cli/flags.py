@@ -207,6 +207,10 @@ class Command:
     """Returns the value of a flag."""
     return self._values[name].value
 
+  def is_given(self, name: str) -> bool:
+    """Returns whether the command line or a flag file sets a flag."""
+    return name in self._origins
+
   def required(self, name: str) -> str:
     """Returns the value of a flag that must not be empty.
 

@@ -8,7 +8,9 @@ from transformer_jax.config.train import TrainConfig
 from transformer_jax.errors import ConfigError
 
 _SPLITS = ("train", "valid", "test")
-_SOURCES = dict(translation=("numbers", "text", "tfds"), parsing=("treebank", "grammar"))
+_SOURCES = dict(
+  translation=("numbers", "text", "tfds", "huggingface"), parsing=("treebank", "grammar")
+)
 
 
 def check_together(
@@ -22,12 +24,16 @@ def check_together(
   _check_sizes(model, data)
   if data.data_source == "text":
     _check_text_files(data)
-  if data.data_source == "tfds" and len(split_list(data.tfds_splits)) != len(_SPLITS):
-    raise ConfigError(
-      "--tfds_splits",
-      f"'{data.tfds_splits}' does not name three splits",
-      "such as train,validation,test",
-    )
+  if data.data_source == "tfds":
+    _check_split_names("tfds_splits", data.tfds_splits)
+  if data.data_source == "huggingface":
+    if not data.dataset:
+      raise ConfigError(
+        "--dataset",
+        "is empty, but --data_source=huggingface reads it",
+        "name a dataset such as wmt/wmt14, or a folder",
+      )
+    _check_split_names("dataset_splits", data.dataset_splits)
   if decode.average_last > train.keep_checkpoints:
     raise ConfigError(
       "--average_last",
@@ -68,6 +74,13 @@ def _check_sizes(model: ModelConfig, data: DataConfig) -> None:
       "--max_positions",
       f"{model.max_positions} positions are too few for --max_length={data.max_length}",
       "raise --max_positions or lower --max_length",
+    )
+
+
+def _check_split_names(name: str, value: str) -> None:
+  if len(split_list(value)) != len(_SPLITS):
+    raise ConfigError(
+      f"--{name}", f"'{value}' does not name three splits", "such as train,validation,test"
     )
 
 

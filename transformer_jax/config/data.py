@@ -12,7 +12,8 @@ _TEXT = dict(data_source=("text",))
 _TFDS = dict(data_source=("tfds",))
 _TREEBANK = dict(data_source=("treebank",))
 _GRAMMAR = dict(data_source=("grammar",))
-_LANGUAGES = dict(data_source=("text", "tfds"))
+_HUGGINGFACE = dict(data_source=("huggingface",))
+_LANGUAGES = dict(data_source=("text", "tfds", "huggingface"))
 _PARSING = dict(task=("parsing",))
 _SUBWORD_NMT = dict(tokenizer=("subword_nmt",))
 
@@ -29,9 +30,10 @@ class DataConfig:
 
   data_source: str = setting(
     "numbers",
-    "for translation: built-in number words, parallel text files, or a TensorFlow dataset by "
-    "name; for parsing: bracketed trees from files, or a built-in grammar",
-    choices=("numbers", "text", "tfds", "treebank", "grammar"),
+    "for translation: built-in number words, parallel text files, or a dataset by name, of "
+    "TensorFlow (tfds) or of Hugging Face; for parsing: bracketed trees from files, or a built-in "
+    "grammar",
+    choices=("numbers", "text", "tfds", "huggingface", "treebank", "grammar"),
   )
 
   source_language: str = setting("en", "language translated from", only_for=_LANGUAGES)
@@ -83,6 +85,38 @@ class DataConfig:
     "train,validation,test",
     "the dataset's splits for train, valid and test; slices such as train[:99%] are allowed",
     only_for=_TFDS,
+  )
+
+  dataset: str = setting(
+    "",
+    "dataset of the Hugging Face Hub, such as wmt/wmt14, or a folder of Parquet or JSON lines; a "
+    "folder is relative to --data_root",
+    is_path=True,
+    added_later=True,
+    only_for=_HUGGINGFACE,
+  )
+
+  dataset_config: str = setting(
+    "", "configuration of the dataset, such as de-en", added_later=True, only_for=_HUGGINGFACE
+  )
+
+  dataset_splits: str = setting(
+    "train,validation,test",
+    "the dataset's splits for train, valid and test; slices such as train[:99%] are allowed",
+    added_later=True,
+    only_for=_HUGGINGFACE,
+  )
+
+  source_column: str = setting(
+    "",
+    "the dataset's column of source text, or the field of its column translation; empty: the "
+    "source language",
+    added_later=True,
+    only_for=_HUGGINGFACE,
+  )
+
+  target_column: str = setting(
+    "", "the same for target text", added_later=True, only_for=_HUGGINGFACE
   )
 
   treebank: str = setting(

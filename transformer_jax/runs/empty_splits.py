@@ -65,5 +65,7 @@ def _where(data: DataConfig, split: str) -> str:
     for side in ("source", "target", "sections", "trees"):
       if files := data.files(split, side):
         given.append(f"--{split}_{side}={files}")
+  elif data.data_source == "huggingface":
+    given += [f"--dataset={data.dataset}", f"--dataset_splits={data.dataset_splits}"]
   settings = ", ".join(given) or f"--data_source={data.data_source}"
   return f"{split} data ({settings})"

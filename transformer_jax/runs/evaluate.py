@@ -4,6 +4,7 @@ import time
 from typing import Any, NamedTuple
 
 from transformer_jax.config import split_list
+from transformer_jax.data.sacrebleu_sets import NamedSet, read_test_set, refuse_contradictions
 from transformer_jax.data.sources.catalog import open_source
 from transformer_jax.data.text import read_parallel
 from transformer_jax.errors import ConfigError, DataError
@@ -18,18 +19,19 @@ from transformer_jax.tasks.task import Output, Task
 class EvaluationSet(NamedTuple):
   """Pairs to score."""
 
-  name: str  # "valid", "test" or "files"
+  name: str  # "valid", "test", "files", or that of a test set of sacreBLEU
   sources: list[str]
   references: list[str]
   is_preprocessed: bool
   source_name: str  # of the text, in messages
   reference_name: str
+  pair: str = ""  # of a test set of sacreBLEU, such as "en-de"
 
 
 def evaluate(
   workdir: StrPath,
   *,
-  split: str = "test",
+  split: str | NamedSet = "test",
   overrides: dict[str, Any],
   source: StrPath | None = None,
   reference: StrPath | None = None,
@@ -37,11 +39,11 @@ def evaluate(
   checkpoint: int | str = "last",
   tokenized_input: bool = False,
 ) -> dict[str, Any]:
-  """Scores a split of the run's data, or a pair of files.
+  """Scores a split of the run's data, a pair of files, or a test set of sacreBLEU.
 
   Args:
     workdir: folder of the run.
-    split: "valid" or "test".
+    split: "valid" or "test", or a test set of sacreBLEU, such as NamedSet("wmt14/full", "en-de").
     overrides: decoding settings that replace the run's (None keeps it).
     source, reference: files to translate and to compare with, instead of a split.
     data_root: folder that relative data paths start from.
@@ -56,6 +58,9 @@ def evaluate(
   Raises:
     ConfigError, DataError: the set cannot be read or scored; before anything is decoded.
   """
+  if isinstance(split, NamedSet):
+    given = dict(source=source, reference=reference, tokenized_input=tokenized_input)
+    refuse_contradictions(*split, [name for name, value in given.items() if value])
   if tokenized_input and not source:
     raise ConfigError(
       "--tokenized_input",
@@ -63,13 +68,17 @@ def evaluate(
       "for a split, the run's --preprocessed_splits decides",
     )
   translator = TrainedModel.load(workdir, checkpoint, **overrides)
-  if source or reference:
+  if isinstance(split, NamedSet):
+    test_set = _named(translator.task, split)
+  elif source or reference:
     test_set = _files(translator.task, source, reference, tokenized_input)
   else:
     test_set = _split(translator.task, split, data_root)
   sentences, result = _score(translator, test_set)
   if source:
     result.update(source=str(source), reference=str(reference))
+  if test_set.pair:
+    result.update(pair=test_set.pair)
   result["headline"] = translator.task.headline(result)
   keep(workdir, translator.config.decode, sentences, result)
   return result
@@ -102,6 +111,19 @@ def _split(task: Task, split: str, data_root: StrPath) -> EvaluationSet:
   is_preprocessed = split in split_list(data.preprocessed_splits)
   where = f"--split={split}"
   return EvaluationSet(split, sources, references, is_preprocessed, where, where)
+
+
+def _named(task: Task, named: NamedSet) -> EvaluationSet:
+  """Reads a test set of sacreBLEU."""
+  name, data = named.name, task.config
+  if data.task != "translation":
+    raise ConfigError(
+      f"--test_set={name}", f"is for translation, and the run's task is {data.task}"
+    )
+  pair = named.pair or f"{data.source_language}-{data.target_language}"
+  sources, references = read_test_set(name, pair)
+  where = f"{name} {pair}"
+  return EvaluationSet(name, sources, references, False, where, where, pair)
 
 
 def _score(

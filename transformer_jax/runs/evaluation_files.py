@@ -39,7 +39,8 @@ def evaluation_stem(
 
   Args:
     workdir: folder of the run.
-    name: "valid", "test", or "files-" and the beginning of their digest.
+    name: "valid", "test", "files-" and the beginning of their digest, or the name and the language
+      pair of a test set, such as "wmt14_full-en-de".
     steps: the checkpoints.
     decode: the decoding settings; those that differ from the run's own become part of the name.
   """
@@ -74,8 +75,11 @@ def keep(
   """
   if not parallel.is_primary():
     return
-  is_files = result["set"] == "files"
-  name = f"files-{result['set_sha256'][:8]}" if is_files else result["set"]
+  name = result["set"]
+  if name == "files":
+    name = f"files-{result['set_sha256'][:8]}"
+  elif "pair" in result:
+    name = f"{name.replace('/', '_')}-{result['pair']}"
   stem = evaluation_stem(workdir, name, result["steps"], decode)
   folder = Workdir(workdir, primary=False).evaluations
   hypotheses = "".join(f"{sentence['hypothesis']}\n" for sentence in sentences)

@@ -41,7 +41,15 @@ CHANGEABLE = frozenset(
 
 # Where the text lies. A checkpoint identifies the text by its SHA-256, so it may lie elsewhere when
 # the run is resumed, and a test set may be added.
-_PLACES = {"tfds_splits", "treebank"} | {
+_PLACES = {
+  "tfds_splits",
+  "dataset",
+  "dataset_config",
+  "dataset_splits",
+  "source_column",
+  "target_column",
+  "treebank",
+} | {
   f"{split}_{part}"
   for split in ("train", "valid", "test")
   for part in ("source", "target", "sections", "trees")

@@ -117,11 +117,20 @@ def test_a_failed_download_says_what_to_do(tmp_path, monkeypatch):
     raise OSError("no network here\nsecond line")
 
   monkeypatch.setattr(tfds.download.DownloadManager, "download_and_extract", no_network)
+  monkeypatch.setattr(tfds_source, "why_unreachable", lambda url: None)
   with pytest.raises(DataError) as caught:
     source_of(tmp_path)
   assert "no network here" in caught.value.problem
   assert "--tfds_data_dir" in caught.value.remedy
   assert "\n" not in str(caught.value)
+
+
+def test_without_a_network_it_does_not_try(tmp_path, monkeypatch, capfd):
+  pytest.importorskip("tensorflow_datasets")
+  monkeypatch.setattr(tfds_source, "why_unreachable", lambda url: "no network")
+  with pytest.raises(DataError, match=r"//[\w./-]+ cannot be reached \(no network\); give "):
+    source_of(tmp_path, tfds_name="ted_hrlr_translate/pt_to_en")
+  assert capfd.readouterr() == ("", "")
 
 
 def test_a_missing_package_is_named(tmp_path, monkeypatch):

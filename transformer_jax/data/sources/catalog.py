@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from transformer_jax.config import DataConfig
 from transformer_jax.data.sources.grammar import GrammarTreebank
+from transformer_jax.data.sources.huggingface import HuggingFaceSource
 from transformer_jax.data.sources.numbers import NumbersSource
 from transformer_jax.data.sources.parallel_text import ParallelText
 from transformer_jax.data.sources.source import TextSource
@@ -29,6 +30,7 @@ SOURCES: dict[str, Callable[[DataConfig, StrPath], TextSource]] = {
   "numbers": _numbers,
   "text": ParallelText,
   "tfds": _tfds,
+  "huggingface": HuggingFaceSource,
   "treebank": Treebank,
   "grammar": _grammar,
 }

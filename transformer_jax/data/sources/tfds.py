@@ -5,10 +5,12 @@ needs only its folder.
 """
 
 import hashlib
+import pathlib
 from collections.abc import Iterator
 from typing import Any
 
 from transformer_jax.config import DataConfig, split_list
+from transformer_jax.data.network import why_unreachable
 from transformer_jax.errors import DataError, MissingDataError
 
 _PER_READ = 1000  # examples; one by one, each costs three times as much
@@ -72,6 +74,7 @@ def _builder(name: str, data_dir: str | None) -> Any:
   try:
     builder = tfds.builder(name, data_dir=data_dir, file_format="array_record")
     if not builder.info.splits:
+      _check_network(builder)
       builder.download_and_prepare(file_format="array_record")
     return builder
   except (
@@ -84,3 +87,13 @@ def _builder(name: str, data_dir: str | None) -> Any:
       "give --tfds_data_dir with a dataset prepared as array_record; the download needs internet "
       "and pip install 'transformer_jax[prepare]'",
     ) from None
+
+
+def _check_network(builder: Any) -> None:
+  """Raises an OSError if a download would fail: the library tries ten times, for minutes."""
+  url = next(iter(builder.url_infos), None)
+  downloads = pathlib.Path(builder.data_dir).parents[2] / "downloads"
+  if url is None or (downloads.is_dir() and any(downloads.iterdir())):
+    return
+  if why := why_unreachable(url):
+    raise OSError(f"{url} cannot be reached ({why})")

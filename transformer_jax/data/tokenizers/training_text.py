@@ -26,6 +26,8 @@ def no_text_error(data: DataConfig) -> DataError:
     settings = dict(train_source=data.train_source, train_target=data.train_target)
   elif data.data_source == "tfds":
     settings = dict(tfds_name=data.tfds_name, tfds_splits=data.tfds_splits)
+  elif data.data_source == "huggingface":
+    settings = dict(dataset=data.dataset, dataset_splits=data.dataset_splits)
   elif data.data_source == "treebank":
     settings = dict(
       treebank=data.treebank, train_sections=data.train_sections, train_trees=data.train_trees

@@ -1,0 +1,232 @@
+"""Pairs of sentences from a dataset of the Hugging Face Hub by name, or from a local folder.
+
+A folder of Parquet or JSON lines has the form of a repository of the Hub, so both go through the
+library `datasets` (extra `datasets`). It unpacks a dataset once into its own cache, and from there
+rows are read in their order, a block at a time, without holding the text in memory.
+"""
+
+import contextlib
+import hashlib
+import importlib
+import os
+import pathlib
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from transformer_jax.config import DataConfig, split_list
+from transformer_jax.data.network import why_unreachable
+from transformer_jax.errors import DataError
+from transformer_jax.files import StrPath
+
+_PER_READ = 1000  # rows
+_HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
+_LONGEST_REASON = 300  # characters; the library lists every file that it did not find
+
+
+class HuggingFaceSource:
+  """A translation dataset such as wmt/wmt14, or a folder with one.
+
+  Args:
+    data: the DataConfig.
+    data_root: folder that a relative --dataset starts from.
+
+  Raises:
+    DataError: the library is not installed, or the dataset is not there and cannot be fetched.
+  """
+
+  def __init__(self, data: DataConfig, data_root: StrPath) -> None:
+    self._name = data.dataset
+    self._wanted = dict(
+      source=(data.source_column or data.source_language, _flag(data, "source")),
+      target=(data.target_column or data.target_language, _flag(data, "target")),
+    )
+    train, valid, test = split_list(data.dataset_splits)
+    self._splits: dict[str, str] = dict(train=train, valid=valid, test=test)
+    self._builder = _builder(data, data_root)
+
+  def pairs(self, split: str) -> Iterator[tuple[str, str]]:
+    """Yields (source, target), in the dataset's order, each on one line; no text is ""."""
+    for sources, targets in self._blocks(split):
+      for source, target in zip(sources, targets, strict=True):
+        yield _one_line(source), _one_line(target)
+
+  def fingerprint(self, split: str) -> str:
+    """Returns the SHA-256 of the split's text, which is the same wherever the dataset lies."""
+    total = hashlib.sha256()
+    for block in self._blocks(split):
+      for texts in block:
+        total.update("\0".join(text or "" for text in texts).encode("utf-8", "surrogatepass"))
+        total.update(b"\0\0")
+    return total.hexdigest()
+
+  def _blocks(self, split: str) -> Iterator[tuple[Sequence[str | None], Sequence[str | None]]]:
+    """Yields the two columns of some rows at a time."""
+    own_name = self._splits[split]
+    try:
+      dataset = self._builder.as_dataset(split=own_name).flatten()
+    except Exception as error:  # the library raises many kinds: unknown splits, damaged files
+      raise DataError(
+        f"--dataset_splits={own_name}",
+        f"{self._name} cannot give it: {_reason(error)}",
+        "name three of its own splits, or slices such as train[:99%]",
+      ) from None
+    columns = [self._column(dataset, side) for side in ("source", "target")]
+    try:
+      for block in dataset.select_columns(sorted(set(columns))).iter(batch_size=_PER_READ):
+        yield block[columns[0]], block[columns[1]]
+    except Exception as error:
+      raise DataError(
+        f"--dataset={self._name}", f"its cached copy cannot be read: {_reason(error)}"
+      ) from None
+
+  def _column(self, dataset: Any, side: str) -> str:
+    """Returns the column of a side; the fields of a struct are columns "struct.field"."""
+    wanted, flag = self._wanted[side]
+    column = find_column(wanted, dataset.column_names)
+    if column is None:
+      there = ", ".join(name.removeprefix("translation.") for name in dataset.column_names)
+      remedy = f"name one of them by --{side}_column"
+      raise DataError(f"--{flag}={wanted}", f"{self._name} has the columns {there}", remedy)
+    kind = getattr(dataset.features[column], "dtype", "a list")
+    if kind not in ("string", "large_string"):
+      remedy = f"name a column of text by --{side}_column"
+      raise DataError(f"--{flag}={wanted}", f"{self._name} has {kind} there, not text", remedy)
+    return column
+
+
+def find_column(wanted: str, columns: Sequence[str]) -> str | None:
+  """Returns the column of a name, or of this field of the struct `translation`; None: neither.
+
+  Example:
+    find_column("de", ["id", "translation.de", "translation.en"])  # "translation.de"
+  """
+  for name in (wanted, f"translation.{wanted}"):
+    if name in columns:
+      return name
+  return None
+
+
+def _flag(data: DataConfig, side: str) -> str:
+  """Returns the setting that names the column of a side."""
+  is_column = bool(data.source_column if side == "source" else data.target_column)
+  return f"{side}_column" if is_column else f"{side}_language"
+
+
+def _one_line(text: str | None) -> str:
+  return " ".join((text or "").splitlines())
+
+
+def _builder(data: DataConfig, data_root: StrPath) -> Any:
+  """Returns the dataset's builder, with its files unpacked in the library's cache."""
+  folder = pathlib.Path(data_root, data.dataset)
+  is_local = os.path.isdir(folder)  # False too for names that no folder can have
+  if not is_local and not _HUB_NAME.fullmatch(data.dataset):
+    raise DataError(
+      f"--dataset={data.dataset}",
+      f"there is no folder {folder}, and it is not a name of the Hugging Face Hub",
+      "relative paths start at --data_root (or $TRANSFORMER_JAX_DATA)",
+    )
+  library = _library()
+  why_offline = None if is_local else _why_offline()
+  name = os.path.abspath(folder) if is_local else data.dataset
+  with _quiet(), _offline(why_offline is not None or is_local):
+    try:
+      builder = library.load_dataset_builder(name, data.dataset_config or None)
+      builder.download_and_prepare()
+      return builder
+    except Exception as error:  # each kind has its own class: unknown names, no network, bad files
+      raise _not_there(data, folder, is_local, why_offline, error) from None
+
+
+def _not_there(
+  data: DataConfig, folder: pathlib.Path, is_local: bool, why_offline: str | None, error: Exception
+) -> DataError:
+  """Returns the error for a dataset that cannot be opened."""
+  where = f"--dataset={data.dataset}"
+  if data.dataset_config:
+    where += f" --dataset_config={data.dataset_config}"
+  if is_local:
+    return DataError(
+      where,
+      f"{folder} cannot be read as a dataset: {_reason(error)}",
+      "put files such as train.jsonl, validation.jsonl and test.jsonl there (or .parquet), with a "
+      "column for each language",
+    )
+  if why_offline is None:
+    return DataError(
+      where,
+      f"cannot be read or downloaded: {_reason(error)}",
+      "check the name, or give the folder of a copy",
+    )
+  return DataError(
+    where,
+    f"there is no folder {folder}, the cache of the library datasets does not hold it, and "
+    f"the Hugging Face Hub cannot be reached ({why_offline})",
+    f"where there is a network, run hf download {data.dataset} --repo-type=dataset "
+    f"--local-dir=FOLDER; copy FOLDER here and give --dataset=FOLDER",
+  )
+
+
+def _library() -> Any:
+  """Returns the library `datasets`."""
+  try:
+    return importlib.import_module("datasets")  # large, and only this source needs it
+  except ImportError as error:
+    raise DataError(
+      "--data_source=huggingface",
+      f"the library datasets is not installed ({error})",
+      "pip install 'transformer_jax[datasets]'",
+    ) from None
+
+
+def _why_offline() -> str | None:
+  """Returns why the Hub is not asked; None: it can be reached."""
+  settings = importlib.import_module("huggingface_hub.constants")
+  if settings.HF_HUB_OFFLINE or importlib.import_module("datasets.config").HF_HUB_OFFLINE:
+    return "HF_HUB_OFFLINE is set"
+  return why_unreachable(settings.ENDPOINT)
+
+
+@contextlib.contextmanager
+def _offline(is_offline: bool) -> Iterator[None]:
+  """Keeps the libraries from asking the Hub, which they try for half a minute."""
+  modules: list[Any] = [
+    importlib.import_module(name) for name in ("huggingface_hub.constants", "datasets.config")
+  ]
+  before = [module.HF_HUB_OFFLINE for module in modules]
+  try:
+    for module in modules:
+      module.HF_HUB_OFFLINE = is_offline or module.HF_HUB_OFFLINE
+    yield
+  finally:
+    for module, value in zip(modules, before, strict=True):
+      module.HF_HUB_OFFLINE = value
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+  """Keeps the libraries from logging, and outside a terminal from drawing bars."""
+  library = importlib.import_module("datasets")
+  bars = importlib.import_module("datasets.utils")
+  logs = [library.logging, importlib.import_module("huggingface_hub.utils.logging")]
+  levels = [log.get_verbosity() for log in logs]
+  had_bars = not bars.are_progress_bars_disabled()
+  try:
+    for log in logs:
+      log.set_verbosity(log.CRITICAL)
+    if sys.stderr is None or not sys.stderr.isatty():
+      bars.disable_progress_bars()
+    yield
+  finally:
+    for log, level in zip(logs, levels, strict=True):
+      log.set_verbosity(level)
+    if had_bars:
+      bars.enable_progress_bars()
+
+
+def _reason(error: BaseException) -> str:
+  """Returns on one line what an exception says, or the one that it was raised from."""
+  text = " ".join(str(error.__cause__ or error).split()) or type(error).__name__
+  return text if len(text) <= _LONGEST_REASON else f"{text[:_LONGEST_REASON]}..."
