@@ -11,6 +11,7 @@ from transformer_jax.data.tokenizers.folder import load_tokenizer
 from transformer_jax.errors import CheckpointError, TransformerJaxError
 from transformer_jax.files import StrPath
 from transformer_jax.runs.prepare import data_fingerprint, text_fingerprints
+from transformer_jax.runs.startup_report import origin_lines
 from transformer_jax.workdir.folder import Workdir
 from transformer_jax.workdir.lock import lock_holder
 from transformer_jax.workdir.versions import versions
@@ -64,6 +65,8 @@ def examine(
   found.note(
     "run", f"{config.data.task}, {train_steps:,} updates requested, seed {config.train.seed}"
   )
+  for line in origin_lines(folder.read_initialized_from()):
+    found.note("parameters", line)
   holder = lock_holder(folder.path)
   found.note("lock", f"held: {holder}" if holder else "free")
   latest = _checkpoints(folder, found, holder)
