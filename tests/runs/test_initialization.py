@@ -173,6 +173,9 @@ def test_a_source_that_changed_is_noticed_before_the_first_update(source, tmp_pa
   with pytest.raises(CheckpointError, match=r"checkpoints/40: has other parameters than those"):
     train(config, tmp_path / "run", ".")
   assert not (tmp_path / "run/metrics.jsonl").exists()
+  assert examine(tmp_path / "run")[2] is None
+  source.rename(tmp_path / "moved")
+  assert "there is no run" in str(examine(tmp_path / "run")[2])
   assert (tmp_path / "run/config.json").read_bytes() == (kept / "config.json").read_bytes()
 
 
