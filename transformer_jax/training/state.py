@@ -73,7 +73,8 @@ def initial_state(config: Config, model: Transformer, params: Params | None = No
   if params is None:
     tokens = jnp.ones((1, 2), jnp.int32)
     variables: Any = model.init(jax.random.key(config.train.seed), tokens, tokens)
-    params = variables["params"]
+    random_params: Params = variables["params"]
+    params = random_params
   return TrainState(
     step=jnp.int32(0),
     params=params,
