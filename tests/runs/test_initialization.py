@@ -409,6 +409,7 @@ def parsing_config(**settings):
   return tiny_config(**{**PARSING, **settings})
 
 
+@pytest.mark.slow
 def test_a_parser_of_the_grammar_begins_a_parser_of_a_treebank(tmp_path):
   train(parsing_config(), tmp_path / "grammar", ".")
   trees = tmp_path / "trees"
