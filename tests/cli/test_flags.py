@@ -179,6 +179,7 @@ NO_PATHS = {
   "profile_steps",
   "inject_nonfinite",
   "checkpoint",
+  "init_checkpoint",
   "language",
   "rows",
   "kernels",

@@ -4,7 +4,12 @@ import signal
 import time
 
 import pytest
-from campaign import Run, last_logged
+from campaign import SETTINGS, Run, last_logged
+from tiny_run import tiny_config
+
+from transformer_jax.checkpoints import Checkpoints
+from transformer_jax.runs.digest import digest_of
+from transformer_jax.runs.train import train
 
 
 @pytest.mark.slow
@@ -20,3 +25,22 @@ def test_a_killed_process_is_named_and_the_other_ends(which, tmp_path):
   time.sleep(2)  # the watchdog of the killed process writes by itself
   log = (run.workdir / "log.txt").read_text()
   assert f"process {which} of 2 (" in log and "ended without a word" in log
+
+
+@pytest.mark.slow
+def test_devices_and_processes_begin_with_the_same_parameters(tmp_path):
+  source = tmp_path / "source"
+  train(tiny_config(**{**SETTINGS, "train_steps": 2}), source, ".")
+  digests = set()
+  for number, (devices, processes) in enumerate([(1, 1), (8, 1), (2, 2)]):
+    workdir = tmp_path / str(number)
+    run = Run(workdir, 10**6, devices, processes, init_from=str(source), checkpoint_every=10**6)
+    run.start()
+    run.wait_until(lambda workdir=workdir: last_logged(workdir) >= 5)
+    run.send(signal.SIGKILL, 0)
+    assert run.codes()[0] == -signal.SIGKILL, run.errors()
+    assert run.steps() == [0]
+    with Checkpoints(workdir / "checkpoints", read_only=True) as checkpoints:
+      assert checkpoints.meta(0)["num_devices"] == devices * processes
+    digests.add(digest_of(workdir))
+  assert len(digests) == 1

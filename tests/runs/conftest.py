@@ -20,7 +20,8 @@ def step_key(config, model, is_poisoned=False):
   """Returns what a TrainStep depends on. Settings that may change in a run are not part of it."""
   from transformer_jax.runs.same_run import CHANGEABLE
 
-  train = {name: value for name, value in vars(config.train).items() if name not in CHANGEABLE}
+  others = {*CHANGEABLE, "init_from", "init_checkpoint"}
+  train = {name: value for name, value in vars(config.train).items() if name not in others}
   return str((model, train, config.data.accumulation_steps, is_poisoned))
 
 

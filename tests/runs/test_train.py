@@ -123,6 +123,17 @@ def test_a_signal_saves_and_the_next_start_goes_on(trained, tmp_path, monkeypatc
   assert Checkpoints(tmp_path / "run/checkpoints", read_only=True).steps() == [20, 30, 40]
 
 
+def test_the_checkpoint_of_a_stop_before_the_first_update_is_temporary(tmp_path, monkeypatch):
+  with monkeypatch.context() as patch:
+    patch.setattr(train_module.StopSignals, "should_stop", lambda self: True)
+    with pytest.raises(Interrupted):
+      train(tiny_config(train_steps=10), tmp_path / "run", ".")
+  with Checkpoints(tmp_path / "run/checkpoints", read_only=True) as checkpoints:
+    assert checkpoints.steps() == [0] and not checkpoints.regular_steps()
+  train(tiny_config(train_steps=10), tmp_path / "run", ".")
+  assert Checkpoints(tmp_path / "run/checkpoints", read_only=True).steps() == [10]
+
+
 def test_signals_are_left_alone_while_data_is_prepared(tmp_path, monkeypatch):
   """A signal ends the process at once: nothing is lost, and the first update may be hours away."""
   before, seen = signal.getsignal(signal.SIGTERM), []

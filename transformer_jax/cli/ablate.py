@@ -158,4 +158,10 @@ def _read_config(path: pathlib.Path) -> Config:
   command = Command("train", "", **train.SETTINGS)
   train.declare(command)
   command.parse([f"--flagfile={path}"])
+  if command["init_from"]:
+    raise ConfigError(
+      f"{path} --init_from",
+      "is not for a table, whose results do not tell from which parameters they began",
+      "train such a run by itself",
+    )
   return command.config()

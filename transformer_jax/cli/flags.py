@@ -9,14 +9,22 @@ import os
 import pathlib
 import re
 import textwrap
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from absl import flags
 
 from transformer_jax.cli.experiment_files import data_note
 from transformer_jax.cli.flag_files import expand
-from transformer_jax.config import PATHS, Config, check_sums, fields, groups
+from transformer_jax.config import (
+  PATHS,
+  Config,
+  check_kept,
+  check_sums,
+  default_settings,
+  fields,
+  groups,
+)
 from transformer_jax.errors import ConfigError, MissingDataError, TransformerJaxError
 
 _DEFINE: dict[type, Callable[..., Any]] = {
@@ -253,12 +261,41 @@ class Command:
     values = {name: self[name] for name in self._settings}
     return {name: value for name, value in values.items() if value is not None}
 
-  def config(self) -> Config:
-    """Returns the checked Config."""
+  def config(self, workdir: str = "") -> Config:
+    """Returns the checked Config.
+
+    With --init_from, settings of the model and the tokenizer that are not given are those of the
+    run that the flag names.
+
+    Args:
+      workdir: if it holds a run already, that run's settings are taken, and --init_from is not
+        read.
+    """
     with self.naming_origins():
-      result = Config.from_flat(self.settings())
+      if "init_from" in self._settings and self["init_from"]:
+        result = self._config_with_kept(workdir)
+      else:
+        result = Config.from_flat(self.settings())
       check_sums(result)
       return result
+
+  def _config_with_kept(self, workdir: str) -> Config:
+    from transformer_jax.workdir.folder import Workdir
+    from transformer_jax.workdir.source_run import source_settings
+
+    started = Workdir(workdir, primary=False) if workdir else None
+    if started and started.has_config():
+      return self._completed(started.read_config())
+    source = source_settings(self["init_from"])
+    result = self._completed(source)
+    check_kept(result, source, self["init_from"])
+    return result
+
+  def _completed(self, source: Mapping[str, Any]) -> Config:
+    """Returns the Config of the flags, with a run's settings where they are not given."""
+    defaults = default_settings(source)
+    missing = {name: value for name, value in defaults.items() if name not in self._origins}
+    return Config.from_flat({**self.settings(), **missing})
 
   @contextlib.contextmanager
   def naming_origins(self) -> Iterator[None]:

@@ -50,7 +50,7 @@ def declare(command: Command) -> None:
 
 def run(command: Command) -> None:
   """Trains or resumes."""
-  config = command.config()
+  config = command.config(command["workdir"])
   workdir = command.required("workdir")
   hosts = _hosts(command)
   inject_nonfinite = _injected_steps(command["inject_nonfinite"])

@@ -8,11 +8,13 @@ flags and config.json are flat.
     model, data,   the groups                      checks       contradictions between settings
     train, decode                                  new_runs     checks for new runs only
     experiment     the whole `Config`              token_ids    PAD, EOS, UNK
+    kept           settings of `init_from`'s run that a new run keeps
 """
 
 from transformer_jax.config.data import PAPER_TOKENS_PER_UPDATE, DataConfig
 from transformer_jax.config.decode import DecodeConfig
 from transformer_jax.config.experiment import PATHS, Config, fields, groups
+from transformer_jax.config.kept import check_kept, default_settings, kept_settings
 from transformer_jax.config.lists import parse_sections, split_list
 from transformer_jax.config.model import ModelConfig
 from transformer_jax.config.new_runs import check_sums, refuse_unread, unread_warnings
@@ -30,9 +32,12 @@ __all__ = [
   "DecodeConfig",
   "ModelConfig",
   "TrainConfig",
+  "check_kept",
   "check_sums",
+  "default_settings",
   "fields",
   "groups",
+  "kept_settings",
   "parse_sections",
   "refuse_unread",
   "split_list",

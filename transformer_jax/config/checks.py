@@ -54,6 +54,16 @@ def check_together(
     _check_parsing(model, data)
   if data.data_source == "treebank":
     _check_treebank(data)
+  _check_init_checkpoint(train.init_checkpoint)
+
+
+def _check_init_checkpoint(name: str) -> None:
+  if name not in ("best", "last") and not (name.isascii() and name.isdecimal()):
+    raise ConfigError(
+      f"--init_checkpoint={name}",
+      "is not a checkpoint",
+      "give best, last or a step, such as 100000",
+    )
 
 
 def _check_sizes(model: ModelConfig, data: DataConfig) -> None:

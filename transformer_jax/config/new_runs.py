@@ -58,6 +58,12 @@ def _unread(config: Config) -> Iterator[tuple[str, str, str]]:
       "is read only for sections, but none are named",
       "give --train_sections, or leave it out",
     )
+  if values["init_checkpoint"] != "last" and not config.train.init_from:
+    yield (
+      "init_checkpoint",
+      "is read only with --init_from, which is not given",
+      "give --init_from, or leave it out",
+    )
 
 
 def check_sums(config: Config) -> None:

@@ -62,3 +62,15 @@ class TrainConfig:
   deterministic: bool = setting(
     False, "on a GPU, use only kernels that give the same bits each time"
   )
+
+  init_from: str = setting(
+    "",
+    "workdir of a run whose tokenizer and parameters this run begins with; optimizer, step and "
+    "data begin anew",
+    is_path=True,
+    added_later=True,
+  )
+
+  init_checkpoint: str = setting(
+    "last", "checkpoint of init_from to take: last, best or a step", added_later=True
+  )

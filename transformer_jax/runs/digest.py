@@ -32,7 +32,17 @@ def state_digest(arrays: Mapping[str, np.ndarray], step: int, data_position: Any
 
   It covers names, dtypes, shapes and bytes of `arrays`, the step and the data position.
   """
-  total = hashlib.sha256(json_text([int(step), data_position], sort_keys=True).encode())
+  head = json_text([int(step), data_position], sort_keys=True)
+  return _digest(head.encode(), arrays)
+
+
+def params_digest(arrays: Mapping[str, np.ndarray]) -> str:
+  """Returns the SHA-256 in hex of parameters: of their names, dtypes, shapes and bytes."""
+  return _digest(b"", arrays)
+
+
+def _digest(head: bytes, arrays: Mapping[str, np.ndarray]) -> str:
+  total = hashlib.sha256(head)
   for name in sorted(arrays):
     array = arrays[name]
     total.update(json_text([name, str(array.dtype), array.shape]).encode())

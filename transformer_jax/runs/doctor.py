@@ -11,8 +11,10 @@ from transformer_jax.data.tokenizers.folder import load_tokenizer
 from transformer_jax.errors import CheckpointError, TransformerJaxError
 from transformer_jax.files import StrPath
 from transformer_jax.runs.prepare import data_fingerprint, text_fingerprints
+from transformer_jax.runs.startup_report import origin_lines
 from transformer_jax.workdir.folder import Workdir
 from transformer_jax.workdir.lock import lock_holder
+from transformer_jax.workdir.source_run import source_settings
 from transformer_jax.workdir.versions import versions
 
 
@@ -64,9 +66,12 @@ def examine(
   found.note(
     "run", f"{config.data.task}, {train_steps:,} updates requested, seed {config.train.seed}"
   )
+  for line in origin_lines(folder.read_initialized_from()):
+    found.note("parameters", line)
   holder = lock_holder(folder.path)
   found.note("lock", f"held: {holder}" if holder else "free")
   latest = _checkpoints(folder, found, holder)
+  _source(config, found, latest)
   _metrics(folder, found, latest.step)
   changed = _versions(folder, found)
   _data(config, folder, data_root, found, latest.meta)
@@ -123,6 +128,16 @@ def _checkpoints(folder: Workdir, found: Findings, holder: str) -> _CheckpointFi
       found.note("checkpoint", "there is none yet")
     _note_other_folders(found, checkpoints, holder)
   return latest
+
+
+def _source(config: Config, found: Findings, latest: _CheckpointFindings) -> None:
+  """Looks for the run whose parameters this one begins with, if there is no checkpoint yet."""
+  if not config.train.init_from or latest.step is not None:
+    return
+  try:
+    source_settings(config.train.init_from)
+  except TransformerJaxError as error:
+    found.blame("parameters", error)
 
 
 def _note_damage(

@@ -152,7 +152,7 @@ class RunHooks:
   def _is_regular(self, step: int) -> bool:
     """Returns whether the checkpoint of this step is one to keep."""
     train = self._run.config.train
-    return step % train.checkpoint_every == 0 or step == train.train_steps
+    return (step > 0 and step % train.checkpoint_every == 0) or step == train.train_steps
 
   def give_up(self, step: int, batches: list[Batch]) -> None:
     """Writes the batches of a non-finite update to a file, for debugging."""

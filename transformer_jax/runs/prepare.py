@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from transformer_jax.cache_folder import cache_folder
-from transformer_jax.config import Config, DataConfig, refuse_unread, split_list
+from transformer_jax.config import Config, DataConfig, check_kept, refuse_unread, split_list
 from transformer_jax.data.encoded import Counts, EncodedPairs, encode_pairs
 from transformer_jax.data.pipeline import (
   Batch,
@@ -38,6 +38,8 @@ from transformer_jax.files import StrPath, as_workdir_error
 from transformer_jax.runs.build import build_task
 from transformer_jax.runs.empty_splits import nothing_left, refuse_blank
 from transformer_jax.tasks.task import Task
+from transformer_jax.workdir.folder import Workdir
+from transformer_jax.workdir.source_run import source_settings
 
 # Changes when the same text and settings give another tokenizer.
 _TOKENIZER_FORMAT = "2"
@@ -117,7 +119,7 @@ def prepare(
   if tokenizer_folder is None:
     for split in fingerprints:
       refuse_blank(config.data, source, split)
-    tokenizer = _tokenizer(config.data, source, fingerprints["train"], data_root)
+    tokenizer = _new_tokenizer(config, source, fingerprints["train"], data_root)
   else:
     tokenizer = load_tokenizer(tokenizer_folder)
   prepared = Prepared(
@@ -204,6 +206,21 @@ def text_fingerprints(source: TextSource, data: DataConfig) -> dict[str, str]:
 def data_fingerprint(fingerprints: dict[str, str], tokenizer: Any) -> str:
   """Returns the SHA-256 of training text and tokenizer; a checkpoint identifies its data by it."""
   return _hash(fingerprints["train"], fingerprint(tokenizer))
+
+
+def _new_tokenizer(
+  config: Config, source: TextSource, text_fingerprint: str, data_root: StrPath
+) -> Any:
+  """Returns the tokenizer of a new run: a learned one, or that of the run that it begins with.
+
+  Raises:
+    ConfigError: the settings do not keep what they must of that run.
+  """
+  init_from = config.train.init_from
+  if not init_from:
+    return _tokenizer(config.data, source, text_fingerprint, data_root)
+  check_kept(config, source_settings(init_from), init_from)
+  return load_tokenizer(Workdir(init_from, primary=False).tokenizer)
 
 
 def _tokenizer(

@@ -8,6 +8,7 @@ import numpy as np
 from transformer_jax import parallel
 from transformer_jax.data.pipeline import BatchStream
 from transformer_jax.errors import CheckpointError, ConfigError
+from transformer_jax.runs.initialization import Record, read_record, source_parameters
 from transformer_jax.runs.parts import RunParts
 from transformer_jax.runs.same_run import check_same_settings
 from transformer_jax.runs.validation import score_settings
@@ -17,7 +18,7 @@ from transformer_jax.workdir.folder import whole_settings
 
 def begin(
   run: RunParts, on_corrupt: str, allow_device_change: bool
-) -> tuple[TrainState, BatchStream, int]:
+) -> tuple[TrainState, BatchStream, int, Record | None]:
   """Initializes the training state, or restores the latest checkpoint.
 
   Args:
@@ -26,7 +27,8 @@ def begin(
     allow_device_change: accept a checkpoint that was trained on another number of devices.
 
   Returns:
-    (state, stream of training batches, the last step that metrics.jsonl reports).
+    (state, stream of training batches, the last step that metrics.jsonl reports, the record of
+    whose parameters the run began with).
 
   Raises:
     CheckpointError, ConfigError: the checkpoint is damaged, lost, or of another run.
@@ -34,7 +36,8 @@ def begin(
   if not run.checkpoints.steps():
     _check_nothing_is_lost(run)
     run.folder.cut_metrics(0)
-    return jax.jit(lambda: initial_state(run.config, run.model))(), run.prepared.stream_from(), 0
+    state, record = _first_state(run)
+    return state, run.prepared.stream_from(), 0, record
   shapes = jax.eval_shape(lambda: initial_state(run.config, run.model))
   like = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
   state, meta, step = run.checkpoints.restore(like, on_corrupt=on_corrupt)
@@ -49,7 +52,15 @@ def begin(
   run.folder.cut_metrics(step)
   reported = meta["reported"] if "reported" in meta else _guess_reported(run, meta, step)
   run.folder.log(f"resumed at step {step}")
-  return state, run.prepared.stream_from(meta["data"]), reported
+  return state, run.prepared.stream_from(meta["data"]), reported, read_record(run.folder)
+
+
+def _first_state(run: RunParts) -> tuple[TrainState, Record | None]:
+  """Returns the state of step 0, with random parameters or those of another run; and the record."""
+  if not run.config.train.init_from:
+    return jax.jit(lambda: initial_state(run.config, run.model))(), None
+  params, record = source_parameters(run)
+  return jax.jit(lambda params: initial_state(run.config, run.model, params))(params), record
 
 
 def _guess_reported(run: RunParts, meta: dict[str, Any], step: int) -> int:

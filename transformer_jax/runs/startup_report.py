@@ -1,7 +1,7 @@
 """The report of a run before it starts: data, batches, differences from the paper, parameters."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
@@ -175,6 +175,16 @@ def parameter_lines(params: Any) -> list[str]:
     "parameters:",
     *(f"  {part:24} {count:>14,}" for part, count in rows.items()),
     f"  {'total':24} {total:>14,}",
+  ]
+
+
+def origin_lines(record: Mapping[str, Any] | None) -> list[str]:
+  """Returns a line about whose parameters the run began with, if they are another run's."""
+  if not record:
+    return []
+  return [
+    f"began with the parameters of {record['workdir']}, step {record['step']:,} "
+    f"(SHA-256 {record['params_sha256'][:16]}...)"
   ]
 
 

@@ -31,7 +31,7 @@ from transformer_jax.runs.prepare import Prepared, prepare
 from transformer_jax.runs.profile import ProfiledSteps
 from transformer_jax.runs.resuming import begin
 from transformer_jax.runs.same_run import agreed_config, check_same_tokenizer, stored_settings
-from transformer_jax.runs.startup_report import overview
+from transformer_jax.runs.startup_report import origin_lines, overview
 from transformer_jax.runs.stop_signals import StopSignals
 from transformer_jax.runs.validation import Validation
 from transformer_jax.runs.watchdog import Watchdog
@@ -143,10 +143,12 @@ def _train(run: RunParts, signals: StopSignals, options: _Options) -> None:
   batch_tokens = config.data.batch_tokens
   validation = Validation(config, run.model, run.prepared)
   with naming_batch_tokens(batch_tokens):
-    state, stream, reported = begin(run, options.on_corrupt, options.allow_device_change)
+    state, stream, reported, record = begin(run, options.on_corrupt, options.allow_device_change)
     jax.block_until_ready(state)
-  run.folder.write_config(config.to_flat())  # from here on the folder holds a run
+  run.folder.write_config(config.to_flat(), record)  # from here on the folder holds a run
   for line in overview(config, run.prepared, stream, state.params):
+    run.folder.log(line)
+  for line in origin_lines(record):
     run.folder.log(line)
   hooks = RunHooks(run, validation, signals, reported)
   with hooks.show_progress(int(state.step)), naming_batch_tokens(batch_tokens):
@@ -156,6 +158,9 @@ def _train(run: RunParts, signals: StopSignals, options: _Options) -> None:
     signals.begin()
     if step := int(parallel.to_host(state.step)):
       hooks.catch_up(step, state)
+    elif config.train.init_from:  # from here on that run may change or go
+      hooks.save(0, state, stream.position)
+      run.checkpoints.wait()
     observed = _observed(run, train_step, options)
     state, step, position, is_stopped = run_updates(
       config, state, stream, observed, make_reset(), _as_hooks(hooks), reported

@@ -62,11 +62,19 @@ def optimizer(config: Config) -> optax.GradientTransformation:
   )
 
 
-def initial_state(config: Config, model: Transformer) -> TrainState:
-  """Returns the state before the first update, a pure function of the configuration."""
-  tokens = jnp.ones((1, 2), jnp.int32)
-  variables: Any = model.init(jax.random.key(config.train.seed), tokens, tokens)
-  params = variables["params"]
+def initial_state(config: Config, model: Transformer, params: Params | None = None) -> TrainState:
+  """Returns the state before the first update, a pure function of its arguments.
+
+  Args:
+    config: the Config.
+    model: the Linen module.
+    params: the parameters to begin with; None: random ones, by the seed.
+  """
+  if params is None:
+    tokens = jnp.ones((1, 2), jnp.int32)
+    variables: Any = model.init(jax.random.key(config.train.seed), tokens, tokens)
+    random_params: Params = variables["params"]
+    params = random_params
   return TrainState(
     step=jnp.int32(0),
     params=params,

@@ -68,11 +68,17 @@ class Workdir:
     """Returns whether a run was started here."""
     return os.path.exists(self._config)  # False, too, if no file can have such a name
 
-  def write_config(self, settings: Mapping[str, Any]) -> None:
+  def write_config(
+    self, settings: Mapping[str, Any], initialized_from: Mapping[str, Any] | None = None
+  ) -> None:
     """Writes config.json: the flat settings, the packages' versions, and the git revision.
 
     A resumed run logs each version that differs from its last start, since results may then differ
     in the last bits.
+
+    Args:
+      settings: the flat settings.
+      initialized_from: whose parameters the run begins with, if they are another run's.
 
     Raises:
       WorkdirError: it cannot be written.
@@ -88,6 +94,8 @@ class Workdir:
           "results may differ in the last bits"
         )
     content = dict(settings=settings, versions=current, git_revision=git_revision())
+    if initialized_from:
+      content["initialized_from"] = dict(initialized_from)
     atomic_write(self._config, json_text(content, indent=1) + "\n")
 
   def read_config(self) -> dict[str, Any]:
@@ -108,6 +116,20 @@ class Workdir:
     """
     found = self._read_json().get("versions")
     return found if isinstance(found, dict) else {}
+
+  def read_initialized_from(self) -> dict[str, Any] | None:
+    """Returns whose parameters the run began with, as given to `write_config`; None: random ones.
+
+    Raises:
+      WorkdirError: there is no run here.
+      ConfigError: config.json is damaged.
+    """
+    found = self._read_json().get("initialized_from")
+    if found is None:
+      return None
+    if not isinstance(found, dict) or {*map(type, found.values())} - {int, str}:
+      raise ConfigError(self._config, "has a damaged initialized_from", "restore the file")
+    return found
 
   def _read_json(self) -> dict[str, Any]:
     try:
