@@ -51,6 +51,7 @@ setup(
     "cuda13": ["jax[cuda13]"],
     "tpu": ["jax[tpu]"],
     "prepare": ["tensorflow-cpu"],  # only the download of a TensorFlow dataset needs it
+    "huggingface": ["huggingface_hub>=0.24", "safetensors>=0.5"],  # export and import
     "test": [
       "beartype>=0.20",
       "hypothesis>=6.100",
