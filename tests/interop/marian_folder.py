@@ -149,7 +149,15 @@ def write_marian(folder, tensors=None, dtype="F32", **settings):
   folder.mkdir()
   vocabulary = write_tokenizer(folder)
   (folder / "config.json").write_text(json.dumps(config_of(vocabulary, **settings)))
-  (folder / "generation_config.json").write_text(json.dumps(dict(num_beams=4)))
+  pad = vocabulary["<pad>"]
+  generation = dict(
+    num_beams=4,
+    bad_words_ids=[[pad]],
+    pad_token_id=pad,
+    decoder_start_token_id=pad,
+    eos_token_id=0,
+  )
+  (folder / "generation_config.json").write_text(json.dumps(generation))
   tensors = tensors or random_tensors(vocabulary)
   write_tensors(folder / "model.safetensors", tensors, dtype)
   return tensors

@@ -20,6 +20,7 @@ from transformer_jax.data.tokenizers.tokenizer import SavableTokenizer
 from transformer_jax.errors import CheckpointError, ConfigError, DataError
 from transformer_jax.interop.tensors import read_tensors
 from transformer_jax.model.positions import sinusoids
+from transformer_jax.strict_json import json_text
 
 CONFIG = "config.json"
 TENSORS = "model.safetensors"
@@ -162,7 +163,7 @@ class _Settings:
     ):
       value = self._model.get(name, default)
       if value is not required:
-        raise self._refusal(f"{name} {json.dumps(value)}", f"is not {json.dumps(required)}")
+        raise self._refusal(f"{name} {json_text(value)}", f"is not {json_text(required)}")
     activation = self._model.get("activation_function", "gelu")
     if activation not in _ACTIVATIONS:
       known = ", ".join(_ACTIVATIONS)
@@ -233,7 +234,7 @@ class _Settings:
   def _whole(self, name: str) -> int:
     value = self._model.get(name)
     if type(value) is not int or value < 1:
-      raise self._refusal(name, f"is {json.dumps(value)}, not a number above 0")
+      raise self._refusal(name, f"is {json_text(value)}, not a number above 0")
     return value
 
   def _refusal(self, what: str, problem: str, remedy: str = "") -> ConfigError:

@@ -3,10 +3,9 @@
 Parameters are named as in the model's tree.
 """
 
-import dataclasses
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,8 +16,7 @@ LAYER_NORM_EPSILON = 1e-6
 Parameters = Mapping[str, Any]  # nested mappings of arrays
 
 
-@dataclasses.dataclass(frozen=True)
-class Choices:
+class Choices(NamedTuple):
   """What a layer computes; the defaults are the paper's."""
 
   norm: str = "post"
