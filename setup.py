@@ -61,6 +61,7 @@ setup(
     "tpu": ["jax[tpu]"],
     "datasets": ["datasets>=4"],  # --data_source=huggingface
     "prepare": ["tensorflow-cpu"],  # only the download of a TensorFlow dataset needs it
+    "huggingface": ["huggingface_hub>=0.24", "safetensors>=0.5"],  # export and import
     "test": [
       "beartype>=0.20",
       "hypothesis>=6.100",

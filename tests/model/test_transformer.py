@@ -23,6 +23,10 @@ VARIANTS = {
   "pre_norm": dict(norm="pre", positions="sinusoidal_concatenated"),
   "untied_learned": dict(embedding_sharing="none", positions="learned", max_positions=16),
   "target_tied": dict(embedding_sharing="target", positions="none"),
+  "biased_swish": dict(
+    activation="swish", attention_bias=True, output_bias=True, layer_norm_epsilon=1e-2
+  ),
+  "gelu": dict(activation="gelu", norm="pre", layer_norm_epsilon=1e-3),
 }
 
 
@@ -41,6 +45,10 @@ def build(**settings):
   config = Config().replace(**{**tiny, **settings})
   model = Transformer(config.model, 12, 12)
   params = jax.jit(model.init)(jax.random.key(3), SOURCE, TARGET)["params"]
+  if config.model.attention_bias:  # biases begin at 0, where they show nothing
+    rng = np.random.default_rng(4)
+    params = jax.tree.map(lambda leaf: leaf + 0.3 * rng.normal(size=leaf.shape), params)
+    params = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), params)
   return config, model, params
 
 
@@ -67,8 +75,15 @@ def test_logits_are_those_of_the_numpy_loops(variant):
   for b, (padded_source, padded_target) in enumerate(zip(SOURCE, TARGET, strict=True)):
     source = padded_source[padded_source != 0]
     target = padded_target[padded_target != 0]
+    cfg = config.model
     expected = in_numpy.transformer(
-      jax.device_get(params), source, target, config.model.positions, config.model.norm
+      jax.device_get(params),
+      source,
+      target,
+      cfg.positions,
+      cfg.norm,
+      cfg.activation,
+      cfg.layer_norm_epsilon,
     )
     np.testing.assert_allclose(logits[b, : len(target)], expected, atol=3e-5)
 

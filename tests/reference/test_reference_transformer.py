@@ -98,8 +98,10 @@ def test_post_and_pre_norm():
   x_TD = np.array([[1.0, 5.0]])
   double = lambda x: 2 * x
   unit = {"scale": np.ones(2), "bias": np.zeros(2)}
-  np.testing.assert_allclose(layers.residual(x_TD, double, unit, "post"), [[-1, 1]], rtol=1e-5)
-  np.testing.assert_allclose(layers.residual(x_TD, double, unit, "pre"), [[-1, 7]], rtol=1e-5)
+  np.testing.assert_allclose(layers.residual(x_TD, double, unit), [[-1, 1]], rtol=1e-5)
+  np.testing.assert_allclose(
+    layers.residual(x_TD, double, unit, layers.Choices("pre")), [[-1, 7]], rtol=1e-5
+  )
 
 
 def test_positional_encoding_by_hand():

@@ -13,6 +13,9 @@ from transformer_jax import parallel
 from transformer_jax.config import Config
 from transformer_jax.model import feed_forward, multi_head_attention
 from transformer_jax.model.transformer import Transformer
+from transformer_jax.reference.attention import finite_differences
+from transformer_jax.reference.training import smoothed_loss
+from transformer_jax.reference.transformer import transformer as in_numpy
 from transformer_jax.training import label_smoothing
 from transformer_jax.training.label_smoothing import (
   nll_of_targets,
@@ -139,6 +142,74 @@ def test_nll_of_targets_is_that_of_the_logits(chunk, monkeypatch):
   expected_values, expected_gradients = values_and_gradients(of_logits)
   np.testing.assert_allclose(values, expected_values, rtol=1e-5, atol=1e-6)
   assert_trees_close(gradients, expected_gradients, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("chunk", [1 << 26, 64])
+@pytest.mark.parametrize("dtype, tolerance", [("float32", 1e-5), ("bfloat16", 3e-2)])
+def test_a_bias_is_part_of_the_logits_of_both_losses(chunk, dtype, tolerance, monkeypatch):
+  """Values and the gradients of outputs, matrix and bias, in one chunk and in several."""
+  monkeypatch.setattr(label_smoothing, "_CHUNK", chunk)
+  target_BT = jnp.array([[3, 4, 1, 0, 0], [5, 6, 7, 8, 1], [0, 0, 0, 0, 0]])
+  rng = np.random.default_rng(0)
+  outputs_BTD = jnp.asarray(rng.standard_normal((3, 5, 4)), dtype)
+  matrix_CD = jnp.asarray(rng.standard_normal((11, 4)), jnp.float32)
+  bias_C = jnp.asarray(rng.standard_normal(11), jnp.float32)
+
+  def of_logits(outputs, matrix, bias):
+    rounded = matrix.astype(dtype).astype(jnp.float32)
+    logits_BTC = outputs.astype(jnp.float32) @ rounded.T + bias
+    loss_BT, nll_BT = smoothed_cross_entropy(logits_BTC, target_BT, 0.1)
+    nll_BT = jnp.where(target_BT != 0, nll_BT, 0.0)
+    return jnp.sum(jnp.where(target_BT != 0, loss_BT, 0.0)), (nll_BT, jnp.sum(nll_BT))
+
+  def in_chunks(outputs, matrix, bias):
+    loss, nll = summed_cross_entropy(outputs, matrix, target_BT, 0.1, bias)
+    nll_BT = nll_of_targets(outputs, matrix, target_BT, bias)
+    return loss, (nll_BT, nll)
+
+  arguments = (outputs_BTD, matrix_CD, bias_C)
+  found = jax.jit(jax.value_and_grad(in_chunks, (0, 1, 2), has_aux=True))(*arguments)
+  expected = jax.jit(jax.value_and_grad(of_logits, (0, 1, 2), has_aux=True))(*arguments)
+  assert_trees_close(found, expected, tolerance, tolerance)
+
+
+def test_gradients_of_the_later_settings_are_those_of_the_loops():
+  """Every bias, entry by entry; every matrix along one direction, in double precision loops."""
+  settings = dict(
+    activation="swish", attention_bias=True, output_bias=True, layer_norm_epsilon=1e-2
+  )
+  tiny = dict(num_layers=1, d_model=4, d_ff=5, num_heads=2, d_k=2, d_v=2, attention_kernel="xla")
+  model = Transformer(Config().replace(**tiny, **settings).model, 7, 7)
+  source, target = np.array([[3, 5, 4, 1]]), np.array([[6, 4, 1]])
+  params = jax.jit(model.init)(jax.random.key(0), source, target)["params"]
+  rng = np.random.default_rng(1)
+  params = jax.tree.map(
+    lambda leaf: np.asarray(leaf + 0.3 * rng.normal(size=leaf.shape), np.float32), params
+  )
+  loss = lambda params: loss_sums(model, params, jnp.asarray(source), jnp.asarray(target), 0.1)[0]
+  gradients = jax.device_get(jax.jit(jax.grad(loss))(params))
+  leaves, tree = jax.tree.flatten(params)
+
+  def loss_in_loops(number, leaf):
+    changed = tree.unflatten([*leaves[:number], leaf, *leaves[number + 1 :]])
+    logits_TC = in_numpy(changed, source[0], target[0], activation="swish", layer_norm_epsilon=1e-2)
+    return smoothed_loss(logits_TC, target[0], 0.1)[0]
+
+  paths = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
+  assert sum("bias" in path for path in paths) == 4 * 3 + 5 + 2 * 2 + 1
+  for number, (path, leaf, gradient) in enumerate(
+    zip(paths, leaves, tree.flatten_up_to(gradients), strict=True)
+  ):
+    if "bias" in path:
+      expected = finite_differences(lambda array, number=number: loss_in_loops(number, array), leaf)
+      np.testing.assert_allclose(gradient, expected, rtol=1e-4, atol=2e-5, err_msg=path)
+      continue
+    direction = rng.normal(size=leaf.shape)
+    along = lambda size, number=number, leaf=leaf, direction=direction: loss_in_loops(
+      number, leaf + size[0] * direction
+    )
+    expected = finite_differences(along, np.zeros(1))[0]
+    assert np.vdot(gradient, direction) == pytest.approx(expected, rel=1e-4, abs=2e-5), path
 
 
 # Models and their programs are shared: most of this file's time goes into compiling them.

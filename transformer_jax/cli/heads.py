@@ -4,6 +4,7 @@ import sys
 from typing import Any
 
 from transformer_jax.cli.flags import Command
+from transformer_jax.errors import ConfigError
 
 SETTINGS: dict[str, Any] = dict(groups=("decode",), overrides=True)
 
@@ -18,6 +19,8 @@ def declare(command: Command) -> None:
   command.declare(
     "split", "valid", "split of the run's data to measure everything on", ["valid", "test"]
   )
+  command.declare_path("source", "text file to measure on, one sentence a line, instead of a split")
+  command.declare_path("reference", "its translations")
   command.declare("sentences", 1000, "sentences for importance, roles and perplexity")
   command.declare("bleu_sentences", 200, "how many of them are translated, again for each head")
   command.declare(
@@ -33,10 +36,16 @@ def run(command: Command) -> None:
   for name in ("sentences", "bleu_sentences"):
     command.at_least(name, 1)
   command.at_least("random_orders", 0)
+  source, reference = command["source"], command["reference"]
+  if bool(source) != bool(reference):
+    missing = "--reference" if source else "--source"
+    raise ConfigError(missing, "is missing", "give both files, or neither")
   from transformer_jax.analysis.heads.report import StudySettings, report
 
   settings = StudySettings(
     split=command["split"],
+    source=source,
+    reference=reference,
     sentences=command["sentences"],
     bleu_sentences=command["bleu_sentences"],
     random_orders=command["random_orders"],

@@ -29,6 +29,7 @@ COMMANDS = {
   "ablate": "trains every row of a table of flag files, with seeds; compares with the paper",
   "attention": "shows what each head attends to in a sentence: an HTML page, figures, JSON",
   "heads": "measures each head of a run: its importance, its role, the model without it",
+  "import": "makes a run of a Marian (OPUS-MT) model in Hugging Face's form",
   "prepare": "reads the data, trains the tokenizer, encodes, reports counts",
   "experiments": "lists the flag files that come along, with their results; prints or copies one",
   "doctor": "reports the state of a run and whether a resume would be exact; changes nothing",
@@ -120,7 +121,8 @@ def _dispatch(arguments: Sequence[str]) -> int:
 
 
 def _run_command(name: str, arguments: Sequence[str]) -> int:
-  module = importlib.import_module(f"transformer_jax.cli.{name}")
+  file_name = "import_run" if name == "import" else name  # a keyword cannot name a module
+  module = importlib.import_module(f"transformer_jax.cli.{file_name}")
   command = Command(name, COMMANDS[name], **getattr(module, "SETTINGS", {}))
   module.declare(command)
   if any(argument in _HELP for argument in arguments):

@@ -95,6 +95,8 @@ def _check_split_names(name: str, value: str) -> None:
 
 
 def _check_text_files(data: DataConfig) -> None:
+  if data.has_no_text:
+    return
   for split in ("train", "valid"):
     for side in ("source", "target"):
       if not data.files(split, side):

@@ -14,6 +14,7 @@ _TREEBANK = dict(data_source=("treebank",))
 _GRAMMAR = dict(data_source=("grammar",))
 _HUGGINGFACE = dict(data_source=("huggingface",))
 _LANGUAGES = dict(data_source=("text", "tfds", "huggingface"))
+_SPLITS = ("train", "valid", "test")
 _PARSING = dict(task=("parsing",))
 _SUBWORD_NMT = dict(tokenizer=("subword_nmt",))
 
@@ -210,8 +211,9 @@ class DataConfig:
 
   tokenizer: str = setting(
     "sentencepiece",
-    "sub-words: SentencePiece BPE, subword-nmt BPE, or text that is segmented already",
-    choices=("sentencepiece", "subword_nmt", "segmented"),
+    "sub-words: SentencePiece BPE, subword-nmt BPE, text that is segmented already, or the two "
+    "SentencePiece models of an imported Marian model",
+    choices=("sentencepiece", "subword_nmt", "segmented", "marian"),
   )
 
   vocab_size: int = setting(
@@ -270,6 +272,12 @@ class DataConfig:
   accumulation_steps: int = setting(
     1, "batches whose gradients are summed for one update", low=1, high=100_000
   )
+
+  @property
+  def has_no_text(self) -> bool:
+    """True of an imported model that was not trained here: no setting names text."""
+    names = [self.files(split, side) for split in _SPLITS for side in ("source", "target")]
+    return self.data_source == "text" and self.tokenizer == "marian" and not any(names)
 
   def files(self, split: str, side: str) -> str:
     """Returns the setting that names a split's files.

@@ -68,6 +68,28 @@ class ModelConfig:
     choices=("all", "target", "none"),
   )
 
+  activation: str = setting(
+    "relu",
+    "what the feed-forward networks apply between their two products: the paper's max(0, x), "
+    "x sigmoid(x), or x times the normal distribution's cumulative probability of x",
+    choices=("relu", "swish", "gelu"),
+    added_later=True,
+  )
+
+  attention_bias: bool = setting(
+    False,
+    "add a bias to queries, keys, values and joined heads; the paper has none",
+    added_later=True,
+  )
+
+  output_bias: bool = setting(
+    False, "add a bias to the scores before the softmax; the paper has none", added_later=True
+  )
+
+  layer_norm_epsilon: float = setting(
+    1e-6, "what LayerNorm adds to the variance", low=1e-12, high=1.0, added_later=True
+  )
+
   attention_kernel: str = setting(
     "auto",
     "how attention is computed; auto picks from a table of measurements",

@@ -1,5 +1,8 @@
 """The position-wise feed-forward network (Section 3.3)."""
 
+import functools
+from collections.abc import Callable
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -9,9 +12,15 @@ from transformer_jax.attention.matmul import dot_general
 from transformer_jax.config import ModelConfig
 from transformer_jax.model.dropout import dropout
 
+_ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+  "relu": jax.nn.relu,
+  "swish": jax.nn.silu,
+  "gelu": functools.partial(jax.nn.gelu, approximate=False),
+}
+
 
 class FeedForward(nn.Module):
-  """FFN(x) = max(0, x W1 + b1) W2 + b2."""
+  """FFN(x) = max(0, x W1 + b1) W2 + b2; `config.activation` may put another function for max."""
 
   config: ModelConfig
   dtype: jnp.dtype
@@ -30,5 +39,5 @@ class FeedForward(nn.Module):
 
   def __call__(self, inputs: Float[Array, "*B D"], deterministic: bool) -> Float[Array, "*B D"]:
     """Returns FFN of each position."""
-    hidden = jax.nn.relu(self.inner(inputs))
+    hidden = _ACTIVATIONS[self.config.activation](self.inner(inputs))
     return self.outer(dropout(self, hidden, self.config.relu_dropout_rate, deterministic))

@@ -28,7 +28,7 @@ class MultiHeadAttention(nn.Module):
     self.out = self._dense(cfg.d_model, (-2, -1))
 
   def _dense(self, features: int | tuple[int, ...], axis: int | tuple[int, ...]) -> nn.DenseGeneral:
-    """Returns a product with a parameter matrix.
+    """Returns a product with a parameter matrix, plus a bias if the configuration has one.
 
     Xavier's fans are those of the whole D x (H K) matrix, so the initial scale does not depend on
     H.
@@ -36,7 +36,7 @@ class MultiHeadAttention(nn.Module):
     return nn.DenseGeneral(
       features,
       axis=axis,
-      use_bias=False,
+      use_bias=self.config.attention_bias,
       dtype=self.dtype,
       dot_general=dot_general,
       kernel_init=nn.initializers.xavier_uniform(),

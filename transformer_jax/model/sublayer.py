@@ -23,7 +23,7 @@ class LayerNorm(nn.Module):
   """Normalizes the last axis to mean 0 and variance 1 in float32, then scales and shifts it."""
 
   dtype: jnp.dtype
-  epsilon: float = 1e-6
+  epsilon: float
 
   @nn.compact
   def __call__(self, x: Float[Array, "*B D"]) -> Float[Array, "*B D"]:
@@ -43,7 +43,7 @@ class AddAndNorm(nn.Module):
   dtype: jnp.dtype
 
   def setup(self) -> None:
-    self.layer_norm = LayerNorm(self.dtype)
+    self.layer_norm = LayerNorm(self.dtype, self.config.layer_norm_epsilon)
     # Parameters are named as if they were this module's own, such as "self_attention_norm/scale".
     nn.share_scope(self, self.layer_norm)
 
@@ -78,5 +78,5 @@ def layer_class(
 def final_norm(config: ModelConfig, dtype: jnp.dtype) -> LayerNorm | None:
   """Returns the LayerNorm that a pre-norm stack needs on its output; None for post-norm."""
   if config.norm == "pre":
-    return LayerNorm(dtype)
+    return LayerNorm(dtype, config.layer_norm_epsilon)
   return None

@@ -44,6 +44,12 @@ class Transformer(nn.Module):
       self.target_embedding = Embedding(self.target_vocab_size, cfg.d_model, self.dtype)
       if cfg.embedding_sharing == "none":
         self.output_projection = OutputProjection(self.target_vocab_size, cfg.d_model, self.dtype)
+    # None: the logits are the product alone, as in the paper.
+    self.bias_C = None
+    if cfg.output_bias:
+      self.bias_C = self.param(
+        "output_bias", nn.initializers.zeros, (self.target_vocab_size,), jnp.float32
+      )
     self.source_positions = Positions(cfg)
     self.target_positions = Positions(cfg)
     self.encoder = Encoder(cfg, self.dtype)
@@ -78,11 +84,14 @@ class Transformer(nn.Module):
     target_BT: Int32[AnyArray, "B T"],
     deterministic: bool = True,
     gates: HeadGates | None = None,
-  ) -> tuple[Float[Array, "B T D"], Float32[AnyArray, "C D"]]:
-    """Returns (the decoder's output, the pre-softmax matrix), whose product is the logits."""
+  ) -> tuple[Float[Array, "B T D"], Float32[AnyArray, "C D"], Float32[AnyArray, " C"] | None]:
+    """Returns (the decoder's output, the pre-softmax matrix, its bias or None).
+
+    The logits are the product of the first two, plus the bias.
+    """
     memory_BSD = self.encode(source_BS, deterministic, gates)
     outputs_BTD = self.decode(source_BS, memory_BSD, target_BT, deterministic, gates)
-    return outputs_BTD, self._output_projection.matrix()
+    return outputs_BTD, self._output_projection.matrix(), self.bias_C
 
   def encode(
     self,
@@ -157,7 +166,8 @@ class Transformer(nn.Module):
 
   def logits(self, outputs: Float[Array, "*B D"]) -> Float32[Array, "*B C"]:
     """Returns the scores before the softmax."""
-    return self._output_projection.logits(outputs)
+    logits = self._output_projection.logits(outputs)
+    return logits if self.bias_C is None else logits + self.bias_C
 
   @property
   def _output_projection(self) -> Embedding | OutputProjection:

@@ -1,7 +1,7 @@
 """Attention (Section 3.2), one query at a time, and its gradients, one pair at a time."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -58,20 +58,30 @@ def multi_head_attention(
   w_value_HDV: np.ndarray,
   w_out_HVD: np.ndarray,
   allowed_TS: np.ndarray | None = None,
+  biases: Sequence[np.ndarray | None] = (None, None, None, None),
 ) -> np.ndarray:
   """Returns MultiHead(Q, K, V) = Concat(head_1, ..., head_h) W^O, [T, D] (Section 3.2.2).
 
   Queries are from `inputs_TD`, keys and values from `memory_SD`, which in self-attention is the
-  same array (Section 3.2.3). `w_out_HVD` is W^O with its (h d_v) rows grouped by head.
+  same array (Section 3.2.3). `w_out_HVD` is W^O with its (h d_v) rows grouped by head. `biases` are
+  added to queries [H, K], keys [H, K], values [H, V] and output [D]; the paper has none.
   """
+  query_bias_HK, key_bias_HK, value_bias_HV, out_bias_D = (
+    0.0 if bias is None else bias for bias in biases
+  )
   heads = []
-  for w_query_DK, w_key_DK, w_value_DV in zip(w_query_HDK, w_key_HDK, w_value_HDV, strict=True):
-    query_TK = inputs_TD @ w_query_DK
-    key_SK = memory_SD @ w_key_DK
-    value_SV = memory_SD @ w_value_DV
+  for h in range(len(w_query_HDK)):
+    query_TK = inputs_TD @ w_query_HDK[h] + _row(query_bias_HK, h)
+    key_SK = memory_SD @ w_key_HDK[h] + _row(key_bias_HK, h)
+    value_SV = memory_SD @ w_value_HDV[h] + _row(value_bias_HV, h)
     heads.append(attention(query_TK, key_SK, value_SV, allowed_TS))
   w_out_XD = w_out_HVD.reshape(-1, w_out_HVD.shape[-1])  # X = H * V
-  return np.concatenate(heads, axis=1) @ w_out_XD
+  return np.concatenate(heads, axis=1) @ w_out_XD + out_bias_D
+
+
+def _row(bias: np.ndarray | float, h: int) -> np.ndarray | float:
+  """Returns head h's bias."""
+  return bias[h] if isinstance(bias, np.ndarray) else bias
 
 
 def causal(length: int) -> np.ndarray:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from transformer_jax.reference.layers import decoder, encoder
+from transformer_jax.reference.layers import LAYER_NORM_EPSILON, Choices, decoder, encoder
 from transformer_jax.reference.positions import (
   concatenated_positional_encoding,
   positional_encoding,
@@ -21,6 +21,8 @@ def transformer(
   target_T: Sequence[int] | np.ndarray,
   positions: str = "sinusoidal",
   norm: str = "post",
+  activation: str = "relu",
+  layer_norm_epsilon: float = LAYER_NORM_EPSILON,
 ) -> np.ndarray:
   """Returns the logits of each target token given the source and the targets before it, [T, C].
 
@@ -30,19 +32,22 @@ def transformer(
     target_T: token ids to be predicted; the decoder sees them shifted right by one, PAD first.
     positions: sinusoidal, sinusoidal_concatenated, learned or none.
     norm: post (the paper) or pre.
+    activation: relu (the paper), swish or gelu.
+    layer_norm_epsilon: what LayerNorm adds to the variance.
   """
+  choices = Choices(norm, activation, layer_norm_epsilon)
   params = _float64(params)
   source_S, target_T = np.asarray(source_S), np.asarray(target_T)
   source_allowed_S = source_S != PAD_ID
   source_table, target_table, output_DC = embedding_tables(params)
   source_positions = position_table(params, "source_positions", positions, source_S, source_table)
   x_SD = embed(source_S, source_table) + source_positions
-  memory_SD = encoder(x_SD, params["encoder"], source_allowed_S, norm)
+  memory_SD = encoder(x_SD, params["encoder"], source_allowed_S, choices)
   shifted_T = np.concatenate([[PAD_ID], target_T[:-1]])
   target_positions = position_table(params, "target_positions", positions, target_T, target_table)
   x_TD = embed(shifted_T, target_table) + target_positions
-  outputs_TD = decoder(x_TD, memory_SD, params["decoder"], source_allowed_S, norm)
-  return outputs_TD @ output_DC
+  outputs_TD = decoder(x_TD, memory_SD, params["decoder"], source_allowed_S, choices)
+  return outputs_TD @ output_DC + params.get("output_bias", 0.0)
 
 
 def embed(tokens_T: np.ndarray, table_CD: np.ndarray) -> np.ndarray:

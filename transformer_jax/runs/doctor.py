@@ -78,7 +78,11 @@ def examine(
   _devices(found, latest)
   is_done = latest.step is not None and latest.step >= train_steps
   is_exact = not found.errors and not changed
-  found.note("resume", _verdict(latest.step, is_done, is_exact, found.errors))
+  if config.data.has_no_text:
+    is_exact = False
+    found.note("resume", "not of an imported model: train a copy of it, with --init_from")
+  else:
+    found.note("resume", _verdict(latest.step, is_done, is_exact, found.errors))
   result = dict(
     step=latest.step,
     train_steps=train_steps,

@@ -90,11 +90,26 @@ def agreed_config(config: Config, stored: dict[str, Any] | None, where: pathlib.
       "such as 1e-9",
     )
   if stored:
+    _refuse_imported(stored, where)
     if config.model.attention_kernel == "auto":
       config = config.replace(attention_kernel=stored["attention_kernel"])
     check_same_settings(config, stored, where)
   check_kernel(config)
   return config
+
+
+def _refuse_imported(stored: dict[str, Any], where: pathlib.Path) -> None:
+  """Refuses to go on with a model that was imported: it has no optimizer and no data.
+
+  Raises:
+    ConfigError: says how it is trained further.
+  """
+  if Config.from_flat(stored).data.has_no_text:
+    raise ConfigError(
+      f"--workdir={where}",
+      "holds an imported model, which stays as it is",
+      f"train a copy in another workdir, with --init_from={where}",
+    )
 
 
 def check_same_settings(config: Config, stored: dict[str, Any], where: StrPath) -> None:

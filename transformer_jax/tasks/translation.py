@@ -83,7 +83,7 @@ class TranslationTask:
     """Returns the tokens of a target sentence, EOS at the end."""
     if not is_preprocessed:
       text = self.target_preprocessor(text)
-    return [*self.tokenizer.encode(text), EOS_ID]
+    return [*self.tokenizer.encode(text, is_target=True), EOS_ID]
 
   def decode_target(self, tokens: Sequence[int], source: str, detokenize: bool = False) -> Output:
     """Returns the text of target tokens, on one line.

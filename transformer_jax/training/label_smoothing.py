@@ -1,6 +1,7 @@
 """Cross-entropy against smoothed labels (Section 5.4).
 
-The functions take logits, or the outputs and the matrix whose product the logits are.
+The functions take logits, or the outputs and the matrix whose product the logits are (plus a bias,
+if the model has one).
 """
 
 import functools
@@ -62,33 +63,35 @@ def summed_cross_entropy(
   matrix_CD: Float32[Array, "C D"],
   target_BT: Int32[Array, "B T"],
   smoothing: float,
+  bias_C: Float32[Array, " C"] | None = None,
 ) -> tuple[Float32[Array, ""], Float32[Array, ""]]:
   """Returns the sums of loss and negative log-likelihood over all targets but PAD, in nats.
 
-  They are sums of `smoothed_cross_entropy` of the logits `outputs matrix^T`. The logits, by far the
-  largest array of a training step, are computed a chunk at a time, and their gradient is used at
-  once: neither is kept. The loss has gradients with respect to outputs and matrix. The negative
-  log-likelihood has none.
+  They are sums of `smoothed_cross_entropy` of the logits `outputs matrix^T + bias`. The logits, by
+  far the largest array of a training step, are computed a chunk at a time, and their gradient is
+  used at once: neither is kept. The loss has gradients with respect to outputs, matrix and bias.
+  The negative log-likelihood has none.
   """
   outputs_RD = outputs_BTD.reshape(-1, outputs_BTD.shape[-1])
-  return _summed(outputs_RD, matrix_CD, target_BT.reshape(-1), smoothing)
+  return _summed(outputs_RD, matrix_CD, bias_C, target_BT.reshape(-1), smoothing)
 
 
 def nll_of_targets(
   outputs_BTD: Float[Array, "B T D"],
   matrix_CD: Float32[Array, "C D"],
   target_BT: Int32[Array, "B T"],
+  bias_C: Float32[Array, " C"] | None = None,
 ) -> Float32[Array, "B T"]:
   """Returns the negative log-likelihood of each target, in nats; 0 for PAD.
 
-  The logits are `outputs matrix^T`. They are computed a chunk at a time, and once more for
+  The logits are `outputs matrix^T + bias`. They are computed a chunk at a time, and once more for
   gradients, so that all of them are never in memory.
   """
 
   @jax.checkpoint
   def add_rows(carry, chunk):
     outputs_RD, target_R = chunk
-    _, (_, nll_R, _) = _losses(outputs_RD, target_R, matrix_CD, 0.0)
+    _, (_, nll_R, _) = _losses(outputs_RD, target_R, matrix_CD, bias_C, 0.0)
     return carry, nll_R
 
   outputs_RD = outputs_BTD.reshape(-1, outputs_BTD.shape[-1])
@@ -111,63 +114,78 @@ def sequence_log_probs(
   outputs: Any = model.apply(
     {"params": params}, source_BS, target_BT, gates=gates, method="before_logits"
   )
-  outputs_BTD, matrix_CD = outputs
-  return -jnp.sum(nll_of_targets(outputs_BTD, matrix_CD, target_BT), axis=-1)
+  outputs_BTD, matrix_CD, bias_C = outputs
+  return -jnp.sum(nll_of_targets(outputs_BTD, matrix_CD, target_BT, bias_C), axis=-1)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
-def _summed(outputs_RD, matrix_CD, target_R, smoothing):
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
+def _summed(outputs_RD, matrix_CD, bias_C, target_R, smoothing):
   """Returns the sums of loss and negative log-likelihood."""
 
   def add_chunk(sums, chunk):
     outputs_RD, target_R = chunk
-    _, (loss_R, nll_R, _) = _losses(outputs_RD, target_R, matrix_CD, smoothing)
+    _, (loss_R, nll_R, _) = _losses(outputs_RD, target_R, matrix_CD, bias_C, smoothing)
     return (sums[0] + loss_R.sum(), sums[1] + nll_R.sum()), None
 
   sums, _ = _scan_chunks(add_chunk, (0.0, 0.0), outputs_RD, target_R, matrix_CD.shape[0])
   return sums
 
 
-def _forward(outputs_RD, matrix_CD, target_R, smoothing):
+def _forward(outputs_RD, matrix_CD, bias_C, target_R, smoothing):
   """Returns (the sums, residuals); the residuals are the gradients of the summed loss."""
   num_classes = matrix_CD.shape[0]
   low, excess = _label_parts(smoothing, num_classes)
 
   def add_chunk(sums, chunk):
     outputs_RD, target_R = chunk
-    logits_RC, (loss_R, nll_R, normalizer_R) = _losses(outputs_RD, target_R, matrix_CD, smoothing)
+    logits_RC, (loss_R, nll_R, normalizer_R) = _losses(
+      outputs_RD, target_R, matrix_CD, bias_C, smoothing
+    )
     is_right_RC = jnp.arange(num_classes) == target_R[:, None]
     probabilities_RC = jnp.exp(logits_RC - normalizer_R[:, None])
     gradient_RC = probabilities_RC - low - jnp.where(is_right_RC, excess, 0.0)
     is_token_R1 = (target_R != PAD_ID)[:, None]
-    gradient_RC = jnp.where(is_token_R1, gradient_RC, 0.0).astype(outputs_RD.dtype)
+    float32_gradient_RC = jnp.where(is_token_R1, gradient_RC, 0.0)
+    gradient_RC = float32_gradient_RC.astype(outputs_RD.dtype)
     outputs_gradient_RD = gradient_RC @ matrix_CD.astype(gradient_RC.dtype)
     matrix_gradient_CD = sum_of_outer_products(gradient_RC, outputs_RD, jnp.float32)
-    sums = (sums[0] + loss_R.sum(), sums[1] + nll_R.sum(), sums[2] + matrix_gradient_CD)
+    sums = (
+      sums[0] + loss_R.sum(),
+      sums[1] + nll_R.sum(),
+      sums[2] + matrix_gradient_CD,
+      None if bias_C is None else sums[3] + float32_gradient_RC.sum(axis=0),
+    )
     return sums, outputs_gradient_RD.astype(outputs_RD.dtype)
 
-  start = (0.0, 0.0, jnp.zeros(matrix_CD.shape, jnp.float32))
+  start = (0.0, 0.0, jnp.zeros(matrix_CD.shape, jnp.float32), _zeros_like(bias_C))
   sums, outputs_gradient_RD = _scan_chunks(add_chunk, start, outputs_RD, target_R, num_classes)
-  loss, nll, matrix_gradient_CD = sums
-  return (loss, nll), (outputs_gradient_RD, matrix_gradient_CD)
+  loss, nll, matrix_gradient_CD, bias_gradient_C = sums
+  return (loss, nll), (outputs_gradient_RD, matrix_gradient_CD, bias_gradient_C)
 
 
 def _backward(smoothing, residuals, gradients):  # noqa: ARG001  jax passes nondiff_argnums first
-  outputs_gradient_RD, matrix_gradient_CD = residuals
+  outputs_gradient_RD, matrix_gradient_CD, bias_gradient_C = residuals
   loss_gradient, _ = gradients
   scaled_RD = (loss_gradient * outputs_gradient_RD).astype(outputs_gradient_RD.dtype)
-  return scaled_RD, loss_gradient * matrix_gradient_CD, None
+  bias_gradient_C = None if bias_gradient_C is None else loss_gradient * bias_gradient_C
+  return scaled_RD, loss_gradient * matrix_gradient_CD, bias_gradient_C, None
 
 
 _summed.defvjp(_forward, _backward)
 
 
-def _losses(outputs_RD, target_R, matrix_CD, smoothing):
+def _zeros_like(bias_C):
+  return None if bias_C is None else jnp.zeros_like(bias_C)
+
+
+def _losses(outputs_RD, target_R, matrix_CD, bias_C, smoothing):
   """Returns a chunk's logits and (loss, negative log-likelihood, log of the denominator).
 
   Loss and negative log-likelihood are 0 for PAD.
   """
   logits_RC = project(outputs_RD, matrix_CD.astype(outputs_RD.dtype), contract_axis=1)
+  if bias_C is not None:
+    logits_RC += bias_C
   loss_R, nll_R, normalizer_R = _cross_entropy(logits_RC, target_R, smoothing)
   is_token_R = target_R != PAD_ID
   loss_R = jnp.where(is_token_R, loss_R, 0.0)

@@ -59,9 +59,9 @@ def loss_sums(
     rngs=None if dropout_rng is None else {"dropout": dropout_rng},
     method="before_logits",
   )
-  outputs_BTD, matrix_CD = outputs
+  outputs_BTD, matrix_CD, bias_C = outputs
   with jax.named_scope("loss"):
-    loss, nll = summed_cross_entropy(outputs_BTD, matrix_CD, target_BT, smoothing)
+    loss, nll = summed_cross_entropy(outputs_BTD, matrix_CD, target_BT, smoothing, bias_C)
   sums = Sums(
     loss=loss,
     nll=nll,

@@ -27,6 +27,8 @@ def test_choices_that_add_parameters():
   model = lambda **settings: Config().replace(**settings).model
   assert total(model(norm="pre"), 1000) == base + 4 * 512
   assert total(model(positions="learned", max_positions=300), 1000) == base + 2 * 300 * 512
+  assert total(model(attention_bias=True), 1000) == base + 18 * 4 * 512
+  assert total(model(output_bias=True), 1000) == base + 1000
   target = formulas.parameter_counts(model(embedding_sharing="target"), 1000, 700)
   assert target["embeddings"] == 1700 * 512 and target["output_projection"] == 0
   none = formulas.parameter_counts(model(embedding_sharing="none"), 1000, 700)
@@ -71,6 +73,7 @@ def test_an_unknown_leaf_is_refused():
 
   known = {"decoder": {"layer_3": {"cross_attention": {"out": {"kernel": Leaf}}}}}
   assert formulas.counted_parameters(known)["decoder_cross_attention"] == 6
+  assert formulas.counted_parameters({"output_bias": Leaf})["output_projection"] == 6
   unknown = {"encoder": {"layer_0": {"gate": {"kernel": Leaf}}}}
   with pytest.raises(KeyError):
     formulas.counted_parameters(unknown)

@@ -34,9 +34,11 @@ PAPER_FLOPS = {"K80": 2.8e12, "K40": 3.7e12, "M40": 6.0e12, "P100": 9.5e12}
 def attention_parameters(model: ModelConfig) -> int:
   """Returns the size of W^Q, W^K, W^V of all heads and W^O: 2 d h d_k + 2 d h d_v (Section 3.2.2).
 
-  They have no biases.
+  The paper's have no biases; those of `attention_bias` are counted.
   """
-  return 2 * model.d_model * model.num_heads * (model.d_k + model.d_v)
+  biases = model.num_heads * (2 * model.d_k + model.d_v) + model.d_model
+  products = 2 * model.d_model * model.num_heads * (model.d_k + model.d_v)
+  return products + (biases if model.attention_bias else 0)
 
 
 def feed_forward_parameters(model: ModelConfig) -> int:
@@ -62,10 +64,11 @@ def parameter_counts(
   embedded = source_vocab_size
   if model.embedding_sharing != "all":
     embedded += target_vocab_size
-  has_output_projection = model.embedding_sharing == "none"
+  output_projection = target_vocab_size * d if model.embedding_sharing == "none" else 0
+  output_bias = target_vocab_size if model.output_bias else 0
   return {
     "embeddings": embedded * d,
-    "output_projection": target_vocab_size * d if has_output_projection else 0,
+    "output_projection": output_projection + output_bias,
     "positions": 2 * model.max_positions * d if model.positions == "learned" else 0,
     "encoder_attention": attention,
     "encoder_feed_forward": feed_forward,
@@ -105,8 +108,8 @@ def _part(path: tuple[str, ...]) -> str:
     return "embeddings"
   if top.endswith("_positions"):
     return "positions"
-  if top == "output_projection":
-    return top
+  if top in ("output_projection", "output_bias"):
+    return "output_projection"
   sublayer = path[1] if path[1] == "final_norm" else path[2]
   if sublayer.endswith("norm"):
     return f"{top}_norms"

@@ -18,8 +18,9 @@ from transformer_jax.analysis.heads.importance import (
   within_layer,
 )
 from transformer_jax.analysis.markdown import images, table, wrapped
-from transformer_jax.config import split_list
+from transformer_jax.config import DataConfig, split_list
 from transformer_jax.data.sources.catalog import open_source
+from transformer_jax.data.text import read_parallel
 from transformer_jax.errors import DataError
 from transformer_jax.files import as_workdir_error, atomic_write
 from transformer_jax.runs.trained_model import TrainedModel
@@ -37,6 +38,8 @@ class StudySettings:
   """The text that the heads are measured on, and the orders of pruning."""
 
   split: str = "valid"
+  source: str = ""  # files instead of a split
+  reference: str = ""
   sentences: int = 1000
   bleu_sentences: int = 200  # how many of them are translated, again for each head
   random_orders: int = 3  # orders that the pruning by importance is compared with
@@ -67,23 +70,18 @@ def report(
     The lines of the page.
 
   Raises:
-    DataError: the split has no sentences.
+    DataError: the split or the files have no sentences.
     WorkdirError: the folder cannot be written to.
   """
   with as_workdir_error(output):  # before the study, not after it
     pathlib.Path(output).mkdir(parents=True, exist_ok=True)
   translator = TrainedModel.load(workdir, checkpoint, **overrides)
-  data = translator.config.data
-  split = settings.split
-  pairs = list(itertools.islice(open_source(data, data_root).pairs(split), settings.sentences))
-  if not pairs:
-    raise DataError(f"--split={split}", "has no sentences", f"the run had no {split} data")
-  is_preprocessed = split in split_list(data.preprocessed_splits)
+  pairs, is_preprocessed = _text(translator.config.data, settings, data_root)
   study = HeadStudy(translator, pairs, is_preprocessed, settings.bleu_sentences)
   result: dict[str, Any] = dict(
     run=pathlib.Path(workdir).name,
     steps=translator.steps,
-    split=split,
+    split="files" if settings.source else settings.split,
     sentences=len(pairs),
     bleu_sentences=min(settings.bleu_sentences, len(pairs)),
     score_name=translator.task.main_score,
@@ -97,6 +95,27 @@ def report(
   page = wrapped([*lines(result), "", *images(figures.draw(result, output))])
   atomic_write(f"{output}/heads.md", "\n".join(page) + "\n")
   return page
+
+
+def _text(
+  data: DataConfig, settings: StudySettings, data_root: str
+) -> tuple[list[tuple[str, str]], bool]:
+  """Returns (pairs of the files or of the split, whether they are preprocessed already)."""
+  if settings.source:
+    sources, references = read_parallel(settings.source, settings.reference)
+    pairs = list(zip(sources, references, strict=True))[: settings.sentences]
+    if not pairs:
+      raise DataError(settings.source, "has no lines")
+    return pairs, False
+  split = settings.split
+  pairs = list(itertools.islice(open_source(data, data_root).pairs(split), settings.sentences))
+  if not pairs:
+    raise DataError(
+      f"--split={split}",
+      "has no sentences",
+      f"the run had no {split} data: give --source and --reference",
+    )
+  return pairs, split in split_list(data.preprocessed_splits)
 
 
 def _measured(study: HeadStudy, log: Log) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from transformer_jax.config import DataConfig
 from transformer_jax.data.linearization import linearize
 from transformer_jax.data.text import read_problem
+from transformer_jax.data.tokenizers.marian import MarianTokenizer
 from transformer_jax.data.tokenizers.parsing import ParsingTokenizer
 from transformer_jax.data.tokenizers.pieces import most_frequent
 from transformer_jax.data.tokenizers.sentencepiece import SentencePieceTokenizer
@@ -21,7 +22,7 @@ from transformer_jax.data.tokenizers.tokenizer import SavableTokenizer, Tokenize
 from transformer_jax.data.tokenizers.training_text import no_text_error
 from transformer_jax.data.tokenizers.word_list import WordListTokenizer
 from transformer_jax.data.trees import parse_tree
-from transformer_jax.errors import DataError
+from transformer_jax.errors import ConfigError, DataError
 from transformer_jax.files import StrPath, as_workdir_error, atomic_write
 from transformer_jax.strict_json import json_text
 
@@ -32,7 +33,7 @@ _LEARNED_KINDS = {
   "subword_nmt": SubwordNmtTokenizer,
   "segmented": WordListTokenizer,
 }
-_KINDS = {**_LEARNED_KINDS, "parsing": ParsingTokenizer}
+_KINDS = {**_LEARNED_KINDS, "parsing": ParsingTokenizer, "marian": MarianTokenizer}
 
 
 def train_tokenizer(data: DataConfig, texts: Iterable[str], data_root: StrPath = ".") -> Tokenizer:
@@ -44,8 +45,15 @@ def train_tokenizer(data: DataConfig, texts: Iterable[str], data_root: StrPath =
     data_root: folder that relative data paths start from.
 
   Raises:
+    ConfigError: it is a kind that is not learned.
     DataError: there is no text, or too little for these settings.
   """
+  if data.tokenizer not in _LEARNED_KINDS:
+    raise ConfigError(
+      f"--tokenizer={data.tokenizer}",
+      "comes with an imported model and is not learned",
+      f"use {' or '.join(_LEARNED_KINDS)}",
+    )
   texts = iter(texts)
   first = next((text for text in texts if text.strip()), None)
   if first is None:

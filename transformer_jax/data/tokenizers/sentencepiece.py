@@ -22,7 +22,7 @@ class SentencePieceTokenizer:
 
   def __init__(self, model_bytes: bytes) -> None:
     self._model_bytes = model_bytes
-    self._processor = _library().SentencePieceProcessor(model_proto=model_bytes)
+    self._processor = library().SentencePieceProcessor(model_proto=model_bytes)
     self.vocab_size = self._processor.vocab_size()
 
   @classmethod
@@ -42,7 +42,7 @@ class SentencePieceTokenizer:
     model = io.BytesIO()
     read_errors = []
     try:
-      _library().SentencePieceTrainer.train(
+      library().SentencePieceTrainer.train(
         sentence_iterator=_not_blank(texts, read_errors),
         model_writer=model,
         model_type="bpe",
@@ -76,7 +76,11 @@ class SentencePieceTokenizer:
     """Returns file name -> content."""
     return {_FILE: self._model_bytes}
 
-  def encode(self, text: str) -> list[int]:
+  def encode(
+    self,
+    text: str,
+    is_target: bool = False,  # noqa: ARG002 (both sides are encoded alike)
+  ) -> list[int]:
     """Returns the token ids of a text, without EOS."""
     return self._processor.encode(text)
 
@@ -118,7 +122,12 @@ def _learning_error(data: DataConfig, message: str) -> DataError:
   )
 
 
-def _library() -> Any:
+def library() -> Any:
+  """Returns the package sentencepiece.
+
+  Raises:
+    DataError: it is not installed.
+  """
   try:
     import sentencepiece  # noqa: PLC0415 (only this tokenizer needs it)
   except ImportError:

@@ -19,8 +19,11 @@ class Tokenizer(SavableTokenizer, Protocol):
 
   vocab_size: int
 
-  def encode(self, text: str) -> list[int]:
-    """Returns the token ids of a text, without EOS."""
+  def encode(self, text: str, is_target: bool = False) -> list[int]:
+    """Returns the token ids of a text, without EOS.
+
+    Most tokenizers encode both sides alike; an imported one may have a model for each.
+    """
     ...
 
   def decode(self, tokens: Iterable[int]) -> str:

@@ -51,7 +51,11 @@ class WordListTokenizer:
     """Returns the tokens of a text, known or not."""
     return split_at_spaces(text)
 
-  def encode(self, text: str) -> list[int]:
+  def encode(
+    self,
+    text: str,
+    is_target: bool = False,  # noqa: ARG002 (both sides are encoded alike)
+  ) -> list[int]:
     """Returns the token ids of a text, without EOS."""
     return [self._ids.get(piece, UNK_ID) for piece in self.segment(text)]
 
