@@ -51,6 +51,8 @@ setup(
     "cuda13": ["jax[cuda13]"],
     "tpu": ["jax[tpu]"],
     "prepare": ["tensorflow-cpu"],  # only the download of a TensorFlow dataset needs it
+    "ctranslate2": ["ctranslate2>=4.6"],  # export --format=ctranslate2
+    "huggingface": ["safetensors>=0.5"],  # export --format=huggingface and safetensors
     "test": [
       "beartype>=0.20",
       "hypothesis>=6.100",

@@ -15,7 +15,7 @@ FLOORS = [
   ("model", "tasks"),
   ("training", "decoding"),
   ("runs",),
-  ("analysis",),
+  ("analysis", "interop"),
   ("cli",),
   ("__init__", "__main__"),
 ]

@@ -131,6 +131,35 @@ def output_file(path: StrPath | None = None) -> Iterator[OutputFile]:
 
 
 @contextlib.contextmanager
+def new_folder(path: StrPath) -> Iterator[pathlib.Path]:
+  """Yields a temporary folder, which is renamed to `path` when the block ends without an error.
+
+  It lies beside `path`, whose parents are made.
+
+  Raises:
+    WorkdirError: `path` exists, or the folder cannot be written; OSErrors of the block count as
+      failed writes.
+
+  Example:
+    with new_folder("exported") as folder:
+      atomic_write(folder / "config.json", "{}")
+  """
+  target = pathlib.Path(path)
+  if os.path.lexists(target):
+    raise WorkdirError(path, "exists already", "name a new folder")
+  temporary = target.with_name(f".{os.getpid()}-{secrets.token_hex(4)}.tmp")
+  with temporary_file(temporary), as_workdir_error(path):
+    temporary.mkdir(parents=True)
+    try:
+      yield temporary
+      fsync_tree(temporary)
+      os.rename(temporary, target)
+    except BaseException:
+      shutil.rmtree(temporary, ignore_errors=True)
+      raise
+
+
+@contextlib.contextmanager
 def as_workdir_error(path: StrPath, remedy: str = "") -> Iterator[None]:
   """Turns an OSError inside the block, a failed write, into a WorkdirError.
 

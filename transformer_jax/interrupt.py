@@ -11,6 +11,7 @@ import contextlib
 import os
 import pathlib
 import select
+import shutil
 import signal
 import socket
 import sys
@@ -117,7 +118,10 @@ def leave(number: int) -> None:
     last_output.join(_LAST_OUTPUT_TIMEOUT)
   for path in list(_temporary_files):
     with contextlib.suppress(OSError):
-      os.unlink(path)
+      if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+      else:
+        path.unlink()
   os._exit(128 + number)
 
 
@@ -147,7 +151,7 @@ def end(code: int) -> NoReturn:
 
 @contextlib.contextmanager
 def temporary_file(path: pathlib.Path) -> Iterator[pathlib.Path]:
-  """Removes `path` if the process ends by `leave` inside the block."""
+  """Removes `path`, a file or a folder, if the process ends by `leave` inside the block."""
   _temporary_files.add(path)
   try:
     yield path
