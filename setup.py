@@ -58,6 +58,7 @@ setup(
       "hypothesis>=6.100",
       "pytest>=8",
       "pytest-xdist>=3.5",
+      "safetensors>=0.5",
       "selenium>=4.20",
     ],
     "lint": ["mdformat-gfm>=1", "pyright[nodejs]>=1.1.400", "ruff>=0.15"],

@@ -74,7 +74,8 @@ def test_widened_heads_attend_as_before(run, d_k, d_v):
   width = max(d_k, d_v)
   parameters = Parameters(model.params)
   name = "encoder.layer_1.self_attention"
-  query, key, value, out = ctranslate2._attention(parameters, name, width)
+  projections = ctranslate2._attention(parameters, name, width)
+  query, key, value, out = (projection.weight for projection in projections)
   assert {matrix.shape for matrix in (query, key, value)} == {(3 * width, 12)}
   x_TD = np.random.default_rng(1).standard_normal((5, 12))
   project = lambda part: np.einsum("td,dhk->thk", x_TD, attention[part]["kernel"])
@@ -84,6 +85,23 @@ def test_widened_heads_attend_as_before(run, d_k, d_v):
   np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
   joined = np.einsum("thv,hvd->td", project("value"), attention["out"]["kernel"])
   np.testing.assert_allclose(heads(value).reshape(5, -1) @ out.T, joined, rtol=1e-5, atol=1e-5)
+
+
+def test_biases_that_the_paper_has_not():
+  """Those of an imported model: queries' are scaled, narrower heads' are filled up."""
+  rng = np.random.default_rng(0)
+  shapes = dict(query=(6, 3, 2), key=(6, 3, 2), value=(6, 3, 8), out=(3, 8, 6))
+  biases = dict(query=(3, 2), key=(3, 2), value=(3, 8), out=(6,))
+  draw = lambda shape: rng.standard_normal(shape).astype(np.float32)
+  tree = {part: dict(kernel=draw(shapes[part]), bias=draw(biases[part])) for part in shapes}
+  parameters = Parameters(dict(self_attention=tree))
+  query, key, value, out = ctranslate2._attention(parameters, "self_attention", 8)
+  parameters.check_all_taken()
+  np.testing.assert_allclose(query.bias.reshape(3, 8)[:, :2], tree["query"]["bias"] * 2)
+  np.testing.assert_array_equal(key.bias.reshape(3, 8)[:, :2], tree["key"]["bias"])
+  assert not query.bias.reshape(3, 8)[:, 2:].any() and not key.bias.reshape(3, 8)[:, 2:].any()
+  np.testing.assert_array_equal(value.bias, tree["value"]["bias"].reshape(-1))
+  np.testing.assert_array_equal(out.bias, tree["out"]["bias"])
 
 
 def test_positions_are_a_table(run):

@@ -108,7 +108,7 @@ def _check_marian(config: Config) -> None:
     raise ConfigError(
       f"--positions={model.positions}", "Marian computes the paper's sinusoids", _USE_CTRANSLATE2
     )
-  if data.tokenizer != "sentencepiece":
+  if data.tokenizer not in ("sentencepiece", "marian"):
     raise ConfigError(
       f"--tokenizer={data.tokenizer}",
       "a Marian tokenizer reads SentencePiece models",

@@ -10,8 +10,9 @@ in its own terms:
   softmax.
 """
 
+import importlib
 import pathlib
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -29,7 +30,13 @@ from transformer_jax.runs.trained_model import TrainedModel
 from transformer_jax.tasks.translation import TranslationTask
 
 _EPSILON = 1e-6  # of our LayerNorm
-_PARTS = ("query", "key", "value", "out")
+
+
+class _Projection(NamedTuple):
+  """A matrix [out, in] and its bias, if there is one."""
+
+  weight: np.ndarray
+  bias: np.ndarray | None
 
 
 def write(model: TrainedModel, folder: pathlib.Path, quantization: str = "none") -> None:
@@ -46,7 +53,7 @@ def write(model: TrainedModel, folder: pathlib.Path, quantization: str = "none")
   pieces = task.tokenizer.pieces(range(task.tokenizer.vocab_size))
   spec.register_source_vocabulary(pieces)
   spec.register_target_vocabulary(pieces)
-  spec.config.layer_norm_epsilon = _EPSILON
+  spec.config.layer_norm_epsilon = getattr(model.config.model, "layer_norm_epsilon", _EPSILON)
   spec.config.add_source_eos = True
   spec.config.add_source_bos = False
   spec.config.bos_token = spec.config.eos_token = spec.config.decoder_start_token = "</s>"
@@ -60,20 +67,18 @@ def write(model: TrainedModel, folder: pathlib.Path, quantization: str = "none")
 
 def make_spec(config: ModelConfig, params: Any) -> Any:
   """Returns the TransformerSpec of a model, with its weights and without a vocabulary."""
-  from ctranslate2.specs import (  # noqa: PLC0415 # pyright: ignore[reportMissingImports]
-    common_spec,
-    transformer_spec,
-  )
 
+  # By name, as it need not be installed.
+  specs: Any = importlib.import_module("ctranslate2.specs.transformer_spec")
   width = max(config.d_k, config.d_v)
   settings: dict[str, Any] = dict(
     pre_norm=config.norm == "pre",
-    activation=common_spec.Activation.RELU,
+    activation=specs.common_spec.Activation[_activation(config)],
     head_dim=None if config.num_heads * width == config.d_model else width,
   )
   sizes = (config.num_layers, config.num_heads)
-  encoder = transformer_spec.TransformerEncoderSpec(*sizes, **settings)
-  decoder = transformer_spec.TransformerDecoderSpec(*sizes, **settings)
+  encoder = specs.TransformerEncoderSpec(*sizes, **settings)
+  decoder = specs.TransformerDecoderSpec(*sizes, **settings)
   decoder.start_from_zero_embedding = True
   parameters = Parameters(params)
   _set_embeddings(encoder, decoder, config, parameters)
@@ -84,7 +89,12 @@ def make_spec(config: ModelConfig, params: Any) -> Any:
     if config.norm == "pre":
       _set_norm(stack.layer_norm, parameters, f"{name}.final_norm")
   parameters.check_all_taken()
-  return transformer_spec.TransformerSpec(encoder, decoder)
+  return specs.TransformerSpec(encoder, decoder)
+
+
+def _activation(config: ModelConfig) -> str:
+  """Returns CTranslate2's name of the activation."""
+  return getattr(config, "activation", "relu").upper()
 
 
 def _set_embeddings(
@@ -99,6 +109,7 @@ def _set_embeddings(
   decoder.embeddings.weight = target
   is_own = config.embedding_sharing == "none"
   decoder.projection.weight = parameters.take("output_projection.kernel").T if is_own else target
+  _set_bias(decoder.projection, parameters.take_if_there("output_bias"))
 
 
 def _positions(config: ModelConfig, parameters: Parameters, side: str) -> np.ndarray:
@@ -113,14 +124,14 @@ def _positions(config: ModelConfig, parameters: Parameters, side: str) -> np.nda
 
 def _set_layer(layer: Any, parameters: Parameters, name: str, width: int) -> None:
   query, key, value, out = _attention(parameters, f"{name}.self_attention", width)
-  layer.self_attention.linear[0].weight = np.concatenate([query, key, value])
-  layer.self_attention.linear[1].weight = out
+  _set_linear(layer.self_attention.linear[0], query, key, value)
+  _set_linear(layer.self_attention.linear[1], out)
   _set_norm(layer.self_attention.layer_norm, parameters, f"{name}.self_attention_norm")
   if name.startswith("decoder"):
     query, key, value, out = _attention(parameters, f"{name}.cross_attention", width)
-    layer.attention.linear[0].weight = query
-    layer.attention.linear[1].weight = np.concatenate([key, value])
-    layer.attention.linear[2].weight = out
+    _set_linear(layer.attention.linear[0], query)
+    _set_linear(layer.attention.linear[1], key, value)
+    _set_linear(layer.attention.linear[2], out)
     _set_norm(layer.attention.layer_norm, parameters, f"{name}.cross_attention_norm")
   for linear, ours in ((layer.ffn.linear_0, "inner"), (layer.ffn.linear_1, "outer")):
     linear.weight = parameters.take(f"{name}.feed_forward.{ours}.kernel").T
@@ -128,14 +139,34 @@ def _set_layer(layer: Any, parameters: Parameters, name: str, width: int) -> Non
   _set_norm(layer.ffn.layer_norm, parameters, f"{name}.feed_forward_norm")
 
 
-def _attention(parameters: Parameters, name: str, width: int) -> list[np.ndarray]:
-  """Returns the matrices of query, key, value and out, with heads of `width` numbers."""
-  kernels = {part: parameters.take(f"{name}.{part}.kernel") for part in _PARTS}
-  # The product is divided by the root of `width`, and not by that of d_k.
-  scale = np.float32((width / kernels["query"].shape[-1]) ** 0.5)
-  kernels["query"] = kernels["query"] * scale
-  heads = [from_model(widened(kernels[part], width, axis=2)) for part in _PARTS[:3]]
-  return [*heads, to_model(widened(kernels["out"], width, axis=1))]
+def _attention(parameters: Parameters, name: str, width: int) -> list[_Projection]:
+  """Returns the projections query, key, value and out, with heads of `width` numbers."""
+  projections = []
+  for part in ("query", "key", "value"):
+    kernel_DHK = parameters.take(f"{name}.{part}.kernel")
+    bias_HK = parameters.take_if_there(f"{name}.{part}.bias")
+    if part == "query":
+      # The product is divided by the root of `width`, and not by that of d_k.
+      scale = np.float32((width / kernel_DHK.shape[-1]) ** 0.5)
+      kernel_DHK = kernel_DHK * scale
+      bias_HK = None if bias_HK is None else bias_HK * scale
+    bias = None if bias_HK is None else widened(bias_HK, width, axis=1).reshape(-1)
+    projections.append(_Projection(from_model(widened(kernel_DHK, width, axis=2)), bias))
+  out_HVD = widened(parameters.take(f"{name}.out.kernel"), width, axis=1)
+  out = _Projection(to_model(out_HVD), parameters.take_if_there(f"{name}.out.bias"))
+  return [*projections, out]
+
+
+def _set_linear(linear: Any, *projections: _Projection) -> None:
+  """Sets a product to projections of the same vectors, one under the other."""
+  linear.weight = np.concatenate([projection.weight for projection in projections])
+  biases = [projection.bias for projection in projections if projection.bias is not None]
+  _set_bias(linear, np.concatenate(biases) if biases else None)
+
+
+def _set_bias(linear: Any, bias: np.ndarray | None) -> None:
+  if bias is not None:
+    linear.bias = bias
 
 
 def _set_norm(norm: Any, parameters: Parameters, name: str) -> None:

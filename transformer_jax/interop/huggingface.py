@@ -36,9 +36,9 @@ def write(model: TrainedModel, folder: pathlib.Path, is_untied: bool = False) ->
   pieces = reordered(task.tokenizer.pieces(range(task.tokenizer.vocab_size)))
   arrays = make_arrays(model.config, model.params, is_untied)
   write_arrays(folder / "model.safetensors", arrays, {"format": "pt"})
-  pieces_model = task.tokenizer.files()["sentencepiece.model"]
-  atomic_write(folder / "source.spm", pieces_model)
-  atomic_write(folder / "target.spm", pieces_model)
+  files = task.tokenizer.files()
+  for name in ("source.spm", "target.spm"):  # an imported model has these two
+    atomic_write(folder / name, files.get(name) or files["sentencepiece.model"])
   vocabulary = {piece: number for number, piece in enumerate(pieces)}
   for name, content in {
     "config.json": model_config(model.config, len(pieces), is_untied),
@@ -91,6 +91,9 @@ def _embeddings(
       output = parameters.take("output_projection.kernel").T
   source, target, output = (reordered(matrix[:, order_D]) for matrix in (source, target, output))
   bias = np.zeros((1, len(output)), np.float32)
+  own_bias = parameters.take_if_there("output_bias")
+  if own_bias is not None:
+    bias[0] = reordered(own_bias)
   source[-1] = target[-1] = 0  # PAD, from which the decoder starts
   embeddings = {"model.encoder.embed_tokens.weight": source}
   embeddings["model.decoder.embed_tokens.weight"] = target
@@ -99,7 +102,7 @@ def _embeddings(
     embeddings = shared | embeddings if is_untied else shared
   if sharing == "none" or is_untied:
     embeddings["lm_head.weight"] = output
-  else:
+  elif output[-1].any():  # an imported model has zeros there already
     bias[0, -1] = _NEVER
   return embeddings | {"final_logits_bias": bias}
 
@@ -111,9 +114,13 @@ def _attention(
   for part, name in (("query", "q_proj"), ("key", "k_proj"), ("value", "v_proj")):
     matrix = from_model(parameters.take(f"{ours}.{part}.kernel"))[:, order_D]
     arrays[f"{theirs}.{name}.weight"] = matrix
-    arrays[f"{theirs}.{name}.bias"] = np.zeros(len(matrix), np.float32)
+    bias = parameters.take_if_there(f"{ours}.{part}.bias")
+    zeros = np.zeros(len(matrix), np.float32)
+    arrays[f"{theirs}.{name}.bias"] = zeros if bias is None else bias.reshape(-1)
   arrays[f"{theirs}.out_proj.weight"] = to_model(parameters.take(f"{ours}.out.kernel"))[order_D]
-  arrays[f"{theirs}.out_proj.bias"] = np.zeros(len(order_D), np.float32)
+  bias = parameters.take_if_there(f"{ours}.out.bias")
+  zeros = np.zeros(len(order_D), np.float32)
+  arrays[f"{theirs}.out_proj.bias"] = zeros if bias is None else bias[order_D]
   return arrays | _norm(parameters, f"{ours}_norm", f"{theirs}_layer_norm", order_D)
 
 
@@ -153,7 +160,7 @@ def model_config(config: Config, vocab_size: int, is_untied: bool) -> dict[str, 
     decoder_vocab_size=vocab_size,
     d_model=model.d_model,
     **stacks,
-    activation_function="relu",
+    activation_function=getattr(model, "activation", "relu"),
     dropout=model.dropout_rate,
     attention_dropout=model.attention_dropout_rate,
     activation_dropout=model.relu_dropout_rate,

@@ -63,6 +63,10 @@ class Parameters:
     """
     return np.array(self._left.pop(name))
 
+  def take_if_there(self, name: str) -> np.ndarray | None:
+    """Returns the same, or None if there is none: biases that the paper has not."""
+    return self.take(name) if name in self._left else None
+
   def check_all_taken(self) -> None:
     """Raises a ValueError if a parameter is left: what is exported would be another model."""
     if self._left:

@@ -27,6 +27,16 @@ answers = model.translate_batch(pieces.encode(sentences, out_type=str), **search
 for answer in answers:
   print(pieces.decode([piece for piece in answer.hypotheses[0] if piece != "<unk>"]))"""
 
+_MARIAN = """\
+import ctranslate2, sentencepiece
+sentences = {sentences}
+source, target = (
+  sentencepiece.SentencePieceProcessor(f"{{side}}.spm") for side in ("source", "target"))
+model, search = ctranslate2.Translator("."), dict({search})
+answers = model.translate_batch(source.encode(sentences, out_type=str), **search)
+for answer in answers:
+  print(target.decode([piece for piece in answer.hypotheses[0] if piece != "<unk>"]))"""
+
 _SEGMENTED = """\
 import ctranslate2{segmenter}
 sentences = {sentences}
@@ -158,6 +168,8 @@ def _code(model: TrainedModel, form: Form) -> tuple[str, str]:
   kind = model.task.tokenizer.kind
   if kind == "sentencepiece":
     return "ctranslate2 sentencepiece", _SENTENCEPIECE.format(**blanks)
+  if kind == "marian":
+    return "ctranslate2 sentencepiece", _MARIAN.format(**blanks)
   if kind == "subword_nmt":
     known = _KNOWN if "splits_unknown.txt" in model.task.tokenizer.files() else ""
     blanks |= dict(
@@ -206,17 +218,25 @@ def _differences(config: Config, form: Form) -> list[str]:
   )
   empty = "An empty sentence gets an answer here. transformer_jax answers it with an empty line."
   if form.format == "ctranslate2":
-    return [*_of_ctranslate2(form), penalty, limits, empty]
+    return [*_of_ctranslate2(config, form), penalty, limits, empty]
   return [*_of_huggingface(config, form), penalty, limits, empty]
 
 
-def _of_ctranslate2(form: Form) -> list[str]:
+def _of_ctranslate2(config: Config, form: Form) -> list[str]:
   lines = [
     "Search: by default CTranslate2 stops after beam_size finished hypotheses, and forbids an "
     "empty answer, which changes scores. `patience=8` and `min_decoding_length=0` give the answers "
     "of transformer_jax. Without them it is faster, and few answers change.",
-    "Control tokens written in a text, such as `</s>`: transformer_jax takes them for text.",
   ]
+  if config.data.tokenizer != "sentencepiece":
+    lines.append(
+      "Tokens such as `</s>` in a text are unknown words in transformer_jax, and not here."
+    )
+  if config.data.tokenizer == "marian":
+    lines.append(
+      "A language such as `>>deu<<` at the beginning of a text is a token by itself: cut it off, "
+      "and put it before the pieces."
+    )
   if form.quantization not in ("none", "float32"):
     lines.append(f"Matrices are rounded to {form.quantization}: some answers change.")
   return lines
@@ -224,8 +244,9 @@ def _of_ctranslate2(form: Form) -> list[str]:
 
 def _of_huggingface(config: Config, form: Form) -> list[str]:
   lines = [
-    "LayerNorm adds 1e-5 to the variance, which Marian does not let one set; the model was trained "
-    "with 1e-6. On two models it moved logits by less than 1e-4, and changed no translation.",
+    "LayerNorm adds 1e-5 to the variance, which Marian does not let one set; the model has "
+    f"{getattr(config.model, 'layer_norm_epsilon', 1e-6):g}. Where that was 1e-6, logits moved by "
+    "less than 1e-4 on two models, and no translation changed.",
     "A text that begins with `>>xx<<` loses that part to one token.",
   ]
   if config.model.embedding_sharing != "none" and not form.is_untied:
