@@ -23,7 +23,10 @@ def declare(command: Command) -> None:
   )
   command.declare_path("output", "folder to write; it must not exist")
   command.declare(
-    "quantization", "none", "for ctranslate2: how matrices are stored; none: float32", QUANTIZATIONS
+    "quantization",
+    QUANTIZATIONS[0],
+    "for ctranslate2: how matrices are stored; none: float32",
+    QUANTIZATIONS,
   )
   command.declare(
     "untied",
