@@ -228,7 +228,7 @@ def _of_ctranslate2(config: Config, form: Form) -> list[str]:
     "empty answer, which changes scores. `patience=8` and `min_decoding_length=0` give the answers "
     "of transformer_jax. Without them it is faster, and few answers change.",
   ]
-  if config.data.tokenizer != "sentencepiece":
+  if config.data.tokenizer in ("subword_nmt", "segmented"):
     lines.append(
       "Tokens such as `</s>` in a text are unknown words in transformer_jax, and not here."
     )
