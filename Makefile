@@ -4,12 +4,13 @@ PYTHON ?= python3
 WORKDIR ?= runs/quickstart
 VENV := .venv
 BIN := $(VENV)/bin
+INTEROP := .venv-interop
 COMMAND := $(BIN)/transformer-jax
 PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
 # The pages that people write; commands of this package write the others.
 PAGES := $(wildcard *.md docs/*.md experiments/*.md benchmarks/*.md)
 
-.PHONY: quickstart test lint docs test-slow test-portability faults clean
+.PHONY: quickstart test lint docs test-slow install-interop test-interop test-portability faults clean
 
 # The stamp is newer than setup.py, or the environment is made again. `make lint` and `make docs`
 # add their tools to it on their first call; nothing else needs them.
@@ -60,6 +61,19 @@ test: $(VENV)/installed
 test-slow: $(VENV)/installed
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m slow
 
+# An environment of its own for what exported models are compared with: about 1.3 GB.
+$(INTEROP)/installed: setup.py
+	@$(PYTHON) -m venv $(INTEROP) && $(INTEROP)/bin/pip install --quiet --disable-pip-version-check \
+	  --extra-index-url https://download.pytorch.org/whl/cpu \
+	  -e '.[test,ctranslate2,huggingface]' torch==2.13.0 transformers
+	@touch $@
+
+install-interop: $(INTEROP)/installed
+
+# The tests that need CTranslate2, or transformers and torch.
+test-interop: $(INTEROP)/installed
+	$(INTEROP)/bin/python -m pytest -q -n 2 --dist loadfile -m interop
+
 # The site of the documents and of the Python API, in build/site: a broken link fails.
 docs: $(VENV)/installed-docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
@@ -77,4 +91,4 @@ faults: $(VENV)/installed
 	$(BIN)/python tests/faults/campaign.py --seed=$(SEED) --kills=17 --stops=8 --processes=2
 
 clean:
-	rm -rf $(VENV) build *.egg-info .pytest_cache .hypothesis .ruff_cache
+	rm -rf $(VENV) $(INTEROP) build *.egg-info .pytest_cache .hypothesis .ruff_cache

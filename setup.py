@@ -61,12 +61,14 @@ setup(
     "tpu": ["jax[tpu]"],
     "datasets": ["datasets>=4"],  # --data_source=huggingface
     "prepare": ["tensorflow-cpu"],  # only the download of a TensorFlow dataset needs it
+    "ctranslate2": ["ctranslate2>=4.6"],  # export --format=ctranslate2
     "huggingface": ["huggingface_hub>=0.24", "safetensors>=0.5"],  # export and import
     "test": [
       "beartype>=0.20",
       "hypothesis>=6.100",
       "pytest>=8",
       "pytest-xdist>=3.5",
+      "safetensors>=0.5",
       "selenium>=4.20",
     ],
     "lint": ["mdformat-gfm>=1", "pyright[nodejs]>=1.1.400", "ruff>=0.15"],

@@ -13,6 +13,7 @@ from transformer_jax.files import (
   as_workdir_error,
   atomic_write,
   fsync_tree,
+  new_folder,
   output_file,
   write_error,
 )
@@ -113,3 +114,26 @@ def test_the_remedy_is_for_what_went_wrong(number, remedy):
 def test_a_given_remedy_is_taken_as_it_is():
   error = write_error("x", OSError(errno.EIO, "Input/output error"), "set ANOTHER_FOLDER")
   assert str(error) == "x: cannot be written: Input/output error; set ANOTHER_FOLDER"
+
+
+def test_a_new_folder_is_whole_or_absent(tmp_path, monkeypatch):
+  target = tmp_path / "parent" / "new"
+  with pytest.raises(ZeroDivisionError), new_folder(target) as folder:
+    (folder / "file").write_text("x")
+    assert not target.exists()
+    1 / 0  # noqa: B018
+  assert not list(target.parent.iterdir())
+  with new_folder(target) as folder:
+    (folder / "file").write_text("x")
+  assert os.listdir(target.parent) == ["new"] and (target / "file").read_text() == "x"
+  with pytest.raises(WorkdirError, match="new: exists already; "), new_folder(target):
+    raise AssertionError("not reached")
+
+  def fail(*_):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+  monkeypatch.setattr(os, "rename", fail)
+  with pytest.raises(WorkdirError, match="other: cannot be written: No space left"):
+    with new_folder(target.parent / "other"):
+      pass
+  assert os.listdir(target.parent) == ["new"]

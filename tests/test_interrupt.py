@@ -106,3 +106,23 @@ def test_in_another_thread_nothing_is_done():
   thread.start()
   thread.join()
   assert seen == [before]
+
+
+def test_a_temporary_folder_is_removed_and_a_link_to_a_folder_is_not_followed(tmp_path):
+  code = """
+  import pathlib, sys
+  from transformer_jax import interrupt
+  root = pathlib.Path(sys.argv[1])
+  (root / "kept").mkdir()
+  (root / "kept" / "file").write_text("x")
+  (root / "half").mkdir()
+  (root / "half" / "file").write_text("x")
+  (root / "link").symlink_to(root / "kept")
+  with interrupt.temporary_file(root / "half"), interrupt.temporary_file(root / "link"):
+    interrupt.leave(15)
+  """
+  process = start(code, tmp_path)
+  process.communicate(timeout=30)
+  assert process.returncode == 128 + signal.SIGTERM
+  assert [path.name for path in tmp_path.iterdir()] == ["kept"]
+  assert (tmp_path / "kept" / "file").exists()

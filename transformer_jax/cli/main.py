@@ -29,6 +29,7 @@ COMMANDS = {
   "ablate": "trains every row of a table of flag files, with seeds; compares with the paper",
   "attention": "shows what each head attends to in a sentence: an HTML page, figures, JSON",
   "heads": "measures each head of a run: its importance, its role, the model without it",
+  "export": "writes a run as a folder for CTranslate2, Hugging Face transformers, or safetensors",
   "import": "makes a run of a Marian (OPUS-MT) model in Hugging Face's form",
   "prepare": "reads the data, trains the tokenizer, encodes, reports counts",
   "experiments": "lists the flag files that come along, with their results; prints or copies one",

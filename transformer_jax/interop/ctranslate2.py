@@ -1,0 +1,174 @@
+"""A run as a CTranslate2 model: every translation run, whatever its heads, norm and positions.
+
+Proven equal: log-probabilities to float32's rounding. What CTranslate2 has otherwise is expressed
+in its own terms:
+
+- It divides by the square root of one width of heads. If d_k and d_v differ, the narrower is filled
+  up with zeros, and the queries are scaled.
+- Positions are written as a table. By itself it would make one of another layout.
+- The decoder starts from zeros, so PAD's row stays as it was trained, with its share of the
+  softmax.
+"""
+
+import importlib
+import pathlib
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from transformer_jax.config import ModelConfig
+from transformer_jax.files import atomic_write
+from transformer_jax.interop.parameters import (
+  NUM_POSITIONS,
+  Parameters,
+  from_model,
+  to_model,
+  widened,
+)
+from transformer_jax.model.positions import sinusoids
+from transformer_jax.runs.trained_model import TrainedModel
+from transformer_jax.tasks.translation import TranslationTask
+
+_EPSILON = 1e-6  # of our LayerNorm
+
+
+class _Projection(NamedTuple):
+  """A matrix [out, in] and its bias, if there is one."""
+
+  weight: np.ndarray
+  bias: np.ndarray | None
+
+
+def write(model: TrainedModel, folder: pathlib.Path, quantization: str = "none") -> None:
+  """Writes the model and its tokenizer's files into a folder that exists.
+
+  Args:
+    model: a translation run.
+    folder: where the files go.
+    quantization: CTranslate2's name of how matrices are stored, or "none".
+  """
+  task = model.task
+  assert isinstance(task, TranslationTask)
+  spec = make_spec(model.config.model, model.params)
+  pieces = task.tokenizer.pieces(range(task.tokenizer.vocab_size))
+  spec.register_source_vocabulary(pieces)
+  spec.register_target_vocabulary(pieces)
+  spec.config.layer_norm_epsilon = getattr(model.config.model, "layer_norm_epsilon", _EPSILON)
+  spec.config.add_source_eos = True
+  spec.config.add_source_bos = False
+  spec.config.bos_token = spec.config.eos_token = spec.config.decoder_start_token = "</s>"
+  spec.config.unk_token = "<unk>"
+  spec.validate()
+  spec.optimize(None if quantization == "none" else quantization)
+  spec.save(str(folder))
+  for name, content in task.tokenizer.files().items():
+    atomic_write(folder / name, content)
+
+
+def make_spec(config: ModelConfig, params: Any) -> Any:
+  """Returns the TransformerSpec of a model, with its weights and without a vocabulary."""
+
+  # By name, as it need not be installed.
+  specs: Any = importlib.import_module("ctranslate2.specs.transformer_spec")
+  width = max(config.d_k, config.d_v)
+  settings: dict[str, Any] = dict(
+    pre_norm=config.norm == "pre",
+    activation=specs.common_spec.Activation[_activation(config)],
+    head_dim=None if config.num_heads * width == config.d_model else width,
+  )
+  sizes = (config.num_layers, config.num_heads)
+  encoder = specs.TransformerEncoderSpec(*sizes, **settings)
+  decoder = specs.TransformerDecoderSpec(*sizes, **settings)
+  decoder.start_from_zero_embedding = True
+  parameters = Parameters(params)
+  _set_embeddings(encoder, decoder, config, parameters)
+  for side, stack, name in (("source", encoder, "encoder"), ("target", decoder, "decoder")):
+    stack.position_encodings.encodings = _positions(config, parameters, side)
+    for number, layer in enumerate(stack.layer):
+      _set_layer(layer, parameters, f"{name}.layer_{number}", width)
+    if config.norm == "pre":
+      _set_norm(stack.layer_norm, parameters, f"{name}.final_norm")
+  parameters.check_all_taken()
+  return specs.TransformerSpec(encoder, decoder)
+
+
+def _activation(config: ModelConfig) -> str:
+  """Returns CTranslate2's name of the activation."""
+  return getattr(config, "activation", "relu").upper()
+
+
+def _set_embeddings(
+  encoder: Any, decoder: Any, config: ModelConfig, parameters: Parameters
+) -> None:
+  if config.embedding_sharing == "all":
+    source = target = parameters.take("shared_embedding.embedding")
+  else:
+    source = parameters.take("source_embedding.embedding")
+    target = parameters.take("target_embedding.embedding")
+  encoder.embeddings[0].weight = source
+  decoder.embeddings.weight = target
+  is_own = config.embedding_sharing == "none"
+  decoder.projection.weight = parameters.take("output_projection.kernel").T if is_own else target
+  _set_bias(decoder.projection, parameters.take_if_there("output_bias"))
+
+
+def _positions(config: ModelConfig, parameters: Parameters, side: str) -> np.ndarray:
+  """Returns the table of positions of one side, [length, D]."""
+  if config.positions == "none":
+    return np.zeros((NUM_POSITIONS, config.d_model), np.float32)
+  if config.positions != "learned":
+    return sinusoids(NUM_POSITIONS, config.d_model, config.positions)
+  table_LD = parameters.take(f"{side}_positions.embedding") * np.float32(config.d_model**0.5)
+  return np.pad(table_LD, ((0, max(0, NUM_POSITIONS - len(table_LD))), (0, 0)))
+
+
+def _set_layer(layer: Any, parameters: Parameters, name: str, width: int) -> None:
+  query, key, value, out = _attention(parameters, f"{name}.self_attention", width)
+  _set_linear(layer.self_attention.linear[0], query, key, value)
+  _set_linear(layer.self_attention.linear[1], out)
+  _set_norm(layer.self_attention.layer_norm, parameters, f"{name}.self_attention_norm")
+  if name.startswith("decoder"):
+    query, key, value, out = _attention(parameters, f"{name}.cross_attention", width)
+    _set_linear(layer.attention.linear[0], query)
+    _set_linear(layer.attention.linear[1], key, value)
+    _set_linear(layer.attention.linear[2], out)
+    _set_norm(layer.attention.layer_norm, parameters, f"{name}.cross_attention_norm")
+  for linear, ours in ((layer.ffn.linear_0, "inner"), (layer.ffn.linear_1, "outer")):
+    linear.weight = parameters.take(f"{name}.feed_forward.{ours}.kernel").T
+    linear.bias = parameters.take(f"{name}.feed_forward.{ours}.bias")
+  _set_norm(layer.ffn.layer_norm, parameters, f"{name}.feed_forward_norm")
+
+
+def _attention(parameters: Parameters, name: str, width: int) -> list[_Projection]:
+  """Returns the projections query, key, value and out, with heads of `width` numbers."""
+  projections = []
+  for part in ("query", "key", "value"):
+    kernel_DHK = parameters.take(f"{name}.{part}.kernel")
+    bias_HK = parameters.take_if_there(f"{name}.{part}.bias")
+    if part == "query":
+      # The product is divided by the root of `width`, and not by that of d_k.
+      scale = np.float32((width / kernel_DHK.shape[-1]) ** 0.5)
+      kernel_DHK = kernel_DHK * scale
+      bias_HK = None if bias_HK is None else bias_HK * scale
+    bias = None if bias_HK is None else widened(bias_HK, width, axis=1).reshape(-1)
+    projections.append(_Projection(from_model(widened(kernel_DHK, width, axis=2)), bias))
+  out_HVD = widened(parameters.take(f"{name}.out.kernel"), width, axis=1)
+  out = _Projection(to_model(out_HVD), parameters.take_if_there(f"{name}.out.bias"))
+  return [*projections, out]
+
+
+def _set_linear(linear: Any, *projections: _Projection) -> None:
+  """Sets a product to projections of the same vectors, one under the other."""
+  linear.weight = np.concatenate([projection.weight for projection in projections])
+  biases = [projection.bias for projection in projections if projection.bias is not None]
+  _set_bias(linear, np.concatenate(biases) if biases else None)
+
+
+def _set_bias(linear: Any, bias: np.ndarray | None) -> None:
+  if bias is not None:
+    linear.bias = bias
+
+
+def _set_norm(norm: Any, parameters: Parameters, name: str) -> None:
+  norm.gamma = parameters.take(f"{name}.scale")
+  norm.beta = parameters.take(f"{name}.bias")

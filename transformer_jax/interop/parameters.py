@@ -1,0 +1,90 @@
+"""The parameters under dotted names, and their matrices as other libraries have them.
+
+A kernel here is [in, out], with heads as axes of their own; both other formats have [out, in].
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32
+
+# Positions that an exported model takes. CTranslate2 cuts a sentence after as many tokens, too.
+NUM_POSITIONS = 1024
+
+Kernel = Float32[np.ndarray, "..."]
+Matrix = Float32[np.ndarray, "_ _"]
+
+
+def flatten(params: Mapping[str, Any], prefix: str = "") -> dict[str, np.ndarray]:
+  """Returns name -> array; a name is the tree's keys, joined by dots.
+
+  Example:
+    flatten(dict(encoder=dict(layer_0=array)))  # {"encoder.layer_0": array}
+  """
+  found = {}
+  for key, value in params.items():
+    name = f"{prefix}{key}"
+    if isinstance(value, Mapping):
+      found.update(flatten(value, f"{name}."))
+    else:
+      found[name] = np.asarray(value)
+  return found
+
+
+def unflatten(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
+  """Returns the tree whose `flatten` is `arrays`."""
+  tree: dict[str, Any] = {}
+  for name, array in arrays.items():
+    *keys, last = name.split(".")
+    branch = tree
+    for key in keys:
+      branch = branch.setdefault(key, {})
+    branch[last] = array
+  return tree
+
+
+class Parameters:
+  """The parameters of a model. Each is taken once, so that none is forgotten.
+
+  Example:
+    parameters = Parameters(model.params)
+    parameters.take("shared_embedding.embedding")
+    parameters.check_all_taken()
+  """
+
+  def __init__(self, params: Mapping[str, Any]) -> None:
+    self._left = flatten(params)
+
+  def take(self, name: str) -> np.ndarray:
+    """Returns a copy of a parameter, which may be changed.
+
+    KeyError if there is none of this name, or if it was taken before.
+    """
+    return np.array(self._left.pop(name))
+
+  def take_if_there(self, name: str) -> np.ndarray | None:
+    """Returns the same, or None if there is none: biases that the paper has not."""
+    return self.take(name) if name in self._left else None
+
+  def check_all_taken(self) -> None:
+    """Raises a ValueError if a parameter is left: what is exported would be another model."""
+    if self._left:
+      raise ValueError(f"parameters that this format has no place for: {', '.join(self._left)}")
+
+
+def from_model(kernel_DHK: Kernel) -> Matrix:
+  """Returns the matrix [H*K, D] of a projection to heads, [D, H, K]."""
+  return kernel_DHK.reshape(len(kernel_DHK), -1).T
+
+
+def to_model(kernel_HVD: Kernel) -> Matrix:
+  """Returns the matrix [D, H*V] of the projection that joins heads, [H, V, D]."""
+  return kernel_HVD.reshape(-1, kernel_HVD.shape[-1]).T
+
+
+def widened(kernel: Kernel, width: int, axis: int) -> Kernel:
+  """Returns a kernel whose heads have `width` numbers: zeros are added on `axis`."""
+  padding = [(0, 0)] * kernel.ndim
+  padding[axis] = (0, width - kernel.shape[axis])
+  return np.pad(kernel, padding)
