@@ -1,6 +1,5 @@
 """Flags and flag files: an error is one line that names the flag, the file and the line."""
 
-import importlib
 import re
 
 import pytest
@@ -8,7 +7,7 @@ import pytest
 from transformer_jax.cache_folder import cache_folder
 from transformer_jax.cli import evaluate, train
 from transformer_jax.cli.flags import Command
-from transformer_jax.cli.main import COMMANDS
+from transformer_jax.cli.main import COMMANDS, module_of
 from transformer_jax.config import Config, fields
 from transformer_jax.errors import ConfigError, WorkdirError
 
@@ -196,7 +195,7 @@ SENTENCES = {("attention", "source"), ("attention", "target")}
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_text_is_a_path_with_its_home_or_known_to_be_none(name, monkeypatch):
   monkeypatch.setenv("HOME", "/home/me")
-  module = importlib.import_module(f"transformer_jax.cli.{name}")
+  module = module_of(name)
   command = Command(name, "", **getattr(module, "SETTINGS", {}))
   module.declare(command)
   for flag, kind in command._kinds.items():

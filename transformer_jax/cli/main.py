@@ -6,6 +6,7 @@ import importlib
 import io
 import os
 import sys
+import types
 import warnings
 from collections.abc import Sequence
 
@@ -121,9 +122,14 @@ def _dispatch(arguments: Sequence[str]) -> int:
   return _run_command(name, rest)
 
 
-def _run_command(name: str, arguments: Sequence[str]) -> int:
+def module_of(name: str) -> types.ModuleType:
+  """Returns the file of a command."""
   file_name = "import_run" if name == "import" else name  # a keyword cannot name a module
-  module = importlib.import_module(f"transformer_jax.cli.{file_name}")
+  return importlib.import_module(f"transformer_jax.cli.{file_name}")
+
+
+def _run_command(name: str, arguments: Sequence[str]) -> int:
+  module = module_of(name)
   command = Command(name, COMMANDS[name], **getattr(module, "SETTINGS", {}))
   module.declare(command)
   if any(argument in _HELP for argument in arguments):
