@@ -244,6 +244,7 @@ def test_a_setting_that_must_agree_is_refused_by_name(name, other, trained, tmp_
   assert not (tmp_path / "run/config.json").exists()
 
 
+@pytest.mark.slow
 def test_settings_that_may_differ(trained, tmp_path):
   config = config_from(
     trained,
