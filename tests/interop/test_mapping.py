@@ -11,10 +11,8 @@ from transformer_jax.config import Config
 from transformer_jax.interop import ctranslate2, huggingface
 from transformer_jax.interop.parameters import (
   Parameters,
-  flatten,
   from_model,
   to_model,
-  unflatten,
   widened,
 )
 from transformer_jax.model.positions import sinusoids
@@ -29,15 +27,6 @@ def run(trained):
 
 def model_of(run, **settings):
   return random_model(run.config, run.task.tokenizer, **{**SIZES, **settings})
-
-
-def test_a_tree_and_its_dotted_names():
-  tree = dict(a=dict(b=np.ones(2), layer_0=dict(c=np.zeros(1))), d=np.ones(3))
-  names = flatten(tree)
-  assert list(names) == ["a.b", "a.layer_0.c", "d"]
-  again = unflatten(names)
-  assert again["a"]["layer_0"]["c"] is names["a.layer_0.c"] and again["d"] is names["d"]
-  assert flatten(again).keys() == names.keys()
 
 
 def test_each_parameter_is_taken_once():

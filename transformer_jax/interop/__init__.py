@@ -9,5 +9,4 @@ ctranslate2, huggingface, safetensors     one file a format
 readme        the README.md of an exported folder
 import_run    reads a folder of another system, and makes a run of it
 marian        Marian models as Hugging Face stores them
-tensors       reads safetensors files with numpy alone
 """

@@ -18,7 +18,7 @@ from transformer_jax.data.tokenizers.marian import FILES as TOKENIZER_FILES
 from transformer_jax.data.tokenizers.marian import VOCABULARY, MarianTokenizer
 from transformer_jax.data.tokenizers.tokenizer import SavableTokenizer
 from transformer_jax.errors import CheckpointError, ConfigError, DataError
-from transformer_jax.interop.tensors import read_tensors
+from transformer_jax.interop.safetensors import read_arrays
 from transformer_jax.model.positions import sinusoids
 from transformer_jax.strict_json import json_text
 
@@ -34,6 +34,7 @@ _LONGEST_SOURCE = 512  # tokens that the published models were trained on
 # Names of a table of positions. transformers computes it, so a file need not have it.
 _POSITIONS = ("model.encoder.embed_positions.weight", "model.decoder.embed_positions.weight")
 _POSITIONS_TOLERANCE = 2e-3  # of a table in float16
+_FLOATS = ("float64", "float32", "float16", "bfloat16")
 _SHARED = "model.shared.weight"
 _SOURCE = "model.encoder.embed_tokens.weight"
 _TARGET = "model.decoder.embed_tokens.weight"
@@ -281,6 +282,25 @@ def _no_tensors(folder: pathlib.Path) -> CheckpointError:
       _SAVE_PRETRAINED,
     )
   return CheckpointError(path, "is missing", _SAVE_PRETRAINED)
+
+
+def read_tensors(path: pathlib.Path) -> dict[str, np.ndarray]:
+  """Returns name -> array, float32; float16 and bfloat16 are widened.
+
+  Raises:
+    CheckpointError: the file cannot be read, is damaged, or has an array of another type.
+  """
+  try:
+    _, arrays = read_arrays(path)
+  except OSError as error:
+    raise CheckpointError(path, f"cannot be read: {read_problem(error)}") from None
+  except ValueError as error:
+    problem = f"is not a whole safetensors file: {error}"
+    raise CheckpointError(path, problem, "fetch or write it again") from None
+  for name, array in arrays.items():
+    if array.dtype.name not in _FLOATS:
+      raise CheckpointError(path, f"{name} is of type {array.dtype}", "write its arrays as float32")
+  return {name: array.astype(np.float32) for name, array in arrays.items()}
 
 
 def feature_order(width: int) -> list[int]:

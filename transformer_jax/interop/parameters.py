@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from flax.traverse_util import flatten_dict
 from jaxtyping import Float32
 
 # Positions that an exported model takes. CTranslate2 cuts a sentence after as many tokens, too.
@@ -14,34 +15,6 @@ NUM_POSITIONS = 1024
 
 Kernel = Float32[np.ndarray, "..."]
 Matrix = Float32[np.ndarray, "_ _"]
-
-
-def flatten(params: Mapping[str, Any], prefix: str = "") -> dict[str, np.ndarray]:
-  """Returns name -> array; a name is the tree's keys, joined by dots.
-
-  Example:
-    flatten(dict(encoder=dict(layer_0=array)))  # {"encoder.layer_0": array}
-  """
-  found = {}
-  for key, value in params.items():
-    name = f"{prefix}{key}"
-    if isinstance(value, Mapping):
-      found.update(flatten(value, f"{name}."))
-    else:
-      found[name] = np.asarray(value)
-  return found
-
-
-def unflatten(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
-  """Returns the tree whose `flatten` is `arrays`."""
-  tree: dict[str, Any] = {}
-  for name, array in arrays.items():
-    *keys, last = name.split(".")
-    branch = tree
-    for key in keys:
-      branch = branch.setdefault(key, {})
-    branch[last] = array
-  return tree
 
 
 class Parameters:
@@ -54,7 +27,7 @@ class Parameters:
   """
 
   def __init__(self, params: Mapping[str, Any]) -> None:
-    self._left = flatten(params)
+    self._left = flatten_dict(params, sep=".")
 
   def take(self, name: str) -> np.ndarray:
     """Returns a copy of a parameter, which may be changed.

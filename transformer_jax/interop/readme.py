@@ -8,7 +8,7 @@ from transformer_jax import __version__
 from transformer_jax.config import Config
 from transformer_jax.files import StrPath
 from transformer_jax.interop.checks import Form
-from transformer_jax.interop.parameters import NUM_POSITIONS, flatten
+from transformer_jax.interop.parameters import NUM_POSITIONS
 from transformer_jax.runs.trained_model import TrainedModel
 from transformer_jax.workdir.folder import Workdir
 
@@ -107,7 +107,7 @@ def _what(model: TrainedModel, form: Form) -> list[str]:
   """Returns a paragraph: where the model is from, and its sizes."""
   config = model.config
   sizes, data = config.model, config.data
-  count = sum(array.size for array in flatten(model.params).values())
+  count = sum(array.size for array in model.parameters().values())
   steps = ", ".join(map(str, model.steps))
   of_steps = f"the average of steps {steps}" if len(model.steps) > 1 else f"step {steps}"
   task = "parses sentences"

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
+from flax.traverse_util import unflatten_dict
 
 from transformer_jax.config import Config
 from transformer_jax.data.text import read_problem
 from transformer_jax.data.tokenizers.folder import save_tokenizer
 from transformer_jax.errors import DataError, TransformerJaxError
 from transformer_jax.files import StrPath, atomic_write
-from transformer_jax.interop.parameters import flatten, unflatten
 from transformer_jax.runs.trained_model import TrainedModel
 from transformer_jax.strict_json import json_text
 
@@ -41,7 +41,7 @@ def write(model: TrainedModel, folder: pathlib.Path) -> None:
     "step": str(model.steps[-1]),
     "steps": json_text(model.steps),
   }
-  write_arrays(folder / FILE, flatten(model.params), metadata)
+  write_arrays(folder / FILE, model.parameters(), metadata)
   save_tokenizer(model.task.tokenizer, folder)
 
 
@@ -65,7 +65,7 @@ def read(folder: StrPath) -> Exported:
   except (ValueError, KeyError, TypeError, RecursionError, TransformerJaxError) as error:
     remedy = "give a folder that export --format=safetensors wrote"
     raise DataError(path, f"is not an exported model: {error}", remedy) from None
-  return Exported(unflatten(arrays), config, steps)
+  return Exported(unflatten_dict(arrays, sep="."), config, steps)
 
 
 def write_arrays(
@@ -79,23 +79,25 @@ def write_arrays(
     metadata: of its header.
   """
   contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-  atomic_write(path, _library().save(contiguous, metadata=metadata))
+  atomic_write(path, _library().numpy.save(contiguous, metadata=metadata))
 
 
 def read_arrays(path: pathlib.Path) -> tuple[dict[str, str], dict[str, np.ndarray]]:
-  """Returns (metadata, name -> array) of a safetensors file.
+  """Returns (metadata, name -> array of its own type) of a safetensors file.
 
   Raises:
     OSError: it cannot be read.
-    ValueError: it is no safetensors file.
+    ValueError: it is not a whole safetensors file, or an array has a type that numpy lacks.
   """
-  content = path.read_bytes()
+  library = _library()
   try:
-    arrays = _library().load(content)
-  except Exception as error:  # the library's own class, of any version
+    with library.safe_open(path, framework="numpy") as file:
+      arrays = {name: file.get_tensor(name) for name in file.keys()}
+      return file.metadata() or {}, arrays
+  except OSError:
+    raise
+  except Exception as error:  # the library's own classes, of any version
     raise ValueError(str(error)) from None
-  length = int.from_bytes(content[:8], "little")
-  return json.loads(content[8 : 8 + length]).get("__metadata__", {}), arrays
 
 
 def _library() -> Any:
@@ -107,4 +109,4 @@ def _library() -> Any:
       "need the package safetensors",
       "pip install 'transformer_jax[huggingface]'",
     ) from None
-  return safetensors.numpy
+  return safetensors
