@@ -7,7 +7,7 @@ import threading
 import types
 from collections.abc import Callable, Sequence
 
-_PATIENCE = 120  # seconds, after which the pipe is closed: a command that waits for more would hang
+from patience import PATIENCE
 
 
 def answers_of_a_conversation(
@@ -22,7 +22,8 @@ def answers_of_a_conversation(
   writer = os.fdopen(writing_end, "wb", buffering=0)
   to_send = list(sentences)
   answers = []
-  rescue = threading.Timer(_PATIENCE, writer.close)
+  # A command that waits for more than was sent would hang.
+  rescue = threading.Timer(PATIENCE, writer.close)
 
   class Out(io.RawIOBase):
     def write(self, data):

@@ -31,7 +31,8 @@ STARTS = (
 )
 # Files that a run, an environment or a data set has, not the repository.
 ELSEWHERE = re.compile(
-  r"(runs/(quickstart|grammar|d_k_)|build/|\.venv|/|~|\.\./shared|node\d|processes/|tok/|gs-mounted/)"
+  r"(runs/(quickstart|grammar|d_k_)|build/|\.venv|/|~|\.\./shared|node\d|processes/|tok/|"
+  r"gs-mounted/)"
 )
 IN_A_WORKDIR = {"config.json", "score.json", "meta.json", "metrics.jsonl", "attention.json"}
 IN_A_WORKDIR |= {"attention.html", "splits_unknown.txt", "log.txt"}

@@ -8,6 +8,7 @@ import textwrap
 import threading
 
 import pytest
+from patience import PATIENCE
 
 from transformer_jax import interrupt
 
@@ -22,7 +23,7 @@ _IN_ONE_CALL = """
   with interrupt.temporary_file(pathlib.Path(sys.argv[1])) as path:
     path.write_text("half")
     print("begun", flush=True)
-    hashlib.pbkdf2_hmac("sha256", b"", b"", 1_000_000_000)
+    hashlib.pbkdf2_hmac("sha256", b"", b"", 2_000_000_000)
 """
 
 _IGNORING = """
@@ -57,7 +58,7 @@ def code_after(process, number):
     try:
       assert process.stdout.readline() == b"begun\n"
       process.send_signal(number)
-      return process.wait(timeout=30), process.stderr.read().decode()
+      return process.wait(timeout=PATIENCE), process.stderr.read().decode()
     finally:
       process.kill()
 
@@ -77,7 +78,7 @@ def test_a_signal_ends_a_process_whose_output_nobody_reads():
 
 def test_a_signal_that_is_ignored_stays_so():
   process = start(_IGNORING)
-  output, errors = process.communicate(timeout=30)
+  output, errors = process.communicate(timeout=PATIENCE)
   assert (process.returncode, output, errors) == (0, b"alive\n", b"")
 
 
@@ -122,7 +123,7 @@ def test_a_temporary_folder_is_removed_and_a_link_to_a_folder_is_not_followed(tm
     interrupt.leave(15)
   """
   process = start(code, tmp_path)
-  process.communicate(timeout=30)
+  process.communicate(timeout=PATIENCE)
   assert process.returncode == 128 + signal.SIGTERM
   assert [path.name for path in tmp_path.iterdir()] == ["kept"]
   assert (tmp_path / "kept" / "file").exists()

@@ -9,6 +9,7 @@ import textwrap
 
 import numpy as np
 import pytest
+from patience import PATIENCE
 
 import transformer_jax
 
@@ -76,7 +77,7 @@ def python(code, *args):
 
 def test_killed_at_any_moment_the_last_saved_step_is_there(folder, opened):
   process = python(_KILLED, folder)
-  lines = process.communicate(timeout=120)[0].split("\n")
+  lines = process.communicate(timeout=PATIENCE)[0].split("\n")
   assert process.returncode == 0
   saved = kills = 0
   for word, number in (line.split() for line in lines if line not in ("", "killed")):
@@ -115,7 +116,7 @@ _TWO_PROCESSES = """
 def test_of_two_processes_one_writes_and_both_read(folder, free_port):
   both = [python(_TWO_PROCESSES, folder, free_port, number) for number in (0, 1)]
   for process in both:
-    assert process.communicate(timeout=100)[0].strip().endswith("3 9 [2, 3]")
+    assert process.communicate(timeout=PATIENCE)[0].strip().endswith("3 9 [2, 3]")
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from patience import PATIENCE
 
 from transformer_jax.cli.main import COMMANDS
 
@@ -16,7 +17,7 @@ def run(*arguments, **kwargs):
     capture_output=True,
     text=True,
     check=False,
-    timeout=300,
+    timeout=PATIENCE,
     **kwargs,
   )
 

@@ -11,6 +11,7 @@ import time
 
 import pytest
 import tiny_run
+from patience import PATIENCE
 
 from transformer_jax.runs.train import train
 
@@ -95,12 +96,12 @@ def test_a_signal_ends_translate_at_once_and_leaves_no_file(workdir, tmp_path, n
     stderr=subprocess.PIPE,
     text=True,
   )
-  end = time.monotonic() + 60
+  end = time.monotonic() + PATIENCE
   while not list(tmp_path.iterdir()):
     assert process.poll() is None and time.monotonic() < end
     time.sleep(0.02)
   os.kill(process.pid, number)
-  _, errors = process.communicate(timeout=30)
+  _, errors = process.communicate(timeout=PATIENCE)
   assert process.returncode == code
   assert len(errors.splitlines()) == 1
   assert errors.startswith("transformer-jax: ")

@@ -26,6 +26,7 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
+from patience import PATIENCE  # noqa: E402
 from tiny_run import flags, metrics_of  # noqa: E402
 
 from transformer_jax.checkpoints import Checkpoints  # noqa: E402
@@ -44,7 +45,6 @@ SETTINGS = dict(
   keep_checkpoints=2,
 )
 STEPS_PER_INTERRUPTION = 12
-PATIENCE = 180  # seconds that a process may take for anything
 KILLS = ("start", "step", "write", "write", "cleanup")  # "write" twice: most can go wrong there
 STOPS = ("TERM", "INT")
 

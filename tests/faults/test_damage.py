@@ -9,6 +9,7 @@ import sys
 
 import numpy as np
 import pytest
+from patience import PATIENCE
 
 from transformer_jax.checkpoints import Checkpoints
 from transformer_jax.errors import CheckpointError
@@ -109,7 +110,7 @@ def run(*arguments):
     capture_output=True,
     text=True,
     check=False,
-    timeout=300,
+    timeout=PATIENCE,
   )
 
 

@@ -5,6 +5,7 @@ import time
 
 import pytest
 from campaign import SETTINGS, Run, last_logged
+from patience import PATIENCE
 from tiny_run import tiny_config
 
 from transformer_jax.checkpoints import Checkpoints
@@ -22,9 +23,17 @@ def test_a_killed_process_is_named_and_the_other_ends(which, tmp_path):
   codes = run.codes()  # an error if one of them continues
   assert codes[which] == -signal.SIGKILL, run.errors()
   assert codes[1 - which] not in (0, -signal.SIGKILL), run.errors()
-  time.sleep(2)  # the watchdog of the killed process writes by itself
-  log = (run.workdir / "log.txt").read_text()
-  assert f"process {which} of 2 (" in log and "ended without a word" in log
+  log = _log_with(run, "ended without a word")
+  assert f"process {which} of 2 (" in log
+
+
+def _log_with(run, words):
+  """Waits until log.txt has the words; the watchdog of a killed process writes by itself."""
+  end = time.monotonic() + PATIENCE
+  while words not in (log := (run.workdir / "log.txt").read_text()):
+    assert time.monotonic() < end, log
+    time.sleep(0.1)
+  return log
 
 
 @pytest.mark.slow

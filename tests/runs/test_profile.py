@@ -13,11 +13,13 @@ from transformer_jax.runs.train import train
   "path, part",
   [
     (
-      "jit(f)/transpose(jvp(Transformer))/Transformer.encode/encoder/layer_0/self_attention_norm/self_attention/query/dot_general",
+      "jit(f)/transpose(jvp(Transformer))/Transformer.encode/encoder/layer_0/"
+      "self_attention_norm/self_attention/query/dot_general",
       "attention's projections",
     ),
     (
-      "jit(f)/jvp(Transformer)/decoder/layer_0/cross_attention_norm/cross_attention/vmap(BTNH,BSNH->BNTS)/dot_general",
+      "jit(f)/jvp(Transformer)/decoder/layer_0/cross_attention_norm/cross_attention/"
+      "vmap(BTNH,BSNH->BNTS)/dot_general",
       "attention",
     ),
     (

@@ -8,6 +8,7 @@ import sys
 
 import numpy as np
 import pytest
+from patience import PATIENCE
 
 SCRIPT = pathlib.Path(__file__).with_name("device_stream.py")
 ROOT = SCRIPT.parents[2]
@@ -28,7 +29,7 @@ def start(steps, devices, *where):
 
 def losses(process):
   """Waits for the script's end and returns the losses it printed."""
-  out, err = process.communicate(timeout=300)
+  out, err = process.communicate(timeout=PATIENCE)
   assert process.returncode == 0, err[-3000:]
   return np.array([float(line) for line in out.splitlines() if not line.startswith("[Gloo]")])
 
