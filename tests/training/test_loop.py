@@ -1,6 +1,5 @@
 """The loop's bookkeeping, with made-up updates: marked steps are handled once, skipped or not."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -71,20 +70,17 @@ class Heard:
     self.events.append(("report", metrics["step"]))
     self.lines.append(metrics)
 
-  def hooks(self) -> loop.Hooks:
-    def note(name: str) -> Callable[..., None]:
-      return lambda step, _: self.events.append((name, step))
+  def save(self, step, state, position):
+    self.events.append(("save", step, position["batch"]))
 
-    def save(step, _, position):
-      self.events.append(("save", step, position["batch"]))
+  def evaluate(self, step, state):
+    self.events.append(("evaluate", step))
 
-    return loop.Hooks(
-      report=self.report,
-      save=save,
-      evaluate=note("evaluate"),
-      should_stop=lambda: False,
-      give_up=note("give up"),
-    )
+  def should_stop(self):
+    return False
+
+  def give_up(self, step, batches):
+    self.events.append(("give up", step))
 
 
 def run(monkeypatch, bad_tries, start=0, reported=None, **settings):
@@ -101,7 +97,7 @@ def run(monkeypatch, bad_tries, start=0, reported=None, **settings):
     MadeUpBatches(),
     train_step,
     lambda state: state,
-    heard.hooks(),
+    heard,
     reported,
   )
   assert state.step == step == config.train.train_steps

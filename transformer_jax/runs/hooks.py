@@ -24,7 +24,7 @@ from transformer_jax.workdir.tensorboard import TensorBoard
 
 
 class RunHooks:
-  """Has the methods that `training.loop.Hooks` names.
+  """The `training.loop.Hooks` of a run.
 
   Args:
     run: the parts of the run.

@@ -35,7 +35,7 @@ from transformer_jax.runs.startup_report import origin_lines, overview
 from transformer_jax.runs.stop_signals import StopSignals
 from transformer_jax.runs.validation import Validation
 from transformer_jax.runs.watchdog import Watchdog
-from transformer_jax.training.loop import Hooks, run_updates
+from transformer_jax.training.loop import run_updates
 from transformer_jax.training.state import TrainState
 from transformer_jax.training.step import Progress, ShardedBatch, TrainStep, make_reset
 from transformer_jax.workdir.folder import Workdir
@@ -163,7 +163,7 @@ def _train(run: RunParts, signals: StopSignals, options: _Options) -> None:
       run.checkpoints.wait()
     observed = _observed(run, train_step, options)
     state, step, position, is_stopped = run_updates(
-      config, state, stream, observed, make_reset(), _as_hooks(hooks), reported
+      config, state, stream, observed, make_reset(), hooks, reported
     )
     if isinstance(observed, ProfiledSteps):
       observed.close(state)
@@ -176,16 +176,6 @@ def _train(run: RunParts, signals: StopSignals, options: _Options) -> None:
     run.folder.log(f"stopped at step {step} by signal {signals.number}, saved")
     raise Interrupted(signals.number, step)
   run.folder.log(f"done: step {step}")
-
-
-def _as_hooks(hooks: RunHooks) -> Hooks:
-  return Hooks(
-    report=hooks.report,
-    save=hooks.save,
-    evaluate=hooks.evaluate,
-    should_stop=hooks.should_stop,
-    give_up=hooks.give_up,
-  )
 
 
 def _observed(run: RunParts, train_step: TrainStep, options: _Options) -> StepFunction:

@@ -5,7 +5,6 @@ It knows no files: what happens at a marked step is passed in as `Hooks`.
 
 import collections
 import contextlib
-import dataclasses
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol, runtime_checkable
@@ -24,25 +23,32 @@ _RUN_AHEAD = 2
 Position = dict[str, int]
 
 
-@dataclasses.dataclass
-class Hooks:
-  """The functions that the loop calls.
+@runtime_checkable
+class Hooks(Protocol):
+  """The methods that the loop calls.
 
   A `state` is replicated and must not be kept. A position is that of the data after the last batch
   that was used.
   """
 
-  # (metrics), at every log_every-th step
-  report: Callable[[dict[str, Any]], None]
-  # (step, state, position), at every checkpoint_every-th step and the last
-  save: Callable[[int, TrainState, Position], None]
-  # (step, state), at every evaluate_every-th step and the last; after `save`, so that a kill costs
-  # no updates
-  evaluate: Callable[[int, TrainState], None]
-  # (), before each update
-  should_stop: Callable[[], bool]
-  # (step, batches of the update), before NonFiniteError is raised
-  give_up: Callable[[int, list[Batch]], None]
+  def report(self, metrics: dict[str, Any], /) -> None:
+    """Is called at every log_every-th step."""
+
+  def save(self, step: int, state: TrainState, position: Position, /) -> None:
+    """Is called at every checkpoint_every-th step and the last."""
+
+  def evaluate(self, step: int, state: TrainState, /) -> None:
+    """Is called at every evaluate_every-th step and the last.
+
+    It comes after `save`, so that a kill costs no updates.
+    """
+
+  def should_stop(self) -> bool:
+    """Returns whether to stop; it is called before each update."""
+    ...
+
+  def give_up(self, step: int, batches: list[Batch], /) -> None:
+    """Is called with the batches of the update before NonFiniteError is raised."""
 
 
 @runtime_checkable
