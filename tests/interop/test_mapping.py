@@ -12,6 +12,7 @@ from transformer_jax.interop import ctranslate2, huggingface
 from transformer_jax.interop.parameters import (
   Parameters,
   from_model,
+  sines_first,
   to_model,
   widened,
 )
@@ -105,7 +106,7 @@ def test_positions_are_a_table(run):
 
 
 def test_marian_features_are_sines_then_cosines():
-  order_D = huggingface.feature_order(8)
+  order_D = sines_first(8)
   frequencies = 10000.0 ** (-2.0 * np.arange(4) / 8)
   ours = sinusoids(3, 8, "sinusoidal")[:, order_D]
   np.testing.assert_allclose(ours[2, :4], np.sin(2 * frequencies), rtol=1e-6)
@@ -139,7 +140,7 @@ def test_marian_tensors(run, sharing, is_untied):
   assert set(arrays) - layers == EMBEDDINGS[sharing, is_untied] | {"final_logits_bias"}
   # Encoder: 8 of attention, 2 of its norm, 4 of feed-forward, 2 of its norm; decoder: 10 more.
   assert len(layers) == 2 * (16 + 26)
-  order_D = huggingface.feature_order(12)
+  order_D = sines_first(12)
   target_name = "shared_embedding" if sharing == "all" else "target_embedding"
   target_CD = params[target_name]["embedding"]
   output_CD = params["output_projection"]["kernel"].T if sharing == "none" else target_CD

@@ -29,8 +29,6 @@ from transformer_jax.model.positions import sinusoids
 from transformer_jax.runs.trained_model import TrainedModel
 from transformer_jax.tasks.translation import TranslationTask
 
-_EPSILON = 1e-6  # of our LayerNorm
-
 
 class _Projection(NamedTuple):
   """A matrix [out, in] and its bias, if there is one."""
@@ -53,7 +51,7 @@ def write(model: TrainedModel, folder: pathlib.Path, quantization: str = "none")
   pieces = task.tokenizer.pieces(range(task.tokenizer.vocab_size))
   spec.register_source_vocabulary(pieces)
   spec.register_target_vocabulary(pieces)
-  spec.config.layer_norm_epsilon = getattr(model.config.model, "layer_norm_epsilon", _EPSILON)
+  spec.config.layer_norm_epsilon = model.config.model.layer_norm_epsilon
   spec.config.add_source_eos = True
   spec.config.add_source_bos = False
   spec.config.bos_token = spec.config.eos_token = spec.config.decoder_start_token = "</s>"
@@ -73,7 +71,7 @@ def make_spec(config: ModelConfig, params: Any) -> Any:
   width = max(config.d_k, config.d_v)
   settings: dict[str, Any] = dict(
     pre_norm=config.norm == "pre",
-    activation=specs.common_spec.Activation[_activation(config)],
+    activation=specs.common_spec.Activation[config.activation.upper()],
     head_dim=None if config.num_heads * width == config.d_model else width,
   )
   sizes = (config.num_layers, config.num_heads)
@@ -90,11 +88,6 @@ def make_spec(config: ModelConfig, params: Any) -> Any:
       _set_norm(stack.layer_norm, parameters, f"{name}.final_norm")
   parameters.check_all_taken()
   return specs.TransformerSpec(encoder, decoder)
-
-
-def _activation(config: ModelConfig) -> str:
-  """Returns CTranslate2's name of the activation."""
-  return getattr(config, "activation", "relu").upper()
 
 
 def _set_embeddings(

@@ -12,7 +12,13 @@ import numpy as np
 
 from transformer_jax.config import PAD_ID, Config
 from transformer_jax.files import atomic_write
-from transformer_jax.interop.parameters import NUM_POSITIONS, Parameters, from_model, to_model
+from transformer_jax.interop.parameters import (
+  NUM_POSITIONS,
+  Parameters,
+  from_model,
+  sines_first,
+  to_model,
+)
 from transformer_jax.interop.safetensors import write_arrays
 from transformer_jax.runs.trained_model import TrainedModel
 from transformer_jax.strict_json import json_text
@@ -56,15 +62,10 @@ def reordered(rows: Any) -> Any:
   return np.concatenate([rows[PAD_ID + 1 :], rows[PAD_ID : PAD_ID + 1]])
 
 
-def feature_order(d_model: int) -> np.ndarray:
-  """Returns the number of our feature at each of Marian's places: sines, then cosines."""
-  return np.concatenate([np.arange(0, d_model, 2), np.arange(1, d_model, 2)])
-
-
 def make_arrays(config: Config, params: Any, is_untied: bool = False) -> dict[str, np.ndarray]:
   """Returns the tensors of a MarianMTModel by their names."""
   parameters = Parameters(params)
-  order_D = feature_order(config.model.d_model)
+  order_D = sines_first(config.model.d_model)
   arrays = _embeddings(config.model.embedding_sharing, parameters, order_D, is_untied)
   for stack in ("encoder", "decoder"):
     for number in range(config.model.num_layers):
@@ -160,7 +161,7 @@ def model_config(config: Config, vocab_size: int, is_untied: bool) -> dict[str, 
     decoder_vocab_size=vocab_size,
     d_model=model.d_model,
     **stacks,
-    activation_function=getattr(model, "activation", "relu"),
+    activation_function=model.activation,
     dropout=model.dropout_rate,
     attention_dropout=model.attention_dropout_rate,
     activation_dropout=model.relu_dropout_rate,

@@ -18,6 +18,7 @@ from transformer_jax.data.tokenizers.marian import FILES as TOKENIZER_FILES
 from transformer_jax.data.tokenizers.marian import VOCABULARY, MarianTokenizer
 from transformer_jax.data.tokenizers.tokenizer import SavableTokenizer
 from transformer_jax.errors import CheckpointError, ConfigError, DataError
+from transformer_jax.interop.parameters import sines_first
 from transformer_jax.interop.safetensors import read_arrays
 from transformer_jax.model.positions import sinusoids
 from transformer_jax.strict_json import json_text
@@ -303,12 +304,6 @@ def read_tensors(path: pathlib.Path) -> dict[str, np.ndarray]:
   return {name: array.astype(np.float32) for name, array in arrays.items()}
 
 
-def feature_order(width: int) -> list[int]:
-  """Returns the index of each of our features in Marian's order: sines first, then cosines."""
-  ours_of_theirs = [*range(0, width, 2), *range(1, width, 2)]
-  return np.argsort(ours_of_theirs).tolist()
-
-
 class _Tensors:
   """The arrays of a file, taken one by one, each in our form."""
 
@@ -316,7 +311,8 @@ class _Tensors:
     self._path = path
     self._settings = settings
     self._rows = list(order)  # Marian's id of each of our ids
-    self._features = feature_order(settings.width)
+    # Marian's place of each of our features.
+    self._features = np.argsort(sines_first(settings.width)).tolist()
     self._tensors = read_tensors(path)
     self._taken: set[str] = set()
     self.has_attention_bias = any(

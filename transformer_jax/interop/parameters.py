@@ -46,6 +46,11 @@ class Parameters:
       raise ValueError(f"parameters that this format has no place for: {', '.join(self._left)}")
 
 
+def sines_first(d_model: int) -> np.ndarray:
+  """Returns the number of our feature at each of Marian's places: all sines, then all cosines."""
+  return np.concatenate([np.arange(0, d_model, 2), np.arange(1, d_model, 2)])
+
+
 def from_model(kernel_DHK: Kernel) -> Matrix:
   """Returns the matrix [H*K, D] of a projection to heads, [D, H, K]."""
   return kernel_DHK.reshape(len(kernel_DHK), -1).T
