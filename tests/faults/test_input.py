@@ -7,6 +7,7 @@ import sys
 import threading
 
 import pytest
+from patience import PATIENCE
 
 from transformer_jax.data.sources.treebank import read_tree_file
 from transformer_jax.data.trees import clean
@@ -114,7 +115,7 @@ def test_a_hundred_thousand_fuzzed_lines(trained, tmp_path):
       answers.append(answer)
       if len(answers) % (LINES // 10) == 0 and len(answers) < LINES:
         memory[len(answers)] = memory_of(process)
-    assert process.wait(60) == 0
+    assert process.wait(PATIENCE) == 0
     errors.seek(0)
     said = errors.read()
   assert len(answers) == LINES and all(answer.endswith(b"\n") for answer in answers)

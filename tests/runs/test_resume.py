@@ -1,6 +1,5 @@
 """`train` resumes the same run, refuses another one, and repeats evaluations that were cut off."""
 
-import dataclasses
 import itertools
 import json
 import os
@@ -272,14 +271,28 @@ def test_an_epsilon_that_is_nothing_in_float32_is_refused(epsilon, tmp_path):
     train(tiny_config(adam_epsilon=epsilon), tmp_path / "run", ".")
 
 
+class StoppedHooks:
+  """A run's hooks that stop the loop after some updates, and change nothing else."""
+
+  def __init__(self, hooks, updates):
+    self._hooks = hooks
+    self._is_last = itertools.chain([False] * updates, itertools.repeat(True))
+
+  def should_stop(self):
+    return next(self._is_last)
+
+  def __getattr__(self, name):
+    return getattr(self._hooks, name)
+
+
 def stopped_at(step, monkeypatch, workdir, **settings):
   """Trains until a signal stops the run before an update."""
   run_updates = train_module.run_updates
 
   def stopping(config, state, stream, train_step, reset_sums, hooks, reported):
-    steps = itertools.count(int(train_module.parallel.to_host(state.step)))
-    stop = dataclasses.replace(hooks, should_stop=lambda: next(steps) == step)
-    return run_updates(config, state, stream, train_step, reset_sums, stop, reported)
+    first = int(train_module.parallel.to_host(state.step))
+    stopped = StoppedHooks(hooks, step - first)
+    return run_updates(config, state, stream, train_step, reset_sums, stopped, reported)
 
   with monkeypatch.context() as patch:
     patch.setattr(train_module, "run_updates", stopping)

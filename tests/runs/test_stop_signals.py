@@ -6,6 +6,7 @@ import threading
 from types import SimpleNamespace
 
 import pytest
+from patience import PATIENCE
 
 from transformer_jax.interrupt import SIGNALS
 from transformer_jax.runs import stop_signals as signals_module
@@ -50,7 +51,7 @@ def test_the_first_one_is_said():
     signals.begin()
     assert not signals.should_stop() and not said
     os.kill(os.getpid(), signal.SIGTERM)
-    assert heard.wait(10)
+    assert heard.wait(PATIENCE)
   assert said == [
     "signal 15: stopping after this update, and saving; a second signal ends it at once"
   ]

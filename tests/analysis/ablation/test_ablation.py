@@ -12,6 +12,7 @@ import time
 import numpy as np
 import pytest
 import tiny_run
+from patience import PATIENCE
 
 from transformer_jax.analysis.ablation import report, runs
 from transformer_jax.analysis.ablation.identity import (
@@ -564,13 +565,13 @@ def test_a_kill_in_the_middle_changes_nothing(table):
 def kill_during(command, signal_number, metrics):
   """Starts the command and sends it a signal once it has written some metrics."""
   process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-  end = time.monotonic() + 100
+  end = time.monotonic() + PATIENCE
   while not (metrics.exists() and metrics.stat().st_size > 300):
     assert process.poll() is None
     assert time.monotonic() < end
     time.sleep(0.01)
   os.kill(process.pid, signal_number)
-  process.wait(100)
+  process.wait(PATIENCE)
 
 
 def rows_of(page):
