@@ -176,7 +176,6 @@ NO_PATHS = {
   "test_sections",
   "coordinator",
   "profile_steps",
-  "inject_nonfinite",
   "checkpoint",
   "init_checkpoint",
   "language",

@@ -22,7 +22,7 @@ def declare(command: Command) -> None:
   )
   command.declare_data_root()
   command.declare("seeds", 3, "number of seeds for each row: 1, 2, ...")
-  command.declare("only_seed", 0, "run only this seed; 0: all")
+  command.declare("only_seed", 0, "seed to run, and no other; 0: all")
   command.declare(
     "rows",
     "",
@@ -72,7 +72,7 @@ def run(command: Command) -> int:
     report.write(entries(all_rows, all_seeds, results, failures, text), results, title, again)
 
   if not command["print_table"]:
-    write_table()  # errors in the results' folder come before hours of training
+    write_table()  # so that an error in the results' folder comes before hours of training
     failures.update(
       run_all(
         rows,
@@ -161,7 +161,7 @@ def _read_config(path: pathlib.Path) -> Config:
   if command["init_from"]:
     raise ConfigError(
       f"{path} --init_from",
-      "is not for a table, whose results do not tell from which parameters they began",
+      "is not for a table: its results do not record the parameters that a run began with",
       "train such a run by itself",
     )
   return command.config()

@@ -234,7 +234,7 @@ class _Builder:
     return constituent.label
 
   def _reopen_only_root(self):
-    """Opens the constituent that holds all leaves so far again, if there is one."""
+    """Reopens the constituent that holds all leaves so far, if there is one."""
     whole = (0, len(self._leaves))
     for index, c in enumerate(self._constituents):
       if c.end > 0 and (c.start, c.end) == whole:

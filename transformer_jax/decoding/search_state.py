@@ -66,7 +66,7 @@ class SearchState(NamedTuple):
 def initial_state(
   cache: Cache, beam_size: int, max_length: int, limits_B: Int32[Array, " B"]
 ) -> SearchState:
-  """Returns the state with nothing generated; a sentence whose limit is 0 is over already."""
+  """Returns the state with nothing generated; a sentence whose limit is 0 is over at once."""
   shape = (limits_B.shape[0], beam_size)
   tokens_BMT = jnp.full((*shape, max_length), PAD_ID, jnp.int32)
   none_BM = jnp.full(shape, -jnp.inf)

@@ -1,8 +1,8 @@
-"""A run as a Hugging Face folder: a MarianMTModel, with its tokenizer, as OPUS-MT models have it.
+"""Writes a run as a Hugging Face folder: a MarianMTModel with its tokenizer, as OPUS-MT has them.
 
-Marian computes its own table of positions: the paper's frequencies, but all sines before all
-cosines. So the features of everything are put into that order, which LayerNorm does not mind. Ids
-are ours minus 1, with PAD last: converters of Marian models rely on that.
+Marian computes its own table of positions, with the paper's frequencies, but all sines before all
+cosines. So the D features of every array are put into that order, which changes no result. Its ids
+are ours minus 1, with PAD last, which converters of Marian models rely on.
 """
 
 import pathlib
@@ -24,7 +24,7 @@ from transformer_jax.runs.trained_model import TrainedModel
 from transformer_jax.strict_json import json_text
 from transformer_jax.tasks.translation import TranslationTask
 
-_NEVER = np.float32(-1e4)  # the logit that PAD gets where its row had to become zero
+_NEVER = np.float32(-1e4)  # PAD's logit, if its row had to become zero
 _LONGEST_OUTPUT = 512
 
 
@@ -34,8 +34,8 @@ def write(model: TrainedModel, folder: pathlib.Path, is_untied: bool = False) ->
   Args:
     model: a translation run that `checks.check` lets pass.
     folder: where the files go.
-    is_untied: write the embeddings and the output matrix apart. PAD then keeps its share of the
-      softmax, so scores are exact too.
+    is_untied: write the embeddings and the output matrix separately. PAD then keeps its share of
+      the softmax, so scores are exact too.
   """
   task = model.task
   assert isinstance(task, TranslationTask)
@@ -82,7 +82,7 @@ def make_arrays(config: Config, params: Any, is_untied: bool = False) -> dict[st
 def _embeddings(
   sharing: str, parameters: Parameters, order_D: np.ndarray, is_untied: bool
 ) -> dict[str, np.ndarray]:
-  """Returns the embeddings, the output matrix if it is apart, and the output's bias."""
+  """Returns the embeddings, the output matrix if it is a separate one, and the output's bias."""
   if sharing == "all":
     source = target = output = parameters.take("shared_embedding.embedding")
   else:
@@ -183,7 +183,7 @@ def model_config(config: Config, vocab_size: int, is_untied: bool) -> dict[str, 
 
 
 def generation_config(config: Config, vocab_size: int) -> dict[str, Any]:
-  """Returns generation_config.json: the run's search, as far as `generate` has it."""
+  """Returns generation_config.json: the run's search, as far as `generate` can do it."""
   decode = config.decode
   beam = {}
   if decode.beam_size > 1:

@@ -121,7 +121,7 @@ class Transformer(nn.Module):
   ) -> dict[str, Float32[Array, "N B H _ _"]]:
     """Returns all attention weights for a forced target.
 
-    A head that `gates` close has weights, too; nothing comes of them.
+    A head that `gates` close still has weights, which change nothing.
 
     Returns:
       "encoder" [N, B, H, S, S], "decoder" [N, B, H, T, T], "cross" [N, B, H, T, S]. Row t of the

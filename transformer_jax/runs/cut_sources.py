@@ -1,4 +1,4 @@
-"""Sources that are longer than the model takes: counted and reported."""
+"""Counts and reports the sources that are longer than the model takes."""
 
 import sys
 
@@ -9,7 +9,7 @@ from transformer_jax.runs.search import cut, longest_source
 
 
 def source_limit(config: Config) -> str:
-  """Returns the setting at which sources are cut, as a flag."""
+  """Returns the setting that limits the length of sources, as a flag."""
   limit = longest_source(config)
   name = "max_source_length" if limit == config.decode.max_source_length else "max_positions"
   return f"--{name}={limit}"
