@@ -125,10 +125,10 @@ def test_wrong_arguments(arguments, message):
     ("--flagfile=top.flags # 2\n", "top.flags:1: '--flagfile=top.flags # 2' has a comment after"),
     (
       '\n--workdir="runs/x"\n',
-      'top.flags:2: "runs/x" is in quotes, and no shell removes them here; '
+      'top.flags:2: the value "runs/x" is in quotes, and no shell removes them here; '
       "write the value without them",
     ),
-    ("--train_source='a b.en'\n", "top.flags:1: 'a b.en' is in quotes"),
+    ("--train_source='a b.en'\n", "top.flags:1: the value 'a b.en' is in quotes"),
   ],
 )
 def test_wrong_lines(tmp_path, text, message):

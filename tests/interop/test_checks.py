@@ -18,11 +18,11 @@ REFUSALS = [
   (dict(norm="pre"), "--norm=pre: Marian normalizes after each sub-layer"),
   (
     dict(d_k=32),
-    "--d_k=32: Marian's heads have d_model / num_heads = 64 numbers for keys and values",
+    "--d_k=32: Marian's heads have the width d_model / num_heads = 64",
   ),
   (
     dict(d_v=128),
-    "--d_v=128: Marian's heads have d_model / num_heads = 64 numbers for keys and values",
+    "--d_v=128: Marian's heads have the width d_model / num_heads = 64",
   ),
   (dict(positions="learned"), "--positions=learned: Marian computes the paper's sinusoids"),
   (dict(positions="none"), "--positions=none: Marian computes the paper's sinusoids"),

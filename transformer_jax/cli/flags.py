@@ -277,8 +277,7 @@ class Command:
       return result
 
   def _config_with_kept(self, workdir: str) -> Config:
-    from transformer_jax.workdir.folder import Workdir
-    from transformer_jax.workdir.source_run import source_settings
+    from transformer_jax.workdir.folder import Workdir, source_settings
 
     started = Workdir(workdir, primary=False) if workdir else None
     if started and started.has_config():

@@ -21,8 +21,8 @@ from transformer_jax.files import atomic_write
 from transformer_jax.interop.parameters import (
   NUM_POSITIONS,
   Parameters,
-  from_model,
-  to_model,
+  into_heads,
+  out_of_heads,
   widened,
 )
 from transformer_jax.model.positions import sinusoids
@@ -93,15 +93,10 @@ def make_spec(config: ModelConfig, params: Any) -> Any:
 def _set_embeddings(
   encoder: Any, decoder: Any, config: ModelConfig, parameters: Parameters
 ) -> None:
-  if config.embedding_sharing == "all":
-    source = target = parameters.take("shared_embedding.embedding")
-  else:
-    source = parameters.take("source_embedding.embedding")
-    target = parameters.take("target_embedding.embedding")
+  source, target, output = parameters.take_embeddings(config.embedding_sharing)
   encoder.embeddings[0].weight = source
   decoder.embeddings.weight = target
-  is_own = config.embedding_sharing == "none"
-  decoder.projection.weight = parameters.take("output_projection.kernel").T if is_own else target
+  decoder.projection.weight = output
   _set_bias(decoder.projection, parameters.take_if_there("output_bias"))
 
 
@@ -144,9 +139,9 @@ def _attention(parameters: Parameters, name: str, width: int) -> list[_Projectio
       kernel_DHK = kernel_DHK * scale
       bias_HK = None if bias_HK is None else bias_HK * scale
     bias = None if bias_HK is None else widened(bias_HK, width, axis=1).reshape(-1)
-    projections.append(_Projection(from_model(widened(kernel_DHK, width, axis=2)), bias))
+    projections.append(_Projection(into_heads(widened(kernel_DHK, width, axis=2)), bias))
   out_HVD = widened(parameters.take(f"{name}.out.kernel"), width, axis=1)
-  out = _Projection(to_model(out_HVD), parameters.take_if_there(f"{name}.out.bias"))
+  out = _Projection(out_of_heads(out_HVD), parameters.take_if_there(f"{name}.out.bias"))
   return [*projections, out]
 
 

@@ -15,9 +15,9 @@ from transformer_jax.files import atomic_write
 from transformer_jax.interop.parameters import (
   NUM_POSITIONS,
   Parameters,
-  from_model,
+  into_heads,
+  out_of_heads,
   sines_first,
-  to_model,
 )
 from transformer_jax.interop.safetensors import write_arrays
 from transformer_jax.runs.trained_model import TrainedModel
@@ -83,14 +83,9 @@ def _embeddings(
   sharing: str, parameters: Parameters, order_D: np.ndarray, is_untied: bool
 ) -> dict[str, np.ndarray]:
   """Returns the embeddings, the output matrix if it is a separate one, and the output's bias."""
-  if sharing == "all":
-    source = target = output = parameters.take("shared_embedding.embedding")
-  else:
-    source = parameters.take("source_embedding.embedding")
-    target = output = parameters.take("target_embedding.embedding")
-    if sharing == "none":
-      output = parameters.take("output_projection.kernel").T
-  source, target, output = (reordered(matrix[:, order_D]) for matrix in (source, target, output))
+  source, target, output = (
+    reordered(matrix[:, order_D]) for matrix in parameters.take_embeddings(sharing)
+  )
   bias = np.zeros((1, len(output)), np.float32)
   own_bias = parameters.take_if_there("output_bias")
   if own_bias is not None:
@@ -113,12 +108,12 @@ def _attention(
 ) -> dict[str, np.ndarray]:
   arrays = {}
   for part, name in (("query", "q_proj"), ("key", "k_proj"), ("value", "v_proj")):
-    matrix = from_model(parameters.take(f"{ours}.{part}.kernel"))[:, order_D]
+    matrix = into_heads(parameters.take(f"{ours}.{part}.kernel"))[:, order_D]
     arrays[f"{theirs}.{name}.weight"] = matrix
     bias = parameters.take_if_there(f"{ours}.{part}.bias")
     zeros = np.zeros(len(matrix), np.float32)
     arrays[f"{theirs}.{name}.bias"] = zeros if bias is None else bias.reshape(-1)
-  arrays[f"{theirs}.out_proj.weight"] = to_model(parameters.take(f"{ours}.out.kernel"))[order_D]
+  arrays[f"{theirs}.out_proj.weight"] = out_of_heads(parameters.take(f"{ours}.out.kernel"))[order_D]
   bias = parameters.take_if_there(f"{ours}.out.bias")
   zeros = np.zeros(len(order_D), np.float32)
   arrays[f"{theirs}.out_proj.bias"] = zeros if bias is None else bias[order_D]

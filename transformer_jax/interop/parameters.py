@@ -41,6 +41,19 @@ class Parameters:
     """Returns the same, or None if the model lacks it, as it may lack biases."""
     return self.take(name) if name in self._left else None
 
+  def take_embeddings(self, sharing: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns the matrices [C, D] of source, target and output; shared ones are one array.
+
+    `sharing` is the model's `embedding_sharing`.
+    """
+    if sharing == "all":
+      shared = self.take("shared_embedding.embedding")
+      return shared, shared, shared
+    source = self.take("source_embedding.embedding")
+    target = self.take("target_embedding.embedding")
+    output = self.take("output_projection.kernel").T if sharing == "none" else target
+    return source, target, output
+
   def check_all_taken(self) -> None:
     """Raises a ValueError if a parameter was not taken: the export would be another model."""
     if self._left:
@@ -52,12 +65,12 @@ def sines_first(d_model: int) -> np.ndarray:
   return np.concatenate([np.arange(0, d_model, 2), np.arange(1, d_model, 2)])
 
 
-def from_model(kernel_DHK: Kernel) -> Matrix:
+def into_heads(kernel_DHK: Kernel) -> Matrix:
   """Returns the matrix [H*K, D] of a projection to heads, [D, H, K]."""
   return kernel_DHK.reshape(len(kernel_DHK), -1).T
 
 
-def to_model(kernel_HVD: Kernel) -> Matrix:
+def out_of_heads(kernel_HVD: Kernel) -> Matrix:
   """Returns the matrix [D, H*V] of the projection that joins heads, [H, V, D]."""
   return kernel_HVD.reshape(-1, kernel_HVD.shape[-1]).T
 

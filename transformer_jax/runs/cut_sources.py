@@ -1,11 +1,25 @@
-"""Counts and reports the sources that are longer than the model takes."""
+"""Cuts sources that are longer than the model takes; counts and reports them."""
 
 import sys
 
 from transformer_jax import parallel
-from transformer_jax.config import Config
+from transformer_jax.config import EOS_ID, Config
 from transformer_jax.files import StrPath
-from transformer_jax.runs.search import cut, longest_source
+
+
+def longest_source(config: Config) -> int:
+  """Returns how many source tokens, EOS included, the model takes when it decodes."""
+  limit = config.decode.max_source_length
+  if config.model.positions == "learned":
+    return min(limit, config.model.max_positions)
+  return limit
+
+
+def cut(tokens: list[int], limit: int) -> list[int]:
+  """Returns `tokens` if there are at most `limit`, else the first `limit` - 1 and EOS."""
+  if len(tokens) <= limit:
+    return tokens
+  return [*tokens[: limit - 1], EOS_ID]
 
 
 def source_limit(config: Config) -> str:

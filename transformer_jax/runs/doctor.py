@@ -12,9 +12,8 @@ from transformer_jax.errors import CheckpointError, TransformerJaxError
 from transformer_jax.files import StrPath
 from transformer_jax.runs.prepare import data_fingerprint, text_fingerprints
 from transformer_jax.runs.startup_report import origin_lines
-from transformer_jax.workdir.folder import Workdir
+from transformer_jax.workdir.folder import Workdir, source_settings
 from transformer_jax.workdir.lock import lock_holder
-from transformer_jax.workdir.source_run import source_settings
 from transformer_jax.workdir.versions import versions
 
 
@@ -135,7 +134,7 @@ def _checkpoints(folder: Workdir, found: Findings, holder: str) -> _CheckpointFi
 
 
 def _source(config: Config, found: Findings, latest: _CheckpointFindings) -> None:
-  """Looks for the run whose parameters this one begins with, if there is no checkpoint yet."""
+  """Checks that the run of `init_from` can be read, which is needed until there is a checkpoint."""
   if not config.train.init_from or latest.step is not None:
     return
   try:

@@ -38,8 +38,7 @@ from transformer_jax.files import StrPath, as_workdir_error
 from transformer_jax.runs.build import build_task
 from transformer_jax.runs.empty_splits import nothing_left, refuse_blank
 from transformer_jax.tasks.task import Task
-from transformer_jax.workdir.folder import Workdir
-from transformer_jax.workdir.source_run import source_settings
+from transformer_jax.workdir.folder import Workdir, source_settings
 
 # To be changed whenever the same text and settings give another tokenizer.
 _TOKENIZER_FORMAT = "2"

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Int32
 
 from transformer_jax import parallel
-from transformer_jax.config import EOS_ID, Config, DecodeConfig
+from transformer_jax.config import DecodeConfig
 from transformer_jax.decoding.beam_search import beam_search
 from transformer_jax.decoding.constrained import BracketRules, Brackets, constrain
 from transformer_jax.decoding.generate import DecodeBatch, Hypothesis, Source, generate
@@ -225,18 +225,3 @@ def make_decode_batch(
     return decode_batch
 
   return with_params
-
-
-def longest_source(config: Config) -> int:
-  """Returns how many source tokens, EOS included, the model takes when it decodes."""
-  limit = config.decode.max_source_length
-  if config.model.positions == "learned":
-    return min(limit, config.model.max_positions)
-  return limit
-
-
-def cut(tokens: list[int], limit: int) -> list[int]:
-  """Returns `tokens` if there are at most `limit`, else the first `limit` - 1 and EOS."""
-  if len(tokens) <= limit:
-    return tokens
-  return [*tokens[: limit - 1], EOS_ID]

@@ -26,14 +26,12 @@ from transformer_jax.model.head_gates import HeadGates
 from transformer_jax.model.intermediates import attention_weights_and_vectors
 from transformer_jax.model.transformer import Transformer
 from transformer_jax.runs.build import build_model, build_task, parameter_shapes
-from transformer_jax.runs.cut_sources import CutSources
+from transformer_jax.runs.cut_sources import CutSources, cut, longest_source
 from transformer_jax.runs.search import (
   Answer,
   DecodeBatch,
   Sentence,
   answers,
-  cut,
-  longest_source,
   make_decode_batch,
 )
 from transformer_jax.tasks.task import Output, Task

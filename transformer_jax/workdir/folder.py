@@ -236,6 +236,21 @@ class Workdir:
     append(self._log, f"{now} {message}\n")
 
 
+def source_settings(init_from: StrPath) -> dict[str, Any]:
+  """Returns the flat settings of the run that `init_from` names.
+
+  Raises:
+    WorkdirError: there is no run.
+    ConfigError: its config.json is damaged.
+  """
+  folder = Workdir(init_from, primary=False)
+  if not folder.has_config():
+    raise WorkdirError(
+      f"--init_from={init_from}", "there is no run (no config.json)", "name the workdir of a run"
+    )
+  return folder.read_config()
+
+
 def whole_settings(settings: Any, where: StrPath) -> dict[str, Any]:
   """Returns the flat settings that were read at `where`, checked, with defaults for later ones.
 
