@@ -61,7 +61,7 @@ def test_marian_is_one_form_of_the_transformer(settings, problem):
   check(config, Form("safetensors"))
 
 
-def test_what_marian_can_express_passes():
+def test_settings_that_marian_can_express_pass():
   for settings in ({}, dict(embedding_sharing="none", dtype="bfloat16"), dict(dropout_rate=0.3)):
     check(Config().replace(**settings), Form("huggingface", is_untied=True))
 

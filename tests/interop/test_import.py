@@ -382,7 +382,7 @@ def test_a_failed_write_leaves_nothing(copy, monkeypatch):
   refused(copy, WorkdirError, "No space left on device; free some space")
 
 
-def test_a_workdir_that_exists_is_left_alone(folder, run):
+def test_an_existing_workdir_is_left_as_it_is(folder, run):
   before = sorted(path.name for path in run.iterdir())
   with pytest.raises(WorkdirError, match="exists already"):
     import_run(str(folder), run)

@@ -77,7 +77,7 @@ def test_widened_heads_attend_as_before(run, d_k, d_v):
   np.testing.assert_allclose(heads(value).reshape(5, -1) @ out.T, joined, rtol=1e-5, atol=1e-5)
 
 
-def test_biases_that_the_paper_has_not():
+def test_additional_biases_are_exported():
   """Those of an imported model: queries' are scaled, narrower heads' are filled up."""
   rng = np.random.default_rng(0)
   shapes = dict(query=(6, 3, 2), key=(6, 3, 2), value=(6, 3, 8), out=(3, 8, 6))

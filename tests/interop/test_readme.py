@@ -38,7 +38,7 @@ def test_scores_of_this_checkpoint_only(run_copy, run):
   assert "None was kept" in readme(run, Form("ctranslate2"), "mine", [])
 
 
-def test_what_each_format_says(run):
+def test_the_readme_of_each_format(run):
   tied, untied = (readme(run, Form("huggingface", is_untied=u), "x", []) for u in (False, True))
   assert tied.startswith("---\nlanguage:\n- en\n- de\nlibrary_name: transformers\n")
   assert "1e-5" in tied and "share of the softmax" in tied and "share of the softmax" not in untied

@@ -260,7 +260,7 @@ def test_the_examples_of_the_docstrings_run(model, name):
   exec(textwrap.dedent(example), dict(model=model))
 
 
-def test_what_researchers_call_has_an_example():
+def test_every_method_of_a_loaded_run_has_an_example():
   assert {"translate", "encode", "pieces", "logits", "attention", "log_probs"} < set(DOCUMENTED)
   assert {"with_heads_closed", "parameters"} < set(DOCUMENTED)
 
