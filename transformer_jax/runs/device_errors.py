@@ -55,7 +55,7 @@ def naming_batch_tokens(batch_tokens: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def naming_lost_processes(workdir: pathlib.Path) -> Iterator[None]:
-  """A context that turns a failed sum over processes into a WorkdirError: one of them has ended."""
+  """A context that turns a failed sum over processes, when one has ended, into a WorkdirError."""
   try:
     yield
   except (jax.errors.JaxRuntimeError, ValueError) as error:
