@@ -140,7 +140,7 @@ class Command:
     """Returns the requested checkpoint: "best", "last" or a step.
 
     Raises:
-      ConfigError: --checkpoint is something else, or --step names another one.
+      ConfigError: --checkpoint has another value, or --step names another checkpoint.
     """
     name = self["checkpoint"]
     step = self["step"]

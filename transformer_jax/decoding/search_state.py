@@ -60,7 +60,7 @@ class SearchState(NamedTuple):
   cache: Cache
   alive: Alive
   finished: Finished
-  is_over_B: Bool[Array, " B"]  # nothing about this sentence changes any more
+  is_over_B: Bool[Array, " B"]  # true once nothing about this sentence can change
 
 
 def initial_state(

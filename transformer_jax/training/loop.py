@@ -48,7 +48,7 @@ class Hooks(Protocol):
     ...
 
   def give_up(self, step: int, batches: list[Batch], /) -> None:
-    """Is called with the batches of the update before NonFiniteError is raised."""
+    """Is called before NonFiniteError is raised, with the batches of the last update."""
 
 
 @runtime_checkable
