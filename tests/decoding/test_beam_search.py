@@ -56,7 +56,7 @@ def test_a_narrow_beam_is_the_reference_beam_search(beam_size, alpha):
   assert beam_size > 2 or missed > 0, "a narrow beam that misses nothing makes this test empty"
 
 
-def test_log_probs_are_of_the_tokens_and_scores_are_penalised():
+def test_log_probs_are_of_the_tokens_and_scores_are_penalized():
   tables = random_tables(3, batch=40, vocab=6, depth=5)
   result = run_search(tables, beam_size=4, max_length=5)
   for row, table in enumerate(tables):

@@ -108,7 +108,7 @@ def test_attention_of_the_models_own_translation(model, monkeypatch):
   assert own["target_text"] == "zwei" and own["target"][-1] == "</s>"
 
 
-def test_log_probs_do_not_depend_on_neighbours(model):
+def test_log_probs_do_not_depend_on_neighbors(model):
   pairs = [("one", "eins"), ("nine hundred ninety nine", "neunhundertneunundneunzig"), ("two", "")]
   together = list(model.log_probs(pairs))
   alone = [next(iter(model.log_probs([pair]))) for pair in pairs]

@@ -127,7 +127,7 @@ def to_tree(
 
 
 def _t2t_kinds_in_place(symbols, labels):
-  """Returns the kind of each `t2t` symbol where it stands.
+  """Returns the kind of each `t2t` symbol at its position.
 
   A symbol opens if a later closing bracket matches it, or if its label is known.
   """

@@ -1,4 +1,4 @@
-"""A run as a CTranslate2 model: every translation run, whatever its heads, norm and positions.
+"""Writes a translation run as a CTranslate2 model, with any heads, norm and positions.
 
 The tests compare log-probabilities, which are equal up to float32's rounding. Where CTranslate2
 differs, the parameters are rewritten:

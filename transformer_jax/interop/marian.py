@@ -270,7 +270,7 @@ def _read_tokenizer(folder: pathlib.Path) -> MarianTokenizer:
       ) from None
   try:
     return MarianTokenizer(files)
-  except DataError as error:  # the error names the file alone
+  except DataError as error:  # the error names only the file
     raise DataError(folder / error.where, error.problem, "fetch or write it again") from None
 
 

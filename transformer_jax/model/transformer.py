@@ -44,7 +44,7 @@ class Transformer(nn.Module):
       self.target_embedding = Embedding(self.target_vocab_size, cfg.d_model, self.dtype)
       if cfg.embedding_sharing == "none":
         self.output_projection = OutputProjection(self.target_vocab_size, cfg.d_model, self.dtype)
-    # None: the logits are the product alone, as in the paper.
+    # None: the logits are only the product, as in the paper.
     self.bias_C = None
     if cfg.output_bias:
       self.bias_C = self.param(

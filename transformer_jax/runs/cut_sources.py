@@ -40,7 +40,7 @@ class CutSources:
     self._first: tuple[int, int] | None = None  # (number, length) of the first one
 
   def cut(self, number: int, tokens: list[int]) -> list[int]:
-    """Returns the tokens of source `number` (from 1), cut to as many as the model takes."""
+    """Returns the tokens of source `number` (from 1), cut to the number that the model takes."""
     limit = longest_source(self._config)
     if len(tokens) > limit:
       self.count += 1

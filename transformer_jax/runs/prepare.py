@@ -1,7 +1,7 @@
 """`prepare`: makes the tokenizer, encoded pairs and batches for `train` from a source of text.
 
 Tokenizers and encoded text are kept in the cache, each under the hash of everything it was made
-from. So a second run on the same data begins at once, and changed text is always encoded anew.
+from. So a second run on the same data begins at once, and changed text is always encoded again.
 """
 
 import contextlib

@@ -72,7 +72,7 @@ def _guess_reported(run: RunParts, meta: dict[str, Any], step: int) -> int:
 
 
 def _check_nothing_is_lost(run: RunParts) -> None:
-  """Refuses to start anew if there must have been a checkpoint.
+  """Refuses to start from step 0 if there must have been a checkpoint.
 
   The first one is on disk before its step is evaluated, and before the third one's step is
   reported.

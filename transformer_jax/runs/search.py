@@ -122,7 +122,7 @@ def make_search(
     max_length: room for output tokens; by default the padded length of the source +
       `decode.max_extra_length`.
     brackets: the kind of each target token in a tree (`Task.brackets`), for a constrained search.
-    num_best: outputs to search for; by default as many as the beam holds.
+    num_best: outputs to search for; by default all that the beam holds.
   """
   rules = _rules(decode, brackets)
   penalty_of = LENGTH_PENALTIES[decode.length_penalty_form]

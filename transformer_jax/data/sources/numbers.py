@@ -60,7 +60,7 @@ def _english_below_thousand(number):
 
 
 def german(number: int) -> str:
-  """Returns the German words of a number below a billion: one word, but for millions."""
+  """Returns the German words of a number below a billion: one word, except for millions."""
   if number == 0:
     return "null"
   words = []

@@ -25,7 +25,7 @@ class MarianTokenizer:
   vocabulary lacks are UNK.
 
   Args:
-    files: FILES by name, as they stand beside the model.
+    files: the contents of FILES by name, as they are in the model's folder.
 
   Raises:
     DataError: one of them is damaged; names it.
