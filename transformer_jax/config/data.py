@@ -4,7 +4,7 @@ import dataclasses
 
 from transformer_jax.config.setting import setting
 
-# An update of the paper has this many source tokens and the same number of target tokens.
+# Source tokens of an update in the paper, and as many target tokens (Section 5.1).
 PAPER_TOKENS_PER_UPDATE = 25_000
 
 _NUMBERS = dict(data_source=("numbers",))
