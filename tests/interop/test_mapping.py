@@ -78,7 +78,7 @@ def test_widened_heads_attend_as_before(run, d_k, d_v):
 
 
 def test_additional_biases_are_exported():
-  """Those of an imported model: queries' are scaled, narrower heads' are filled up."""
+  """Biases of an imported model: those of queries are scaled, those of narrow heads are padded."""
   rng = np.random.default_rng(0)
   shapes = dict(query=(6, 3, 2), key=(6, 3, 2), value=(6, 3, 8), out=(3, 8, 6))
   biases = dict(query=(3, 2), key=(3, 2), value=(3, 8), out=(6,))

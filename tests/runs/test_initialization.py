@@ -43,11 +43,11 @@ def record_of(workdir):
 
 
 class Killed(Exception):
-  """Stands for a kill."""
+  """Raised in place of a kill."""
 
 
 def killed_before_its_first_update(config, workdir, monkeypatch, after_checkpoint=True):
-  """Starts a run that ends once it has written what it writes before the first update."""
+  """Starts a run, which is killed right before its first update, or before that checkpoint."""
 
   def kill(*_, **__):
     raise Killed
@@ -63,7 +63,7 @@ def killed_before_its_first_update(config, workdir, monkeypatch, after_checkpoin
 
 @pytest.fixture
 def source(trained, tmp_path):
-  """A copy of `trained`, whose settings name it as other settings do, to begin with."""
+  """A copy of `trained` to begin with; a test may change it."""
   return shutil.copytree(trained, tmp_path / "source")
 
 
