@@ -35,7 +35,7 @@ def test_scores_of_this_checkpoint_only(run_copy, run):
   line = "- test: 2 sentences, BLEU 12.50; beam 4, alpha 0.6 (gnmt); perplexity 3.250; `s|1`\n"
   assert line in text and text.startswith("# mine: a Transformer for CTranslate2\n")
   assert "Matrices are rounded to int8" in text and "step 40 of a training run" in text
-  assert "None was kept" in readme(run, Form("ctranslate2"), "mine", [])
+  assert "There are none for this checkpoint" in readme(run, Form("ctranslate2"), "mine", [])
 
 
 def test_the_readme_of_each_format(run):
