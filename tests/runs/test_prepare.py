@@ -224,7 +224,7 @@ def test_empty_files_are_named_with_their_split(data, split):
   for side in ("en", "de"):
     (data / f"{split}.{side}").write_text("")
   with pytest.raises(
-    DataError, match=rf"^{split} data \(--{split}_source={split}.en, .*not one pair"
+    DataError, match=rf"^{split} data \(--{split}_source={split}.en, .*has no pairs"
   ):
     prepare(config_of(), data)
 

@@ -88,7 +88,7 @@ def _fetch(dataset: Any, name: str, pair: str) -> tuple[str, str]:
   except SystemExit:  # sacreBLEU ends so if a download has another checksum
     raise DataError(
       where,
-      "the downloaded file is not the published one",
+      "the download is not the published file",
       f"delete {_folder(name)} and try again",
     ) from None
   except Exception as error:  # errors of the network, of archives and of XML have different classes
