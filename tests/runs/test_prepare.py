@@ -231,7 +231,7 @@ def test_empty_files_are_named_with_their_split(data, split):
 
 def test_numbers_that_are_all_in_training_leave_none_to_validate_on(data):
   config = tiny_config(numbers_limit=100, numbers_train_size=100, numbers_all_below=100)
-  with pytest.raises(DataError, match=r"^valid data .*holds nothing.*; lower --numbers_all_below"):
+  with pytest.raises(DataError, match=r"^valid data .*has no pairs.*; lower --numbers_all_below"):
     prepare(config, data)
 
 
