@@ -108,7 +108,7 @@ def test_attention_of_the_models_own_translation(model, monkeypatch):
   assert own["target_text"] == "zwei" and own["target"][-1] == "</s>"
 
 
-def test_log_probs_do_not_depend_on_neighbours(model):
+def test_log_probs_do_not_depend_on_neighbors(model):
   pairs = [("one", "eins"), ("nine hundred ninety nine", "neunhundertneunundneunzig"), ("two", "")]
   together = list(model.log_probs(pairs))
   alone = [next(iter(model.log_probs([pair]))) for pair in pairs]
@@ -260,7 +260,7 @@ def test_the_examples_of_the_docstrings_run(model, name):
   exec(textwrap.dedent(example), dict(model=model))
 
 
-def test_what_researchers_call_has_an_example():
+def test_every_method_of_a_loaded_run_has_an_example():
   assert {"translate", "encode", "pieces", "logits", "attention", "log_probs"} < set(DOCUMENTED)
   assert {"with_heads_closed", "parameters"} < set(DOCUMENTED)
 

@@ -1,4 +1,4 @@
-"""`import`: another system's model becomes a run, whole or not at all."""
+"""`import`: makes a run of another system's model, whole or not at all."""
 
 import importlib
 import pathlib
