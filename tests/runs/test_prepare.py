@@ -245,7 +245,7 @@ def test_empty_trees_are_named(data):
     train_trees="one.trees",
     valid_trees="none.trees",
   )
-  with pytest.raises(DataError, match=r"^valid data \(--valid_trees=none.trees\): holds nothing"):
+  with pytest.raises(DataError, match=r"^valid data \(--valid_trees=none.trees\): has no pairs"):
     prepare(config, data)
 
 
