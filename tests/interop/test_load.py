@@ -111,6 +111,14 @@ def test_a_ctranslate2_folder_is_refused(tmp_path):
     assert "export --format=safetensors or huggingface" in str(e.value)
 
 
+@pytest.mark.interop
+def test_an_exported_ctranslate2_folder_is_refused(trained, tmp_path):
+  pytest.importorskip("ctranslate2", reason="needs the package ctranslate2")
+  export_model(transformer_jax.load(trained), tmp_path / "ct2", Form("ctranslate2"))
+  with pytest.raises(ConfigError, match="is a CTranslate2 model, whose arrays cannot be read"):
+    transformer_jax.load(tmp_path / "ct2")
+
+
 def test_what_is_no_model_is_refused_with_what_can_be_loaded(tmp_path):
   (tmp_path / "notes.txt").write_text("hello")
   for path in (tmp_path, tmp_path / "missing", tmp_path / "notes.txt", "a\0b"):

@@ -17,7 +17,7 @@ from transformer_jax.runs.trained_model import TrainedModel
 
 pytest.importorskip("safetensors", reason="needs the package safetensors")
 
-SIZES = dict(num_layers=2, d_model=32, d_ff=48, num_heads=2, d_k=16, d_v=16)
+SIZES = dict(num_layers=1, d_model=32, d_ff=48, num_heads=2, d_k=16, d_v=16)
 SEARCH = dict(beam_size=1, max_extra_length=12)
 
 
@@ -89,7 +89,7 @@ def test_the_trained_run_comes_back(is_untied, trained, tmp_path):
   """Its epsilon is the paper's; exported, imported as a run, exported and imported once more."""
   model = transformer_jax.load(trained, **SEARCH)
   found = back(model, tmp_path / "out", is_untied)
-  assert largest_difference(model, found, 0 if is_untied else 1) < 1e-3
+  assert largest_difference(model, found, 0 if is_untied else 1) < 1e-4
   import_run(str(tmp_path / "out"), tmp_path / "run")
   imported = transformer_jax.load(tmp_path / "run")
   export_model(imported, tmp_path / "again", Form("huggingface"))
