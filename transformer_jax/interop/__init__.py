@@ -7,6 +7,8 @@ checks        refuses runs that a format cannot express; no jax
 parameters    parameters by name, each taken once; matrices in the layout of other libraries
 ctranslate2, huggingface, safetensors     the formats of export
 readme        the README.md of an exported folder
-import_run    reads a folder of another system, and makes a run of it
+imported      a model that was read, as the parts of a run
 marian        reads Marian models in Hugging Face's format
+folders       which folder holds which model; reads it, or loads it as a TrainedModel
+import_run    makes a run of a model in such a folder
 """
