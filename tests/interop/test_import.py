@@ -18,6 +18,7 @@ from transformer_jax.cli import main
 from transformer_jax.config import Config
 from transformer_jax.data.tokenizers.folder import load_tokenizer, train_tokenizer
 from transformer_jax.errors import ConfigError, DataError, TransformerJaxError, WorkdirError
+from transformer_jax.interop import import_run as import_module
 from transformer_jax.interop.import_run import import_run
 from transformer_jax.interop.marian import read_marian, read_tensors
 from transformer_jax.runs.train import train
@@ -427,15 +428,22 @@ def test_a_name_is_fetched_if_the_hub_can_be_reached(folder, tmp_path, monkeypat
   with pytest.raises(ConfigError, match=r"needs the package huggingface_hub; pip install"):
     import_run(name, tmp_path / "run")
 
-  def offline(*_, **__):
+  def fail(*_, local_files_only, **__):
+    asked.append(not local_files_only)
     raise ConnectionError("no route to host\nmore")
 
-  hub = types.SimpleNamespace(snapshot_download=offline)
+  asked = []
+  hub = types.SimpleNamespace(snapshot_download=fail)
   monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
+  monkeypatch.setattr(import_module, "why_no_hub", lambda: None)
   with pytest.raises(DataError, match=r"cannot be fetched: no route to host; check the name"):
     import_run(name, tmp_path / "run")
+  monkeypatch.setattr(import_module, "why_no_hub", lambda: "no network")
+  with pytest.raises(DataError, match=r"cannot be reached \(no network\); .* run hf download Hels"):
+    import_run(name, tmp_path / "run")
+  assert asked == [True, False]
   with pytest.raises(ConfigError, match="is not a folder"):
     import_run("no-such-folder", tmp_path / "run")
   assert not list(tmp_path.iterdir())
-  hub.snapshot_download = lambda asked, allow_patterns: {name: folder}[asked]
+  hub.snapshot_download = lambda asked, **_: {name: folder}[asked]
   assert import_run(name, tmp_path / "run")["from"] == name

@@ -1,5 +1,6 @@
 """The whole configuration of an experiment, checked."""
 
+import contextlib
 import dataclasses
 import math
 from collections.abc import Mapping
@@ -95,7 +96,8 @@ def _checked(name: str, value: Any) -> Value:
   rule = field.metadata
   kind: Any = field.type
   if kind is float and type(value) is int:
-    value = float(value)
+    with contextlib.suppress(OverflowError):  # a number of hundreds of digits stays an int
+      value = float(value)
   if type(value) is not kind:
     raise ConfigError(f"--{name}", f"{value!r} is not of type {kind.__name__}")
   if kind is float and not math.isfinite(value):

@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from transformer_jax.config import Config
-from transformer_jax.data.sources import huggingface
+from transformer_jax.data import network
 from transformer_jax.data.sources.catalog import open_source
 from transformer_jax.data.sources.huggingface import find_column
 from transformer_jax.errors import ConfigError, DataError
@@ -39,7 +39,7 @@ def library_with_empty_cache(tmp_path_factory, monkeypatch):
   library = pytest.importorskip("datasets", reason=reason)
   config = importlib.import_module("datasets.config")
   monkeypatch.setattr(config, "HF_DATASETS_CACHE", tmp_path_factory.mktemp("cache"))
-  monkeypatch.setattr(huggingface, "why_unreachable", lambda url: "no network")
+  monkeypatch.setattr(network, "why_unreachable", lambda url: "no network")
   return library
 
 
@@ -180,8 +180,8 @@ def test_splits_and_columns_by_setting(lines):
 @pytest.mark.parametrize(
   "settings, where, words",
   [
-    (dict(source_language="fr"), "--source_language=fr", "columns id, en, de"),
-    (dict(target_column="fr"), "--target_column=fr", "columns id, en, de"),
+    (dict(source_language="fr"), "--source_language=fr", "columns id (int64), en, de"),
+    (dict(target_column="fr"), "--target_column=fr", "columns id (int64), en, de"),
     (dict(target_column="id"), "--target_column=id", "int64 there, not text"),
     (dict(dataset_splits="trian,validation,test"), "--dataset_splits=trian", "'validation'"),
     (dict(dataset_splits="train[:x%],validation,test"), "--dataset_splits=train[:x%]", "cannot"),
