@@ -17,16 +17,23 @@ from transformer_jax.reference import transformer as in_numpy
 
 SOURCE = np.array([[5, 6, 7, 9, 1, 0], [8, 3, 1, 0, 0, 0]], np.int32)
 TARGET = np.array([[4, 8, 9, 1], [7, 1, 0, 0]], np.int32)
+# Each setting of the architecture is in one of them.
 VARIANTS = {
   "paper": {},
-  "narrow_keys": dict(num_heads=3, d_k=4, d_v=8),
-  "pre_norm": dict(norm="pre", positions="sinusoidal_concatenated"),
-  "untied_learned": dict(embedding_sharing="none", positions="learned", max_positions=16),
-  "target_tied": dict(embedding_sharing="target", positions="none"),
-  "biased_swish": dict(
-    activation="swish", attention_bias=True, output_bias=True, layer_norm_epsilon=1e-2
+  "narrow_keys_untied_learned": dict(
+    num_heads=3, d_k=4, d_v=8, embedding_sharing="none", positions="learned", max_positions=16
   ),
-  "gelu": dict(activation="gelu", norm="pre", layer_norm_epsilon=1e-3),
+  "pre_norm_concatenated_gelu": dict(
+    norm="pre", positions="sinusoidal_concatenated", activation="gelu", layer_norm_epsilon=1e-3
+  ),
+  "target_tied_biased_swish": dict(
+    embedding_sharing="target",
+    positions="none",
+    activation="swish",
+    attention_bias=True,
+    output_bias=True,
+    layer_norm_epsilon=1e-2,
+  ),
 }
 
 

@@ -97,6 +97,7 @@ def test_it_begins_with_these_parameters_and_nothing_else(trained, tmp_path, mon
     assert (tmp_path / "run/tokenizer" / path.name).read_bytes() == path.read_bytes()
 
 
+@pytest.mark.slow
 def test_data_and_dropout_are_those_of_this_seed(trained, tmp_path, monkeypatch):
   """With random parameters in place of the source's, it is a run that began with none."""
   steps = dict(train_steps=3, checkpoint_every=3)
@@ -148,6 +149,7 @@ def test_a_run_killed_before_its_first_update_needs_its_source_no_more(
   assert Checkpoints(tmp_path / "run/checkpoints", read_only=True).steps() == [10, 20]
 
 
+@pytest.mark.slow
 def test_a_run_killed_before_it_saved_takes_the_same_step_again(
   tuned, source, tmp_path, monkeypatch
 ):
@@ -161,6 +163,7 @@ def test_a_run_killed_before_it_saved_takes_the_same_step_again(
   assert digest_of(tmp_path / "run") == digest_of(tuned, 20)
 
 
+@pytest.mark.slow
 def test_a_source_that_changed_is_noticed_before_the_first_update(source, tmp_path, monkeypatch):
   config = config_from(source)
   killed_before_its_first_update(config, tmp_path / "run", monkeypatch, after_checkpoint=False)
@@ -355,6 +358,7 @@ def test_languages_are_the_source_s_unless_they_are_given(source):
   assert (data.source_language, data.target_language) == ("xx", "zz")
 
 
+@pytest.mark.slow
 def test_the_same_command_resumes_without_the_source(source, tmp_path, monkeypatch, capsys):
   """Only flags of data and training are given."""
   given = ("numbers_limit", "numbers_train_size", "max_length", "batch_tokens", "num_buckets")

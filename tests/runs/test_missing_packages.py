@@ -92,6 +92,7 @@ def test_a_folder_of_json_lines(tmp_path):
   assert result["sentences"] == 20 and result["steps"] == [30] and result["set"] == "test"
 
 
+@pytest.mark.slow
 def test_wmt14_by_name_without_tensorflow(tmp_path):
   """The real builder prepares array_record files; then prepare, 50 updates, evaluate."""
   pytest.importorskip("tensorflow_datasets")

@@ -275,14 +275,14 @@ class StoppedHooks:
   """A run's hooks that stop the loop after some updates, and change nothing else."""
 
   def __init__(self, hooks, updates):
-    self._hooks = hooks
+    self.report = hooks.report
+    self.save = hooks.save
+    self.evaluate = hooks.evaluate
+    self.give_up = hooks.give_up
     self._is_last = itertools.chain([False] * updates, itertools.repeat(True))
 
   def should_stop(self):
     return next(self._is_last)
-
-  def __getattr__(self, name):
-    return getattr(self._hooks, name)
 
 
 def stopped_at(step, monkeypatch, workdir, **settings):

@@ -107,6 +107,7 @@ def test_the_rest_goes_on_and_nothing_is_done_twice(table, capsys, monkeypatch):
   assert cells(capsys.readouterr().out, "A h=1") == row
 
 
+@pytest.mark.slow
 def test_commands_for_a_cluster_are_those_of_the_missing_runs(table, capsys):
   assert command_line(flags_of(table, "--rows=base", "--print_commands")) == 0
   commands = capsys.readouterr().out.splitlines()
