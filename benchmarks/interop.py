@@ -5,7 +5,10 @@
 It needs ctranslate2, safetensors, transformers and torch: `make test-interop` sets up .venv-interop
 with these. All searches have the penalty length^alpha, which all three have, and the same stopping
 rule (patience=8, early_stopping="never"). Scores are compared where the translations are equal. The
-quality of int8 is the run's main score.
+quality of int8 is the run's main score. Forms that end in _back are read back by
+`transformer_jax.load`, which needs safetensors alone; their logits are compared too, given the
+references, without PAD's where the form is tied. They are also compared with the run's own epsilon
+of LayerNorm, which Marian's form cannot have.
 """
 
 import argparse
@@ -39,7 +42,10 @@ def arguments() -> argparse.Namespace:
   parser.add_argument("--reference", help="its references")
   parser.add_argument("--data_root", default=os.environ.get("TRANSFORMER_JAX_DATA", "."))
   parser.add_argument("--lines", type=int, default=400)
-  parser.add_argument("--formats", default="ctranslate2,int8,huggingface,untied")
+  parser.add_argument(
+    "--formats",
+    default="ctranslate2,int8,huggingface,untied,safetensors_back,huggingface_back,untied_back",
+  )
   return parser.parse_args()
 
 
@@ -90,6 +96,35 @@ def through_transformers(_, folder, sentences, beam_size):
   return texts, scores
 
 
+def read_back(model, folder, beam_size, **settings):
+  """Returns the model of a folder, with the run's own search."""
+  decode = model.config.decode
+  return transformer_jax.load(
+    folder,
+    beam_size=beam_size,
+    length_penalty=decode.length_penalty,
+    length_penalty_form=decode.length_penalty_form,
+    max_extra_length=decode.max_extra_length,
+    **settings,
+  )
+
+
+def through_ourselves(model, folder, sentences, beam_size):
+  """Returns (texts, scores)."""
+  answers = [n_best[0] for n_best in read_back(model, folder, beam_size).n_best(sentences, 1)]
+  return [answer.text for answer in answers], [answer.score for answer in answers]
+
+
+def logit_difference(model, other, pairs, first_class):
+  """Returns the largest difference of logits, and the largest logit, of the classes from one on."""
+  differences, sizes = [], []
+  for pair in pairs:
+    logits_TC = model.logits(*pair)[:, first_class:]
+    differences.append(np.abs(other.logits(*pair)[:, first_class:] - logits_TC).max())
+    sizes.append(np.abs(logits_TC).max())
+  return float(max(differences)), float(max(sizes))
+
+
 def quality(model, texts, references):
   """Returns the run's main score."""
   return model.task.score([Output(text) for text in texts], references)[model.task.main_score]
@@ -113,6 +148,9 @@ def main() -> None:
     "int8": Form("ctranslate2", quantization="int8"),
     "huggingface": Form("huggingface"),
     "untied": Form("huggingface", is_untied=True),
+    "safetensors_back": Form("safetensors"),
+    "huggingface_back": Form("huggingface"),
+    "untied_back": Form("huggingface", is_untied=True),
   }
   with tempfile.TemporaryDirectory() as temporary:
     for name in options.formats.split(","):
@@ -123,6 +161,8 @@ def main() -> None:
         through = (
           through_ctranslate2 if forms[name].format == "ctranslate2" else through_transformers
         )
+        if name.endswith("_back"):
+          through = through_ourselves
         texts, scores = through(model, folder, sources, beam_size)
         is_equal = [answer.text == text for answer, text in zip(ours, texts, strict=True)]
         record = dict(
@@ -140,6 +180,15 @@ def main() -> None:
           record["largest_score_difference"] = float(
             np.max([abs(a.score - score) for a, score, equal in both if equal])
           )
+        if name.endswith("_back") and beam_size == 1:
+          pairs = list(zip(sources, references, strict=True))
+          is_tied = name == "huggingface_back" and model.config.model.embedding_sharing != "none"
+          own = dict(layer_norm_epsilon=model.config.model.layer_norm_epsilon)
+          for suffix, settings in dict(_difference={}, _difference_with_own_epsilon=own).items():
+            difference, largest = logit_difference(
+              model, read_back(model, folder, 1, **settings), pairs, 1 if is_tied else 0
+            )
+            record.update({f"logit{suffix}": difference}, largest_logit=largest)
         print(json.dumps(record), flush=True)
 
 

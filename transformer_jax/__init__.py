@@ -27,17 +27,19 @@ serve_old_names()
 def load(
   workdir: "str | os.PathLike[str]", checkpoint: int | str = "last", **settings: Any
 ) -> "TrainedModel":
-  """Loads a trained run, to translate or parse with it and to look inside.
+  """Loads a trained model, to translate or parse with it and to look inside.
 
   Args:
-    workdir: folder of the run.
-    checkpoint: "last", "best" (by its validation score), or a step.
-    **settings: decoding settings that override the run's, such as beam_size=1 or average_last=5.
+    workdir: folder of a run; or of a model that `export --format=safetensors` or `huggingface`
+      wrote; or of a Marian model (OPUS-MT) that `save_pretrained` wrote.
+    checkpoint: of a run: "last", "best" (by its validation score), or a step.
+    **settings: decoding settings that override the model's, such as beam_size=1. A run has
+      average_last=5, too.
 
   Example:
     model = transformer_jax.load("runs/quickstart", checkpoint="best", beam_size=1)
     model.translate(["forty two", "six"])
   """
-  from transformer_jax.runs.trained_model import TrainedModel
+  from transformer_jax.interop.folders import load_model
 
-  return TrainedModel.load(workdir, checkpoint, **settings)
+  return load_model(workdir, checkpoint, **settings)

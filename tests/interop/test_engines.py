@@ -306,4 +306,4 @@ def test_the_code_of_the_readme_runs(form, run, tmp_path, monkeypatch):
   export_model(model, tmp_path / "out", Form(form))
   lines = ["forty two", "the cat sat"]
   printed = run_readme(tmp_path / "out", monkeypatch, lines)
-  assert len(printed) == (1 if form == "safetensors" else len(lines))
+  assert len(printed) == len(lines)

@@ -42,9 +42,8 @@ def test_what_each_format_says(run):
   tied, untied = (readme(run, Form("huggingface", is_untied=u), "x", []) for u in (False, True))
   assert tied.startswith("---\nlanguage:\n- en\n- de\nlibrary_name: transformers\n")
   assert "1e-5" in tied and "share of the softmax" in tied and "share of the softmax" not in untied
-  assert "transformer_jax.interop.safetensors import read" in readme(
-    run, Form("safetensors"), "x", []
-  )
+  text = readme(run, Form("safetensors"), "x", [])
+  assert 'transformer_jax.load(".")' in text and "transformer-jax import --from=." in text
 
 
 @pytest.mark.parametrize("form, says", [("gnmt", "does not exist here"), ("power", "So does")])

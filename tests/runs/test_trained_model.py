@@ -267,12 +267,13 @@ def test_what_researchers_call_has_an_example():
 
 def test_the_page_on_python_runs(trained, tmp_path, monkeypatch, capsys):
   """Its blocks follow each other, as a reader would type them."""
+  pytest.importorskip("safetensors", reason="needs the package safetensors")
   (tmp_path / "runs").mkdir()
   (tmp_path / "runs/quickstart").symlink_to(trained)
   monkeypatch.chdir(tmp_path)
   page = pathlib.Path(__file__).resolve().parents[2] / "docs/python.md"
   blocks = re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.M | re.S)
-  assert len(blocks) == 4
+  assert len(blocks) == 5
   names = {}
   for block in blocks:
     exec(block, names)

@@ -28,7 +28,12 @@ def rebuild(like: Any, arrays: Mapping[str, np.ndarray]) -> Any:
   return jax.tree.unflatten(jax.tree.structure(like), leaves)
 
 
-def check_fit(like: Any, found: Any, where: pathlib.Path) -> None:
+def check_fit(
+  like: Any,
+  found: Any,
+  where: pathlib.Path,
+  remedy: str = "use the settings of the run, which are in its config.json",
+) -> None:
   """Compares the names, shapes and dtypes of the leaves of two pytrees.
 
   Raises:
@@ -43,7 +48,7 @@ def check_fit(like: Any, found: Any, where: pathlib.Path) -> None:
       raise CheckpointError(
         where,
         f"{name} is {_show(there)} in the checkpoint, and {_show(here)} in this model",
-        "use the settings of the run, which are in its config.json",
+        remedy,
       )
 
 

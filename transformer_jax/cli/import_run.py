@@ -10,7 +10,8 @@ def declare(command: Command) -> None:
   command.declare_path(
     "from",
     "folder of a Marian model (OPUS-MT) with model.safetensors, or its name on huggingface.co, "
-    "such as Helsinki-NLP/opus-mt-en-de",
+    "such as Helsinki-NLP/opus-mt-en-de; or folder that export wrote, in the format safetensors "
+    "or huggingface",
   )
   command.declare_path("workdir", "folder of the new run; must not exist")
 

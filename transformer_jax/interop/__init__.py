@@ -7,6 +7,8 @@ checks        which runs a format can express; no jax
 parameters    the parameters under names, each taken once; matrices as other libraries have them
 ctranslate2, huggingface, safetensors     one file a format
 readme        the README.md of an exported folder
-import_run    reads a folder of another system, and makes a run of it
-marian        Marian models as Hugging Face stores them
+imported      a model that was read, as the parts of a run
+marian        reads Marian models as Hugging Face stores them
+folders       which folder holds which model; reads it, or loads it as a TrainedModel
+import_run    makes a run of a model in such a folder
 """

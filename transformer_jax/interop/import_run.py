@@ -1,36 +1,31 @@
-"""`import`: another system's model becomes a run, whole or not at all."""
+"""`import`: an exported model, or one of another system, becomes a run, whole or not at all."""
 
 import importlib
 import pathlib
 import re
-from collections.abc import Callable
 from typing import Any
 
 import jax
 
 from transformer_jax import parallel
 from transformer_jax.checkpoints import Checkpoints
+from transformer_jax.checkpoints.leaves import named_leaves
 from transformer_jax.data.network import why_no_hub
-from transformer_jax.data.sources.catalog import open_source
 from transformer_jax.data.tokenizers.folder import save_tokenizer
 from transformer_jax.errors import ConfigError, DataError
 from transformer_jax.files import StrPath, check_new, new_folder
 from transformer_jax.interop import marian
-from transformer_jax.interop.marian import Imported, read_marian
-from transformer_jax.runs.prepare import data_fingerprint
+from transformer_jax.interop.folders import read_model
+from transformer_jax.interop.imported import Imported
+from transformer_jax.runs.build import build_task
+from transformer_jax.runs.digest import params_digest
 from transformer_jax.workdir.folder import Workdir
 
-# A file that only this format has -> what reads such a folder; looked for in this order.
-READERS: dict[str, Callable[[pathlib.Path], Imported]] = {
-  marian.CONFIG: read_marian,
-}
-
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")  # as models are named on huggingface.co
-_STEP = 0  # of the checkpoint: nothing was trained here
 
 
 def import_run(source: str, workdir: StrPath) -> dict[str, Any]:
-  """Makes a run of a model in another system's form.
+  """Makes a run of a model that `folders.read_model` reads.
 
   Args:
     source: folder of the model, or its name on huggingface.co, such as
@@ -38,7 +33,8 @@ def import_run(source: str, workdir: StrPath) -> dict[str, Any]:
     workdir: folder of the run, which must not exist.
 
   Returns:
-    dict of what was imported: "from", "workdir", "step", "parameters" and "vocab_size".
+    dict of what was imported: "from", "workdir", "step", "parameters", "params_sha256" (as
+    config.json of a run that begins with them has it) and "vocab_size" (of the target).
 
   Raises:
     ConfigError: nothing can be read there, or the model has a setting that we lack; names it.
@@ -46,17 +42,16 @@ def import_run(source: str, workdir: StrPath) -> dict[str, Any]:
     WorkdirError: the workdir exists, or cannot be written.
   """
   check_new(workdir)
-  folder = _folder_of(source)
-  imported = _reader(folder)(folder)
-  parallel.start_up()
+  imported = read_model(_folder_of(source))
   with new_folder(workdir) as temporary:
     _write(imported, source, temporary)
   return dict(
     {"from": source},
     workdir=str(workdir),
-    step=_STEP,
+    step=imported.steps[-1],
     parameters=sum(leaf.size for leaf in jax.tree.leaves(imported.params)),
-    vocab_size=imported.config.data.vocab_size,
+    params_sha256=params_digest(dict(named_leaves(imported.params))),
+    vocab_size=build_task(imported.config.data, imported.tokenizer).target_vocab_size,
   )
 
 
@@ -66,9 +61,7 @@ def _folder_of(source: str) -> pathlib.Path:
   if folder.is_dir():
     return folder
   if folder.exists() or not _REPOSITORY.fullmatch(source):
-    raise ConfigError(
-      f"--from={source}", "is not a folder", "name the folder that save_pretrained wrote"
-    )
+    raise ConfigError(f"--from={source}", "is not a folder", "name the folder of a model")
   try:
     hub = importlib.import_module("huggingface_hub")
   except ImportError:
@@ -101,32 +94,21 @@ def _folder_of(source: str) -> pathlib.Path:
     ) from None
 
 
-def _reader(folder: pathlib.Path) -> Callable[[pathlib.Path], Imported]:
-  for name, reader in READERS.items():
-    if (folder / name).exists():
-      return reader
-  names = " or ".join(READERS)
-  raise ConfigError(
-    f"--from={folder}", f"has no {names}", "name the folder that save_pretrained wrote"
-  )
-
-
 def _write(imported: Imported, source: str, path: pathlib.Path) -> None:
   """Writes the files of a run."""
   folder = Workdir(path)
-  settings = imported.config.to_flat()
+  settings = imported.config.replace(average_last=1).to_flat()  # there is one checkpoint
   save_tokenizer(imported.tokenizer, folder.tokenizer)
-  text = {"train": open_source(imported.config.data).fingerprint("train")}
   meta = dict(
     imported_from=source,
     data=None,
-    data_fingerprint=data_fingerprint(text, imported.tokenizer),
+    data_fingerprint=None,  # nothing is trained here: no text is read, and none need exist
     num_devices=parallel.num_devices(),
     config=settings,
   )
   with Checkpoints(folder.checkpoints) as checkpoints:
-    checkpoints.save(_STEP, {"params": imported.params}, meta)
-  folder.write_config(settings)
+    checkpoints.save(imported.steps[-1], {"params": imported.params}, meta)
+  folder.write_config(settings, imported_from=source)
   folder.log(f"imported from {source}")
   for note in imported.notes:
     folder.log(f"note: {note}")

@@ -8,7 +8,7 @@ products do not mind. Marian's matrices are [out, in], ours [in, out].
 import json
 import pathlib
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -16,8 +16,8 @@ from transformer_jax.config import PAD_ID, Config
 from transformer_jax.data.text import read_problem
 from transformer_jax.data.tokenizers.marian import FILES as TOKENIZER_FILES
 from transformer_jax.data.tokenizers.marian import VOCABULARY, MarianTokenizer
-from transformer_jax.data.tokenizers.tokenizer import SavableTokenizer
 from transformer_jax.errors import CheckpointError, ConfigError, DataError
+from transformer_jax.interop.imported import Imported
 from transformer_jax.interop.parameters import sines_first
 from transformer_jax.interop.safetensors import read_arrays
 from transformer_jax.model.positions import sinusoids
@@ -52,22 +52,6 @@ _DECODER_ATTENTIONS = {
 }
 
 
-class Imported(NamedTuple):
-  """A model of another system as the parts of a run.
-
-  Attributes:
-    config: its settings.
-    tokenizer: its tokenizer.
-    params: its parameters, a tree of float32 arrays.
-    notes: lines on what of it could not be taken over.
-  """
-
-  config: Config
-  tokenizer: SavableTokenizer
-  params: dict[str, Any]
-  notes: list[str]
-
-
 def read_marian(folder: pathlib.Path) -> Imported:
   """Reads a Marian model; writes nothing.
 
@@ -92,7 +76,7 @@ def read_marian(folder: pathlib.Path) -> Imported:
     attention_bias=tensors.has_attention_bias,
     output_bias="output_bias" in params,
   )
-  return Imported(config, tokenizer, params, settings.notes())
+  return Imported(config, tokenizer, params, [0], settings.notes())
 
 
 class _Settings:
@@ -323,13 +307,7 @@ def read_tensors(path: pathlib.Path) -> dict[str, np.ndarray]:
   Raises:
     CheckpointError: the file cannot be read, is damaged, or has an array of another type.
   """
-  try:
-    _, arrays = read_arrays(path)
-  except OSError as error:
-    raise CheckpointError(path, f"cannot be read: {read_problem(error)}") from None
-  except ValueError as error:
-    problem = f"is not a whole safetensors file: {error}"
-    raise CheckpointError(path, problem, "fetch or write it again") from None
+  _, arrays = read_arrays(path)
   for name, array in arrays.items():
     if array.dtype.name not in _FLOATS:
       raise CheckpointError(path, f"{name} is of type {array.dtype}", "write its arrays as float32")

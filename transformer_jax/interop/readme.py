@@ -59,9 +59,15 @@ answers = model.generate(**tokenizer(sentences, return_tensors="pt", padding=Tru
 print(*tokenizer.batch_decode(answers, skip_special_tokens=True), sep="\\n")"""
 
 _SAFETENSORS = """\
-from transformer_jax.interop.safetensors import read
-params, config, steps = read(".")
-print(config.model, steps)"""
+import transformer_jax
+sentences = {sentences}
+model = transformer_jax.load(".")
+print(*model.translate(sentences), sep="\\n")"""
+
+_IMPORT = (
+  "`transformer-jax import --from=. --workdir=DIR` makes a run of it, for the commands. The text "
+  "that it was trained on need not be there."
+)
 
 
 def kept_scores(workdir: StrPath, steps: list[int]) -> list[dict[str, Any]]:
@@ -153,6 +159,8 @@ def _how_to_run(model: TrainedModel, form: Form) -> list[str]:
   lines = [f"In this folder, after `pip install {packages}`:", "", "```python", code, "```"]
   if form.format == "ctranslate2" and model.config.data.preprocessing != "none":
     lines += ["", _moses(model.config)]
+  if form.format == "safetensors":
+    lines += ["", _IMPORT]
   return lines
 
 
@@ -163,7 +171,7 @@ def _code(model: TrainedModel, form: Form) -> tuple[str, str]:
   if form.format == "huggingface":
     return "transformers torch sentencepiece", _HUGGINGFACE.format(**blanks)
   if form.format == "safetensors":
-    return "'transformer_jax[huggingface]'", _SAFETENSORS
+    return "'transformer_jax[huggingface]'", _SAFETENSORS.format(**blanks)
   blanks["search"] = _search(model.config)
   kind = model.task.tokenizer.kind
   if kind == "sentencepiece":

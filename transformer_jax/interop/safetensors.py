@@ -3,34 +3,27 @@
 import json
 import pathlib
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from flax.traverse_util import unflatten_dict
+from flax.traverse_util import flatten_dict, unflatten_dict
 
+from transformer_jax.checkpoints.leaves import check_fit, named_leaves
 from transformer_jax.config import Config
 from transformer_jax.data.text import read_problem
-from transformer_jax.data.tokenizers.folder import save_tokenizer
-from transformer_jax.errors import DataError, TransformerJaxError
+from transformer_jax.data.tokenizers.folder import load_tokenizer, save_tokenizer
+from transformer_jax.errors import CheckpointError, ConfigError, DataError
 from transformer_jax.files import StrPath, atomic_write
+from transformer_jax.interop.imported import Imported
+from transformer_jax.runs.build import build_model, build_task, parameter_shapes
+from transformer_jax.runs.digest import params_digest
 from transformer_jax.runs.trained_model import TrainedModel
 from transformer_jax.strict_json import json_text
+from transformer_jax.workdir.folder import whole_settings
 
 FILE = "model.safetensors"
 
-
-class Exported(NamedTuple):
-  """What `read` returns.
-
-  Attributes:
-    params: the parameters as a tree of numpy arrays, as `TrainedModel.params` is one.
-    config: the run's settings.
-    steps: the checkpoints that the parameters are from.
-  """
-
-  params: dict[str, Any]
-  config: Config
-  steps: list[int]
+_AGAIN = "export the run again"
 
 
 def write(model: TrainedModel, folder: pathlib.Path) -> None:
@@ -40,32 +33,82 @@ def write(model: TrainedModel, folder: pathlib.Path) -> None:
     "settings": json_text(model.config.to_flat()),
     "step": str(model.steps[-1]),
     "steps": json_text(model.steps),
+    "params_sha256": params_digest(dict(named_leaves(model.params))),
   }
   write_arrays(folder / FILE, model.parameters(), metadata)
   save_tokenizer(model.task.tokenizer, folder)
 
 
-def read(folder: StrPath) -> Exported:
-  """Returns what `write` wrote; the tokenizer beside it is for `load_tokenizer(folder)`.
+def read(folder: StrPath) -> Imported:
+  """Returns what `write` wrote. The text that the settings name need not exist.
 
   Raises:
-    DataError: there is no such file, or it is not one of ours.
+    ConfigError: the file has no settings, as that of another program, or damaged ones.
+    DataError: a file of the tokenizer is missing or damaged; names it.
+    CheckpointError: the file is not whole, or its arrays are not those that were written; names the
+      first one that does not fit the settings.
 
   Example:
-    params, config, steps = read("quickstart.safetensors")
+    config, tokenizer, params, steps, _ = read("quickstart.safetensors")
   """
-  path = pathlib.Path(folder) / FILE
+  folder = pathlib.Path(folder)
+  path = folder / FILE
+  metadata, arrays = read_arrays(path)
+  config, steps = _described(metadata, path)
+  tokenizer = load_tokenizer(folder)
+  task = config.data.task
+  kind = task if task == "parsing" else config.data.tokenizer
+  if tokenizer.kind != kind:
+    raise DataError(
+      folder / "tokenizer.json", f"is of kind {tokenizer.kind}, and {FILE} needs {kind}", _AGAIN
+    )
+  _check_fit(config, tokenizer, arrays, path)
+  params = unflatten_dict(arrays, sep=".")
+  if "params_sha256" in metadata:
+    found = params_digest(dict(named_leaves(params)))
+    if found != metadata["params_sha256"]:
+      problem = "its arrays are not those that were written (another SHA-256)"
+      raise CheckpointError(path, problem, _AGAIN)
+  steps_text = ", ".join(map(str, steps))
+  notes = [f"the parameters are the average of steps {steps_text}"] if len(steps) > 1 else []
+  return Imported(config, tokenizer, params, steps, notes)
+
+
+def _described(metadata: Mapping[str, str], path: pathlib.Path) -> tuple[Config, list[int]]:
+  """Returns the settings and the steps that a file's header gives.
+
+  Raises:
+    ConfigError: it gives none, or damaged ones.
+  """
+  if "settings" not in metadata:
+    raise ConfigError(
+      path,
+      "has no settings of ours, and there is no config.json of a Marian model beside it",
+      "give a folder that export --format=safetensors or save_pretrained wrote",
+    )
   try:
-    metadata, arrays = read_arrays(path)
-    settings = json.loads(metadata["settings"])
-    steps = [int(step) for step in json.loads(metadata["steps"])]
-    config = Config.from_flat(settings)
-  except OSError as error:
-    raise DataError(path, f"cannot be read: {read_problem(error)}") from None
-  except (ValueError, KeyError, TypeError, RecursionError, TransformerJaxError) as error:
-    remedy = "give a folder that export --format=safetensors wrote"
-    raise DataError(path, f"is not an exported model: {error}", remedy) from None
-  return Exported(unflatten_dict(arrays, sep="."), config, steps)
+    settings, steps = (json.loads(metadata[name]) for name in ("settings", "steps"))
+  except (ValueError, KeyError, RecursionError):
+    raise ConfigError(path, "the settings in its header are damaged", _AGAIN) from None
+  config = Config.from_flat(whole_settings(settings, path))
+  if not isinstance(steps, list) or not steps or {*map(type, steps)} != {int} or min(steps) < 0:
+    raise ConfigError(path, "the steps in its header are damaged", _AGAIN)
+  return config, steps
+
+
+def _check_fit(
+  config: Config, tokenizer: Any, arrays: Mapping[str, np.ndarray], path: pathlib.Path
+) -> None:
+  """Checks that the arrays are those of the model that the settings describe, and finite.
+
+  Raises:
+    CheckpointError: names the first array that is not.
+  """
+  model = build_model(config, build_task(config.data, tokenizer))
+  check_fit(flatten_dict(parameter_shapes(model), sep="."), arrays, path, _AGAIN)
+  for name, array in arrays.items():
+    if not np.all(np.isfinite(array)):
+      raise CheckpointError(path, f"{name} has numbers that are not finite", _AGAIN)
 
 
 def write_arrays(
@@ -86,18 +129,18 @@ def read_arrays(path: pathlib.Path) -> tuple[dict[str, str], dict[str, np.ndarra
   """Returns (metadata, name -> array of its own type) of a safetensors file.
 
   Raises:
-    OSError: it cannot be read.
-    ValueError: it is not a whole safetensors file, or an array has a type that numpy lacks.
+    CheckpointError: it cannot be read, is not whole, or has an array of a type that numpy lacks.
   """
   library = _library()
   try:
     with library.safe_open(path, framework="numpy") as file:
       arrays = {name: file.get_tensor(name) for name in file.keys()}
       return file.metadata() or {}, arrays
-  except OSError:
-    raise
+  except OSError as error:
+    raise CheckpointError(path, f"cannot be read: {read_problem(error)}") from None
   except Exception as error:  # the library's own classes, of any version
-    raise ValueError(str(error)) from None
+    problem = f"is not a whole safetensors file: {error}"
+    raise CheckpointError(path, problem, "fetch or write it again") from None
 
 
 def _library() -> Any:

@@ -8,6 +8,7 @@ from transformer_jax.checkpoints import Checkpoints
 from transformer_jax.config import Config
 from transformer_jax.data.sources.catalog import open_source
 from transformer_jax.data.tokenizers.folder import load_tokenizer
+from transformer_jax.data.tokenizers.tokenizer import SavableTokenizer
 from transformer_jax.errors import CheckpointError, TransformerJaxError
 from transformer_jax.files import StrPath
 from transformer_jax.runs.prepare import data_fingerprint, text_fingerprints
@@ -74,12 +75,15 @@ def examine(
   _source(config, found, latest)
   _metrics(folder, found, latest.step)
   changed = _versions(folder, found)
-  _data(config, folder, data_root, found, latest.meta)
-  _devices(found, latest)
+  is_imported = folder.is_imported()
+  tokenizer = _tokenizer(folder, found)
+  if tokenizer and not is_imported:
+    _data(config, tokenizer, data_root, found, latest.meta)
+  if not is_imported:
+    _devices(found, latest)
   is_done = latest.step is not None and latest.step >= train_steps
-  is_exact = not found.errors and not changed
-  if config.data.has_no_text:
-    is_exact = False
+  is_exact = not found.errors and not changed and not is_imported
+  if is_imported:
     found.note("resume", "not of an imported model: train a copy of it, with --init_from")
   else:
     found.note("resume", _verdict(latest.step, is_done, is_exact, found.errors))
@@ -196,20 +200,25 @@ def _versions(folder: Workdir, found: Findings) -> dict[str, list[str]]:
   return changed
 
 
+def _tokenizer(folder: Workdir, found: Findings) -> SavableTokenizer | None:
+  """Returns the run's tokenizer, or None if it is damaged."""
+  try:
+    tokenizer = load_tokenizer(folder.tokenizer)
+  except TransformerJaxError as error:
+    found.blame("tokenizer", error)
+    return None
+  found.note("tokenizer", "whole")
+  return tokenizer
+
+
 def _data(
   config: Config,
-  folder: Workdir,
+  tokenizer: SavableTokenizer,
   data_root: StrPath,
   found: Findings,
   meta: dict[str, Any] | None,
 ) -> None:
   """Compares tokenizer and training text with those of the latest checkpoint."""
-  try:
-    tokenizer = load_tokenizer(folder.tokenizer)
-    found.note("tokenizer", "whole")
-  except TransformerJaxError as error:
-    found.blame("tokenizer", error)
-    return
   try:
     fingerprints = text_fingerprints(open_source(config.data, data_root), config.data)
   except TransformerJaxError as error:

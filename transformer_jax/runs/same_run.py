@@ -90,7 +90,7 @@ def agreed_config(config: Config, stored: dict[str, Any] | None, where: pathlib.
       "such as 1e-9",
     )
   if stored:
-    _refuse_imported(stored, where)
+    _refuse_imported(Workdir(where, primary=False))
     if config.model.attention_kernel == "auto":
       config = config.replace(attention_kernel=stored["attention_kernel"])
     check_same_settings(config, stored, where)
@@ -98,18 +98,25 @@ def agreed_config(config: Config, stored: dict[str, Any] | None, where: pathlib.
   return config
 
 
-def _refuse_imported(stored: dict[str, Any], where: pathlib.Path) -> None:
+def _refuse_imported(folder: Workdir) -> None:
   """Refuses to go on with a model that was imported: it has no optimizer and no data.
 
   Raises:
     ConfigError: says how it is trained further.
   """
-  if Config.from_flat(stored).data.has_no_text:
+  if _is_imported(folder):
     raise ConfigError(
-      f"--workdir={where}",
+      f"--workdir={folder.path}",
       "holds an imported model, which stays as it is",
-      f"train a copy in another workdir, with --init_from={where}",
+      f"train a copy in another workdir, with --init_from={folder.path}",
     )
+
+
+def _is_imported(folder: Workdir) -> bool:
+  if folder.has_config():
+    return folder.is_imported()
+  with Checkpoints(folder.checkpoints, read_only=True) as checkpoints:
+    return bool(checkpoints.meta().get("imported_from"))
 
 
 def check_same_settings(config: Config, stored: dict[str, Any], where: StrPath) -> None:

@@ -65,7 +65,10 @@ class Workdir:
     return os.path.exists(self._config)  # False, too, if no file can have such a name
 
   def write_config(
-    self, settings: Mapping[str, Any], initialized_from: Mapping[str, Any] | None = None
+    self,
+    settings: Mapping[str, Any],
+    initialized_from: Mapping[str, Any] | None = None,
+    imported_from: str = "",
   ) -> None:
     """Writes config.json: the flat settings, the packages' versions, and the git revision.
 
@@ -75,6 +78,7 @@ class Workdir:
     Args:
       settings: the flat settings.
       initialized_from: whose parameters the run begins with, if they are another run's.
+      imported_from: the folder or the name of the model, if it was not trained here.
 
     Raises:
       WorkdirError: it cannot be written.
@@ -92,6 +96,8 @@ class Workdir:
     content = dict(settings=settings, versions=current, git_revision=git_revision())
     if initialized_from:
       content["initialized_from"] = dict(initialized_from)
+    if imported_from:
+      content["imported_from"] = imported_from
     atomic_write(self._config, json_text(content, indent=1) + "\n")
 
   def read_config(self) -> dict[str, Any]:
@@ -126,6 +132,15 @@ class Workdir:
     if not isinstance(found, dict) or {*map(type, found.values())} - {int, str}:
       raise ConfigError(self._config, "has a damaged initialized_from", "restore the file")
     return found
+
+  def is_imported(self) -> bool:
+    """Returns whether the model was imported: it has parameters alone, and cannot be trained here.
+
+    Raises:
+      WorkdirError: there is no run here.
+      ConfigError: config.json is damaged.
+    """
+    return bool(self._read_json().get("imported_from"))
 
   def _read_json(self) -> dict[str, Any]:
     try:
