@@ -68,11 +68,18 @@ class Config:
     return Config.from_flat({**self.to_flat(), **values})
 
   def override(self, values: Mapping[str, Any]) -> "Config":
-    """Returns a checked copy with the values of a dict that are not None.
+    """Returns a checked copy with those decoding settings of a dict that are not None.
 
     Raises:
-      ConfigError: as `from_flat`.
+      ConfigError: as `from_flat`; or a setting of another group, with which a trained model would
+        be another.
     """
+    decoding = {field.name for field in dataclasses.fields(DecodeConfig)}
+    for name in values:
+      if name in fields() and name not in decoding:
+        raise ConfigError(
+          f"--{name}", "is not a decoding setting: a trained model keeps it", "leave it out"
+        )
     return self.replace(**{name: value for name, value in values.items() if value is not None})
 
 

@@ -6,6 +6,7 @@ rows are read in their order, a block at a time, without holding the text in mem
 """
 
 import contextlib
+import errno
 import hashlib
 import importlib
 import os
@@ -18,7 +19,7 @@ from typing import Any
 from transformer_jax.config import DataConfig, split_list
 from transformer_jax.data.network import why_no_hub
 from transformer_jax.errors import DataError, MissingDataError
-from transformer_jax.files import StrPath
+from transformer_jax.files import StrPath, write_error
 
 _PER_READ = 1000  # rows
 _HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
@@ -163,6 +164,7 @@ def _builder(data: DataConfig, data_root: StrPath) -> Any:
       builder.download_and_prepare()
       return builder
     except Exception as error:  # each kind has its own class: unknown names, no network, bad files
+      _raise_if_of_cache(error)
       raise _not_there(data, folder, is_local, why_offline, error) from None
 
 
@@ -175,6 +177,19 @@ def _check_path(path: str) -> None:
         f"has {sign!r} in its path, which the library datasets does not take as it is",
         "rename the folder, or name a symbolic link to it",
       )
+
+
+def _raise_if_of_cache(error: Exception) -> None:
+  """Raises a WorkdirError if the library could not write its cache."""
+  cause = error.__cause__ or error
+  if not isinstance(cause, OSError) or cause.errno is None:
+    return
+  cache = pathlib.Path(importlib.import_module("datasets.config").HF_DATASETS_CACHE).absolute()
+  place = pathlib.Path(str(cause.filename)).absolute()
+  is_there = place.is_relative_to(cache) or cache.is_relative_to(place)
+  if cause.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or is_there:
+    remedy = "set HF_HOME to a writable folder with room for the dataset"
+    raise write_error(cache, cause, remedy) from None
 
 
 def _not_there(
