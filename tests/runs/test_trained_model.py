@@ -43,6 +43,8 @@ def test_one_text_is_no_list_of_texts(model):
     lambda: model.translate([b"forty two"]),
     lambda: model.translate([None]),
     lambda: list(model.log_probs([("one", 1)])),
+    lambda: list(model.log_probs([("one", "eins", "uno")])),
+    lambda: model.with_heads_closed([("cross", 0, 1.0)]),
     lambda: model.attention(["forty two"]),
     lambda: model.attention("forty two", ["x"]),
   ):

@@ -123,10 +123,10 @@ def _named(task: Task, named: NamedSet) -> EvaluationSet:
       f"--test_set={name}", f"is for translation, and the run's task is {data.task}"
     )
   pair = named.pair or f"{data.source_language}-{data.target_language}"
+  sources, references = read_test_set(name, pair)
   if pair == f"{data.target_language}-{data.source_language}":
     problem = f"the run translates {data.source_language} into {data.target_language}"
     print(f"transformer-jax: warning: --pair={pair}: {problem}", file=sys.stderr)
-  sources, references = read_test_set(name, pair)
   where = f"{name} {pair}"
   return EvaluationSet(name, sources, references, False, where, where, pair)
 

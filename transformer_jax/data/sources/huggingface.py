@@ -146,7 +146,7 @@ def _builder(data: DataConfig, data_root: StrPath) -> Any:
   folder = pathlib.Path(data_root, data.dataset)
   is_local = os.path.isdir(folder)  # False too for names that no folder can have
   if is_local:
-    _check_path(os.path.abspath(folder))
+    _check_path(os.path.realpath(folder))  # as the library follows links
   elif os.path.isfile(folder):
     raise DataError(f"--dataset={data.dataset}", "is a file", "name the folder that it is in")
   if not is_local and not _HUB_NAME.fullmatch(data.dataset):
@@ -175,7 +175,7 @@ def _check_path(path: str) -> None:
       raise DataError(
         f"--dataset={path}",
         f"has {sign!r} in its path, which the library datasets does not take as it is",
-        "rename the folder, or name a symbolic link to it",
+        "rename it, or copy the folder elsewhere",
       )
 
 
