@@ -43,8 +43,6 @@ def test_one_text_is_no_list_of_texts(model):
     lambda: model.translate([b"forty two"]),
     lambda: model.translate([None]),
     lambda: list(model.log_probs([("one", 1)])),
-    lambda: list(model.log_probs([("one", "eins", "uno")])),
-    lambda: model.with_heads_closed([("cross", 0, 1.0)]),
     lambda: model.attention(["forty two"]),
     lambda: model.attention("forty two", ["x"]),
   ):
@@ -108,6 +106,13 @@ def test_attention_of_the_models_own_translation(model, monkeypatch):
   monkeypatch.setattr(model, "translate", lambda *_: ["zwei"])
   own = model.attention("forty two")
   assert own["target_text"] == "zwei" and own["target"][-1] == "</s>"
+
+
+def test_what_is_no_pair_and_no_head_is_a_type_error(model):
+  with pytest.raises(TypeError, match=r"pair 1 has 3 texts, but must be \(source, target\)"):
+    list(model.log_probs([("one", "eins", "uno")]))
+  with pytest.raises(TypeError, match="cannot be interpreted as an integer"):
+    model.with_heads_closed([("cross", 0, 1.0)])
 
 
 def test_log_probs_do_not_depend_on_neighbours(model):
