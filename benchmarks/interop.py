@@ -182,7 +182,8 @@ def main() -> None:
           )
         if name.endswith("_back") and beam_size == 1:
           pairs = list(zip(sources, references, strict=True))
-          is_tied = name == "huggingface_back" and model.config.model.embedding_sharing != "none"
+          sharing = model.config.model.embedding_sharing
+          is_tied = name == "huggingface_back" and sharing in ("all", "target")
           own = dict(layer_norm_epsilon=model.config.model.layer_norm_epsilon)
           for suffix, settings in dict(_difference={}, _difference_with_own_epsilon=own).items():
             difference, largest = logit_difference(

@@ -14,7 +14,7 @@ from transformer_jax.interop.marian import read_marian
 from transformer_jax.runs.build import build_model, build_task
 from transformer_jax.runs.trained_model import TrainedModel
 
-_RUN = "checkpoints"  # its subfolder; a Marian model has a config.json, too
+_RUN = ("checkpoints", "tokenizer")  # its subfolders; a Marian model has a config.json, too
 _READABLE = (
   "what export --format=safetensors or huggingface wrote, or a Marian model that save_pretrained "
   "wrote"
@@ -39,7 +39,7 @@ def _refuse_ctranslate2(folder: pathlib.Path) -> NoReturn:
 
 # A file that only this kind of folder has -> what reads or refuses it; looked for in this order.
 READERS: dict[str, Callable[[pathlib.Path], Imported]] = {
-  _RUN: _refuse_run,
+  **dict.fromkeys(_RUN, _refuse_run),
   "model.bin": _refuse_ctranslate2,
   marian.CONFIG: read_marian,
   safetensors.FILE: safetensors.read,
@@ -80,7 +80,7 @@ def load_model(folder: StrPath, checkpoint: int | str = "last", **settings: Any)
     model = load_model("quickstart.safetensors", beam_size=1)
     model.translate(["forty two"])  # ["zweiundvierzig"]
   """
-  if _has(folder, _RUN):
+  if any(_has(folder, name) for name in _RUN):
     return TrainedModel.load(folder, checkpoint, **settings)
   if _reader(folder) is None:
     raise WorkdirError(
