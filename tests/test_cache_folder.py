@@ -46,7 +46,7 @@ def open_to_all(folder):
   "take",
   [open_to_all, lambda folder: folder.symlink_to("/"), lambda folder: folder.write_text("a file")],
 )
-def test_a_place_that_another_may_have_taken_is_refused(homeless, take):
+def test_a_folder_that_another_user_may_have_made_is_refused(homeless, take):
   take(homeless / f"transformer_jax-{os.getuid()}")
   with pytest.raises(WorkdirError, match="TRANSFORMER_JAX_CACHE"):
     cache_folder()

@@ -66,7 +66,7 @@ def config(**settings):
     (dict(vocabulary_file="words"), "--vocabulary_file=words", "give --tokenizer=segmented"),
   ],
 )
-def test_what_nothing_reads_is_refused_by_name(settings, name, remedy):
+def test_settings_that_nothing_reads_are_refused_by_name(settings, name, remedy):
   with pytest.raises(ConfigError, match=f"^{re.escape(name)}: is read .*{re.escape(remedy)}"):
     refuse_unread(config(**settings))
 
@@ -97,7 +97,7 @@ def test_what_nothing_reads_is_refused_by_name(settings, name, remedy):
     dict(numbers_limit=1000, numbers_all_below=100),
   ],
 )
-def test_what_is_read_is_accepted(settings):
+def test_settings_that_are_read_are_accepted(settings):
   refuse_unread(config(**settings))
   assert not unread_warnings(config(**settings))
 
@@ -111,7 +111,7 @@ def test_what_is_read_is_accepted(settings):
     (dict(TEXT, tokenizer="segmented", vocabulary_file="w", vocab_size=99), "vocab_size=99"),
   ],
 )
-def test_what_does_no_harm_is_told(settings, name):
+def test_harmless_unread_settings_are_reported(settings, name):
   refuse_unread(config(**settings))
   (line,) = unread_warnings(config(**settings))
   assert line.startswith(f"warning: --{name}: is read only with --")

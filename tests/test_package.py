@@ -46,7 +46,7 @@ def flag_files(folder):
   return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*.flags")}
 
 
-def test_what_is_built_has_the_experiments_inside(sources, tmp_path):
+def test_a_built_package_contains_the_experiments(sources, tmp_path):
   pytest.importorskip("setuptools", reason="setuptools is not installed")
   command(
     *(sys.executable, "setup.py", "-q", "build", f"--build-base={tmp_path}/build"), folder=sources

@@ -35,6 +35,6 @@ def test_a_cache_that_can_only_be_read_is_read(cache_dir, tmp_path, capsys, monk
   assert cache_dir() == str(tmp_path)
 
 
-def test_a_cache_that_can_be_written_is_used_without_a_word(cache_dir, tmp_path, capsys):
+def test_a_cache_that_can_be_written_is_used_silently(cache_dir, tmp_path, capsys):
   parallel._keep_programs(tmp_path / "new" / "compiled")
   assert cache_dir() == str(tmp_path / "new" / "compiled") and not any(capsys.readouterr())

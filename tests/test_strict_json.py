@@ -24,17 +24,17 @@ from transformer_jax.strict_json import json_text
     ({1: math.inf}, '{"1": null}'),
   ],
 )
-def test_what_is_not_finite_is_null(value, text):
+def test_numbers_that_are_not_finite_are_null(value, text):
   assert json_text(value) == text
 
 
-def test_all_else_and_the_layout_are_the_librarys():
+def test_everything_else_and_the_layout_are_the_librarys():
   value = dict(b=[1, 2.5, "x"], a=dict(c=None))
   packed = dict(ensure_ascii=False, separators=(",", ":"))
   for layout in ({}, dict(indent=1), dict(sort_keys=True), packed):
     assert json_text(value, **layout) == json.dumps(value, **layout)
 
 
-def test_what_is_no_json_is_still_refused():
+def test_other_values_than_json_are_still_refused():
   with pytest.raises(TypeError):
     json_text([math.nan, object()])

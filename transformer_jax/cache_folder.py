@@ -21,7 +21,7 @@ def cache_folder() -> pathlib.Path:
     return pathlib.Path(os.path.expanduser(named))
   try:
     return pathlib.Path.home() / ".cache" / "transformer_jax"
-  except RuntimeError:  # a user without a home
+  except RuntimeError:  # the user has no home
     return _own_folder(pathlib.Path(tempfile.gettempdir()) / f"transformer_jax-{os.getuid()}")
 
 

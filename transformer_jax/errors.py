@@ -43,7 +43,7 @@ class DataError(TransformerJaxError):
 
 
 class MissingDataError(DataError):
-  """Data that is not there: files that have another name, or that nobody has put there yet."""
+  """Data that is missing: files that have another name, or that are still to be put there."""
 
 
 class CheckpointError(TransformerJaxError):

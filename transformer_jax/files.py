@@ -1,6 +1,7 @@
 """Writes files whole or not at all; failed writes become WorkdirErrors (floor 1).
 
-Everything that replaces a file does it here, except the watchdog's heartbeat each second.
+Everything that replaces a file does it here. Folders that replace others have their own rules:
+checkpoints in `checkpoints.saving`, encoded text in `data.encoded`.
 """
 
 import contextlib
@@ -81,7 +82,7 @@ def fsync_tree(path: StrPath) -> None:
   """Fsyncs everything under `path`: its files, its folders, then itself; OSError if that fails."""
   for child in pathlib.Path(path).rglob("*"):
     if child.is_file() or child.is_dir():
-      with contextlib.suppress(FileNotFoundError):  # a file browser's own, gone again
+      with contextlib.suppress(FileNotFoundError):  # a file browser's own, which may be gone again
         fsync_file(child)
   fsync_file(path)
 
@@ -91,7 +92,7 @@ class OutputFile:
 
   def __init__(self, file: _AnyFile, name: StrPath) -> None:
     self._file: Any = file
-    self._takes_text = isinstance(file, io.TextIOBase)  # as a replaced sys.stdout may
+    self._takes_text = isinstance(file, io.TextIOBase)  # as one that replaces sys.stdout may
     self._name = name
 
   def write(self, text: str) -> None:
@@ -283,13 +284,14 @@ def _device(path: StrPath) -> Iterator[IO[bytes]]:
 @contextlib.contextmanager
 def _replacing(path: StrPath, *, durable: bool = True) -> Iterator[IO[bytes]]:
   """Opens a temporary file that replaces `path` if the block ends without an error."""
-  target = pathlib.Path(os.path.realpath(path))  # a symbolic link stays one
+  with as_workdir_error(path):
+    target = pathlib.Path(os.path.realpath(path))  # a symbolic link stays one
   temporary = target.with_name(f".{os.getpid()}-{secrets.token_hex(4)}.tmp")
   with temporary_file(temporary), _removed_on_error(temporary):
     with as_workdir_error(target):
       file = open(temporary, "wb")
     with _closing(file):
-      yield file  # an error inside the block may have another cause, so it passes as it is
+      yield file  # an error inside the block passes as it is, since it may have another cause
       with as_workdir_error(target):
         file.flush()
         if durable:

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any, NoReturn
 
-has_others = False  # set when this process is one of several of a run
+has_others = False  # true if this process is one of several of a run
 
 # The signals that ask a process to end. SIGHUP comes when the terminal or the connection has
 # gone; not every system has it.
@@ -31,7 +31,7 @@ SIGNALS = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, name
 # Seconds for the main thread, which may be in compiled code, to act on a signal.
 _MAIN_THREAD_DELAY = 0.2
 
-# Seconds for the last output, since nobody may be reading it.
+# Seconds for the last output: if nobody reads it, writing waits.
 _LAST_OUTPUT_TIMEOUT = 1.0
 
 _temporary_files: set[pathlib.Path] = set()

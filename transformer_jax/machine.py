@@ -39,7 +39,7 @@ def processor() -> str:
 def available_memory() -> int | None:
   """Returns the bytes that a process can still allocate, or None if they are unknown.
 
-  They are the smaller of the machine's free memory and what the container's limit leaves.
+  That is the machine's free memory, or less if the container's limit leaves less.
   """
   known = [size for size in (_left_on_machine(), _left_in_container()) if size is not None]
   return min(known, default=None)
@@ -68,7 +68,7 @@ def keep_freed_memory() -> None:
 
   Otherwise glibc returns it to the system and takes zeroed pages for the next update, which cost a
   fifth of the processor time of an update on two cores. It must be called before the backend
-  starts its threads: a thread that has an arena of its own by then continues to return its memory.
+  starts its threads: a thread that already has an arena of its own goes on returning its memory.
   """
   try:
     mallopt = ctypes.CDLL(None).mallopt

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Sequence
 
 _PACKAGE = "transformer_jax."
-# Old name -> new name. Where a folder now has a file's old name, the old import cannot be served.
+# Old name -> new name. An old name that a folder has now cannot be served.
 MOVED = {
   "attention.products": "attention.matmul",
   "analysis.ablation_results": "analysis.ablation.results",

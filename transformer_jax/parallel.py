@@ -19,7 +19,7 @@ from transformer_jax import interrupt, machine
 from transformer_jax.cache_folder import cache_folder
 from transformer_jax.errors import ConfigError
 
-MIN_SECONDS_TO_CACHE = 0.5  # programs that compile sooner are not kept on disk
+MIN_SECONDS_TO_CACHE = 0.5  # programs that compile in less time are not kept on disk
 
 _AXIS = "devices"
 
@@ -49,7 +49,7 @@ def start_up(
 
   Raises:
     ConfigError: the other hosts cannot be found.
-    WorkdirError: there is no folder for the cache that only this user can change.
+    WorkdirError: other users can change the folder of the cache, or it cannot be made.
   """
   if sys.platform == "linux":
     machine.keep_freed_memory()

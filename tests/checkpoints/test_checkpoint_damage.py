@@ -53,7 +53,7 @@ def test_every_damage_to_every_file_is_refused_by_name(folder, opened):
   assert_same(reader.restore(make_state(0))[0], make_state(20))
 
 
-def test_a_file_too_many_is_refused(folder, opened):
+def test_an_additional_file_is_refused(folder, opened):
   save(opened(), 20)
   (folder / "20" / "state" / "d" / "added").write_bytes(b"x")
   with pytest.raises(CheckpointError, match="added: is not in SHA256SUMS"):
@@ -75,7 +75,7 @@ def test_a_file_too_many_is_refused(folder, opened):
     "state/copy of _METADATA",
   ],
 )
-def test_what_nobody_listed_is_no_damage(folder, opened, name):
+def test_files_that_are_not_listed_are_not_damage(folder, opened, name):
   save(opened(), 10, 20)
   path = folder / "20" / name
   path.parent.mkdir(exist_ok=True)
@@ -142,7 +142,7 @@ def claim(folder, name, shape):
   checksums.write_list(folder)
 
 
-def test_a_claim_of_more_memory_than_there_is_is_refused_before_it_is_asked_for(folder, opened):
+def test_a_file_that_claims_more_memory_than_there_is_is_refused_before_allocation(folder, opened):
   save(opened(), 20)
   claim(folder / "20", "params.encoder.kernel", [1_000_000, 1_000_000])
   reader = opened(read_only=True)
@@ -206,7 +206,7 @@ def test_a_writer_that_goes_back_does_the_damaged_steps_again(folder, opened):
   assert_same(opened(read_only=True).restore(make_state(0))[0], make_state(20))
 
 
-def test_what_was_gone_back_past_is_put_aside_and_not_deleted(folder, opened):
+def test_skipped_damaged_steps_are_put_aside_and_not_deleted(folder, opened):
   """A lost list, or a file that cannot be read today, is no reason to delete arrays."""
   for name in ("damaged-20", "damaged-20-2"):
     save(opened(), 10, 20)
@@ -251,7 +251,7 @@ def test_another_model_is_refused_by_leaf(folder, opened, change, message):
   assert opened().steps() == [10, 20]
 
 
-def test_a_step_deleted_while_it_is_read_is_said_so(folder, opened, monkeypatch):
+def test_a_step_deleted_while_it_is_read_is_named(folder, opened, monkeypatch):
   save(opened(), 1)
   reader = opened(read_only=True)
 

@@ -13,7 +13,7 @@ from transformer_jax.checkpoints import Checkpoints, arrays
 from transformer_jax.errors import WorkdirError
 
 
-def test_a_step_that_is_there_is_left_alone(folder, opened):
+def test_an_existing_step_is_left_as_it_is(folder, opened):
   checkpoints = opened()
   save(checkpoints, 1, score=3.0)
   before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}

@@ -53,7 +53,7 @@ def test_missing_step_is_named(opened):
     opened(read_only=True).restore_params(make_state(0).params, 5)
 
 
-def test_parameters_alone(opened):
+def test_parameters_are_read_by_themselves(opened):
   save(opened(), 10, 20)
   reader = opened(read_only=True)
   like = jax.eval_shape(lambda: make_state(0).params)

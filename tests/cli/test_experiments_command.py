@@ -44,7 +44,7 @@ def config_of(flagfile):
   return command.config()
 
 
-def test_they_are_beside_the_package_or_inside(tmp_path, monkeypatch):
+def test_experiments_are_beside_the_package_or_inside(tmp_path, monkeypatch):
   beside = pathlib.Path(str(resources.files("transformer_jax"))).parent / "experiments"
   assert experiment_files.folder() == beside
   assert set(experiment_files.names()) == NAMES
@@ -164,7 +164,7 @@ def test_one_is_printed(elsewhere, capsys, given):
 
 
 @pytest.mark.parametrize("name", sorted(NAMES))
-def test_a_copy_says_the_same_in_any_folder(elsewhere, name, capsys):
+def test_a_copied_experiment_means_the_same_in_any_folder(elsewhere, name, capsys):
   assert run(["experiments", name, "--output=copy.flags"]) == 0
   original = REPOSITORY / f"experiments/{name}.flags"
   assert config_of("copy.flags") == config_of(original)
@@ -183,7 +183,7 @@ def test_a_copy_says_the_same_in_any_folder(elsewhere, name, capsys):
     (["grammar", "--output=there"], "--output=there: is there already; name a new file"),
   ],
 )
-def test_what_cannot_be_done_is_said(elsewhere, capsys, arguments, message):
+def test_impossible_requests_are_named(elsewhere, capsys, arguments, message):
   (elsewhere / "there").write_text("mine")
   assert run(["experiments", *arguments]) == 2
   assert capsys.readouterr().err.startswith(f"transformer-jax: {message}")

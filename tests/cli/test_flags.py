@@ -125,10 +125,10 @@ def test_wrong_arguments(arguments, message):
     ("--flagfile=top.flags # 2\n", "top.flags:1: '--flagfile=top.flags # 2' has a comment after"),
     (
       '\n--workdir="runs/x"\n',
-      'top.flags:2: "runs/x" is in quotes, and no shell removes them here; '
+      'top.flags:2: the value "runs/x" is in quotes, and no shell removes them here; '
       "write the value without them",
     ),
-    ("--train_source='a b.en'\n", "top.flags:1: 'a b.en' is in quotes"),
+    ("--train_source='a b.en'\n", "top.flags:1: the value 'a b.en' is in quotes"),
   ],
 )
 def test_wrong_lines(tmp_path, text, message):
@@ -144,14 +144,14 @@ def test_a_cycle_of_two_files(tmp_path):
     parsed(f"--flagfile={tmp_path}/a.flags")
 
 
-def test_a_file_that_is_no_text(tmp_path):
+def test_a_file_that_is_not_text(tmp_path):
   path = tmp_path / "x.flags"
   path.write_bytes(b"\xff\xfe--d_k=3\n")
   with pytest.raises(ConfigError, match="is not UTF-8"):
     parsed(f"--flagfile={path}")
 
 
-def test_what_only_looks_like_a_comment_or_quotes_is_a_value(tmp_path):
+def test_a_value_may_contain_marks_of_comments_and_quotes(tmp_path):
   values = dict(workdir="runs/c#1", data_root="gs://bucket/x", source_language="'en")
   text = "".join(f"--{name}={value}\n" for name, value in values.items())
   command = parsed(f"--flagfile={write(tmp_path, 'top.flags', text)}")
@@ -176,7 +176,6 @@ NO_PATHS = {
   "test_sections",
   "coordinator",
   "profile_steps",
-  "inject_nonfinite",
   "checkpoint",
   "init_checkpoint",
   "language",
@@ -251,6 +250,6 @@ def test_more_tokens_than_the_sums_can_count(flags, message):
   Config.from_flat(parsed(*flags).settings())  # a run that was trained so stays readable
 
 
-def test_a_run_that_is_not_there_is_told_by_its_config(tmp_path):
+def test_a_missing_run_is_reported_by_its_missing_config(tmp_path):
   with pytest.raises(WorkdirError, match="there is no run here"):
     parsed(f"--workdir={tmp_path}", module=evaluate).workdir_of_a_run()

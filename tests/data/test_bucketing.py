@@ -91,7 +91,7 @@ def test_one_length_is_one_bucket():
   assert choose_buckets(np.full(9, 7), np.full(9, 7), 8) == [(8, 8)]
 
 
-def test_a_pair_that_fits_no_bucket_is_told():
+def test_a_pair_that_fits_no_bucket_is_reported():
   assert assign_buckets(np.array([3, 9, 3]), np.array([3, 3, 9]), [(4, 4), (8, 8)]).tolist() == [
     0,
     2,

@@ -133,7 +133,7 @@ def unpickled(_):
 @pytest.mark.parametrize(
   "name", ["source.npy", "source_offsets.npy", "target.npy", "target_offsets.npy", "counts.json"]
 )
-def test_what_is_damaged_is_made_again_and_said(tmp_path, capsys, name, damage):
+def test_damaged_text_is_encoded_again_and_reported(tmp_path, capsys, name, damage):
   encoded(tmp_path)
   (path,) = tmp_path.glob(f"*/{name}")
   whole = path.read_bytes()
@@ -217,7 +217,7 @@ def test_unknown_tokens_are_counted(tmp_path):
   assert pairs.unknown_shares() == dict(source=2 / 6, target=1 / 4)
 
 
-def test_a_full_disk_is_said(tmp_path, monkeypatch):
+def test_a_full_disk_is_reported(tmp_path, monkeypatch):
   def full(*_, **__):
     raise OSError("12 requested and 0 written")  # numpy's, without errno
 
@@ -240,7 +240,7 @@ def test_a_folder_that_lost_its_counts_is_made_again(tmp_path):
   assert encoded(tmp_path).counts.kept > 0 and path.exists()
 
 
-def test_the_counts_stand_in_json(tmp_path):
+def test_the_counts_are_printed_as_json(tmp_path):
   encoded(tmp_path, max_length=5)
   (path,) = tmp_path.glob("*/counts.json")
   assert json.loads(path.read_text())["kept"] == 3

@@ -73,7 +73,7 @@ def test_lines_of_files_compressed_files_and_iterators(tmp_path, content, expect
     (gzip.compress(b"forty two\n", mtime=0), "in: is compressed with gzip"),
   ],
 )
-def test_what_is_no_text_is_named(content, problem):
+def test_binary_files_are_named(content, problem):
   with pytest.raises(DataError, match=problem):
     list(LineStream(io.BytesIO(content), "in"))
 
@@ -86,7 +86,7 @@ def test_a_broken_compressed_file_is_named(tmp_path):
       list(LineStream(file, path))
 
 
-def test_what_is_not_utf8_is_counted_or_refused():
+def test_lines_that_are_not_utf8_are_counted_or_refused():
   content = b"a\nb\xff\n\xc3\nd\n"
   lines = LineStream(io.BytesIO(content), "in")
   assert list(lines) == ["a", "b\ufffd", "\ufffd", "d"]

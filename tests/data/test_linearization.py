@@ -155,7 +155,7 @@ def test_repair_of_t2t_knows_what_opens(symbols, text):
   assert is_repaired and str(tree) == text
 
 
-def test_what_is_well_formed_is_not_repaired():
+def test_well_formed_sequences_are_not_repaired():
   tree, is_repaired = to_tree("(NP XX )NP (VP XX )VP".split(), ["a", "b"], "vinyals")
   assert not is_repaired and str(tree) == "(TOP (NP (XX a)) (VP (XX b)))"
 
@@ -205,7 +205,7 @@ def test_a_hundred_thousand_sequences_are_repaired(shared_data):
   fuzz(list(trees), 100_000, seed=2)
 
 
-def test_what_each_symbol_does():
+def test_the_kind_of_each_symbol():
   assert symbol_kinds(["(S", ")S", "XX", "<unk>", "("], "vinyals") == [
     ("open", "S"),
     ("close", "S"),

@@ -26,7 +26,7 @@ def test_a_server_that_listens_is_reached(server):
   assert why_unreachable(f"http://127.0.0.1:{server}/x") is None
 
 
-def test_a_closed_port_is_told(server):
+def test_a_closed_port_is_reported(server):
   with socket.create_server(("127.0.0.1", 0)) as other:
     port = other.getsockname()[1]
   assert why_unreachable(f"http://127.0.0.1:{port}") == "Connection refused"
@@ -50,5 +50,5 @@ def test_a_silent_name_service_takes_no_longer(monkeypatch):
   is_answered.set()
 
 
-def test_a_port_that_is_none_is_told():
+def test_a_port_that_is_not_a_number_is_reported():
   assert "ort" in (why_unreachable("http://host.invalid:port") or "")

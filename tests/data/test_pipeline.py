@@ -63,7 +63,7 @@ def test_rows_are_padded_up_to_the_number_and_the_width():
   assert pad_rows([], num_rows=2, width=0).shape == (2, 0)
 
 
-def test_what_does_not_fit_is_not_cut_silently():
+def test_arrays_that_do_not_fit_are_not_cut():
   with pytest.raises(ValueError):
     pad_rows([[5, 6, EOS_ID]], num_rows=1, width=2)
   with pytest.raises(IndexError):
@@ -121,7 +121,7 @@ def test_ordered_batches_hold_every_pair_once_whatever_its_length(encoded):
     np.testing.assert_array_equal(again.source_BS, batch.source_BS)
 
 
-def test_a_pair_longer_than_the_batch_stands_alone(tmp_path):
+def test_a_pair_longer_than_the_batch_is_a_batch_by_itself(tmp_path):
   pairs = [([3] * 200, [4] * 10), ([5], [6])]
   encode = lambda tokens: [*tokens, EOS_ID]
   encoded = encode_pairs(lambda: iter(pairs), encode, encode, tmp_path, "long")

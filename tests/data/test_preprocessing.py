@@ -100,7 +100,7 @@ def test_other_text_is_not_composed(text):
     ("ja", "ja", ""),
   ],
 )
-def test_a_language_that_moses_does_not_know_is_told(language, like, said, capsys):
+def test_a_language_that_moses_does_not_know_is_reported(language, like, said, capsys):
   pytest.importorskip("sacremoses")
   preprocessing._moses.cache_clear()
   made = Preprocessor("moses", language)("It's z.B. Mr. Ok.")

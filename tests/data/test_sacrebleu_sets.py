@@ -111,7 +111,7 @@ def test_several_references_are_refused(cache):
     (folder / f"wmt20_tworefs.en-de.{field.replace(':', '-')}").write_text("a\n")
   (folder / "raw").mkdir()
   (folder / "raw/archive.tgz").write_bytes(b"")
-  with pytest.raises(ConfigError, match="has 2 references for a sentence"):
+  with pytest.raises(ConfigError, match="has 2 references for each sentence"):
     read_test_set("wmt20/tworefs", "en-de")
 
 

@@ -200,7 +200,7 @@ def test_a_line_has_a_limit(tmp_path, monkeypatch, name):
 
 
 @pytest.mark.parametrize("name", ["x[1].en", "a*.en", "what?.en", "[ab].en", "a\\b.en"])
-def test_a_file_that_is_there_is_no_pattern(tmp_path, name):
+def test_the_name_of_an_existing_file_is_not_a_pattern(tmp_path, name):
   (tmp_path / name).write_text("x\n")
   (tmp_path / "a.en").write_text("y\n")
   assert expand_files(name, tmp_path, "train_source") == [tmp_path / name]
@@ -234,7 +234,7 @@ def test_expand_files(tmp_path):
     assert caught.value.where == "--train_source"
 
 
-def test_a_data_root_with_brackets_is_no_pattern(tmp_path):
+def test_a_data_root_with_brackets_is_not_a_pattern(tmp_path):
   root = tmp_path / "run[1]"
   root.mkdir()
   (root / "a.en").write_text("x\n")

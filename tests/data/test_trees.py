@@ -114,7 +114,7 @@ def test_white_space_that_is_not_ascii_is_text():
     (["(A (X a)) word"], 1),
   ],
 )
-def test_what_is_not_a_tree_is_named_by_its_line(lines, line):
+def test_a_line_that_is_not_a_tree_is_named(lines, line):
   with pytest.raises(TreeError) as caught:
     list(read_trees(lines))
   assert caught.value.line == line

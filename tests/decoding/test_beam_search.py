@@ -56,7 +56,7 @@ def test_a_narrow_beam_is_the_reference_beam_search(beam_size, alpha):
   assert beam_size > 2 or missed > 0, "a narrow beam that misses nothing makes this test empty"
 
 
-def test_log_probs_are_of_the_tokens_and_scores_are_penalised():
+def test_log_probs_are_of_the_tokens_and_scores_are_penalized():
   tables = random_tables(3, batch=40, vocab=6, depth=5)
   result = run_search(tables, beam_size=4, max_length=5)
   for row, table in enumerate(tables):
@@ -70,7 +70,7 @@ def test_log_probs_are_of_the_tokens_and_scores_are_penalised():
       assert (result.tokens_BMT[row, m, len(tokens) :] == PAD_ID).all()
 
 
-def test_a_batch_of_32_gives_each_sentence_what_it_gets_alone():
+def test_a_batch_of_32_gives_each_sentence_the_result_it_gets_by_itself():
   tables = random_tables(4, batch=32, vocab=6, depth=6)
   tables[::5, :, EOS_ID] += 4.0  # over at once, and must stay as they are while the others go on
   limits = np.arange(32) % 7
@@ -202,7 +202,7 @@ def test_fewer_best_are_the_first_of_the_same_list(num_best):
     np.testing.assert_array_equal(ours, expected[:, :num_best])
 
 
-def test_a_hypothesis_that_gains_by_its_length_is_waited_for():
+def test_the_search_waits_for_a_hypothesis_that_gains_by_its_length():
   """With alpha 2 a long sure continuation beats the short output that is finished first."""
 
   def model(tokens_BM, position, cache):

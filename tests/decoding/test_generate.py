@@ -77,7 +77,7 @@ def test_nothing_is_read_before_it_is_needed():
   assert taken <= 501 + 200
 
 
-def test_what_is_there_is_answered_before_more_is_waited_for():
+def test_sentences_at_hand_are_answered_before_the_next_is_awaited():
   """A writer that sends its next sentence only when it has its answers."""
   echo = Echo()
   waiting = [[5, EOS_ID], None, [6, EOS_ID], [7, EOS_ID]]
@@ -98,7 +98,7 @@ def test_what_is_there_is_answered_before_more_is_waited_for():
   assert [int((source_BS != PAD_ID).any(axis=1).sum()) for source_BS, *_ in echo.calls] == [1, 2]
 
 
-def test_nothing_is_asked_of_none():
+def test_a_source_of_none_is_not_decoded():
   echo = Echo()
   settings = dict(batch_tokens=1024, max_extra_length=50)
   answers = list(generate([None, Source([5, EOS_ID]), None], echo, **settings))
@@ -111,7 +111,7 @@ def test_nothing_is_asked_of_none():
 @pytest.mark.parametrize(
   "beam_size, max_extra_length", [(1, 50), (4, 50), (200, 50), (4, 5000), (32, 500)]
 )
-def test_what_a_search_fills_is_bounded(beam_size, max_extra_length):
+def test_the_positions_of_a_search_are_bounded(beam_size, max_extra_length):
   echo = Echo()
   settings = dict(batch_tokens=4096, beam_size=beam_size, max_extra_length=max_extra_length)
   list(run(sentences(3000), echo, **settings))

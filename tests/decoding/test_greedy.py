@@ -37,7 +37,7 @@ def test_greedy_is_argmax_decoding_with_limits_and_minimum():
   assert 0 < unfinished < 300
 
 
-def test_a_batch_gives_each_sentence_what_it_gets_alone():
+def test_a_batch_gives_each_sentence_the_result_it_gets_by_itself():
   tables = random_tables(2, batch=32, vocab=6, depth=5)
   limits = np.arange(32) % 6
   together = run_search(tables, limits, beam_size=1, max_length=5, greedy=True)
@@ -48,7 +48,7 @@ def test_a_batch_gives_each_sentence_what_it_gets_alone():
       np.testing.assert_array_equal(ours[0], batched[row])
 
 
-def test_a_beam_of_one_goes_on_where_greedy_ends_and_keeps_what_greedy_leaves():
+def test_a_beam_of_one_goes_on_where_greedy_search_ends():
   table = np.full((1, 7, 4), -30.0, np.float32)
   table[0, 0, [EOS_ID, 2]] = np.log([0.4, 0.6])  # the word 2 then leads to six equally bad tokens
   table[0, 1] = 0.0

@@ -157,5 +157,5 @@ def test_a_name_that_no_folder_can_have_is_refused_in_one_line(name, tmp_path):
   assert len(str(error.value).splitlines()) == 1
 
 
-def test_there_are_a_hundred():
+def test_there_are_at_least_a_hundred_names():
   assert len(NAMES) >= 100

@@ -20,11 +20,11 @@ REFUSALS = [
   (dict(norm="pre"), "--norm=pre: Marian normalizes after each sub-layer"),
   (
     dict(d_k=32),
-    "--d_k=32: Marian's heads have d_model / num_heads = 64 numbers for keys and values",
+    "--d_k=32: Marian's heads have the width d_model / num_heads = 64",
   ),
   (
     dict(d_v=128),
-    "--d_v=128: Marian's heads have d_model / num_heads = 64 numbers for keys and values",
+    "--d_v=128: Marian's heads have the width d_model / num_heads = 64",
   ),
   (dict(positions="learned"), "--positions=learned: Marian computes the paper's sinusoids"),
   (dict(positions="none"), "--positions=none: Marian computes the paper's sinusoids"),
@@ -63,7 +63,7 @@ def test_marian_is_one_form_of_the_transformer(settings, problem):
   check(config, Form("safetensors"))
 
 
-def test_what_marian_can_express_passes():
+def test_settings_that_marian_can_express_pass():
   for settings in ({}, dict(embedding_sharing="none", dtype="bfloat16"), dict(dropout_rate=0.3)):
     check(Config().replace(**settings), Form("huggingface", is_untied=True))
 

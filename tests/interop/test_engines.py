@@ -264,7 +264,7 @@ def test_transformers_has_our_logits(sharing, is_untied, run, tmp_path):
 
 
 def test_transformers_with_the_trained_run(trained, tmp_path):
-  """By the command, from the averaged checkpoints; then saved by transformers and read again."""
+  """The command exports averaged checkpoints; transformers saves the model and reads it again."""
   transformers = pytest.importorskip("transformers", reason="needs the package transformers")
   flags = ["--format=huggingface", "--average_last=2", f"--output={tmp_path}/out"]
   assert command_line(["export", f"--workdir={trained}", *flags]) == 0

@@ -409,7 +409,7 @@ def test_a_failed_write_leaves_nothing(copy, monkeypatch):
   refused(copy, WorkdirError, "No space left on device; free some space")
 
 
-def test_a_workdir_that_exists_is_left_alone(folder, run):
+def test_an_existing_workdir_is_left_as_it_is(folder, run):
   before = sorted(path.name for path in run.iterdir())
   with pytest.raises(WorkdirError, match="exists already"):
     import_run(str(folder), run)
@@ -447,7 +447,7 @@ def test_the_command_prints_json_and_heads_takes_files(folder, tmp_path, capsys)
   assert main.run(["heads", f"--workdir={workdir}"]) == 3
   assert "give --source and --reference" in capsys.readouterr().err
   assert main.run(["doctor", f"--workdir={workdir}"]) == 0
-  assert "not of an imported model" in capsys.readouterr().out
+  assert "an imported model is not resumed" in capsys.readouterr().out
 
 
 def test_a_name_is_fetched_if_the_hub_can_be_reached(folder, tmp_path, monkeypatch):

@@ -119,9 +119,9 @@ def their_translations(theirs, tokenizer, beams):
 
 @pytest.mark.parametrize("beams", [1, 4])
 def test_the_translations_are_equal(workdir, theirs, their_tokenizer, beams):
-  """All that end; greedy ones that do not are equal as far as they go.
+  """Translations that end are equal; greedy ones that do not end are equal up to the limit.
 
-  The two have other limits, and an unfinished hypothesis another rank in a beam.
+  The limits of the two programs differ, and so does the rank of an unfinished hypothesis.
   """
   model = transformer_jax.load(workdir, beam_size=beams, max_extra_length=ROOM)
   expected = their_translations(theirs, their_tokenizer, beams)
@@ -194,7 +194,7 @@ def their_gradients(ours, theirs, pairs):
 def test_the_gradients_are_torchs(
   ours, theirs, folder, tmp_path, monkeypatch, chunk, rematerialize
 ):
-  """Of every parameter, the output bias among them, within 1e-4 of the largest in its array."""
+  """Gradients of all parameters, the output bias too, agree to 1e-4 of the largest in an array."""
   monkeypatch.setattr(label_smoothing, "_CHUNK", chunk)
   pairs = pairs_of(ours, 6)
   expected_loss, gradients = their_gradients(ours, theirs, pairs)
@@ -222,7 +222,7 @@ def test_the_gradients_are_torchs(
 
 
 def test_fine_tuning_lowers_its_loss(ours):
-  """Two batches an update, dropout and the chunked loss included."""
+  """The updates have two batches, dropout and the chunked loss."""
   settings = dict(warmup_steps=10, accumulation_steps=2, dropout_rate=0.1, rematerialize=True)
   config = ours.config.replace(**settings)
   model = ours.model.clone(config=config.model)

@@ -11,9 +11,9 @@ from transformer_jax.config import Config
 from transformer_jax.interop import ctranslate2, huggingface
 from transformer_jax.interop.parameters import (
   Parameters,
-  from_model,
+  into_heads,
+  out_of_heads,
   sines_first,
-  to_model,
   widened,
 )
 from transformer_jax.model.positions import sinusoids
@@ -48,9 +48,9 @@ def test_matrices_of_heads():
   x_D, heads_HV = rng.standard_normal(5), rng.standard_normal((3, 4))
   kernel_DHK, kernel_HVD = rng.standard_normal((5, 3, 2)), rng.standard_normal((3, 4, 5))
   expected_HK = np.einsum("d,dhk->hk", x_D, kernel_DHK)
-  np.testing.assert_allclose(from_model(kernel_DHK) @ x_D, expected_HK.reshape(-1))
+  np.testing.assert_allclose(into_heads(kernel_DHK) @ x_D, expected_HK.reshape(-1))
   expected_D = np.einsum("hv,hvd->d", heads_HV, kernel_HVD)
-  np.testing.assert_allclose(to_model(kernel_HVD) @ heads_HV.reshape(-1), expected_D)
+  np.testing.assert_allclose(out_of_heads(kernel_HVD) @ heads_HV.reshape(-1), expected_D)
   wide = widened(kernel_HVD, 6, axis=1)
   assert wide.shape == (3, 6, 5) and not wide[:, 4:].any()
   np.testing.assert_array_equal(wide[:, :4], kernel_HVD)
@@ -77,8 +77,8 @@ def test_widened_heads_attend_as_before(run, d_k, d_v):
   np.testing.assert_allclose(heads(value).reshape(5, -1) @ out.T, joined, rtol=1e-5, atol=1e-5)
 
 
-def test_biases_that_the_paper_has_not():
-  """Those of an imported model: queries' are scaled, narrower heads' are filled up."""
+def test_additional_biases_are_exported():
+  """Biases of an imported model: those of queries are scaled, those of narrow heads are padded."""
   rng = np.random.default_rng(0)
   shapes = dict(query=(6, 3, 2), key=(6, 3, 2), value=(6, 3, 8), out=(3, 8, 6))
   biases = dict(query=(3, 2), key=(3, 2), value=(3, 8), out=(6,))

@@ -35,10 +35,10 @@ def test_scores_of_this_checkpoint_only(run_copy, run):
   line = "- test: 2 sentences, BLEU 12.50; beam 4, alpha 0.6 (gnmt); perplexity 3.250; `s|1`\n"
   assert line in text and text.startswith("# mine: a Transformer for CTranslate2\n")
   assert "Matrices are rounded to int8" in text and "step 40 of a training run" in text
-  assert "None was kept" in readme(run, Form("ctranslate2"), "mine", [])
+  assert "There are none for this checkpoint" in readme(run, Form("ctranslate2"), "mine", [])
 
 
-def test_what_each_format_says(run):
+def test_the_readme_of_each_format(run):
   tied, untied = (readme(run, Form("huggingface", is_untied=u), "x", []) for u in (False, True))
   assert tied.startswith("---\nlanguage:\n- en\n- de\nlibrary_name: transformers\n")
   assert "1e-5" in tied and "share of the softmax" in tied and "share of the softmax" not in untied

@@ -229,7 +229,7 @@ def test_mecab_is_taken_where_it_is_installed(monkeypatch):
 
 
 @pytest.mark.parametrize("score", [bleu.corpus_bleu, bleu.tokenized_bleu])
-def test_a_score_by_words_of_text_without_spaces_says_so(score):
+def test_a_score_by_words_of_text_without_spaces_warns(score):
   assert "no spaces between words" in score(JAPANESE, JAPANESE)["warning"]
   for text in (
     ["水 の 門 と 山 。", "犬 が 川 を 見る 。"],
@@ -239,7 +239,7 @@ def test_a_score_by_words_of_text_without_spaces_says_so(score):
     assert "warning" not in score(text, text)
 
 
-def test_tokenizers_that_are_not_here(monkeypatch):
+def test_tokenizers_that_are_not_installed(monkeypatch):
   with pytest.raises(ConfigError, match=r"--tokenize=x: .* choose one of none, zh, 13a, "):
     bleu.corpus_bleu(["a"], ["a"], "x")
   monkeypatch.setattr(

@@ -83,7 +83,7 @@ def test_decoding_step_by_step_passes_the_same_gates(model_and_params):
     previous = TARGET[:, position]
 
 
-def test_a_gate_of_one_sentence_is_no_other_sentences(model_and_params):
+def test_a_gate_of_one_sentence_changes_no_other_sentence(model_and_params):
   model, params = model_and_params
   whole = apply(model, params, SOURCE, TARGET)
   one = closed(model.config, "cross", 1, 2)

@@ -70,7 +70,7 @@ def test_a_command_takes_the_checkpoint(scored, tmp_path, flag, capsys):
   assert json.loads(capsys.readouterr().out.splitlines()[-1])["steps"] == [30]
 
 
-def test_a_command_names_the_checkpoints_that_are_there(scored, capsys):
+def test_a_command_names_the_existing_checkpoints(scored, capsys):
   assert command_line(["translate", f"--workdir={scored}", "--checkpoint=7"]) == 4
   (line,) = capsys.readouterr().err.splitlines()
   assert line.endswith("there is no checkpoint of step 7; there are 20, 30, 40")

@@ -88,7 +88,7 @@ def test_other_damage(run_copy, harm, subject, code):
   )
 
 
-def test_what_is_good_to_know(run_copy):
+def test_notes_that_are_not_problems(run_copy):
   (run_copy / "checkpoints" / "writing-50").mkdir()
   config = json.loads((run_copy / "config.json").read_text())
   config["versions"]["jax"] = "0.0.1"

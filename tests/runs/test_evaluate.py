@@ -116,7 +116,7 @@ def test_results_of_other_sets_and_settings_have_other_names(run_copy, tmp_path)
   )
 
 
-def test_a_result_of_what_the_run_was_set_to_before_is_kept(run_copy, capsys):
+def test_a_result_of_the_runs_earlier_settings_is_kept(run_copy, capsys):
   evaluations, path = run_copy / "evaluations", run_copy / "config.json"
   evaluate(run_copy, split="valid", overrides={})
   before = (evaluations / "valid-step40.json").read_bytes()
@@ -129,7 +129,7 @@ def test_a_result_of_what_the_run_was_set_to_before_is_kept(run_copy, capsys):
   assert len(list(evaluations.iterdir())) == 6
 
 
-def test_cut_sources_are_told_and_counted(run_copy, tmp_path, files, capsys):
+def test_cut_sources_are_reported_and_counted(run_copy, tmp_path, files, capsys):
   assert (
     command_line(
       ["evaluate", f"--workdir={run_copy}", *files, "--beam_size=1", "--max_source_length=6"]
@@ -167,7 +167,7 @@ def test_cut_sources_are_told_and_counted(run_copy, tmp_path, files, capsys):
   )
 
 
-def test_what_cannot_be_scored_is_refused_before_the_decoding(run_copy, tmp_path, monkeypatch):
+def test_unscorable_pairs_are_refused_before_decoding(run_copy, tmp_path, monkeypatch):
   monkeypatch.setattr(TrainedModel, "outputs", lambda *_: pytest.fail("it was decoded"))
   (tmp_path / "s").write_text("one\ntwo\n")
   (tmp_path / "r").write_text("eins\n" + "zwei " * 200)

@@ -43,11 +43,11 @@ def record_of(workdir):
 
 
 class Killed(Exception):
-  """Stands for a kill."""
+  """Raised in place of a kill."""
 
 
 def killed_before_its_first_update(config, workdir, monkeypatch, after_checkpoint=True):
-  """Starts a run that ends once it has written what it writes before the first update."""
+  """Starts a run, which is killed right before its first update, or before that checkpoint."""
 
   def kill(*_, **__):
     raise Killed
@@ -63,7 +63,7 @@ def killed_before_its_first_update(config, workdir, monkeypatch, after_checkpoin
 
 @pytest.fixture
 def source(trained, tmp_path):
-  """A copy of `trained`, whose settings name it as other settings do, to begin with."""
+  """A copy of `trained` to begin with; a test may change it."""
   return shutil.copytree(trained, tmp_path / "source")
 
 
@@ -134,7 +134,7 @@ def test_a_run_of_40_is_a_run_of_20_resumed_after_its_source_has_gone(tuned, sou
   assert error is None and any(f"began with the parameters of {source}" in line for line in lines)
 
 
-def test_a_run_killed_before_its_first_update_needs_its_source_no_more(
+def test_a_run_killed_before_its_first_update_no_longer_needs_its_source(
   tuned, source, tmp_path, monkeypatch
 ):
   config = config_from(source)
@@ -150,7 +150,7 @@ def test_a_run_killed_before_its_first_update_needs_its_source_no_more(
 
 
 @pytest.mark.slow
-def test_a_run_killed_before_it_saved_takes_the_same_step_again(
+def test_a_run_killed_before_its_first_save_takes_the_same_step_of_its_source(
   tuned, source, tmp_path, monkeypatch
 ):
   """The source has trained on meanwhile: its last step is another one."""
@@ -207,7 +207,7 @@ def test_another_checkpoint_than_the_last(trained, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["", "first", "-1", "1.5", "²"])
-def test_what_is_no_checkpoint_is_refused(name):
+def test_a_wrong_checkpoint_name_is_refused(name):
   with pytest.raises(ConfigError, match=f"^--init_checkpoint={name}: is not a checkpoint; give"):
     tiny_config(init_from="x", init_checkpoint=name)
 
@@ -316,7 +316,7 @@ def test_a_source_that_is_missing_or_damaged_is_one_error(source, tmp_path):
 # A workdir that holds a run already.
 
 
-def test_a_run_cannot_be_given_another_beginning(run_copy, trained, tuned, tmp_path):
+def test_a_run_refuses_to_begin_with_another_source(run_copy, trained, tuned, tmp_path):
   with pytest.raises(ConfigError, match=r"--init_from=.*: the run in .* was started with none"):
     train(tiny_config(init_from=str(trained)), run_copy, ".")
   copy = shutil.copytree(tuned, tmp_path / "tuned")
@@ -387,7 +387,7 @@ def test_prepare_takes_the_tokenizer_of_the_source(trained, capsys):
   assert out.startswith("data: en -> de, train 50 pairs, ") and "; vocabulary 70\n" in out
 
 
-def test_a_table_has_no_such_row(trained, tmp_path):
+def test_a_table_refuses_a_row_with_init_from(trained, tmp_path):
   (tmp_path / "base.flags").write_text(f"--init_from={trained}\n")
   with pytest.raises(ConfigError, match=r"base.flags --init_from: is not for a table"):
     ablate.read_table(tmp_path)

@@ -1,5 +1,7 @@
 """Updates whose gradients are NaN change nothing but the data position and the counts."""
 
+import contextlib
+import itertools
 import json
 
 import jax
@@ -7,17 +9,70 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from tiny_run import flags, metrics_of, tiny_config
+from traced_once import remembered, step_key
 
 from transformer_jax.checkpoints import Checkpoints
 from transformer_jax.cli.main import run as command_line
 from transformer_jax.config import Config
 from transformer_jax.data.pipeline import BatchStream
 from transformer_jax.errors import NonFiniteError
+from transformer_jax.parallel import device_index
+from transformer_jax.runs import train as runs_train
 from transformer_jax.runs.train import train
+from transformer_jax.training import step as training_step
 from transformer_jax.training.state import Sums, TrainState, optimizer
-from transformer_jax.training.step import apply_gradients
+from transformer_jax.training.step import TrainStep, apply_gradients, gradient_sums
 
 COUNTS = ("skipped", "skipped_in_a_row")
+
+
+def nan_gradients(*args):
+  """Returns gradients that are NaN on the first device, and the sums as they are."""
+  gradients, sums = gradient_sums(*args)
+  factor = jnp.where(device_index() == 0, jnp.nan, 1.0)
+  return jax.tree.map(lambda gradient: gradient * factor, gradients), sums
+
+
+class NaNStep(TrainStep):
+  """A train step whose gradients are NaN on the first device, which must change nothing on any."""
+
+  def __call__(self, state, batches):
+    with pytest.MonkeyPatch.context() as patch:  # while jax traces it, which its first call does
+      patch.setattr(training_step, "gradient_sums", nan_gradients)
+      return super().__call__(state, batches)
+
+
+nan_step = remembered(NaNStep, step_key)
+
+
+class StepWithNaN:
+  """A train step whose updates `numbers`, counted from 1, are those of a NaNStep."""
+
+  def __init__(self, train_step, nan_step, numbers):
+    self._train_step = train_step
+    self._nan_step = nan_step
+    self._numbers = numbers
+    self._counter = itertools.count(1)
+
+  def __call__(self, state, batches):
+    is_nan = next(self._counter) in self._numbers
+    return (self._nan_step if is_nan else self._train_step)(state, batches)
+
+  def __getattr__(self, name):
+    return getattr(self._train_step, name)
+
+
+@contextlib.contextmanager
+def nan_in(numbers):
+  """Makes the gradients of these updates NaN; they count from a run's start, with skipped ones."""
+  train_step = runs_train.TrainStep
+
+  def with_nan(config, model):
+    return StepWithNaN(train_step(config, model), nan_step(config, model), numbers)
+
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(runs_train, "TrainStep", with_nan)
+    yield
 
 
 def state_of(workdir):
@@ -47,7 +102,8 @@ def without_batches(monkeypatch, numbers):
 def check(numbers, tmp_path, monkeypatch, **settings):
   """Checks that a run with NaN in these updates equals one that never saw their batches."""
   config = tiny_config(train_steps=30, evaluate_every=30, bleu_sentences=0, **settings)
-  train(config, tmp_path / "poisoned", ".", inject_nonfinite=frozenset(numbers))
+  with nan_in(numbers):
+    train(config, tmp_path / "poisoned", ".")
   without_batches(monkeypatch, numbers)
   train(config, tmp_path / "without", ".")
   (state, skipped, position, step), (expected, none, expected_position, expected_step) = (
@@ -86,8 +142,8 @@ def test_at_marked_steps(numbers, tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_too_many_in_a_row_end_the_run_and_leave_the_last_checkpoint(tmp_path):
   config = tiny_config(max_nonfinite_updates=3, train_steps=30)
-  with pytest.raises(NonFiniteError, match="step 12: 3 updates in a row"):
-    train(config, tmp_path / "run", ".", inject_nonfinite=frozenset({13, 14, 15}))
+  with nan_in({13, 14, 15}), pytest.raises(NonFiniteError, match="step 12: 3 updates in a row"):
+    train(config, tmp_path / "run", ".")
   _, _, _, step = state_of(tmp_path / "run")
   assert step == 10
   (batches,) = json.loads((tmp_path / "run" / "nonfinite_after_step_12.json").read_text())
@@ -122,13 +178,8 @@ def test_finite_gradients_whose_update_is_not_change_nothing():
   assert int(again.step) == 1 and not np.array_equal(again.params["unused"], params["unused"])
 
 
-def test_from_the_command_line_and_not_in_its_help(tmp_path, capsys):
-  arguments = [
-    "train",
-    *flags(max_nonfinite_updates=2, train_steps=6, bleu_sentences=0),
-    f"--workdir={tmp_path / 'run'}",
-  ]
-  assert command_line([*arguments, "--inject_nonfinite=3,4"]) == 5
+def test_the_command_ends_with_exit_code_5(tmp_path, capsys):
+  settings = flags(max_nonfinite_updates=2, train_steps=6, bleu_sentences=0)
+  with nan_in({3, 4}):
+    assert command_line(["train", *settings, f"--workdir={tmp_path / 'run'}"]) == 5
   assert "2 updates in a row" in capsys.readouterr().err
-  assert command_line([*arguments, "--inject_nonfinite=x"]) == 2
-  assert command_line(["train", "--help"]) == 0 and "inject" not in capsys.readouterr().out

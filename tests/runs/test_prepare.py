@@ -61,7 +61,7 @@ def test_the_second_time_nothing_is_made_again(data, monkeypatch):
     dict(preprocessing="moses_lowercase"),
   ],
 )
-def test_what_changes_tokens_changes_the_fingerprint(data, settings):
+def test_each_change_of_tokens_changes_the_fingerprint(data, settings):
   assert prepare(config_of(**settings), data).fingerprint != prepare(config_of(), data).fingerprint
 
 
@@ -83,13 +83,13 @@ def test_a_damaged_tokenizer_in_the_cache_is_made_again(data):
   assert prepare(config_of(), data).fingerprint == first.fingerprint
 
 
-def test_a_cache_that_is_no_folder_is_named(data, monkeypatch):
+def test_a_cache_that_is_not_a_folder_is_named(data, monkeypatch):
   monkeypatch.setenv("TRANSFORMER_JAX_CACHE", "/dev/null")
   with pytest.raises(WorkdirError, match="set TRANSFORMER_JAX_CACHE to a writable folder"):
     prepare(config_of(), data)
 
 
-def test_a_missing_test_file_is_told_before_training(data):
+def test_a_missing_test_file_is_reported_before_training(data):
   with pytest.raises(DataError, match="--test_source: there is no file"):
     prepare(config_of(test_source="none.en", test_target="none.de"), data)
 
@@ -124,7 +124,7 @@ def lines_of(prepared):
   return "\n".join(data_lines(prepared.config, prepared, prepared.stream_from()))
 
 
-def test_the_share_of_unknown_tokens_is_told(data):
+def test_the_share_of_unknown_tokens_is_reported(data):
   """They come from characters that training lacked, or from a vocabulary that does not fit."""
   assert "<unk>" not in lines_of(prepare(config_of(), data))
   (data / "valid.de").write_text("漢字 A\n" * 5)
@@ -155,7 +155,7 @@ def test_the_cache_may_be_shared(data):
     assert path.stat().st_mode & 0o777 == (0o755 if path.is_dir() else 0o644), path
 
 
-def test_a_cache_of_another_user_is_told_before_the_learning(data, monkeypatch):
+def test_a_cache_of_another_user_is_refused_before_the_learning(data, monkeypatch):
   monkeypatch.setattr(prepare_module, "train_tokenizer", lambda *_: pytest.fail("it was learned"))
   monkeypatch.setattr(prepare_module.os, "access", lambda *_: False)
   with pytest.raises(WorkdirError, match="another user; set TRANSFORMER_JAX_CACHE"):
@@ -224,14 +224,14 @@ def test_empty_files_are_named_with_their_split(data, split):
   for side in ("en", "de"):
     (data / f"{split}.{side}").write_text("")
   with pytest.raises(
-    DataError, match=rf"^{split} data \(--{split}_source={split}.en, .*not one pair"
+    DataError, match=rf"^{split} data \(--{split}_source={split}.en, .*has no pairs"
   ):
     prepare(config_of(), data)
 
 
 def test_numbers_that_are_all_in_training_leave_none_to_validate_on(data):
   config = tiny_config(numbers_limit=100, numbers_train_size=100, numbers_all_below=100)
-  with pytest.raises(DataError, match=r"^valid data .*holds nothing.*; lower --numbers_all_below"):
+  with pytest.raises(DataError, match=r"^valid data .*has no pairs.*; lower --numbers_all_below"):
     prepare(config, data)
 
 
@@ -249,7 +249,7 @@ def test_empty_trees_are_named(data):
     prepare(config, data)
 
 
-def test_pairs_that_are_all_too_long_say_how_long(data):
+def test_the_error_for_pairs_that_are_all_too_long_gives_their_lengths(data):
   for side in ("en", "de"):
     (data / f"train.{side}").write_text("a b c d e f\n\na b c d e f g h\n")
   with pytest.raises(DataError) as caught:
@@ -285,7 +285,7 @@ def test_pairs_with_an_empty_side_count_for_every_kind_of_positions(data):
   assert sum(int((batch.target_BT > 0).any(1).sum()) for batch in learned.valid_batches()) == 6
 
 
-def test_a_setting_that_nothing_reads_is_refused_for_a_new_run_alone(data, tmp_path):
+def test_a_setting_that_nothing_reads_is_refused_only_for_a_new_run(data, tmp_path):
   config = config_of(bpe_merges=20)
   with pytest.raises(
     ConfigError, match="--bpe_merges=20: is read only with --tokenizer=subword_nmt, but"

@@ -45,7 +45,7 @@ def test_an_instruction_belongs_to_a_part_of_the_model(path, part):
   assert part_of(path) == part
 
 
-def test_what_is_inside_another_counts_once():
+def test_time_inside_another_instruction_counts_once():
   event = lambda name, start, duration, thread=1: dict(
     ts=start, dur=duration, pid=1, tid=thread, args=dict(hlo_op=name)
   )
@@ -79,7 +79,7 @@ def test_a_profiled_run_is_the_same_run(accumulation_steps, tmp_path):
 
 
 @pytest.mark.slow
-def test_fewer_updates_than_asked_for(tmp_path):
+def test_fewer_updates_than_requested(tmp_path):
   """A trace that has begun is written; if none has begun, a warning says so."""
   config = tiny_config(train_steps=3, bleu_sentences=0)
   train(config, tmp_path / "run", ".", profile_steps=(2, 10))
@@ -90,6 +90,6 @@ def test_fewer_updates_than_asked_for(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["10", "0:3", "5:2", "a:b", "1:2:3"])
-def test_ranges_that_are_none(text, tmp_path, capsys):
+def test_wrong_ranges_are_named(text, tmp_path, capsys):
   assert command_line(["train", f"--workdir={tmp_path / 'w'}", f"--profile_steps={text}"]) == 2
   assert f"--profile_steps={text}" in capsys.readouterr().err

@@ -99,7 +99,7 @@ def test_data_that_moved_is_the_same_data_and_a_test_set_may_be_added(tmp_path):
     ({}, dict(numbers_limit=200)),
   ],
 )
-def test_where_the_text_lies_is_no_setting_of_the_run(same, other):
+def test_the_place_of_the_text_is_not_a_setting_of_the_run(same, other):
   stored = tiny_config().to_flat()
   check_same_settings(tiny_config(**same), stored, "run")
   with pytest.raises(ConfigError, match=r"=.*: the run in run was started with "):
@@ -172,7 +172,7 @@ def test_settings_hold_where_their_file_was_edited(run_copy):
     train(tiny_config(seed=other), run_copy, ".")
 
 
-def test_settings_of_before_a_setting_are_whole():
+def test_older_settings_get_the_default_of_a_later_setting():
   settings = tiny_config().to_flat()
   del settings["constrained"]
   assert whole_settings(settings, "x") == tiny_config().to_flat()
@@ -225,7 +225,7 @@ def test_a_signal_in_an_evaluation_ends_it(step, trained, tmp_path, monkeypatch)
   assert state_of(tmp_path / "run") == state_of(trained)
 
 
-def test_a_kill_between_score_and_line_repeats_the_evaluation_alone(trained, run_copy):
+def test_a_kill_between_score_and_line_repeats_only_the_evaluation(trained, run_copy):
   lines = (run_copy / "metrics.jsonl").read_text().splitlines(keepends=True)
   (run_copy / "metrics.jsonl").write_text("".join(lines[:-1]))
   train(tiny_config(), run_copy, ".")
@@ -260,13 +260,13 @@ def test_scores_on_another_validation_text_are_not_compared(tmp_path):
     (dict(evaluate_every=5, keep_best=1), None),
   ],
 )
-def test_best_of_few_is_warned_of(settings, said):
+def test_keep_best_among_few_scored_steps_warns(settings, said):
   lines = unscored_lines(tiny_config(**settings).train)
   assert [said in line for line in lines] == [True] * bool(said)
 
 
 @pytest.mark.parametrize("epsilon", [0.0, 1e-45, 1e-39])
-def test_an_epsilon_that_is_nothing_in_float32_is_refused(epsilon, tmp_path):
+def test_an_epsilon_that_is_0_in_float32_is_refused(epsilon, tmp_path):
   with pytest.raises(ConfigError, match=f"--adam_epsilon={epsilon:g}: is 0 in float32"):
     train(tiny_config(adam_epsilon=epsilon), tmp_path / "run", ".")
 
@@ -321,7 +321,7 @@ def test_a_checkpoint_says_which_updates_have_a_line(tmp_path, monkeypatch):
   assert updates_told(run) == [5]
 
 
-def test_what_a_signal_saved_is_the_last_checkpoint_of_a_run_that_ends_there(tmp_path, monkeypatch):
+def test_a_checkpoint_saved_by_a_signal_can_be_the_last_of_a_run(tmp_path, monkeypatch):
   run = tmp_path / "run"
   stopped_at(13, monkeypatch, run)
   checkpoints = Checkpoints(run / "checkpoints", read_only=True)

@@ -45,7 +45,7 @@ def test_a_second_signal_leaves_unless_it_is_the_first_again(seconds, expected, 
   assert left == expected
 
 
-def test_the_first_one_is_said():
+def test_the_first_signal_is_reported():
   said, heard = [], threading.Event()
   with StopSignals(lambda line: (said.append(line), heard.set())) as signals:
     signals.begin()

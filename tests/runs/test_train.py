@@ -171,7 +171,7 @@ def test_another_setting_is_another_run(run_copy, setting):
     train(tiny_config(**setting), run_copy, ".")
 
 
-def test_what_is_only_reported_may_change(run_copy):
+def test_settings_that_only_report_may_change(run_copy):
   train(tiny_config(train_steps=44, log_every=2, keep_checkpoints=1, beam_size=2), run_copy, ".")
   assert [line["step"] for line in metrics_of(run_copy) if line["split"] == "train"] == [
     10,
@@ -324,7 +324,7 @@ def test_too_small_a_memory_names_the_flag():
     raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 5 bytes")
 
 
-def test_what_a_run_cost_is_counted_from_its_metrics(trained):
+def test_the_cost_of_a_run_is_counted_from_its_metrics(trained):
   budget = cost_study.run_budget(trained, 8, 1e9)
   lines = [line for line in metrics_of(trained) if line["split"] == "train"]
   vocab_size = json.loads(

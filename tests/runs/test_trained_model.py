@@ -115,7 +115,7 @@ def test_what_is_no_pair_and_no_head_is_a_type_error(model):
     model.with_heads_closed([("cross", 0, 1.0)])
 
 
-def test_log_probs_do_not_depend_on_neighbours(model):
+def test_log_probs_do_not_depend_on_neighbors(model):
   pairs = [("one", "eins"), ("nine hundred ninety nine", "neunhundertneunundneunzig"), ("two", "")]
   together = list(model.log_probs(pairs))
   alone = [next(iter(model.log_probs([pair]))) for pair in pairs]
@@ -267,7 +267,7 @@ def test_the_examples_of_the_docstrings_run(model, name):
   exec(textwrap.dedent(example), dict(model=model))
 
 
-def test_what_researchers_call_has_an_example():
+def test_every_method_of_a_loaded_run_has_an_example():
   assert {"translate", "encode", "pieces", "logits", "attention", "log_probs"} < set(DOCUMENTED)
   assert {"with_heads_closed", "parameters"} < set(DOCUMENTED)
 

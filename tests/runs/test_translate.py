@@ -60,7 +60,7 @@ def test_every_line_has_its_line(trained, tmp_path, capsys):
   )
 
 
-def test_a_line_is_answered_as_it_is_alone(trained, tmp_path):
+def test_a_line_gets_the_answer_it_gets_by_itself(trained, tmp_path):
   """The scores agree; rounding in a batch of another shape may choose another of equal ones."""
 
   def scored(content):

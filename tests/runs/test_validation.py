@@ -7,7 +7,7 @@ from transformer_jax.runs.prepare import prepare
 from transformer_jax.runs.validation import Validation
 
 
-def test_cut_sources_are_told_once(capsys):
+def test_cut_sources_are_reported_once(capsys):
   config = tiny_run.tiny_config(max_source_length=6, bleu_sentences=20)
   prepared = prepare(config, ".")
   Validation(config, build_model(config, prepared.task), prepared)

@@ -72,7 +72,7 @@ def test_anything_gives_a_tree_over_the_words(task):
   assert "-LRB-)" in output.text
 
 
-def test_a_target_that_is_no_tree_is_refused(task):
+def test_a_target_that_is_not_a_tree_is_refused(task):
   for text in ("dogs bark", "(S (NN dogs)", ""):
     with pytest.raises(DataError):
       task.encode_target(text)

@@ -47,7 +47,7 @@ def test_sums_of_statistics_are_the_score(settings, hypotheses, references, is_p
   assert from_sums == pytest.approx(score["bleu"], abs=1e-9)
 
 
-def test_those_of_numbers_are_of_exact_match():
+def test_statistics_of_numbers_are_of_exact_match():
   task = make_task()
   outputs = [Output("eins"), Output("zwei"), Output("drei")]
   references = ["eins", "drei", "drei"]

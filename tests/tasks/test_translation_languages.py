@@ -27,7 +27,7 @@ def test_exact_answers_without_spaces_score_100(language):
   assert task.headline(result).endswith("sacrebleu 100.00")
 
 
-def test_a_wrong_language_is_said_in_the_headline():
+def test_a_wrong_language_is_named_in_the_headline():
   task = task_of(target_language="de")
   result = task.report([Output(text) for text in JAPANESE], JAPANESE)
   assert "no spaces between words" in task.headline(result)

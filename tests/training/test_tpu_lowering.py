@@ -40,7 +40,7 @@ def base(kernel, dtype):
 
 
 @pytest.mark.parametrize("kernel, dtype", ON_TPU)
-def test_the_update(kernel, dtype, monkeypatch):
+def test_an_update_can_be_lowered(kernel, dtype, monkeypatch):
   # One device's part, with the axis that sums go over: pmap itself cannot be exported.
   on_one_device = lambda function, donate=(): jax.vmap(function, axis_name=parallel._AXIS)
   monkeypatch.setattr(step_module, "on_devices", on_one_device)
@@ -54,7 +54,7 @@ def test_the_update(kernel, dtype, monkeypatch):
 
 
 @pytest.mark.parametrize("kernel, dtype", ON_TPU)
-def test_the_beam_search(kernel, dtype):
+def test_a_beam_search_can_be_lowered(kernel, dtype):
   config, model = base(kernel, dtype)
   params = jax.eval_shape(lambda: initial_state(config, model)).params
   search = make_search(model, config.decode, 40)

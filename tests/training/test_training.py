@@ -352,7 +352,7 @@ def test_gradients_of_the_fast_path_are_those_of_the_plain_one(kernel, dtype, mo
 
 
 @pytest.mark.slow
-def test_rematerialization_changes_memory_alone(setup):
+def test_rematerialization_changes_only_memory(setup):
   """The same parameters, decoding and update with dropout; much less kept for the backward pass."""
   config, _, source, target = setup
 

@@ -59,13 +59,13 @@ def test_a_setting_of_another_version_is_named(folder):
     folder.read_config()
 
 
-def test_a_value_that_is_none_names_the_file(folder):
+def test_a_wrong_value_names_the_file(folder):
   folder.write_config({**tiny_config().to_flat(), "d_model": "x"})
   with pytest.raises(ConfigError, match=r"config.json: --d_model: 'x' is not of type int"):
     folder.read_config()
 
 
-def test_other_versions_are_told(folder, monkeypatch):
+def test_other_versions_are_reported(folder, monkeypatch):
   folder.write_config({})
   monkeypatch.setattr(workdir_module, "versions", lambda: {"jax": "9.9"})
   folder.write_config({})
@@ -171,7 +171,7 @@ def test_a_working_folder_that_was_deleted_is_named(tmp_path, monkeypatch):
     Workdir("run", primary=False).read_config()
 
 
-def test_a_run_without_its_settings_is_said_so(folder):
+def test_a_run_without_its_settings_is_reported(folder):
   (folder.checkpoints / "10").mkdir()
   (folder.checkpoints / "10" / "meta.json").write_text("{}")
   missing = r"config\.json: is missing, but there are checkpoints here; restore"
@@ -179,7 +179,7 @@ def test_a_run_without_its_settings_is_said_so(folder):
     folder.read_config()
 
 
-def test_what_is_not_primary_writes_nothing(tmp_path):
+def test_other_processes_than_the_primary_write_nothing(tmp_path):
   folder = Workdir(tmp_path / "run", primary=False)
   folder.write_config({})
   folder.write_metrics(dict(step=1))

@@ -62,7 +62,7 @@ def test_a_system_without_such_locks_is_refused_in_one_line(tmp_path, monkeypatc
   assert lock_holder(tmp_path) == ""
 
 
-def test_no_command_needs_more_than_its_absence_to_be_read():
+def test_the_lock_can_be_imported_without_fcntl():
   """On Windows there is no module `fcntl`: what uses it is imported all the same."""
   code = (
     "import sys; sys.modules['fcntl'] = None; from transformer_jax.workdir import lock; "

@@ -5,7 +5,7 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-_WIDTH = 100  # columns of prose; a table's row, a heading, a picture and a command are one line
+_WIDTH = 100  # columns of prose; rows of tables, headings, pictures and commands stay on one line
 
 
 def table(header: Sequence[Any], rows: Iterable[Sequence[Any]]) -> list[str]:

@@ -30,7 +30,7 @@ class Subject:
 def compiled(function: Callable[..., Any], *arguments: Any) -> Subject:
   """Compiles `function` for these arguments (arrays or their shapes).
 
-  Peak memory is XLA's plan. So it needs no run, and other processes do not disturb it.
+  Peak memory is what XLA plans, so nothing needs to run, and other processes change nothing.
   """
   program = jax.jit(function).lower(*arguments).compile()
   counted = program.cost_analysis() or {}
@@ -72,7 +72,7 @@ def interleaved_timings(subjects: Sequence[Subject], rounds: int, warm_up: int =
 def matmul_flops_per_second(size: int = 2048, rounds: int = 5, dtype: str = "float32") -> float:
   """Returns the best measured rate of a square matrix product on this machine.
 
-  The utilization of a training run is given in percent of it.
+  The utilization of a training run is a percentage of this rate.
   """
   x = jax.numpy.ones((size, size), dtype)
   (timing,) = interleaved_timings([compiled(jax.numpy.matmul, x, x)], rounds)

@@ -1,4 +1,4 @@
-"""The mathematics of attention, in jax alone (floor 2; imports floors 0 and 1)."""
+"""The mathematics of attention, in jax only (floor 2; imports floors 0 and 1)."""
 
 from transformer_jax.attention.dot_product import (
   cached_attention,

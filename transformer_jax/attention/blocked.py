@@ -21,8 +21,8 @@ from jaxtyping import Array, Float, Float32, Int32
 from transformer_jax.attention.masks import Mask
 from transformer_jax.attention.matmul import sum_of_outer_products
 
-# Number of scores in a block: 32 MB. Blocks that fit a cache were not faster, since it costs as
-# much to cut and join them.
+# Scores in a block, 32 MB. Smaller blocks, which fit a cache, were not faster: cutting and joining
+# them costs as much time as the cache saves.
 _BLOCK = 1 << 23
 # The fewest queries in a block: matrix products of fewer rows are slow.
 _FEWEST_QUERIES = 64
@@ -39,7 +39,7 @@ def blocked_attention(
 ) -> Float[Array, "B T H V"]:
   """Returns the output of every head of every example, in memory linear in T and S.
 
-  A dense part of the mask takes T S all the same.
+  Only a dense part of the mask (`allowed_BTS`) takes memory of T S.
   """
   if multiplier_BHTS is not None:
     raise ValueError("the blocked kernel has no dropout on attention weights")
@@ -214,7 +214,7 @@ def _scores(
   mask: Mask,
   first_query: int | Int32[Array, ""],
 ) -> Float32[Array, "B H T S"]:
-  """Returns the scores; masked ones are the least number."""
+  """Returns the scores; a masked score is the least number of its dtype."""
   scores_BHTS = _product("bhtk,bhsk->bhts", query_BHTK, key_BHSK)
   if mask.allows_everything():
     return scores_BHTS
@@ -270,7 +270,7 @@ def _each_block_of_queries(
   count = -(-num_queries // size)
 
   def cut(x: Array, axis: int) -> Array:
-    """Returns `x` with its axis of queries in blocks, which are the first axis."""
+    """Returns `x` with its axis of queries cut into blocks; the axis of the blocks is the first."""
     x = _lengthen(x, count * size, axis)
     x = x.reshape(*x.shape[:axis], count, size, *x.shape[axis + 1 :])
     return jnp.moveaxis(x, axis, 0)

@@ -43,13 +43,13 @@ def attention(
   return weights_TS.astype(value_SV.dtype) @ value_SV
 
 
-# Heads share a mask, examples do not. In the model the axis of heads is the third ...
+# Heads share a mask, examples do not. In the model the axis of heads is the third.
 _every_head = jax.vmap(attention, in_axes=(1, 1, 1, None, 0), out_axes=1)
 _every_example = jax.vmap(_every_head)  # (BTHK, BSHK, BSHV, BTS, BHTS) -> BTHV
 _weights_of_every_head = jax.vmap(attention_weights, in_axes=(1, 1, None))
 _weights_of_every_example = jax.vmap(_weights_of_every_head)  # (BTHK, BSHK, BTS) -> BHTS
 
-# ... and in the decoding cache the second, so that one head's keys lie together in memory.
+# In the decoding cache it is the second, so that the keys of a head lie together in memory.
 _every_cached_head = jax.vmap(attention, in_axes=(1, 0, 0, None), out_axes=1)
 _every_cached_example = jax.vmap(_every_cached_head)  # (BTHK, BHSK, BHSV, BTS) -> BTHV
 

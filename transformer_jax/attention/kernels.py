@@ -154,7 +154,7 @@ KERNELS = {
   "cudnn": Kernel(functools.partial(_library_attention, "cudnn"), _why_not_cudnn),
 }
 
-# From this length on, scores would fill the memory, and `blocked` does not keep them.
+# From this length on `blocked` is used, since the scores that the others keep would fill memory.
 _LONG = 2048
 _FOR_LONG = "blocked"
 _UNMEASURED = "xla"
@@ -168,7 +168,7 @@ def fastest_kernel(use: Use, num_heads: int, num_queries: int, num_keys: int) ->
 
   It is the fastest at the nearest measured shape. The distance of two shapes is the factor between
   their lengths (the geometric mean of queries and keys) times that between their numbers of heads.
-  Where nothing was measured, it is the library's. Long sequences get the kernel whose memory is
+  Without measurements it is the library's. Long sequences get the kernel whose memory is
   linear in length.
 
   Example:
@@ -198,5 +198,5 @@ def _nearest_first(use: Use, num_heads: int, length: float) -> list[str]:
 
 @functools.cache
 def _measured() -> dict[str, Any]:
-  """Returns "backend dtype" -> what was measured there."""
+  """Returns "backend dtype" -> the measurements there."""
   return json.loads(FASTEST.read_text(encoding="utf-8"))

@@ -56,7 +56,7 @@ def read_arrays(path: pathlib.Path, part: str, like: Any = None) -> dict[str, np
 
 
 def check_readable(path: pathlib.Path, state: Any) -> None:
-  """Checks that orbax can read back what it wrote; it has failed to without an error.
+  """Checks that orbax can read back what it wrote; once it could not, and raised no error.
 
   Raises:
     WorkdirError: the files do not describe arrays like those of `state`.
@@ -71,7 +71,7 @@ def check_readable(path: pathlib.Path, state: Any) -> None:
 
 @contextlib.contextmanager
 def plainly_named(path: pathlib.Path) -> Iterator[pathlib.Path]:
-  """Yields a folder's path, or a link to it if orbax would misread the path.
+  """Yields the path of a folder, or of a link to it if orbax would misread the folder's own.
 
   Orbax looks for its own files with a pattern that contains the whole path, and TensorStore
   accepts no backslash.
@@ -115,7 +115,7 @@ def _orbax() -> ocp.Checkpointer:
 
 @contextlib.contextmanager
 def _orbax_errors_as_damage(path: pathlib.Path) -> Iterator[None]:
-  """Reports unchanged files that hold no state as damage; orbax fails on them in many ways."""
+  """Reports files that hold no state as damaged; orbax raises many kinds of errors for them."""
   try:
     yield
   except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:

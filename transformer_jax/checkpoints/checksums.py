@@ -8,7 +8,7 @@ from transformer_jax.errors import CheckpointError
 from transformer_jax.files import atomic_write, fsync_file
 
 LIST = "SHA256SUMS"  # as `sha256sum` writes it
-_STRAYS = {"Thumbs.db", "desktop.ini"}  # of file browsers; others' names begin with a dot
+_STRAYS = {"Thumbs.db", "desktop.ini"}  # also those that begin with a dot
 
 
 class Damaged(CheckpointError):
@@ -19,7 +19,7 @@ class Damaged(CheckpointError):
 
 
 def write_list(path: pathlib.Path) -> None:
-  """Lists all files under a folder, except those that file browsers and systems leave."""
+  """Lists all files under a folder, except those that file browsers or systems leave."""
   sums = {name: _sum(path / name) for name in sorted(_names(path) - {LIST})}
   (path / LIST).write_text(_as_text(sums), encoding="utf-8")
 
@@ -57,8 +57,8 @@ def verify(path: pathlib.Path, is_own: Callable[[str], object] = lambda name: Tr
 
   Args:
     path: the folder.
-    is_own: function (name of a file that is not listed) -> whether it should be listed. Other
-      files are ignored, such as those of a file browser or a file system.
+    is_own: function (name of a file) -> whether it is of the kind that is listed. Other files are
+      ignored if they are not listed, such as those of a file browser or a file system.
 
   Raises:
     Damaged: names the first file that differs.

@@ -43,7 +43,7 @@ def put_aside_in(folder: pathlib.Path) -> list[str]:
 def is_own_file(name: str) -> bool:
   """Returns whether a step's file has a name that orbax or this package gives.
 
-  If such a file is not listed, the list is damaged.
+  Each such file is listed, or else the list is damaged.
   """
   return _OWN.fullmatch(name) is not None
 

@@ -53,7 +53,7 @@ def check_fit(
 
 
 def check_finite(arrays: Mapping[str, np.ndarray], where: pathlib.Path) -> None:
-  """Treats NaN or infinity among the parameters as damage, since no result would be usable.
+  """Refuses parameters with NaN or infinity as damaged, since no result would be usable.
 
   Raises:
     Damaged: names the first such array.

@@ -65,7 +65,7 @@ def delete_step(folder: pathlib.Path, step: int) -> None:
 
 
 def put_step_aside(folder: pathlib.Path, step: int) -> None:
-  """Renames a damaged step to free its name; it is kept, as perhaps only its list is damaged.
+  """Renames a damaged step to free its name. It is kept, since perhaps only its list is damaged.
 
   Raises:
     WorkdirError: it cannot be renamed.
@@ -80,7 +80,7 @@ def put_step_aside(folder: pathlib.Path, step: int) -> None:
 
 
 def _check_room(folder: pathlib.Path, state: Any) -> None:
-  """Notices a full disk before orbax does, which would print a traceback for every array."""
+  """Refuses to write to a full disk; orbax would print a traceback for every array."""
   size = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
   needed = int(1.02 * size) + 2**18
   free = shutil.disk_usage(folder).free

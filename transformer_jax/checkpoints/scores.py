@@ -17,7 +17,7 @@ class StepInfo:
   Attributes:
     score: the higher the better; None: it has none.
     kind: what it is a score of, as JSON text; only scores of the same kind are compared.
-    is_temporary: it is deleted when a later step is saved, and not counted among the last.
+    is_temporary: it is deleted when a later step is saved; `keep_last` does not count it.
   """
 
   score: float | None = None

@@ -95,8 +95,6 @@ class Checkpoints:
     finally:
       self._pool.shutdown()
 
-  # The steps of the folder.
-
   def steps(self) -> list[int]:
     """Returns all steps, ascending; a damaged one is found only by reading it."""
     return layout.steps_in(self._folder)
@@ -189,7 +187,7 @@ class Checkpoints:
       state: pytree of host arrays, which must not be changed afterwards.
       meta: whatever else is needed to resume, for JSON.
       score: the higher the better; None or a number that is not finite: never the best.
-      temporary: deleted when a later step is saved, and not counted among the last.
+      temporary: deleted when a later step is saved; `keep_last` does not count it.
 
     Raises:
       WorkdirError: this save cannot begin, or the one before it failed; mostly a full disk.

@@ -3,7 +3,8 @@
 import pathlib
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from transformer_jax.analysis.table3 import ROWS
 from transformer_jax.cli import experiment_files, train
@@ -22,7 +23,7 @@ def declare(command: Command) -> None:
   )
   command.declare_data_root()
   command.declare("seeds", 3, "number of seeds for each row: 1, 2, ...")
-  command.declare("only_seed", 0, "run only this seed; 0: all")
+  command.declare("only_seed", 0, "seed to run, and no other; 0: all")
   command.declare(
     "rows",
     "",
@@ -66,34 +67,25 @@ def run(command: Command) -> int:
       print(_command_of_run(command, folder, results, num_seeds, row.name, seed))
     return 0
   parallel.start_up()
-  title, again = _heading(folder, num_seeds, command["split"])
+  heading = _heading(folder, num_seeds, command["split"])
   failures: dict[tuple[str, int], str] = {}
 
   def write_table():
-    report.write(entries(all_rows, all_seeds, results, failures, text), results, title, again)
+    report.write(entries(all_rows, all_seeds, results, failures, text), results, *heading)
 
   if not command["print_table"]:
-    write_table()  # errors in the results' folder come before hours of training
-    failures.update(
-      run_all(
-        rows,
-        seeds,
-        workdir=command["workdir"],
-        results=results,
-        data_root=command["data_root"],
-        text=text,
-        log=_say,
-        after_each=write_table,
-      )
+    write_table()  # so that an error in the results' folder comes before hours of training
+    failures |= run_all(
+      rows,
+      seeds,
+      workdir=command["workdir"],
+      results=results,
+      data_root=command["data_root"],
+      text=text,
+      log=_say,
+      after_each=write_table,
     )
-  found = entries(all_rows, all_seeds, results, failures, text)
-  print("\n".join(report.lines(found, title, again)))
-  for reason in text.missing:
-    _say(f"warning: some results could not be checked against this text: {reason}")
-  try:
-    report.write(found, results, title, again)
-  except WorkdirError as error:
-    _say(f"warning: {error}")
+  _show(entries(all_rows, all_seeds, results, failures, text), results, heading, text.missing)
   return 1 if failures else 0
 
 
@@ -124,6 +116,21 @@ def _command_of_run(
   )
   arguments = [f"--{name}={value}" for name, value in flags.items()]
   return shlex.join(["transformer-jax", "ablate", *arguments])
+
+
+def _show(
+  found: list[dict[str, Any]], results: str, heading: tuple[str, str], missing: Iterable[str]
+) -> None:
+  """Prints the page of the table, and writes it if that is possible."""
+  from transformer_jax.analysis.ablation import report
+
+  print("\n".join(report.lines(found, *heading)))
+  for reason in missing:
+    _say(f"warning: some results could not be checked against this text: {reason}")
+  try:
+    report.write(found, results, *heading)
+  except WorkdirError as error:
+    _say(f"warning: {error}")
 
 
 def _heading(folder: pathlib.Path, num_seeds: int, split: str) -> tuple[str, str]:
@@ -162,7 +169,7 @@ def _read_config(path: pathlib.Path) -> Config:
   if command["init_from"]:
     raise ConfigError(
       f"{path} --init_from",
-      "is not for a table, whose results do not tell from which parameters they began",
+      "is not for a table: its results do not record the parameters that a run began with",
       "train such a run by itself",
     )
   return command.config()

@@ -11,7 +11,7 @@ def declare(command: Command) -> None:
   """Declares the flags other than the decoding settings."""
   command.declare_workdir()
   command.declare("source", "", "sentence to look at")
-  command.declare("target", "", "output to look at, instead of the model's own")
+  command.declare("target", "", "output to show attention for, instead of the model's own")
   command.declare_path("input", "file of sentences, one a line, instead of --source")
   command.declare_path(
     "output", "folder for the page, JSON and figures; default: attention/ in the workdir"

@@ -25,7 +25,7 @@ def declare(command: Command) -> None:
   command.declare(
     "num_heads",
     "1,2,4,8,16,32",
-    "numbers of heads h; each head is d_model / h wide, and once d_model wide",
+    "numbers of heads h; each is measured with heads of width d_model / h, and of width d_model",
   )
   command.declare("d_k", "16,32,64", "widths of queries and keys, with --fixed_heads heads")
   command.declare("fixed_heads", 8, "number of heads while d_k varies")
@@ -40,8 +40,12 @@ def declare(command: Command) -> None:
     "batch_tokens", 2048, "positions computed at once: a batch has batch_tokens / n sentences"
   )
   command.declare("rounds", 7, "timed rounds")
-  command.declare("table_1_width", 256, "d of the layers of Table 1")
-  command.declare("table_1_lengths", "32,64,128,256,512,1024", "lengths of the layers of Table 1")
+  command.declare("table_1_width", 256, "width d of the layers of Table 1")
+  command.declare(
+    "table_1_lengths",
+    "32,64,128,256,512,1024",
+    "lengths n at which the layers of Table 1 are timed",
+  )
   command.declare_path("workdir", "folder of a run whose training cost is counted too")
   command.declare(
     "sentence_length", 28, "mean tokens of a sentence, for attention's share of that cost"

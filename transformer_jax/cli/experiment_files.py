@@ -1,6 +1,6 @@
-"""The flag files of `experiments/`: where they are, and what their headers say.
+"""Finds the flag files of `experiments/`, and reads their headers.
 
-An installed package has them inside itself, a checkout beside itself: the same files.
+They are inside an installed package, and beside the package in a checkout.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ _INCLUDE = re.compile(r"^-?-flagfile=(?P<name>.+?)\s*$", re.MULTILINE)
 
 
 def folder() -> pathlib.Path:
-  """Returns the folder of experiments that this package brings along.
+  """Returns the folder of the experiments that come with this package.
 
   Raises:
     ConfigError: an incomplete installation has none.
@@ -53,10 +53,10 @@ def find(path: pathlib.Path) -> pathlib.Path:
 
 
 def remedy_for(path: pathlib.Path) -> str:
-  """Returns what to do about a flag file that does not exist, or ""."""
+  """Returns the remedy for a flag file that does not exist, or ""."""
   if path.parts[:1] != (_TOP,) or os.path.lexists(path):
     return ""
-  return "transformer-jax experiments lists those that there are"
+  return "transformer-jax experiments lists those that exist"
 
 
 def names() -> list[str]:
@@ -84,7 +84,7 @@ def in_folder(given: str) -> list[str]:
 def full_name(given: str) -> str:
   """Returns the name of the experiment that is meant.
 
-  It may begin with `experiments/`, end in `.flags`, and lack its folders if it is clear without.
+  `given` may begin with `experiments/`, end in `.flags`, and lack folders if it is still clear.
 
   Raises:
     ConfigError: there is none, or several.
@@ -111,12 +111,12 @@ def _without_top(given: str) -> str:
 
 
 def as_flagfile(name: str) -> str:
-  """Returns an experiment as --flagfile takes it in any folder."""
+  """Returns the path of an experiment that --flagfile finds from any folder."""
   return f"{_TOP}/{name}{ENDING}"
 
 
 def standalone_text(name: str) -> str:
-  """Returns a flag file's text as it can lie in any folder.
+  """Returns a flag file's text, changed so that it can be used in any folder.
 
   The files that it includes are named as those of the package: `experiments/...`.
   """
@@ -136,7 +136,7 @@ def summary(path: pathlib.Path) -> str:
 
 
 def data_note(path: pathlib.Path) -> str:
-  """Returns how a flag file's header says that its data is had, or "".
+  """Returns how to get the data of a flag file, as its header says; or "".
 
   That is what follows `Data:`, to the end of the header's prose, or a sentence that begins with
   `Needs`.
@@ -157,7 +157,7 @@ def _prose(path: pathlib.Path) -> str:
 
 
 def _header(path: pathlib.Path) -> Sequence[str]:
-  """Returns the lines of a header, without #. Commands are indented by more than one blank."""
+  """Returns the lines of a header, without # and without commands, which are indented."""
   lines = []
   with contextlib.suppress(OSError, ValueError), open(path, encoding="utf-8-sig") as file:
     for line in file:

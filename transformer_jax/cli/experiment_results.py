@@ -1,4 +1,4 @@
-"""The results of the experiments, read from the tables of `experiments/`."""
+"""Reads the results of the experiments from the tables of `experiments/`."""
 
 import contextlib
 import json
@@ -14,8 +14,8 @@ _FILE = re.compile(r"`([\w/]+)\.flags`")
 def read(root: pathlib.Path) -> dict[str, str]:
   """Returns name -> result in words, of the experiments that have one.
 
-  They are the rows of README.md that begin with a flag file and have a cell in bold, and the rows
-  with seeds of each `results/table.json`.
+  Results are the rows of README.md that begin with a flag file and have a cell in bold, and the
+  rows with seeds of each `results/table.json`.
   """
   results = {}
   with contextlib.suppress(OSError):

@@ -19,9 +19,11 @@ def declare(command: Command) -> None:
   command.declare_argument(
     "name",
     "experiment to print, such as quickstart or translation/tatoeba, or folder to list, such as "
-    "table3/small; --name= may be left out; default: list all",
+    "table3/small; default: list all; --name= may be left out",
   )
-  command.declare_path("output", "write the experiment to this new file, to change it there")
+  command.declare_path(
+    "output", "new file to write the experiment to, so that it can be changed there"
+  )
 
 
 def run(command: Command) -> None:

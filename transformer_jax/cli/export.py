@@ -16,8 +16,8 @@ def declare(command: Command) -> None:
   command.declare(
     "format",
     None,
-    "ctranslate2 and huggingface translate with these programs; safetensors has the parameters "
-    "under this package's own names",
+    "program to export for: ctranslate2 or huggingface, which translate; or safetensors, the "
+    "parameters under this package's own names",
     list(PACKAGES),
     kind=str,
   )
@@ -31,8 +31,8 @@ def declare(command: Command) -> None:
   command.declare(
     "untied",
     False,
-    "for huggingface: embeddings and output matrix apart. Scores are then exact too, but the file "
-    "is larger, and fine-tuning lets the matrices drift apart",
+    "for huggingface: write embeddings and output matrix separately. Scores are then exact too, "
+    "but the file is larger, and fine-tuning makes the matrices differ",
   )
   command.declare_checkpoint()
 

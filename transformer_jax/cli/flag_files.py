@@ -25,7 +25,7 @@ def expand(arguments: Iterable[str]) -> Iterator[tuple[str, str]]:
   """Yields (argument, "file:line") with each --flagfile replaced by its lines.
 
   The place of an argument on the command line is "". A file that another file names is looked for
-  beside that file first. `experiments/...` is also looked for in the package, last.
+  beside that file first. A path that begins with `experiments/` is looked for last in the package.
 
   Raises:
     ConfigError: a file is missing, is not text or includes itself, or a line is not a flag.
@@ -76,7 +76,7 @@ def _check_line(line: str, here: str) -> None:
   if _IN_QUOTES.fullmatch(_value(line)):
     raise ConfigError(
       here,
-      f"{_value(line)} is in quotes, and no shell removes them here",
+      f"the value {_value(line)} is in quotes, and no shell removes them here",
       "write the value without them; it may hold blanks",
     )
 
@@ -87,7 +87,7 @@ def _read(path: pathlib.Path, where: str, including: tuple[pathlib.Path, ...]) -
     if path.resolve() in including:
       raise ConfigError(where, f"{path} includes itself", "remove the --flagfile line")
     if path.exists() and not path.is_file():
-      raise ConfigError(where, f"{path} is not a file")  # a device may never end
+      raise ConfigError(where, f"{path} is not a file")  # a device may be endless
     return path.read_text(encoding="utf-8-sig").split("\n")
   except UnicodeDecodeError:
     raise ConfigError(where, f"{path} is not UTF-8 text") from None

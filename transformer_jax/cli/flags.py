@@ -44,7 +44,7 @@ class Command:
     name: the command.
     summary: what the command does, for --help.
     groups: groups of the configuration that are flags: "model", "data", "train", "decode".
-    overrides: if True, a flag that is not given is None, so the run's own setting stays.
+    overrides: a flag that is not given is None, so that the run's own setting stays.
   """
 
   name: str
@@ -90,7 +90,6 @@ class Command:
     help_text: str,
     choices: Sequence[str] | None = None,
     kind: type | None = None,
-    is_hidden: bool = False,
   ) -> None:
     """Declares a flag of the command itself.
 
@@ -100,11 +99,9 @@ class Command:
       help_text: its lines in --help.
       choices: the values allowed; None: all.
       kind: its type; needed only if the default is None.
-      is_hidden: leave it out of --help.
     """
-    section = None if is_hidden else self.name
     kind = kind or type(default)
-    self._define(name, default, help_text, kind=kind, choices=choices, section=section)
+    self._define(name, default, help_text, kind=kind, choices=choices, section=self.name)
 
   def declare_path(self, name: str, help_text: str, default: str = "") -> None:
     """Declares a flag that names a file or a folder: a ~ at its beginning is the home."""
@@ -140,10 +137,10 @@ class Command:
     self.declare("step", None, "the same as --checkpoint=STEP", kind=int)
 
   def checkpoint(self) -> int | str:
-    """Returns the checkpoint that is asked for: "best", "last" or a step.
+    """Returns the requested checkpoint: "best", "last" or a step.
 
     Raises:
-      ConfigError: --checkpoint is something else, or --step names another one.
+      ConfigError: --checkpoint has another value, or --step names another checkpoint.
     """
     name = self["checkpoint"]
     step = self["step"]
@@ -280,8 +277,7 @@ class Command:
       return result
 
   def _config_with_kept(self, workdir: str) -> Config:
-    from transformer_jax.workdir.folder import Workdir
-    from transformer_jax.workdir.source_run import source_settings
+    from transformer_jax.workdir.folder import Workdir, source_settings
 
     started = Workdir(workdir, primary=False) if workdir else None
     if started and started.has_config():
@@ -292,16 +288,16 @@ class Command:
     return result
 
   def _completed(self, source: Mapping[str, Any]) -> Config:
-    """Returns the Config of the flags, with a run's settings where they are not given."""
+    """Returns the Config of the flags; a run's settings stand in for flags that are not given."""
     defaults = default_settings(source)
     missing = {name: value for name, value in defaults.items() if name not in self._origins}
     return Config.from_flat({**self.settings(), **missing})
 
   @contextlib.contextmanager
   def naming_origins(self) -> Iterator[None]:
-    """Adds to errors about a flag the line of the flag file that set it.
+    """Adds to an error about a flag the line of the flag file that set it.
 
-    To an error about missing data it adds what the header of the file says about its data.
+    If data is missing, it also adds how to get it, as the header of the file says.
     """
     try:
       yield
@@ -316,7 +312,7 @@ class Command:
       raise
 
   def _data_note(self, name: str) -> str:
-    """Returns what the file that set a flag says about its data, else another of the flag files."""
+    """Returns the note on data of the file that set a flag, or else of another flag file."""
     places = [self._origins[name], *self._origins.values()]
     files = dict.fromkeys(place.rpartition(":")[0] for place in places if place)
     return next(filter(None, (data_note(pathlib.Path(file)) for file in files)), "")
@@ -352,10 +348,9 @@ class Command:
     *,
     kind: Any,
     choices: Sequence[str] | None,
-    section: str | None,
+    section: str,
   ) -> None:
-    if section is not None:
-      self._sections[section].append(name)
+    self._sections[section].append(name)
     self._kinds[name] = kind
     if choices:
       flags.DEFINE_enum(name, default, list(choices), help_text, flag_values=self._values)

@@ -16,13 +16,13 @@ def declare(command: Command) -> None:
   command.declare_path(
     "output", "folder for heads.json, heads.md and the figures; default: heads/ in the workdir"
   )
-  command.declare(
-    "split", "valid", "split of the run's data to measure everything on", ["valid", "test"]
-  )
+  command.declare("split", "valid", "split of the run's data to measure on", ["valid", "test"])
   command.declare_path("source", "text file to measure on, one sentence a line, instead of a split")
   command.declare_path("reference", "its translations")
   command.declare("sentences", 1000, "sentences for importance, roles and perplexity")
-  command.declare("bleu_sentences", 200, "how many of them are translated, again for each head")
+  command.declare(
+    "bleu_sentences", 200, "sentences of these that are translated, again for each head"
+  )
   command.declare(
     "random_orders", 3, "random orders of pruning, to compare with the order of importance"
   )

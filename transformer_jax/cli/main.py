@@ -33,13 +33,13 @@ COMMANDS = {
   "export": "writes a run as a folder for CTranslate2, Hugging Face transformers, or safetensors",
   "import": "makes a run of a Marian (OPUS-MT) model in Hugging Face's form",
   "prepare": "reads the data, trains the tokenizer, encodes, reports counts",
-  "experiments": "lists the flag files that come along, with their results; prints or copies one",
+  "experiments": "lists the flag files of this package, with their results; prints or copies one",
   "doctor": "reports the state of a run and whether a resume would be exact; changes nothing",
   "digest": "prints the SHA-256 of a run's whole training state",
 }
 
 _HELP = ("--help", "-h", "--helpfull", "-help")
-# Errors of a full or closed standard output, for which Python raises OSErrors without a file name.
+# Errors of a full or closed standard output: OSErrors without a file name.
 _OUTPUT_FAILED = (errno.ENOSPC, errno.EIO, errno.EBADF)
 
 
@@ -93,7 +93,7 @@ def _report(error: TransformerJaxError) -> int:
 
 
 def _drop_standard_output() -> None:
-  """Discards output that cannot be written, on which Python would otherwise fail at its exit."""
+  """Discards output that cannot be written; else Python would fail on it when it exits."""
   if sys.stdout is None:
     return
   try:
@@ -136,7 +136,7 @@ def _run_command(name: str, arguments: Sequence[str]) -> int:
     print(command.help())
     return 0
   command.parse(arguments)
-  # Deprecation warnings inside libraries are of no use to the user of a command.
+  # The user of a command can do nothing about deprecation warnings inside libraries.
   warnings.filterwarnings("ignore", category=DeprecationWarning)
   os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
   with command.naming_origins():

@@ -24,7 +24,7 @@ def declare(command: Command) -> None:
   command.declare(
     "tokenized_input",
     False,
-    "the sentences are space-separated words; without it they are cut as in the Penn Treebank",
+    "the sentences are space-separated words; default: split them as in the Penn Treebank",
   )
   command.declare("strict", False, "refuse lines that are not UTF-8, instead of replacing bytes")
   command.declare_checkpoint()

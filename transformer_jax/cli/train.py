@@ -3,7 +3,6 @@
 from typing import Any
 
 from transformer_jax.cli.flags import Command
-from transformer_jax.config import split_list
 from transformer_jax.errors import ConfigError
 
 SETTINGS: dict[str, Any] = dict(groups=("model", "data", "train", "decode"))
@@ -40,12 +39,6 @@ def declare(command: Command) -> None:
     "write a trace of these updates, such as 10:20, counted from this start, and report where "
     "their time went",
   )
-  command.declare(
-    "inject_nonfinite",
-    "",
-    "for tests: updates of this start, counted from 1, whose gradients are made NaN",
-    is_hidden=True,
-  )
 
 
 def run(command: Command) -> None:
@@ -53,7 +46,6 @@ def run(command: Command) -> None:
   config = command.config(command["workdir"])
   workdir = command.required("workdir")
   hosts = _hosts(command)
-  inject_nonfinite = _injected_steps(command["inject_nonfinite"])
   profile_steps = _profile_steps(command["profile_steps"])
   from transformer_jax.runs.train import train
 
@@ -64,7 +56,6 @@ def run(command: Command) -> None:
     on_corrupt=command["on_corrupt"],
     allow_device_change=command["allow_device_change"],
     hosts=hosts,
-    inject_nonfinite=inject_nonfinite,
     profile_steps=profile_steps,
   )
 
@@ -107,14 +98,6 @@ def _check_single(count: int, number: int) -> None:
 def _is_address(text: str) -> bool:
   host, _, port = text.rpartition(":")
   return bool(host) and port.isdecimal() and int(port) < _NUM_PORTS
-
-
-def _injected_steps(text: str) -> frozenset[int]:
-  """Returns the updates of a comma-separated list."""
-  items = split_list(text)
-  if not all(item.isdecimal() for item in items):
-    raise ConfigError(f"--inject_nonfinite={text}", "is not a list of positive whole numbers")
-  return frozenset(map(int, items))
 
 
 def _profile_steps(text: str) -> tuple[int, int] | None:

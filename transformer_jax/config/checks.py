@@ -150,7 +150,7 @@ def _check_parsing(model: ModelConfig, data: DataConfig) -> None:
   if model.embedding_sharing == "all":
     raise ConfigError(
       "--embedding_sharing=all",
-      "needs one vocabulary, but words and brackets have two",
+      "needs one vocabulary, but parsing has two, of words and of brackets",
       "use target or none",
     )
   if data.preprocessing != "none":

@@ -4,7 +4,7 @@ import dataclasses
 
 from transformer_jax.config.setting import setting
 
-# An update of the paper has this many source tokens and as many target tokens (Section 5.1).
+# Source tokens of an update in the paper, and as many target tokens (Section 5.1).
 PAPER_TOKENS_PER_UPDATE = 25_000
 
 _NUMBERS = dict(data_source=("numbers",))
@@ -110,14 +110,14 @@ class DataConfig:
 
   source_column: str = setting(
     "",
-    "the dataset's column of source text, or the field of its column translation; empty: the "
-    "source language",
+    "column of the dataset that has the source text, or a field of its column translation; empty: "
+    "the one named as the source language",
     added_later=True,
     only_for=_HUGGINGFACE,
   )
 
   target_column: str = setting(
-    "", "the same for target text", added_later=True, only_for=_HUGGINGFACE
+    "", "the same for the target text", added_later=True, only_for=_HUGGINGFACE
   )
 
   treebank: str = setting(
@@ -177,7 +177,7 @@ class DataConfig:
 
   numbers_limit: int = setting(
     1_000_000,
-    "numbers source: its numbers are 0 and above, and below this limit",
+    "numbers source: its numbers are those from 0 up to this limit, which is left out",
     low=100,
     high=1_000_000,
     only_for=_NUMBERS,
@@ -189,7 +189,7 @@ class DataConfig:
 
   numbers_all_below: int = setting(
     0,
-    "numbers below this are in the training split only, as about 1 in 9 of its pairs; 0: none",
+    "numbers source: all numbers below this are training pairs, about 1 in 9 of them; 0: none",
     low=0,
     high=10_000,
     added_later=True,
@@ -275,7 +275,7 @@ class DataConfig:
 
   @property
   def has_no_text(self) -> bool:
-    """True of an imported model that was not trained here: no setting names text."""
+    """True for an imported model, which was not trained here: no setting names text."""
     names = [self.files(split, side) for split in _SPLITS for side in ("source", "target")]
     return self.data_source == "text" and self.tokenizer == "marian" and not any(names)
 

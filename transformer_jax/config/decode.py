@@ -9,7 +9,7 @@ from transformer_jax.config.setting import setting
 class DecodeConfig:
   """Beam search as in Section 6.1, and the limits on what is decoded."""
 
-  beam_size: int = setting(4, "hypotheses kept; 1 is greedy search", low=1, high=1000)
+  beam_size: int = setting(4, "hypotheses of the search; 1 is greedy search", low=1, high=1000)
 
   length_penalty: float = setting(0.6, "alpha", low=0.0, high=10.0)
 

@@ -19,7 +19,7 @@ _FREE = {
   "dtype",
 }
 
-# Of the data: what the tokenizer is, what it was learned on, and what its tokens mean.
+# Settings of the data: the tokenizer, the text that it was learned on, and what its tokens mean.
 _OF_THE_TOKENIZER = (
   "task",
   "linearization",
@@ -31,7 +31,7 @@ _OF_THE_TOKENIZER = (
   "vocabulary_file",
 )
 
-# Taken over too, but another language is no contradiction.
+# These are taken over too, but a run may name other languages.
 _LANGUAGES = ("source_language", "target_language")
 
 

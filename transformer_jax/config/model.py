@@ -70,8 +70,8 @@ class ModelConfig:
 
   activation: str = setting(
     "relu",
-    "what the feed-forward networks apply between their two products: the paper's max(0, x), "
-    "x sigmoid(x), or x times the normal distribution's cumulative probability of x",
+    "activation of the feed-forward networks: relu is the paper's, max(0, x); swish is "
+    "x sigmoid(x); gelu is x times the normal distribution's cumulative probability of x",
     choices=("relu", "swish", "gelu"),
     added_later=True,
   )
@@ -87,7 +87,7 @@ class ModelConfig:
   )
 
   layer_norm_epsilon: float = setting(
-    1e-6, "what LayerNorm adds to the variance", low=1e-12, high=1.0, added_later=True
+    1e-6, "epsilon that LayerNorm adds to the variance", low=1e-12, high=1.0, added_later=True
   )
 
   attention_kernel: str = setting(

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from transformer_jax.config.experiment import Config, fields
 from transformer_jax.errors import ConfigError
 
-# Warned about, not refused: without them a run does the same.
+# If nothing reads one of these, there is only a warning, as the run is the same without it.
 _HARMLESS_UNREAD = (
   "source_language",
   "target_language",

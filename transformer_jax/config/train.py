@@ -44,7 +44,7 @@ class TrainConfig:
   )
 
   evaluation_beam_size: int = setting(
-    1, "hypotheses kept in these translations; 1 is greedy search", low=1, high=1000
+    1, "beam size of these translations; 1 is greedy search", low=1, high=1000
   )
 
   checkpoint_every: int = setting(1500, "updates between checkpoints (paper: 10 minutes)", low=1)

@@ -1,4 +1,4 @@
-"""Few static shapes with little padding, and the batches of an epoch, given (seed, epoch)."""
+"""Chooses few static shapes with little padding, and plans the batches of an epoch."""
 
 from collections.abc import Sequence
 

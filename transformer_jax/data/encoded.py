@@ -26,7 +26,7 @@ Encoder = Callable[[str], Sequence[int]]  # text -> token ids with EOS
 _FORMAT = 2  # part of every key: a new format makes new folders
 _SIDES = ("source", "target")
 _FILES = ("source.npy", "source_offsets.npy", "target.npy", "target_offsets.npy")
-_BLOCK = 1 << 20  # tokens of each side that are held in memory
+_BLOCK = 1 << 20  # tokens of a side held in memory before they are written
 _OTHER_CACHE = "set TRANSFORMER_JAX_CACHE to a writable folder"
 # What json and numpy raise for damaged files.
 _UNREADABLE = (
@@ -119,7 +119,7 @@ def encode_pairs(
     pairs: function () -> iterable of (source, target) texts; called only if the cache lacks them.
     encode_source, encode_target: text -> token ids with EOS.
     cache: the cache's folder.
-    key: a string that changes if anything changes that the result depends on.
+    key: a string that changes with everything that the result depends on.
     max_length: pairs with an empty or a longer side are dropped; None keeps every pair.
 
   Raises:
@@ -135,7 +135,7 @@ def encode_pairs(
 
 
 def _find(folder):
-  """Returns the EncodedPairs of a folder, or None: it is not there, or damaged (reported)."""
+  """Returns the EncodedPairs of a folder; None if it is missing, or damaged (which it reports)."""
   if not os.path.isdir(folder):
     return None
   try:
@@ -170,7 +170,9 @@ def _checksums(folder, counts):
 def _write_atomically(folder, pairs, encode_source, encode_target, max_length):
   """Writes to a temporary folder and renames it, so that a half-written one is never found.
 
-  Nothing is fsynced: after a power failure the checksums reveal what is missing.
+  `files.new_folder` does not serve. It refuses a folder that exists, which here may be a damaged
+  one, or that of a faster process. It also fsyncs, which takes long for gigabytes; here, after a
+  power failure, the checksums reveal what is missing.
   """
   temporary = folder.with_name(f"encoding-{secrets.token_hex(8)}")
   with as_workdir_error(folder.parent, _OTHER_CACHE):

@@ -22,7 +22,7 @@ _LONGEST_LINE = 1 << 24  # bytes; a model reads only the first few kilobytes of 
 
 
 class LineStream:
-  """Iterates over the lines of a binary file as text. No bytes in a line shift the line numbers.
+  """Iterates over the lines of a binary file as text. Only line feeds end a line.
 
   What is not UTF-8 becomes U+FFFD. `num_damaged` counts the lines so far that had such bytes;
   `first_damaged` is the first of them, from 1.
@@ -49,7 +49,7 @@ class LineStream:
     self._file: Any = file
     self._name = name
     self._is_strict = is_strict
-    self._lines = collections.deque()  # whole lines
+    self._lines = collections.deque()  # whole lines, not given out yet
     self._parts = []  # of the next line, which is not whole yet
     self._number = 0  # of lines given out
     self._is_over = False

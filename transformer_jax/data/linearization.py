@@ -127,7 +127,7 @@ def to_tree(
 
 
 def _t2t_kinds_in_place(symbols, labels):
-  """Returns the kind of each `t2t` symbol where it stands.
+  """Returns the kind of each `t2t` symbol at its position.
 
   A symbol opens if a later closing bracket matches it, or if its label is known.
   """
@@ -234,7 +234,7 @@ class _Builder:
     return constituent.label
 
   def _reopen_only_root(self):
-    """Opens the constituent that holds all leaves so far again, if there is one."""
+    """Reopens the constituent that holds all leaves so far, if there is one."""
     whole = (0, len(self._leaves))
     for index, c in enumerate(self._constituents):
       if c.end > 0 and (c.start, c.end) == whole:

@@ -11,9 +11,9 @@ _PORTS = dict(http=80, https=443, ftp=21)
 
 
 def why_unreachable(url: str, seconds: float = _SECONDS) -> str | None:
-  """Returns why no connection to a URL's server, or to the proxy before it, can be made.
+  """Returns why a URL's server, or the proxy before it, cannot be reached; None if it can.
 
-  None: there is one. The answer takes `seconds` at most, also where the name service is silent.
+  The answer takes `seconds` at most, even if the name service does not answer.
 
   Example:
     why_unreachable("https://huggingface.co")  # None, or "Name or service not known"

@@ -96,7 +96,7 @@ class BatchStream:
     num_buckets: the most shapes allowed.
     batch_tokens: the most padded positions of a side in a batch.
     seed: it determines the order of the batches.
-    position: `position` of an earlier stream over the same pairs, to go on from; None starts anew.
+    position: `position` of an earlier stream over the same pairs, to go on from; None: the start.
 
   Raises:
     DataError: no pairs, or a position that these pairs do not have.

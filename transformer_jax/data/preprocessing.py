@@ -54,7 +54,7 @@ class Preprocessor:
     return moses.tokenizer.tokenize(moses.normalizer.normalize(text), return_str=True)
 
   def undo(self, text: str) -> str:
-    """Returns tokenized text as people write it; lost case stays lost."""
+    """Returns tokenized text as people write it; it stays lower-cased."""
     if self.kind == "none":
       return text
     return _moses(self.language).detokenizer.detokenize(text.split(" "))

@@ -17,14 +17,14 @@ from transformer_jax.data.network import why_unreachable
 from transformer_jax.data.text import read_parallel
 from transformer_jax.errors import ConfigError, DataError
 
-# Flags that name or describe other text to score.
+# Flags that contradict --test_set, since they name or describe other text.
 EXCLUDED = ("split", "source", "reference", "tokenized_input")
 
-_SECONDS = 10.0  # that a server may take for each answer
+_SECONDS = 10.0  # for each answer of a server
 
 
 class NamedSet(NamedTuple):
-  """A test set of sacreBLEU, such as ("wmt14/full", "en-de"); the pair "" is the run's."""
+  """A test set of sacreBLEU, such as ("wmt14/full", "en-de"); "" stands for the run's languages."""
 
   name: str
   pair: str = ""
@@ -53,7 +53,7 @@ def refuse_contradictions(test_set: str, pair: str, given: Collection[str]) -> N
 
 
 def read_test_set(name: str, pair: str) -> tuple[list[str], list[str]]:
-  """Returns the sources and the references of a test set of sacreBLEU, as many lines of each.
+  """Returns the sources and the references of a test set of sacreBLEU, two lists of equal length.
 
   A set that is not in sacreBLEU's cache is downloaded.
 
@@ -85,19 +85,19 @@ def _fetch(dataset: Any, name: str, pair: str) -> tuple[str, str]:
     with _bounded():
       source = dataset.get_source_file(pair)
       references = dataset.get_reference_files(pair)
-  except SystemExit:  # how sacreBLEU ends on a download that is not the file it knows
+  except SystemExit:  # sacreBLEU ends so if a download has another checksum
     raise DataError(
       where,
-      "what was downloaded is not the published file",
+      "the download is not the published file",
       f"delete {_folder(name)} and try again",
     ) from None
-  except Exception as error:  # of the network, of archives, of XML: each kind has its own class
+  except Exception as error:  # errors of the network, of archives and of XML have different classes
     raise _not_there(name, pair, " ".join(str(error).split()) or type(error).__name__) from None
   if len(references) != 1:
     raise ConfigError(
       where,
-      f"has {len(references)} references for a sentence, and scores here take one",
-      "choose a set with one",
+      f"has {len(references)} references for each sentence, but scores here take one",
+      "choose a set with one reference",
     )
   return source, references[0]
 
@@ -121,7 +121,7 @@ def _folder(name: str) -> pathlib.Path:
 
 
 def _why_no_download(dataset: Any, name: str) -> str | None:
-  """Returns why a set cannot be downloaded; None: it can, or the archive is there already."""
+  """Returns why a set cannot be downloaded; None if it can, or if its archive is there already."""
   raw = _folder(name) / "raw"
   if raw.is_dir() and any(path.suffix != ".lock" for path in raw.iterdir()):
     return None
@@ -130,7 +130,7 @@ def _why_no_download(dataset: Any, name: str) -> str | None:
 
 
 def _not_there(name: str, pair: str, problem: str) -> DataError:
-  """Returns the error for a set that is neither in the cache nor to be had."""
+  """Returns the error for a set that is not in the cache and cannot be downloaded."""
   folder = _folder(name)
   return DataError(
     f"--test_set={name}",
@@ -142,7 +142,7 @@ def _not_there(name: str, pair: str, problem: str) -> DataError:
 
 @contextlib.contextmanager
 def _bounded() -> Iterator[None]:
-  """Bounds how long sacreBLEU, which sets no limit, waits for a server; silences its log."""
+  """Limits the time that sacreBLEU waits for a server, and silences its log."""
   log = logging.getLogger("sacrebleu")
   level, seconds = log.level, socket.getdefaulttimeout()
   try:

@@ -107,7 +107,7 @@ def read_lines(path: StrPath, lines_matter: bool = True) -> Iterator[str]:
 
   Args:
     path: the file.
-    lines_matter: refuse a file whose only line ends are carriage returns, as it would be one line.
+    lines_matter: refuse a file that would be one line, since only carriage returns end its lines.
 
   Raises:
     DataError: `raw_lines` refuses the file, or it is not UTF-8; names file and line.

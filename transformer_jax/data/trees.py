@@ -66,7 +66,7 @@ class TreeError(ValueError):
 
 
 class _RootEnd(NamedTuple):
-  """The end of a root in a forest: the forest's numbers of leaves and constituents up to there."""
+  """The end of a root in a forest: how many leaves and constituents the forest has up to there."""
 
   line: int  # on which the root begins
   num_leaves: int

@@ -124,7 +124,7 @@ def _expand(
   They come as an Alive of 2 M slots, and the parent of each.
   """
   batch_size, beam_size, vocab_size = logits_BMC.shape
-  # Continuations of each hypothesis: no more than these can be among the best of all.
+  # Only so many continuations of one hypothesis can be among the best of all.
   count = min(2 * beam_size, vocab_size)
   pool_shape = (batch_size, beam_size * count)
   log_probs, tokens = best_next_tokens(logits_BMC, count, state.position, min_lengths_B)

@@ -66,12 +66,12 @@ def generate(  # noqa: PLR0913  independent settings, all by keyword
   so `sources` may be endless.
 
   Args:
-    sources: the Sources; the answer to None is an empty list.
+    sources: the Sources; a None is answered with an empty list.
     decode_batch: function (source int32 [B, S], max_lengths int32 [B], num_words int32 [B]) ->
       SearchResult of numpy arrays. B is a multiple of `row_multiple`; padding rows are all PAD
       and have the limit 0.
     batch_tokens: the most padded source positions of a batch, B * S; only a single row per device
-      may have more. It also limits the positions of wide beams and long outputs.
+      may have more. Wide beams and long outputs get fewer rows.
     max_extra_length: an output has at most this many tokens, EOS included, beyond those of its
       source without EOS.
     beam_size: hypotheses of each sentence that the search keeps.
@@ -190,9 +190,10 @@ def width_for(length: int) -> int:
 
 
 def _rows(room: int, remaining: int, row_multiple: int) -> int:
-  """Returns the rows of the next batch.
+  """Returns the number of rows of the next batch, one of three.
 
-  If the remaining sentences fit, one row per device or an eighth of the room; else all the room.
+  They are one row per device, an eighth of `room`, and all of it: the fewest that hold the
+  `remaining` sentences.
   """
   full = max(1, room // row_multiple) * row_multiple
   few = -(-full // (8 * row_multiple)) * row_multiple
@@ -204,7 +205,7 @@ def _rows(room: int, remaining: int, row_multiple: int) -> int:
 
 
 def _hypotheses(result: SearchResult, row: int, num_best: int) -> list[Hypothesis]:
-  """Returns the best of one row, at least one; other empty slots are left out."""
+  """Returns the best hypotheses of one row, at least one; other empty slots are left out."""
   found = []
   for slot in range(min(num_best, result.scores_BM.shape[1])):
     log_prob = float(result.log_probs_BM[row, slot])

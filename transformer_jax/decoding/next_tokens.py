@@ -48,7 +48,7 @@ def top_of_rows(
   if width <= 2 * count * _BLOCK:
     values, index = lax.top_k(rows, count)
     return values, index
-  # An element of any other block comes after `count` elements: one of each chosen block.
+  # No other block is needed: none of its elements exceeds the maxima of the `count` chosen ones.
   _, blocks = lax.top_k(_block_maxima(rows), count)
   # Ascending, so that ties keep their order. The last block may reach beyond the row.
   columns = jnp.sort(blocks, axis=-1)[..., None] * _BLOCK + jnp.arange(_BLOCK)

@@ -60,13 +60,13 @@ class SearchState(NamedTuple):
   cache: Cache
   alive: Alive
   finished: Finished
-  is_over_B: Bool[Array, " B"]  # nothing about this sentence changes any more
+  is_over_B: Bool[Array, " B"]  # true once nothing about this sentence can change
 
 
 def initial_state(
   cache: Cache, beam_size: int, max_length: int, limits_B: Int32[Array, " B"]
 ) -> SearchState:
-  """Returns the state with nothing generated; a sentence whose limit is 0 is over already."""
+  """Returns the state with nothing generated; a sentence whose limit is 0 is over at once."""
   shape = (limits_B.shape[0], beam_size)
   tokens_BMT = jnp.full((*shape, max_length), PAD_ID, jnp.int32)
   none_BM = jnp.full(shape, -jnp.inf)

@@ -1,7 +1,7 @@
-"""What each format can express: a run that it cannot is refused before anything is loaded (no jax).
+"""Refuses runs that a format cannot express, before anything is loaded (no jax).
 
-Marian, whose form the Hugging Face folder has, is one form of the Transformer; CTranslate2 takes
-every translation run.
+The Hugging Face folder is a Marian model, which has few settings; CTranslate2 takes every
+translation run.
 """
 
 import dataclasses
@@ -37,7 +37,7 @@ class Form:
   Attributes:
     format: "ctranslate2", "huggingface" or "safetensors".
     quantization: for ctranslate2, one of QUANTIZATIONS.
-    is_untied: for huggingface, whether embeddings and output matrix are written apart.
+    is_untied: for huggingface, whether embeddings and output matrix are written separately.
   """
 
   format: str
@@ -46,10 +46,10 @@ class Form:
 
 
 def check(config: Config, form: Form) -> None:
-  """Refuses a form that cannot express a run, or whose package is missing.
+  """Refuses a form that cannot express the run, or whose package is missing.
 
   Raises:
-    ConfigError: names the setting that stands in the way.
+    ConfigError: names the setting that cannot be expressed.
   """
   if form.format not in PACKAGES:
     raise ConfigError(
@@ -99,7 +99,7 @@ def _check_marian(config: Config) -> None:
     if width * model.num_heads != model.d_model:
       raise ConfigError(
         f"--{name}={width}",
-        f"Marian's heads have d_model / num_heads = {width_of_heads} numbers for keys and values",
+        f"Marian's heads have the width d_model / num_heads = {width_of_heads}",
         _USE_CTRANSLATE2,
       )
   if model.positions != "sinusoidal":

@@ -1,13 +1,13 @@
-"""A run as a CTranslate2 model: every translation run, whatever its heads, norm and positions.
+"""Writes a translation run as a CTranslate2 model, with any heads, norm and positions.
 
-Proven equal: log-probabilities to float32's rounding. What CTranslate2 has otherwise is expressed
-in its own terms:
+The tests compare log-probabilities, which are equal up to float32's rounding. Where CTranslate2
+differs, the parameters are rewritten:
 
-- It divides by the square root of one width of heads. If d_k and d_v differ, the narrower is filled
-  up with zeros, and the queries are scaled.
-- Positions are written as a table. By itself it would make one of another layout.
-- The decoder starts from zeros, so PAD's row stays as it was trained, with its share of the
-  softmax.
+- It has one width of heads, and divides by its square root. If d_k and d_v differ, the narrower is
+  padded with zeros, and the queries are scaled.
+- Its own table of positions has another layout, so ours is written.
+- Its decoder starts from zeros if told so. PAD's row then stays as it was trained, with its share
+  of the softmax.
 """
 
 import importlib
@@ -21,8 +21,8 @@ from transformer_jax.files import atomic_write
 from transformer_jax.interop.parameters import (
   NUM_POSITIONS,
   Parameters,
-  from_model,
-  to_model,
+  into_heads,
+  out_of_heads,
   widened,
 )
 from transformer_jax.model.positions import sinusoids
@@ -43,7 +43,7 @@ def write(model: TrainedModel, folder: pathlib.Path, quantization: str = "none")
   Args:
     model: a translation run.
     folder: where the files go.
-    quantization: CTranslate2's name of how matrices are stored, or "none".
+    quantization: how matrices are stored, by CTranslate2's name; or "none".
   """
   task = model.task
   assert isinstance(task, TranslationTask)
@@ -66,7 +66,7 @@ def write(model: TrainedModel, folder: pathlib.Path, quantization: str = "none")
 def make_spec(config: ModelConfig, params: Any) -> Any:
   """Returns the TransformerSpec of a model, with its weights and without a vocabulary."""
 
-  # By name, as it need not be installed.
+  # Imported by name, since it need not be installed.
   specs: Any = importlib.import_module("ctranslate2.specs.transformer_spec")
   width = max(config.d_k, config.d_v)
   settings: dict[str, Any] = dict(
@@ -93,15 +93,10 @@ def make_spec(config: ModelConfig, params: Any) -> Any:
 def _set_embeddings(
   encoder: Any, decoder: Any, config: ModelConfig, parameters: Parameters
 ) -> None:
-  if config.embedding_sharing == "all":
-    source = target = parameters.take("shared_embedding.embedding")
-  else:
-    source = parameters.take("source_embedding.embedding")
-    target = parameters.take("target_embedding.embedding")
+  source, target, output = parameters.take_embeddings(config.embedding_sharing)
   encoder.embeddings[0].weight = source
   decoder.embeddings.weight = target
-  is_own = config.embedding_sharing == "none"
-  decoder.projection.weight = parameters.take("output_projection.kernel").T if is_own else target
+  decoder.projection.weight = output
   _set_bias(decoder.projection, parameters.take_if_there("output_bias"))
 
 
@@ -139,19 +134,19 @@ def _attention(parameters: Parameters, name: str, width: int) -> list[_Projectio
     kernel_DHK = parameters.take(f"{name}.{part}.kernel")
     bias_HK = parameters.take_if_there(f"{name}.{part}.bias")
     if part == "query":
-      # The product is divided by the root of `width`, and not by that of d_k.
+      # CTranslate2 divides by the root of `width`, not by that of d_k.
       scale = np.float32((width / kernel_DHK.shape[-1]) ** 0.5)
       kernel_DHK = kernel_DHK * scale
       bias_HK = None if bias_HK is None else bias_HK * scale
     bias = None if bias_HK is None else widened(bias_HK, width, axis=1).reshape(-1)
-    projections.append(_Projection(from_model(widened(kernel_DHK, width, axis=2)), bias))
+    projections.append(_Projection(into_heads(widened(kernel_DHK, width, axis=2)), bias))
   out_HVD = widened(parameters.take(f"{name}.out.kernel"), width, axis=1)
-  out = _Projection(to_model(out_HVD), parameters.take_if_there(f"{name}.out.bias"))
+  out = _Projection(out_of_heads(out_HVD), parameters.take_if_there(f"{name}.out.bias"))
   return [*projections, out]
 
 
 def _set_linear(linear: Any, *projections: _Projection) -> None:
-  """Sets a product to projections of the same vectors, one under the other."""
+  """Sets a product to several projections of the same vectors, stacked."""
   linear.weight = np.concatenate([projection.weight for projection in projections])
   biases = [projection.bias for projection in projections if projection.bias is not None]
   _set_bias(linear, np.concatenate(biases) if biases else None)

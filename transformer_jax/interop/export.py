@@ -1,4 +1,4 @@
-"""`export`: a run, or a TrainedModel, as a folder for other programs; whole, or not at all."""
+"""`export`: writes a run or a TrainedModel as a folder for other programs, whole or not at all."""
 
 import pathlib
 from typing import Any
@@ -55,7 +55,7 @@ def export_model(
     model: the model.
     output: the folder to make.
     form: the format, and its options.
-    name: of the model, for README.md.
+    name: the model's name, for README.md.
     scores: results of evaluations, for README.md.
 
   Raises:

@@ -1,8 +1,8 @@
-"""A run as a Hugging Face folder: a MarianMTModel, with its tokenizer, as OPUS-MT models have it.
+"""Writes a run as a Hugging Face folder: a MarianMTModel with its tokenizer, as OPUS-MT has them.
 
-Marian computes its own table of positions: the paper's frequencies, but all sines before all
-cosines. So the features of everything are put into that order, which LayerNorm does not mind. Ids
-are ours minus 1, with PAD last: converters of Marian models rely on that.
+Marian computes its own table of positions, with the paper's frequencies, but all sines before all
+cosines. So the D features of every array are put into that order, which changes no result. Its ids
+are ours minus 1, with PAD last, which converters of Marian models rely on.
 """
 
 import pathlib
@@ -15,16 +15,16 @@ from transformer_jax.files import atomic_write
 from transformer_jax.interop.parameters import (
   NUM_POSITIONS,
   Parameters,
-  from_model,
+  into_heads,
+  out_of_heads,
   sines_first,
-  to_model,
 )
 from transformer_jax.interop.safetensors import write_arrays
 from transformer_jax.runs.trained_model import TrainedModel
 from transformer_jax.strict_json import json_text
 from transformer_jax.tasks.translation import TranslationTask
 
-_NEVER = np.float32(-1e4)  # the logit that PAD gets where its row had to become zero
+_NEVER = np.float32(-1e4)  # PAD's logit, if its row had to become zero
 _LONGEST_OUTPUT = 512
 
 
@@ -34,8 +34,8 @@ def write(model: TrainedModel, folder: pathlib.Path, is_untied: bool = False) ->
   Args:
     model: a translation run that `checks.check` lets pass.
     folder: where the files go.
-    is_untied: write the embeddings and the output matrix apart. PAD then keeps its share of the
-      softmax, so scores are exact too.
+    is_untied: write the embeddings and the output matrix separately. PAD then keeps its share of
+      the softmax, so scores are exact too.
   """
   task = model.task
   assert isinstance(task, TranslationTask)
@@ -82,15 +82,10 @@ def make_arrays(config: Config, params: Any, is_untied: bool = False) -> dict[st
 def _embeddings(
   sharing: str, parameters: Parameters, order_D: np.ndarray, is_untied: bool
 ) -> dict[str, np.ndarray]:
-  """Returns the embeddings, the output matrix if it is apart, and the output's bias."""
-  if sharing == "all":
-    source = target = output = parameters.take("shared_embedding.embedding")
-  else:
-    source = parameters.take("source_embedding.embedding")
-    target = output = parameters.take("target_embedding.embedding")
-    if sharing == "none":
-      output = parameters.take("output_projection.kernel").T
-  source, target, output = (reordered(matrix[:, order_D]) for matrix in (source, target, output))
+  """Returns the embeddings, the output matrix if it is a separate one, and the output's bias."""
+  source, target, output = (
+    reordered(matrix[:, order_D]) for matrix in parameters.take_embeddings(sharing)
+  )
   bias = np.zeros((1, len(output)), np.float32)
   own_bias = parameters.take_if_there("output_bias")
   if own_bias is not None:
@@ -113,12 +108,12 @@ def _attention(
 ) -> dict[str, np.ndarray]:
   arrays = {}
   for part, name in (("query", "q_proj"), ("key", "k_proj"), ("value", "v_proj")):
-    matrix = from_model(parameters.take(f"{ours}.{part}.kernel"))[:, order_D]
+    matrix = into_heads(parameters.take(f"{ours}.{part}.kernel"))[:, order_D]
     arrays[f"{theirs}.{name}.weight"] = matrix
     bias = parameters.take_if_there(f"{ours}.{part}.bias")
     zeros = np.zeros(len(matrix), np.float32)
     arrays[f"{theirs}.{name}.bias"] = zeros if bias is None else bias.reshape(-1)
-  arrays[f"{theirs}.out_proj.weight"] = to_model(parameters.take(f"{ours}.out.kernel"))[order_D]
+  arrays[f"{theirs}.out_proj.weight"] = out_of_heads(parameters.take(f"{ours}.out.kernel"))[order_D]
   bias = parameters.take_if_there(f"{ours}.out.bias")
   zeros = np.zeros(len(order_D), np.float32)
   arrays[f"{theirs}.out_proj.bias"] = zeros if bias is None else bias[order_D]
@@ -183,7 +178,7 @@ def model_config(config: Config, vocab_size: int, is_untied: bool) -> dict[str, 
 
 
 def generation_config(config: Config, vocab_size: int) -> dict[str, Any]:
-  """Returns generation_config.json: the run's search, as far as `generate` has it."""
+  """Returns generation_config.json: the run's search, as far as `generate` can do it."""
   decode = config.decode
   beam = {}
   if decode.beam_size > 1:

@@ -1,4 +1,4 @@
-"""`import`: an exported model, or one of another system, becomes a run, whole or not at all."""
+"""`import`: makes a run of an exported model, or of another system's, whole or not at all."""
 
 import importlib
 import pathlib

@@ -1,8 +1,8 @@
-"""A Marian model in the form that transformers' `save_pretrained` writes, as OPUS-MT is published.
+"""Reads a Marian model as transformers' `save_pretrained` writes it; OPUS-MT is published so.
 
-Its settings, its tokenizer and its arrays become ours. Marian's positions have all sines first and
-ours are interleaved, so the D features of every array are put in another order; LayerNorm and the
-products do not mind. Marian's matrices are [out, in], ours [in, out].
+Marian's table of positions has all sines before all cosines, and ours interleaves them. So the D
+features of every array are put into our order, which changes no result. Marian's matrices are
+[out, in], ours [in, out].
 """
 
 import json
@@ -31,10 +31,10 @@ FILES = (CONFIG, TENSORS, GENERATION, TOKENIZER_CONFIG, *TOKENIZER_FILES)
 
 _SAVE_PRETRAINED = "load it with transformers and write it with save_pretrained"
 _ACTIVATIONS = {"relu": "relu", "swish": "swish", "silu": "swish", "gelu": "gelu"}
-_LONGEST_SOURCE = 512  # tokens that the published models were trained on
-# Names of a table of positions. transformers computes it, so a file need not have it.
+_LONGEST_SOURCE = 512  # tokens of the longest sentences that the published models were trained on
+# Names of the table of positions. transformers can compute it, so a file may lack it.
 _POSITIONS = ("model.encoder.embed_positions.weight", "model.decoder.embed_positions.weight")
-_POSITIONS_TOLERANCE = 2e-3  # of a table in float16
+_POSITIONS_TOLERANCE = 2e-3  # tolerance for a table in float16
 _FLOATS = ("float64", "float32", "float16", "bfloat16")
 _SHARED = "model.shared.weight"
 _SOURCE = "model.encoder.embed_tokens.weight"
@@ -132,11 +132,11 @@ class _Settings:
       if self._whole(ours) != self._whole(theirs):
         raise self._refusal(
           f"{ours} {self._whole(ours)}, {theirs} {self._whole(theirs)}",
-          "differ, but both stacks have the same form here",
+          "differ, but both stacks must have the same form here",
         )
     if self.width % self.num_heads:
       raise self._refusal(f"d_model {self.width}", f"is not a multiple of {self.num_heads} heads")
-    # Left out of config.json: the default of transformers, except that old releases wrote all.
+    # A setting that config.json lacks has transformers' default; old releases wrote all settings.
     for name, required, default in (
       ("scale_embedding", True, False),
       ("normalize_before", False, False),
@@ -286,7 +286,7 @@ def _read_tokenizer(folder: pathlib.Path) -> MarianTokenizer:
       ) from None
   try:
     return MarianTokenizer(files)
-  except DataError as error:  # it names the file alone
+  except DataError as error:  # the error names only the file
     raise DataError(folder / error.where, error.problem, "fetch or write it again") from None
 
 
@@ -383,7 +383,7 @@ class _Tensors:
   def _embeddings(self) -> dict[str, Any]:
     """Returns the matrices of tokens, each under our name.
 
-    A matrix that several names share is in the file under at least one of them.
+    The file has a matrix that several names share under at least one of them.
     """
     settings = self._settings
     if settings.is_tied and settings.is_shared:
@@ -419,7 +419,7 @@ class _Tensors:
     return np.ascontiguousarray(matrix[self._rows][:, self._features])
 
   def _check_start(self, matrix_CD: np.ndarray, name: str) -> None:
-    """Refuses a row of PAD that is not 0: the decoder starts from it, and ours from zeros."""
+    """Refuses a row of PAD that is not 0: Marian's decoder starts from it, ours from zeros."""
     if np.any(matrix_CD[PAD_ID]):
       raise CheckpointError(
         self._path, f"{name}: the row of PAD, from which the decoder starts, is not zero"

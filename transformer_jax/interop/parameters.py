@@ -1,6 +1,7 @@
-"""The parameters under dotted names, and their matrices as other libraries have them.
+"""Parameters by dotted name, and their matrices in the layout of other libraries.
 
-A kernel here is [in, out], with heads as axes of their own; both other formats have [out, in].
+A kernel here is [in, out], and heads have an axis of their own. Marian and CTranslate2 have
+[out, in].
 """
 
 from collections.abc import Mapping
@@ -10,7 +11,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict
 from jaxtyping import Float32
 
-# Positions that an exported model takes. CTranslate2 cuts a sentence after as many tokens, too.
+# Positions of an exported model. CTranslate2, too, cuts sentences after so many tokens.
 NUM_POSITIONS = 1024
 
 Kernel = Float32[np.ndarray, "..."]
@@ -18,7 +19,7 @@ Matrix = Float32[np.ndarray, "_ _"]
 
 
 class Parameters:
-  """The parameters of a model. Each is taken once, so that none is forgotten.
+  """The parameters of a model. Each can be taken once, and `check_all_taken` finds forgotten ones.
 
   Example:
     parameters = Parameters(model.params)
@@ -37,32 +38,45 @@ class Parameters:
     return np.array(self._left.pop(name))
 
   def take_if_there(self, name: str) -> np.ndarray | None:
-    """Returns the same, or None if there is none: biases that the paper has not."""
+    """Returns the same, or None if the model lacks it, as it may lack biases."""
     return self.take(name) if name in self._left else None
 
+  def take_embeddings(self, sharing: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns the matrices [C, D] of source, target and output; shared ones are one array.
+
+    `sharing` is the model's `embedding_sharing`.
+    """
+    if sharing == "all":
+      shared = self.take("shared_embedding.embedding")
+      return shared, shared, shared
+    source = self.take("source_embedding.embedding")
+    target = self.take("target_embedding.embedding")
+    output = self.take("output_projection.kernel").T if sharing == "none" else target
+    return source, target, output
+
   def check_all_taken(self) -> None:
-    """Raises a ValueError if a parameter is left: what is exported would be another model."""
+    """Raises a ValueError if a parameter was not taken: the export would be another model."""
     if self._left:
       raise ValueError(f"parameters that this format has no place for: {', '.join(self._left)}")
 
 
 def sines_first(d_model: int) -> np.ndarray:
-  """Returns the number of our feature at each of Marian's places: all sines, then all cosines."""
+  """Returns the order of our features in which all sines come before all cosines, as in Marian."""
   return np.concatenate([np.arange(0, d_model, 2), np.arange(1, d_model, 2)])
 
 
-def from_model(kernel_DHK: Kernel) -> Matrix:
+def into_heads(kernel_DHK: Kernel) -> Matrix:
   """Returns the matrix [H*K, D] of a projection to heads, [D, H, K]."""
   return kernel_DHK.reshape(len(kernel_DHK), -1).T
 
 
-def to_model(kernel_HVD: Kernel) -> Matrix:
+def out_of_heads(kernel_HVD: Kernel) -> Matrix:
   """Returns the matrix [D, H*V] of the projection that joins heads, [H, V, D]."""
   return kernel_HVD.reshape(-1, kernel_HVD.shape[-1]).T
 
 
 def widened(kernel: Kernel, width: int, axis: int) -> Kernel:
-  """Returns a kernel whose heads have `width` numbers: zeros are added on `axis`."""
+  """Returns a kernel with heads of this width: zeros are added at the end of `axis`."""
   padding = [(0, 0)] * kernel.ndim
   padding[axis] = (0, width - kernel.shape[axis])
   return np.pad(kernel, padding)

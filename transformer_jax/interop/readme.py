@@ -1,4 +1,4 @@
-"""The README.md of an exported folder: what it is, its scores, how to run it, what differs."""
+"""Writes the README.md of an exported folder: its model, its scores, how to run it, differences."""
 
 import json
 from collections.abc import Iterable
@@ -71,7 +71,7 @@ _IMPORT = (
 
 
 def kept_scores(workdir: StrPath, steps: list[int]) -> list[dict[str, Any]]:
-  """Returns the results in a workdir's `evaluations` that are of these checkpoints."""
+  """Returns the results of these checkpoints in a workdir's `evaluations`."""
   results = []
   for path in sorted(Workdir(workdir, primary=False).evaluations.glob("*.json")):
     try:
@@ -87,9 +87,9 @@ def readme(model: TrainedModel, form: Form, name: str, scores: Iterable[dict[str
   """Returns the text of README.md.
 
   Args:
-    model: what is exported.
+    model: the model that is exported.
     form: the format, and its options.
-    name: of the model.
+    name: the model's name.
     scores: results of evaluations.
   """
   config = model.config
@@ -101,7 +101,7 @@ def readme(model: TrainedModel, form: Form, name: str, scores: Iterable[dict[str
 
 
 def _header(config: Config, form: Form) -> list[str]:
-  """Returns what the Hugging Face Hub reads at the beginning of a README.md."""
+  """Returns the header of a README.md that the Hugging Face Hub reads."""
   if form.format != "huggingface":
     return []
   languages = dict.fromkeys((config.data.source_language, config.data.target_language))
@@ -136,7 +136,7 @@ def _what(model: TrainedModel, form: Form) -> list[str]:
 
 
 def _scores(scores: Iterable[dict[str, Any]]) -> list[str]:
-  """Returns a list of the evaluations, by the package itself and before any quantization."""
+  """Returns a list of the evaluations, which this package made before any quantization."""
   lines = []
   for result in scores:
     search = f"beam {result.get('beam_size')}"
@@ -149,7 +149,7 @@ def _scores(scores: Iterable[dict[str, Any]]) -> list[str]:
       line += f"; `{result['signature']}`"
     lines.append(line)
   if not lines:
-    return ["None was kept for this checkpoint: `transformer-jax evaluate` makes some."]
+    return ["There are none for this checkpoint. `transformer-jax evaluate` makes some."]
   return ["By transformer_jax, whose parameters are float32:", "", *lines]
 
 
@@ -198,11 +198,12 @@ def _search(config: Config) -> str:
 
 
 def _moses(config: Config) -> str:
-  """Returns what has to be done before and after, if the text was preprocessed."""
+  """Returns the steps before and after the model, if the text was preprocessed."""
   source, target = config.data.source_language, config.data.target_language
   lower = " is lower-cased," if config.data.preprocessing == "moses_lowercase" else ""
   return (
-    f"The model reads and writes text of the Moses scripts. A sentence{lower} goes through "
+    "The model reads and writes text that is tokenized as the Moses scripts do. "
+    f"A sentence{lower} goes through "
     f"`sacremoses.MosesPunctNormalizer(lang={source!r}).normalize` and then "
     f"`sacremoses.MosesTokenizer(lang={source!r}).tokenize(..., return_str=True)`. "
     f"`sacremoses.MosesDetokenizer(lang={target!r}).detokenize(answer.split(' '))` makes an "
@@ -211,12 +212,12 @@ def _moses(config: Config) -> str:
 
 
 def _differences(config: Config, form: Form) -> list[str]:
-  """Returns what differs from the model in transformer_jax."""
+  """Returns the differences from the model in transformer_jax."""
   if form.format == "safetensors":
     return ["Nothing: the parameters are equal to the bit, under the names of the package."]
   penalty = "The length penalty divides by length^alpha, EOS counted. " + (
-    "The run's is ((5 + length) / 6)^alpha, the paper's, which does not exist here: with the "
-    "same alpha, long answers are preferred a little more."
+    "The run divides by the paper's ((5 + length) / 6)^alpha, which does not exist here: with "
+    "the same alpha, long answers are preferred a little more."
     if config.decode.length_penalty_form == "gnmt"
     else "So does the run's."
   )
@@ -255,7 +256,7 @@ def _of_huggingface(config: Config, form: Form) -> list[str]:
     "LayerNorm adds 1e-5 to the variance, which Marian does not let one set; the model has "
     f"{config.model.layer_norm_epsilon:g}. Where that was 1e-6, logits moved by "
     "less than 1e-4 on two models, and no translation changed.",
-    "A text that begins with `>>xx<<` loses that part to one token.",
+    "If a text begins with `>>xx<<`, that part becomes one token.",
   ]
   if config.model.embedding_sharing != "none" and not form.is_untied:
     lines.append(

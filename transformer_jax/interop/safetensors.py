@@ -1,4 +1,4 @@
-"""The parameters under their own names in one file, and back, equal to the bit."""
+"""Writes the parameters under their own names to one file, and reads them, equal to the bit."""
 
 import json
 import pathlib
@@ -119,7 +119,7 @@ def write_arrays(
   Args:
     path: the file.
     arrays: name -> array.
-    metadata: of its header.
+    metadata: the texts of its header.
   """
   contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
   atomic_write(path, _library().numpy.save(contiguous, metadata=metadata))

@@ -46,7 +46,7 @@ _SHORT_CODES = dict(
   tib="bo",
   dzo="dz",
 )
-_BY_WORDS = ("13a", "intl", "none")  # tokenizers that do not cut such text
+_BY_WORDS = ("13a", "intl", "none")  # tokenizers that do not split such text
 _UNSPACED = re.compile(
   "[\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
   "\uf900-\ufaff\U00020000-\U0003ffff]"
@@ -179,7 +179,7 @@ def paper_bleu(
 def paper_bleu_or_why_not(
   hypotheses: Iterable[str], references: Iterable[str], language: str
 ) -> dict[str, Any]:
-  """Returns `paper_bleu`, or dict(error=...) if it cannot be computed, so that others stay."""
+  """Returns `paper_bleu`, or dict(error=...) if it cannot be computed, so other scores remain."""
   try:
     return paper_bleu(hypotheses, references, language)
   except DataError as error:
@@ -256,7 +256,7 @@ def split_hyphens(tokenized_text: str) -> str:
 
 
 def test_set_note(num_sentences: int) -> str:
-  """Returns the sentence count, and the WMT test set that has it: newstest2014 has two sizes."""
+  """Returns the number of sentences and the WMT test set of that size; newstest2014 has two."""
   known = _TEST_SETS.get(num_sentences)
   if known is None:
     return f"{num_sentences} sentences"

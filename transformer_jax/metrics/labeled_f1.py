@@ -15,7 +15,7 @@ import numpy as np
 
 VALID, ERROR, SKIPPED = 0, 1, 2  # EVALB's "status"
 
-_QUOTES = ("'", '"', "/")  # words whose tag parsers mistake
+_QUOTES = ("'", '"', "/")  # words whose tags parsers mistake
 
 Bracket = tuple[str, int, int]  # label, start, end
 
@@ -38,7 +38,7 @@ class ScoredTree(Protocol):
 class Parameters:
   """The contents of a parameter file."""
 
-  delete_labels: tuple[str, ...]  # constituents lose their brackets, leaves their words
+  delete_labels: tuple[str, ...]  # these constituents lose their brackets, these leaves their words
   delete_labels_for_length: tuple[str, ...] = ("-NONE-",)
   equal_labels: tuple[tuple[str, str], ...] = (("ADVP", "PRT"),)
   equal_words: tuple[tuple[str, str], ...] = ()
@@ -58,17 +58,17 @@ PARAMETERS = {
 }
 
 _IGNORED = ("DEBUG",)  # numbers that change no score
-_NUMBERS = {  # keyword -> field with one integer, the last that the file gives
+_NUMBERS = {  # keyword -> field with an integer, of which the last line counts
   "MAX_ERROR": "max_error",
   "CUTOFF_LEN": "cutoff_length",
   "LABELED": "is_labeled",
 }
-_WORDS = {  # keyword -> field with a word from each of its lines
+_WORDS = {  # keyword -> field with words, one from each line of the keyword
   "DELETE_LABEL": "delete_labels",
   "DELETE_LABEL_FOR_LENGTH": "delete_labels_for_length",
   "QUOTE_LABEL": "quote_labels",
 }
-_PAIRS = {  # keyword -> field with a pair of words from each of its lines
+_PAIRS = {  # keyword -> field with pairs of words, one from each line of the keyword
   "EQ_LABEL": "equal_labels",
   "EQ_WORD": "equal_words",
 }
@@ -228,7 +228,7 @@ class _Side:
   def quotes(self) -> list[list[int]]:
     """Returns [word index, leaf index] of every quotation mark, also of deleted ones.
 
-    The word index counts the words that count.
+    The word index is the number of words before the mark, without deleted ones.
     """
     quotes = []
     num_words = 0
@@ -268,7 +268,7 @@ def _restore_quotes(gold: _Side, predicted: _Side) -> None:
 
 
 def _restore(side: _Side, quotes: list[list[int]]) -> None:
-  """Counts the first mark once more, and shifts the word index of it and of those that follow."""
+  """Counts the first mark once more, and raises the word index of it and of those after it."""
   _, leaf = quotes[0]
   side.counts[leaf] += 1
   for quote in quotes:

@@ -1,4 +1,4 @@
-"""The state of decoding, as values that go in and come out: plain pytrees.
+"""The state of decoding: plain pytrees, which functions take and return.
 
 The keys of M hypotheses never move, even if hypotheses change slots. A table of ancestry says, for
 each hypothesis and position, in which slot the key was written. Attention reads the keys of all M
@@ -53,7 +53,7 @@ class Cache(flax.struct.PyTreeNode):
 
   Attributes:
     layers: the key of position l in slot m is at l * M + m of axis S.
-    ancestry_BML: the slot that position l of hypothesis m was written in; -1 where nothing is yet.
+    ancestry_BML: the slot that position l of hypothesis m was written in; -1 where there is none.
   """
 
   layers: tuple[KeysAndValues, ...]

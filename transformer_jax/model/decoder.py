@@ -87,7 +87,7 @@ class DecoderLayer(nn.Module):
     own: Callable[[Array], tuple[Array, Own]],
     cross: Callable[[Array], tuple[Array, Cross]],
   ) -> tuple[Float[Array, "B T D"], tuple[Own, Cross]]:
-    """Runs the three sub-layers; returns (outputs, what else the two attentions return)."""
+    """Runs the three sub-layers; returns (outputs, the second results of the two attentions)."""
 
     def feed_forward(x_BTD: Array) -> tuple[Array, None]:
       return self.feed_forward(x_BTD, deterministic), None

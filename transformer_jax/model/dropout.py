@@ -16,9 +16,9 @@ def dropout(
 ) -> Float[Array, "*B D"]:
   """Returns `x` with each element set to zero with probability `rate` and the others scaled up.
 
-  So the mean stays. `rate` is rounded to a multiple of 1/65536: sixteen random bits per element
-  cost half as much as a random float. In bfloat16 the product is rounded, not the factor, whose
-  error would be the same in every element.
+  So the mean stays the same. `rate` is rounded to a multiple of 1/65536: sixteen random bits per
+  element cost half as much as a random float. In bfloat16 the product is rounded, not the factor,
+  whose error would be the same in every element.
 
   Args:
     module: the module whose random stream "dropout" is used.

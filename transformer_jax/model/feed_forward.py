@@ -20,7 +20,7 @@ _ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
 
 
 class FeedForward(nn.Module):
-  """FFN(x) = max(0, x W1 + b1) W2 + b2; `config.activation` may put another function for max."""
+  """FFN(x) = max(0, x W1 + b1) W2 + b2; `config.activation` may replace max."""
 
   config: ModelConfig
   dtype: jnp.dtype

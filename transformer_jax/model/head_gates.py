@@ -1,4 +1,4 @@
-"""A factor for the output of each head, passed in at run time, to see what the head is worth."""
+"""Gates: a factor for each head's output, given at run time, to measure how much it matters."""
 
 import operator
 import typing

@@ -1,4 +1,4 @@
-"""Attention's values inside the model: its weights, and the vectors that they come from.
+"""Attention inside the model: the weights, and the queries, keys and values.
 
 The names of the model's modules are known here, so that the floors above need not know them.
 """
@@ -33,7 +33,7 @@ def attention_weights_and_vectors(
   target_BT: Int32[AnyArray, "B T"],
   gates: HeadGates | None = None,
 ) -> tuple[Weights, Vectors]:
-  """Returns the attention weights for a forced target, and the vectors that they are computed from.
+  """Returns the attention weights for a forced target, and the queries, keys and values.
 
   Args:
     model: the Transformer.

@@ -51,7 +51,7 @@ class MultiHeadAttention(nn.Module):
     return_weights: bool = False,
     gates_H: Float[Array, "... H"] | None = None,
   ) -> tuple[Float[Array, "B T D"], Float32[Array, "B H T S"] | None]:
-    """Attends from inputs to memory (themselves, or the encoder's output).
+    """Attends from inputs to memory (the inputs again, or the encoder's output).
 
     `gates_H` ([H], or [B, H]) are factors of the heads' outputs: see `HeadGates`.
 

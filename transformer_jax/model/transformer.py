@@ -44,7 +44,7 @@ class Transformer(nn.Module):
       self.target_embedding = Embedding(self.target_vocab_size, cfg.d_model, self.dtype)
       if cfg.embedding_sharing == "none":
         self.output_projection = OutputProjection(self.target_vocab_size, cfg.d_model, self.dtype)
-    # None: the logits are the product alone, as in the paper.
+    # None: the logits are only the product, as in the paper.
     self.bias_C = None
     if cfg.output_bias:
       self.bias_C = self.param(
@@ -121,7 +121,7 @@ class Transformer(nn.Module):
   ) -> dict[str, Float32[Array, "N B H _ _"]]:
     """Returns all attention weights for a forced target.
 
-    A head that `gates` close has weights, too; nothing comes of them.
+    A head that `gates` close still has weights, which change nothing.
 
     Returns:
       "encoder" [N, B, H, S, S], "decoder" [N, B, H, T, T], "cross" [N, B, H, T, S]. Row t of the

@@ -7,5 +7,5 @@ trained_model  a loaded run                    validation      evaluation during
 same_run, resuming, hooks, parts,              the parts of `train`
 device_errors, stop_signals, watchdog,
 startup_report, profile
-empty_splits, cut_sources, evaluation_files    what prepare, translate and evaluate report or write
+empty_splits, cut_sources, evaluation_files    parts of prepare, translate and evaluate
 """

@@ -49,7 +49,7 @@ def check_kernel(config: Config) -> None:
 def build_model(config: Config, task: Task) -> Transformer:
   """Returns the Linen module.
 
-  A kernel that this machine lacks is replaced, so that a run trained elsewhere can be loaded here.
+  A kernel that cannot run here is replaced, so that runs of other machines can be loaded.
   """
   if why_not_kernel(config.model):
     config = config.replace(attention_kernel="auto")

@@ -1,15 +1,29 @@
-"""Sources that are longer than the model takes: counted and reported."""
+"""Cuts sources that are longer than the model takes; counts and reports them."""
 
 import sys
 
 from transformer_jax import parallel
-from transformer_jax.config import Config
+from transformer_jax.config import EOS_ID, Config
 from transformer_jax.files import StrPath
-from transformer_jax.runs.search import cut, longest_source
+
+
+def longest_source(config: Config) -> int:
+  """Returns how many source tokens, EOS included, the model takes when it decodes."""
+  limit = config.decode.max_source_length
+  if config.model.positions == "learned":
+    return min(limit, config.model.max_positions)
+  return limit
+
+
+def cut(tokens: list[int], limit: int) -> list[int]:
+  """Returns `tokens` if there are at most `limit`, else the first `limit` - 1 and EOS."""
+  if len(tokens) <= limit:
+    return tokens
+  return [*tokens[: limit - 1], EOS_ID]
 
 
 def source_limit(config: Config) -> str:
-  """Returns the setting at which sources are cut, as a flag."""
+  """Returns the setting that limits the length of sources, as a flag."""
   limit = longest_source(config)
   name = "max_source_length" if limit == config.decode.max_source_length else "max_positions"
   return f"--{name}={limit}"
@@ -26,7 +40,7 @@ class CutSources:
     self._first: tuple[int, int] | None = None  # (number, length) of the first one
 
   def cut(self, number: int, tokens: list[int]) -> list[int]:
-    """Returns the tokens of source `number` (from 1), cut to as many as the model takes."""
+    """Returns the tokens of source `number` (from 1), cut to the number that the model takes."""
     limit = longest_source(self._config)
     if len(tokens) > limit:
       self.count += 1

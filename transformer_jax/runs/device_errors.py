@@ -21,7 +21,7 @@ _SMALLER_BATCHES = (
 
 
 def check_memory(config: Config, train_step: TrainStep, state: Any, stream: BatchStream) -> None:
-  """Refuses batches that cannot fit, before the first update. It tests the largest shape only.
+  """Refuses batches that cannot fit, before the first update. It checks only the largest shape.
 
   Raises:
     ConfigError: names --batch_tokens and the shape.
@@ -42,7 +42,7 @@ def check_memory(config: Config, train_step: TrainStep, state: Any, stream: Batc
 
 @contextlib.contextmanager
 def naming_batch_tokens(batch_tokens: int) -> Iterator[None]:
-  """A context that turns lack of device memory into a ConfigError with the flag that helps."""
+  """A context that turns lack of device memory into a ConfigError that names the flag to lower."""
   try:
     yield
   except (jax.errors.JaxRuntimeError, MemoryError) as error:
@@ -55,7 +55,7 @@ def naming_batch_tokens(batch_tokens: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def naming_lost_processes(workdir: pathlib.Path) -> Iterator[None]:
-  """A context that turns a failed sum over processes into a WorkdirError: one of them has ended."""
+  """A context that turns a failed sum over processes, when one has ended, into a WorkdirError."""
   try:
     yield
   except (jax.errors.JaxRuntimeError, ValueError) as error:

@@ -13,15 +13,14 @@ from transformer_jax.errors import CheckpointError, TransformerJaxError
 from transformer_jax.files import StrPath
 from transformer_jax.runs.prepare import data_fingerprint, text_fingerprints
 from transformer_jax.runs.startup_report import origin_lines
-from transformer_jax.workdir.folder import Workdir
+from transformer_jax.workdir.folder import Workdir, source_settings
 from transformer_jax.workdir.lock import lock_holder
-from transformer_jax.workdir.source_run import source_settings
 from transformer_jax.workdir.versions import versions
 
 
 @dataclasses.dataclass
 class Findings:
-  """A line for each finding, and the errors that a resume would raise, the first one first."""
+  """The lines of the findings, and the errors that a resume would raise, in its order."""
 
   lines: list[str] = dataclasses.field(default_factory=list)
   errors: list[TransformerJaxError] = dataclasses.field(default_factory=list)
@@ -84,7 +83,7 @@ def examine(
   is_done = latest.step is not None and latest.step >= train_steps
   is_exact = not found.errors and not changed and not is_imported
   if is_imported:
-    found.note("resume", "not of an imported model: train a copy of it, with --init_from")
+    found.note("resume", "an imported model is not resumed: train a copy of it, with --init_from")
   else:
     found.note("resume", _verdict(latest.step, is_done, is_exact, found.errors))
   result = dict(
@@ -104,8 +103,8 @@ def _verdict(
   step: int | None, is_done: bool, is_exact: bool, errors: list[TransformerJaxError]
 ) -> str:
   if errors:
-    return "not possible as it is: see the problems"
-  done = "the run is done; with a larger --train_steps it would go on " if is_done else ""
+    return "not possible yet: see the problems"
+  done = "the run is done; with a larger --train_steps it would resume " if is_done else ""
   start = "from the beginning" if step is None else f"from step {step:,}"
   exactness = "to the bit" if is_exact else "but the last bits may differ, as versions have changed"
   return f"{done}{start}, {exactness}"
@@ -139,7 +138,7 @@ def _checkpoints(folder: Workdir, found: Findings, holder: str) -> _CheckpointFi
 
 
 def _source(config: Config, found: Findings, latest: _CheckpointFindings) -> None:
-  """Looks for the run whose parameters this one begins with, if there is no checkpoint yet."""
+  """Checks that the run of `init_from` can be read, which is needed until there is a checkpoint."""
   if not config.train.init_from or latest.step is not None:
     return
   try:

@@ -28,7 +28,7 @@ def refuse_blank(data: DataConfig, source: TextSource, split: str) -> None:
       f"{no_target:,} no target"
     )
   else:
-    problem = "holds nothing: not one pair"
+    problem = "has no pairs"
   is_all_training = data.data_source == "numbers" and data.numbers_all_below
   remedy = "lower --numbers_all_below" if is_all_training else "name files with text"
   raise DataError(_where(data, split), problem, remedy)

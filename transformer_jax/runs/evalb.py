@@ -40,8 +40,8 @@ def evalb(
 ) -> dict[str, Any]:
   """Returns EVALB's figures of a file.
 
-  A line that is not a tree, or has other words, is an error, as in EVALB. EVALB stops after too
-  many errors; this goes on, and prints how many there were.
+  As in EVALB, a line that is not a tree or has other words counts as an error. EVALB stops after
+  too many errors; this function goes on, and prints their number.
 
   Args:
     gold_path, predicted_path: files with a tree on each line; an empty predicted line is skipped.
@@ -133,7 +133,7 @@ def _sentence_line(number: int, score: SentenceScore) -> str:
 
 
 def _read(text: str) -> tuple[Tree, str]:
-  """Returns (Tree, problem of the text); if its brackets are wrong, the tree has leaves only."""
+  """Returns (Tree, problem of the text); if the brackets are wrong, the Tree has only leaves."""
   try:
     return parse_tree(text), ""
   except TreeError as error:

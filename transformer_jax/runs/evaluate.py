@@ -24,7 +24,7 @@ class EvaluationSet(NamedTuple):
   sources: list[str]
   references: list[str]
   is_preprocessed: bool
-  source_name: str  # of the text, in messages
+  source_name: str  # of the text, for messages
   reference_name: str
   pair: str = ""  # of a test set of sacreBLEU, such as "en-de"
 
@@ -54,10 +54,10 @@ def evaluate(
   Returns:
     dict of scores, settings and speed. It is also written to evaluations/, with the translations
     (.hypotheses.txt) and a line of JSON for each sentence, with the log-probability and the tokens
-    of its reference (.sentences.jsonl). If they cannot be written, standard error says so.
+    of its reference (.sentences.jsonl). If these files cannot be written, a warning says so.
 
   Raises:
-    ConfigError, DataError: the set cannot be read or scored; before anything is decoded.
+    ConfigError, DataError: the set cannot be read or scored; raised before anything is decoded.
   """
   if isinstance(split, NamedSet):
     given = dict(source=source, reference=reference, tokenized_input=tokenized_input)

@@ -1,4 +1,4 @@
-"""The files of an evaluation in a workdir: their names, and what happens to older ones."""
+"""Names and writes the files of an evaluation in a workdir, and renames older ones."""
 
 import dataclasses
 import hashlib
@@ -15,11 +15,11 @@ from transformer_jax.files import StrPath, as_workdir_error, atomic_write
 from transformer_jax.strict_json import json_text
 from transformer_jax.workdir.folder import Workdir
 
-# Decoding settings that are not part of a file's name: the steps imply the first one, and the other
-# one changes nothing that is scored.
+# Decoding settings that are not part of a file's name: the first one is shown by the steps in the
+# name, and the second one changes no answer.
 _NOT_IN_NAMES = ("average_last", "decode_batch_tokens")
-# Two results of the same name are of the same evaluation if these agree: the run's own settings may
-# change.
+# Two results with the same file name can be of different evaluations, as the run's own settings may
+# change. They are of the same one if these agree.
 _IDENTITY = (
   "set_sha256",
   "beam_size",
@@ -98,7 +98,7 @@ def keep(
 
 
 def _rename_other(stem: str, result: dict[str, Any]) -> None:
-  """Renames the files of an evaluation of this name if it was of another text or other settings."""
+  """Renames older files of this name if they are of another text or other settings."""
   path = pathlib.Path(f"{stem}.json")
   content = path.read_bytes() if path.exists() else b""
   if not content or _is_same(content, result):
@@ -113,7 +113,7 @@ def _rename_other(stem: str, result: dict[str, Any]) -> None:
 
 
 def _is_same(content: bytes, result: dict[str, Any]) -> bool:
-  """Returns whether a kept result is of the same evaluation; it may be old and lack some names."""
+  """Returns whether a kept result is of the same evaluation. An old one may lack some names."""
   try:
     before = json.loads(content)
     return all(before.get(name, result[name]) == result[name] for name in _IDENTITY)

@@ -33,7 +33,7 @@ class RunHooks:
     reported: the last step that metrics.jsonl reports.
   """
 
-  is_unevaluated: bool  # a signal came while the last step was evaluated
+  is_unevaluated: bool  # true if a signal came while the last step was evaluated
 
   def __init__(
     self, run: RunParts, validation: Validation, signals: StopSignals, reported: int
@@ -88,7 +88,7 @@ class RunHooks:
     )
 
   def catch_up(self, step: int, state: TrainState) -> None:
-    """Does what an interrupted start left undone at the step that this start resumes from.
+    """Does what is still due at the step that an interrupted start ended with.
 
     It keeps the checkpoint of the interruption if the current settings make it a regular one, and
     evaluates if an evaluation is due that did not finish.
@@ -137,7 +137,7 @@ class RunHooks:
     self._tensorboard.write(metrics)
 
   def save(self, step: int, state: TrainState, position: Position) -> None:
-    """Saves a checkpoint; a temporary one if no regular one is due at this step."""
+    """Saves a checkpoint, which is temporary if no regular one is due at this step."""
     meta = dict(
       data=position,
       data_fingerprint=self._run.prepared.fingerprint,
@@ -150,7 +150,7 @@ class RunHooks:
     self._run.checkpoints.save(step, parallel.to_host(state), meta, temporary=is_temporary)
 
   def _is_regular(self, step: int) -> bool:
-    """Returns whether the checkpoint of this step is one to keep."""
+    """Returns whether a regular checkpoint is due at this step."""
     train = self._run.config.train
     return (step > 0 and step % train.checkpoint_every == 0) or step == train.train_steps
 

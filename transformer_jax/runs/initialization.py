@@ -1,7 +1,7 @@
-"""The parameters of another run that a run begins with (`init_from`), and the record of them.
+"""Reads the parameters of another run that a run begins with (`init_from`), and keeps a record.
 
-The record is in config.json: where they are from, and their SHA-256. A start that finds it takes
-the same parameters or none.
+The record, in config.json, has where the parameters are from and their SHA-256. If a run starts
+again before its first checkpoint, it takes the same parameters or ends with an error.
 """
 
 import pathlib
@@ -19,7 +19,7 @@ from transformer_jax.workdir.folder import Workdir
 # A record: {"workdir": absolute path, "step": of its checkpoint, "params_sha256": hex}.
 Record = dict[str, Any]
 
-_HEX_DIGITS = 7  # of a SHA-256 that fit an int32
+_HEX_DIGITS = 7  # digits of a SHA-256 that fit an int32
 
 
 def read_record(folder: Workdir) -> Record | None:
@@ -60,7 +60,7 @@ def source_parameters(run: RunParts) -> tuple[Any, Record]:
 
 
 def _check_same_in_all_processes(record: Record, init_from: str) -> None:
-  """Raises a CheckpointError in all processes of the run if two of them read other parameters."""
+  """Raises a CheckpointError in all processes of the run unless all read the same parameters."""
   number = int(record["params_sha256"][:_HEX_DIGITS], 16)
   largest, smallest = parallel.agree_on(number), -parallel.agree_on(-number)
   if largest != smallest:

@@ -1,4 +1,4 @@
-"""`parse`: sentences in, one bracketed tree a line out; output line i belongs to input line i."""
+"""`parse`: reads sentences and writes one tree a line; output line i belongs to input line i."""
 
 import sys
 from collections.abc import Iterator
@@ -46,7 +46,7 @@ def parse(  # noqa: PLR0913 - one argument for each flag of the command
     DataError: the input cannot be read as lines of text.
   """
   if pretty and with_scores:
-    raise ConfigError("--pretty", "has no place for scores", "leave out --with_scores")
+    raise ConfigError("--pretty", "cannot show scores", "leave out --with_scores")
   translator = TrainedModel.load(workdir, checkpoint, **overrides)
   task_name = translator.config.data.task
   if task_name != "parsing":

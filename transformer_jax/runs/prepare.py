@@ -1,7 +1,7 @@
 """`prepare`: makes the tokenizer, encoded pairs and batches for `train` from a source of text.
 
 Tokenizers and encoded text are kept in the cache, each under the hash of everything it was made
-from. So a second run on the same data begins at once, and changed text is always encoded anew.
+from. So a second run on the same data begins at once, and changed text is always encoded again.
 """
 
 import contextlib
@@ -38,10 +38,9 @@ from transformer_jax.files import StrPath, as_workdir_error
 from transformer_jax.runs.build import build_task
 from transformer_jax.runs.empty_splits import nothing_left, refuse_blank
 from transformer_jax.tasks.task import Task
-from transformer_jax.workdir.folder import Workdir
-from transformer_jax.workdir.source_run import source_settings
+from transformer_jax.workdir.folder import Workdir, source_settings
 
-# Changes when the same text and settings give another tokenizer.
+# To be changed whenever the same text and settings give another tokenizer.
 _TOKENIZER_FORMAT = "2"
 # What a learned tokenizer depends on, besides the text.
 _TOKENIZER_SETTINGS = (
@@ -105,7 +104,7 @@ def prepare(
   Args:
     config: the Config.
     data_root: folder that relative data paths start from.
-    tokenizer_folder: the tokenizer of a run that is resumed. It is used whatever the settings say.
+    tokenizer_folder: the tokenizer of a run that is resumed, which is used in any case.
 
   Raises:
     ConfigError: a new run has a setting that nothing would read.
@@ -142,7 +141,7 @@ def _encode_splits(prepared: Prepared, fingerprints: dict[str, str]) -> None:
   """
   config = prepared.config
   train = _encode(prepared, "train", fingerprints["train"], config.data.max_length)
-  # Perplexity is of all validation pairs that a learned table of positions has room for.
+  # Perplexity is that of all validation pairs, or of those that fit a learned table of positions.
   valid = _encode(prepared, "valid", fingerprints["valid"], None)
   has_table = config.model.positions == "learned"
   fitting = FittingPairs(valid, config.model.max_positions) if has_table else valid
@@ -214,7 +213,7 @@ def _new_tokenizer(
   """Returns the tokenizer of a new run: a learned one, or that of the run that it begins with.
 
   Raises:
-    ConfigError: the settings do not keep what they must of that run.
+    ConfigError: the settings contradict those of that run.
   """
   init_from = config.train.init_from
   if not init_from:
@@ -237,7 +236,7 @@ def _tokenizer(
   if has_tokenizer(folder):
     with contextlib.suppress(DataError):  # a damaged one is made again
       return load_tokenizer(folder)
-  with as_workdir_error(folder, _OTHER_CACHE):  # before the learning, which may take long
+  with as_workdir_error(folder, _OTHER_CACHE):  # refused before the learning, which may take long
     folder.mkdir(parents=True, exist_ok=True)
     if not os.access(folder, os.W_OK | os.X_OK):
       raise PermissionError("it belongs to another user")

@@ -1,4 +1,4 @@
-"""The first state of a start of `train`: that of step 0, or of the same run's latest checkpoint."""
+"""Makes the state that `train` starts from: a new one, or that of the run's latest checkpoint."""
 
 from typing import Any
 
@@ -27,8 +27,8 @@ def begin(
     allow_device_change: accept a checkpoint that was trained on another number of devices.
 
   Returns:
-    (state, stream of training batches, the last step that metrics.jsonl reports, the record of
-    whose parameters the run began with).
+    (state, stream of training batches, the last step that metrics.jsonl reports, the record of the
+    run whose parameters this one began with).
 
   Raises:
     CheckpointError, ConfigError: the checkpoint is damaged, lost, or of another run.
@@ -56,7 +56,7 @@ def begin(
 
 
 def _first_state(run: RunParts) -> tuple[TrainState, Record | None]:
-  """Returns the state of step 0, with random parameters or those of another run; and the record."""
+  """Returns the state of step 0, with random or another run's parameters, and their record."""
   if not run.config.train.init_from:
     return jax.jit(lambda: initial_state(run.config, run.model))(), None
   params, record = source_parameters(run)
@@ -72,7 +72,7 @@ def _guess_reported(run: RunParts, meta: dict[str, Any], step: int) -> int:
 
 
 def _check_nothing_is_lost(run: RunParts) -> None:
-  """Refuses to start anew if there must have been a checkpoint.
+  """Refuses to start from step 0 if there must have been a checkpoint.
 
   The first one is on disk before its step is evaluated, and before the third one's step is
   reported.

@@ -1,4 +1,4 @@
-"""Checks that two starts of `train` are of the same run: same settings, same tokenizer."""
+"""Checks that a start of `train` continues the run in its workdir: same settings and tokenizer."""
 
 import pathlib
 from typing import Any
@@ -56,7 +56,7 @@ _PLACES = {
 }
 _TOKENIZER_FILES = ("bpe_codes", "vocabulary_file")
 
-_LEAST_EPSILON = float(np.finfo(np.float32).tiny)  # devices round smaller numbers to 0
+_LEAST_EPSILON = float(np.finfo(np.float32).tiny)  # smaller numbers are 0 on devices
 
 
 def stored_settings(folder: Workdir) -> dict[str, Any] | None:
@@ -86,7 +86,7 @@ def agreed_config(config: Config, stored: dict[str, Any] | None, where: pathlib.
   if epsilon < _LEAST_EPSILON:
     raise ConfigError(
       f"--adam_epsilon={epsilon:g}",
-      "is 0 in float32, so a gradient of 0 would be divided by 0",
+      "is 0 in float32, so Adam would divide by 0",
       "such as 1e-9",
     )
   if stored:
@@ -120,7 +120,7 @@ def _is_imported(folder: Workdir) -> bool:
 
 
 def check_same_settings(config: Config, stored: dict[str, Any], where: StrPath) -> None:
-  """Refuses a configuration that differs from a run's flat settings in more than may change.
+  """Refuses a configuration that differs from a run's flat settings where it must not.
 
   Raises:
     ConfigError: names the setting.

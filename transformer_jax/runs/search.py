@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Int32
 
 from transformer_jax import parallel
-from transformer_jax.config import EOS_ID, Config, DecodeConfig
+from transformer_jax.config import DecodeConfig
 from transformer_jax.decoding.beam_search import beam_search
 from transformer_jax.decoding.constrained import BracketRules, Brackets, constrain
 from transformer_jax.decoding.generate import DecodeBatch, Hypothesis, Source, generate
@@ -36,7 +36,7 @@ class Answer:
 
   @property
   def is_repaired(self) -> bool:
-    """True if the tokens were not a tree, and the text is what was made of them."""
+    """True if the tokens were not a tree, and the text is a repaired one."""
     return self.output.is_repaired
 
 
@@ -44,7 +44,7 @@ class Sentence(NamedTuple):
   """A sentence to answer."""
 
   text: str
-  tokens: list[int]  # EOS included; an empty list asks for no answer
+  tokens: list[int]  # EOS included; a sentence without tokens gets no answer
 
 
 def answers(
@@ -59,8 +59,8 @@ def answers(
 ) -> Iterator[list[Answer]]:
   """Yields the up to `num_best` Answers of each sentence, best first, in the sentences' order.
 
-  A sentence with tokens has at least one Answer, one without has none. Sentences are read as
-  `generate` reads its sources: in windows, so there may be infinitely many.
+  A sentence with tokens has at least one Answer, one without has none. Sentences are read a window
+  at a time, as `generate` reads its sources, so there may be infinitely many.
 
   Args:
     task: the run's task, which counts words and makes text of tokens.
@@ -121,8 +121,8 @@ def make_search(
     decode: the decoding settings.
     max_length: room for output tokens; by default the padded length of the source +
       `decode.max_extra_length`.
-    brackets: what each target token does in a tree, for a constrained search.
-    num_best: outputs to search for; by default as many as the beam holds.
+    brackets: the kind of each target token in a tree (`Task.brackets`), for a constrained search.
+    num_best: outputs to search for; by default all that the beam holds.
   """
   rules = _rules(decode, brackets)
   penalty_of = LENGTH_PENALTIES[decode.length_penalty_form]
@@ -225,18 +225,3 @@ def make_decode_batch(
     return decode_batch
 
   return with_params
-
-
-def longest_source(config: Config) -> int:
-  """Returns how many source tokens, EOS included, the model takes when it decodes."""
-  limit = config.decode.max_source_length
-  if config.model.positions == "learned":
-    return min(limit, config.model.max_positions)
-  return limit
-
-
-def cut(tokens: list[int], limit: int) -> list[int]:
-  """Returns `tokens` if there are at most `limit`, else the first `limit` - 1 and EOS."""
-  if len(tokens) <= limit:
-    return tokens
-  return [*tokens[: limit - 1], EOS_ID]

@@ -12,7 +12,7 @@ from transformer_jax.data.encoded import Counts
 from transformer_jax.data.pipeline import BatchStream, Pairs
 from transformer_jax.runs.prepare import Prepared
 
-# Settings that decide how a run is carried out, not what is learned.
+# Settings that decide how a run is carried out, and not what is learned.
 _NOT_OF_THE_PAPER = {
   "data_source",
   "tfds_data_dir",
@@ -179,7 +179,7 @@ def parameter_lines(params: Any) -> list[str]:
 
 
 def origin_lines(record: Mapping[str, Any] | None) -> list[str]:
-  """Returns a line about whose parameters the run began with, if they are another run's."""
+  """Returns a line that names the run whose parameters this one began with, if any."""
   if not record:
     return []
   return [
@@ -189,7 +189,7 @@ def origin_lines(record: Mapping[str, Any] | None) -> list[str]:
 
 
 def unscored_lines(train: TrainConfig) -> list[str]:
-  """Returns a warning if few checkpoints are evaluated, among which `keep_best` chooses."""
+  """Returns a warning if `keep_best` has few checkpoints to choose from, as few have a score."""
   every_scored = math.lcm(train.evaluate_every, train.checkpoint_every)
   if not train.keep_best or every_scored in (train.evaluate_every, train.checkpoint_every):
     return []

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from transformer_jax import parallel
 from transformer_jax.interrupt import SignalHandling, leave
 
-# How often several hosts ask each other, in updates: all must stop after the same one.
+# Updates between the agreements of several hosts, which must stop after the same update.
 _AGREE_EVERY = 10
-# Seconds within which signals count as one: `timeout` sends its own to the process and to the
-# process's group.
+# Signals within so many seconds count as one: `timeout` sends one to the process and one to its
+# group.
 _SAME_SIGNAL = 0.25
 
 
@@ -66,5 +66,5 @@ class StopSignals:
     message = (
       f"signal {number}: stopping after this update, and saving; a second signal ends it at once"
     )
-    # A thread prints it, since the reader of standard error may be slow, or gone.
+    # A thread prints it, since the reader of standard error may be slow or gone.
     threading.Thread(target=self._say, args=(message,), daemon=True).start()

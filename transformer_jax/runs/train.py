@@ -6,9 +6,7 @@ This file has the order of the steps. `same_run` and `resuming` decide where a s
 
 import contextlib
 import dataclasses
-import itertools
 import sys
-from collections.abc import Callable, Collection, Sequence
 
 import jax
 from tqdm import tqdm
@@ -36,12 +34,9 @@ from transformer_jax.runs.stop_signals import StopSignals
 from transformer_jax.runs.validation import Validation
 from transformer_jax.runs.watchdog import Watchdog
 from transformer_jax.training.loop import run_updates
-from transformer_jax.training.state import TrainState
-from transformer_jax.training.step import Progress, ShardedBatch, TrainStep, make_reset
+from transformer_jax.training.step import TrainStep, make_reset
 from transformer_jax.workdir.folder import Workdir
 from transformer_jax.workdir.lock import WorkdirLock
-
-StepFunction = Callable[[TrainState, Sequence[ShardedBatch]], tuple[TrainState, Progress]]
 
 
 def train(
@@ -52,7 +47,6 @@ def train(
   on_corrupt: str = "refuse",
   allow_device_change: bool = False,
   hosts: tuple[str, int, int] | None = None,
-  inject_nonfinite: Collection[int] = (),
   profile_steps: tuple[int, int] | None = None,
 ) -> None:
   """Trains until `train_steps`, resuming from the workdir's latest checkpoint if there is one.
@@ -61,20 +55,18 @@ def train(
     config: the Config.
     workdir: folder of the run.
     data_root: folder that relative data paths start from.
-    on_corrupt: what to do with a damaged checkpoint: "refuse", or go back to the "previous".
+    on_corrupt: "refuse" a damaged checkpoint, or go back to the "previous" one.
     allow_device_change: resume on another number of devices (dropout then differs from an
       uninterrupted run).
     hosts: for several processes: (coordinator's address, their number, this one's number), as
       `parallel.start_up` takes them.
     profile_steps: (first, last) update of this start, counted from 1, to write a trace of.
-    inject_nonfinite: for tests: updates of this start, counted from 1, skipped ones included, whose
-      gradients are made NaN.
 
   Raises:
     Interrupted: SIGTERM, SIGHUP or Ctrl-C; the state is saved.
     TransformerJaxError: any other expected error, named.
   """
-  options = _Options(on_corrupt, allow_device_change, profile_steps, inject_nonfinite)
+  options = _Options(on_corrupt, allow_device_change, profile_steps)
   check_sums(config)
   _start_up(config, hosts)
   if not Workdir(workdir, primary=False).has_config():
@@ -130,7 +122,6 @@ class _Options:
   on_corrupt: str
   allow_device_change: bool
   profile_steps: tuple[int, int] | None
-  inject_nonfinite: Collection[int]
 
 
 def _train(run: RunParts, signals: StopSignals, options: _Options) -> None:
@@ -158,15 +149,15 @@ def _train(run: RunParts, signals: StopSignals, options: _Options) -> None:
     signals.begin()
     if step := int(parallel.to_host(state.step)):
       hooks.catch_up(step, state)
-    elif config.train.init_from:  # from here on that run may change or go
+    elif config.train.init_from:  # from here on that other run is not needed
       hooks.save(0, state, stream.position)
       run.checkpoints.wait()
-    observed = _observed(run, train_step, options)
+    profiled = _profiled(run, train_step, options.profile_steps)
     state, step, position, is_stopped = run_updates(
-      config, state, stream, observed, make_reset(), hooks, reported
+      config, state, stream, profiled or train_step, make_reset(), hooks, reported
     )
-    if isinstance(observed, ProfiledSteps):
-      observed.close(state)
+    if profiled:
+      profiled.close(state)
   is_stopped = is_stopped or hooks.is_unevaluated
   if is_stopped:
     hooks.save(step, state, position)
@@ -178,26 +169,14 @@ def _train(run: RunParts, signals: StopSignals, options: _Options) -> None:
   run.folder.log(f"done: step {step}")
 
 
-def _observed(run: RunParts, train_step: TrainStep, options: _Options) -> StepFunction:
-  """Returns the step as this start takes it: profiled, with injected NaN, or as it is."""
-  if options.profile_steps:
-    first, last = options.profile_steps
-    return ProfiledSteps(train_step, first, last, run.folder.path / "profile", run.folder.log)
-  if options.inject_nonfinite:
-    return _poisoned(run, train_step, options.inject_nonfinite)
-  return train_step
-
-
-def _poisoned(run: RunParts, train_step: TrainStep, numbers: Collection[int]) -> StepFunction:
-  """Returns a train step whose updates `numbers`, counted from 1, have gradients of NaN."""
-  poisoned_step = TrainStep(run.config, run.model, is_poisoned=True)
-  counter = itertools.count(1)
-
-  def step(state: TrainState, batches: Sequence[ShardedBatch]) -> tuple[TrainState, Progress]:
-    is_poisoned = next(counter) in numbers
-    return (poisoned_step if is_poisoned else train_step)(state, batches)
-
-  return step
+def _profiled(
+  run: RunParts, train_step: TrainStep, steps: tuple[int, int] | None
+) -> ProfiledSteps | None:
+  """Returns the train step that also writes a trace, if one is requested."""
+  if steps is None:
+    return None
+  first, last = steps
+  return ProfiledSteps(train_step, first, last, run.folder.path / "profile", run.folder.log)
 
 
 def _say(message: str) -> None:

@@ -26,14 +26,12 @@ from transformer_jax.model.head_gates import HeadGates
 from transformer_jax.model.intermediates import attention_weights_and_vectors
 from transformer_jax.model.transformer import Transformer
 from transformer_jax.runs.build import build_model, build_task, parameter_shapes
-from transformer_jax.runs.cut_sources import CutSources
+from transformer_jax.runs.cut_sources import CutSources, cut, longest_source
 from transformer_jax.runs.search import (
   Answer,
   DecodeBatch,
   Sentence,
   answers,
-  cut,
-  longest_source,
   make_decode_batch,
 )
 from transformer_jax.tasks.task import Output, Task
@@ -69,7 +67,7 @@ class TrainedModel:
     self.model = model
     self.steps = steps
     self._params = parallel.replicate(params)
-    self._gates: HeadGates | None = None  # None: all heads are open
+    self._gates: HeadGates | None = None  # None if all heads are open
     # num_best -> (params, gates) -> decode_batch, compiled once for all gates
     self._searches: dict[int, Callable[..., DecodeBatch]] = {}
     self._log_probs = parallel.on_devices(functools.partial(sequence_log_probs, model))
@@ -88,8 +86,9 @@ class TrainedModel:
   def parameters(self) -> dict[str, np.ndarray]:
     """Returns the parameters by dotted name, each a float32 array of its own.
 
-    To change them does not change the model. Kernels are [inputs, outputs]; those of a query, key
-    or value have the outputs [H, K] or [H, V], that of an attention's output the inputs [H, V].
+    Changing them does not change the model. Kernels are [inputs, outputs]. The kernel of a query,
+    key or value has the outputs [H, K] or [H, V]; that of an attention's output has the inputs
+    [H, V].
 
     Example:
       parameters = model.parameters()
@@ -102,7 +101,7 @@ class TrainedModel:
   def with_heads_closed(self, heads: Iterable[tuple[str, int, int]]) -> "TrainedModel":
     """Returns the same model without these heads; this one stays as it is.
 
-    The output of a closed head is multiplied by 0 in whatever the new model does: `translate`,
+    The output of a closed head is multiplied by 0 in all that the new model does: `translate`,
     `n_best`, `log_probs`, `logits` and `attention`. Heads that are closed already stay closed. The
     two models share their parameters and their compiled programs.
 
@@ -241,7 +240,7 @@ class TrainedModel:
     return self._searches[num_best](self._params, *self._further())
 
   def _further(self) -> list[HeadGates]:
-    """Returns the gates as the last argument of a program, on all devices; [] if none is closed."""
+    """Returns the further argument of a program, gates on all devices; [] if no head is closed."""
     return [] if self._gates is None else [parallel.replicate(self._gates)]
 
   def encode(self, text: str, side: str = "source", is_preprocessed: bool = False) -> list[int]:
@@ -276,7 +275,7 @@ class TrainedModel:
       model.pieces(model.encode("zweiundvierzig", side="target"), side="target")
     """
     if isinstance(tokens, (str, bytes)):
-      raise TypeError("tokens is a text, but must be a list of numbers; see encode")
+      raise TypeError("tokens is a string, but must be a list of numbers, such as encode returns")
     by_side = dict(source=self.task.source_pieces, target=self.task.target_pieces)
     return by_side[_checked_side(side)]([int(token) for token in tokens])
 
@@ -285,7 +284,7 @@ class TrainedModel:
   ) -> Float32[np.ndarray, "T C"]:
     """Returns the scores of every possible token at each position of a given target.
 
-    Row t is what the model says of target token t, from the source and the target tokens before t.
+    Row t has the scores for target token t, given the source and the target tokens before t.
     Its softmax over the vocabulary C is the distribution. T counts the tokens of
     `encode(target, "target")`, EOS included. A long source is cut as `translate` cuts it.
 
@@ -515,7 +514,7 @@ def _steps_to_average(
 ) -> list[int]:
   """Returns the last `average_last` steps up to the one that `checkpoint` names.
 
-  A checkpoint that only an interruption made is not averaged.
+  Temporary checkpoints, which interruptions make, are not averaged.
   """
   if not checkpoints.steps():
     raise CheckpointError(path, "there is no checkpoint yet", "train first")

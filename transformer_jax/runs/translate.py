@@ -1,4 +1,4 @@
-"""`translate`: lines in, lines out; output line i belongs to input line i, whatever its bytes."""
+"""`translate`: reads lines and writes one for each; output line i belongs to input line i."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -38,7 +38,7 @@ def translate(  # noqa: PLR0913 - one argument for each flag of the command
       "number ||| text ||| log-prob ||| score".
     with_scores: write "log-prob<TAB>score<TAB>text".
     tokenized_input: the text has been through the run's preprocessing.
-    tokenized_output: leave the text as that preprocessing leaves text.
+    tokenized_output: do not undo that preprocessing in the output.
     checkpoint: "best", "last" or a step, as `TrainedModel.load` takes it.
     is_strict: refuse lines that are not UTF-8.
 

@@ -19,7 +19,7 @@ from transformer_jax.training.step import make_evaluation_step
 
 Item = TypeVar("Item")
 
-# What an evaluation's scores depend on besides the model and the text.
+# The settings that an evaluation's scores depend on, besides the model and the text.
 _SCORE_SETTINGS = (
   "bleu_sentences",
   "evaluation_beam_size",
@@ -27,7 +27,7 @@ _SCORE_SETTINGS = (
   "max_source_length",
   "constrained",
 )
-# How hypotheses are compared, if there are several.
+# Those that matter only to a beam of several hypotheses.
 _COMPARISON_SETTINGS = ("length_penalty", "length_penalty_form")
 
 

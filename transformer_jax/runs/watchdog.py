@@ -22,8 +22,8 @@ import time
 from types import TracebackType
 from typing import Any, NamedTuple
 
-from transformer_jax.errors import Interrupted
-from transformer_jax.files import StrPath
+from transformer_jax.errors import Interrupted, WorkdirError
+from transformer_jax.files import StrPath, atomic_write
 from transformer_jax.strict_json import json_text
 from transformer_jax.workdir.folder import Workdir
 
@@ -35,9 +35,9 @@ _ALIVE, _LOST = "alive", "lost"
 
 
 class Watchdog:
-  """A context in which the other processes of the run learn how this one ends.
+  """A context that tells the other processes of the run how this one ends.
 
-  If it is the only one, nothing is done.
+  It does nothing if there are no others.
   """
 
   def __init__(self, workdir: StrPath, number: int, count: int) -> None:
@@ -48,7 +48,7 @@ class Watchdog:
 
   def __enter__(self) -> "Watchdog":
     if self._is_needed:
-      # It gets a session of its own, since Ctrl-C in a terminal must not reach it.
+      # A session of its own, since Ctrl-C in a terminal must not reach the watchdog.
       self._process = subprocess.Popen(self._command, stdin=subprocess.PIPE, start_new_session=True)
     return self
 
@@ -71,7 +71,7 @@ class _Seen(NamedTuple):
 
   content: dict[str, Any]  # of its file
   since: float  # the time of the last change
-  has_changed: bool  # since this watchdog began; before, the file may be of an earlier run
+  has_changed: bool  # since this watchdog began; an unchanged file may be of an earlier run
 
 
 class _WatchdogProcess:
@@ -119,10 +119,9 @@ class _WatchdogProcess:
 
   def _write(self, beat: int, state: str) -> None:
     """Writes a heartbeat. Failed writes are ignored: a full disk must not look like a death."""
-    with contextlib.suppress(OSError):
-      temporary = self._file.with_suffix(".tmp")
-      temporary.write_text(json_text(dict(name=self._name, beat=beat, state=state)))
-      temporary.replace(self._file)
+    content = json_text(dict(name=self._name, beat=beat, state=state))
+    with contextlib.suppress(WorkdirError):
+      atomic_write(self._file, content, durable=False)
 
   def _is_one_lost(self) -> bool:
     """Returns whether another process is lost; logs the name of one whose heartbeat stopped."""
@@ -145,7 +144,7 @@ class _WatchdogProcess:
 def _last_word(seconds: float) -> str | None:
   """Returns what the process writes to standard input before it ends.
 
-  "" if it ended without a word; None if it neither writes nor ends within `seconds`: it is alive.
+  "" if it ended without a word; None if it neither writes nor ends within `seconds`, so it lives.
   """
   if not select.select([sys.stdin], [], [], seconds)[0]:
     return None

@@ -98,7 +98,7 @@ class ParsingTask:
     return [*self.tokenizer.symbols.encode(" ".join(symbols)), EOS_ID]
 
   def decode_target(self, tokens: Sequence[int], source: str, detokenize: bool = False) -> Output:
-    """Returns the tree over the words of `source`, repaired if need be, or "" if it has none."""
+    """Returns the tree over the words of `source`, repaired if need be; "" if there are none."""
     words = split_words(source)
     if not words:
       return Output("")
@@ -116,7 +116,7 @@ class ParsingTask:
 
   @functools.cached_property
   def _labels(self) -> set[str]:
-    """The labels that symbols of this vocabulary close."""
+    """The labels that have a closing symbol in this vocabulary."""
     return {item[1] for item in self.brackets() if item and item[0] == CLOSE}
 
   def brackets(self) -> list[SymbolKind | None]:
@@ -161,9 +161,9 @@ class ParsingTask:
   ) -> dict[str, Any]:
     """Returns `score`, and more for a test set.
 
-    That is EVALB's summary, of all sentences and of those of up to 40 words; a table of labels; and
-    a baseline that needs no model: the F1 of right-branching trees in which every constituent is an
-    S, with labels compared and without.
+    The rest is EVALB's summary, of all sentences and of those of up to 40 words; a table of labels;
+    and a baseline that needs no model: the F1 of right-branching trees in which every constituent
+    is an S, with labels compared and without.
     """
     gold_trees, trees, scores = _compare(outputs, references)
     rules = PARAMETERS["collins"]
@@ -181,7 +181,7 @@ class ParsingTask:
 
 
 def right_branching(tree: Tree) -> Tree:
-  """Returns the tree over the same leaves in which each constituent is a word and the rest."""
+  """Returns the right-branching tree of the same leaves: a constituent is a word and the rest."""
   length = len(tree.leaves)
   starts = range(max(1, length - 1))
   constituents = [Constituent("S", start, length) for start in starts]

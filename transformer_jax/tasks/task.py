@@ -64,7 +64,7 @@ class Task(Protocol):
     ...
 
   def decode_target(self, tokens: Sequence[int], source: str, detokenize: bool = False) -> Output:
-    """Returns the answer to `source` that target tokens (without EOS) stand for, on one line.
+    """Returns the answer to `source`, on one line, as text of its target tokens (without EOS).
 
     `detokenize` also undoes the preprocessing, where the task has one.
     """
@@ -79,7 +79,7 @@ class Task(Protocol):
     ...
 
   def count_words(self, text: str) -> int:
-    """Returns how many words of a source the output must cover; 0 if it is free."""
+    """Returns the number of source words that the output must cover; 0 if there is no such rule."""
     ...
 
   def brackets(self) -> list[SymbolKind | None] | None:

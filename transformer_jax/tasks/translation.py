@@ -43,14 +43,14 @@ class TranslationTask:
 
   @property
   def main_score(self) -> str:
-    """The score that models are chosen by. A German number is one word, too short for BLEU."""
+    """The score that models are chosen by. A number is one word in German: too short for BLEU."""
     return "exact_match" if self.config.data_source == "numbers" else "bleu"
 
   def bleu_tokenizer(self, references_are_preprocessed: bool = False) -> str:
     """Returns sacreBLEU's tokenizer: "none" if the text is tokenized, else the target language's.
 
-    Moses' scripts do not separate the words of a language without spaces. In the files of a
-    preprocessed split they are separated.
+    Text counts as tokenized if it was preprocessed. In a language without spaces the preprocessing
+    does not separate words, so there only references that came preprocessed count.
     """
     language = self.config.target_language
     is_cut = references_are_preprocessed or has_spaces(language)
@@ -115,8 +115,8 @@ class TranslationTask:
   ) -> dict[str, Any]:
     """Returns "exact_match" (the share of equal sentences), "bleu", and how BLEU was computed.
 
-    If the preprocessing tokenizes, it is BLEU on the tokens that the model was trained on
-    (`tokenized_bleu`), else sacreBLEU.
+    If the preprocessing tokenizes, BLEU is that of the tokens that the model was trained on
+    (`tokenized_bleu`), else it is sacreBLEU.
     """
     hypotheses, references = self._compared(outputs, references, references_are_preprocessed)
     tokenize = self.bleu_tokenizer(references_are_preprocessed)
@@ -155,8 +155,9 @@ class TranslationTask:
   ) -> dict[str, Any]:
     """Returns `score`, and more for a test set.
 
-    That is the test set of this size, if one is known, and for plain text the paper's BLEU
-    (Moses-tokenized, in-word hyphens split) with its signature, or why it could not be computed.
+    The rest is the name of the test set of this size, if one is known, and for plain text the
+    paper's BLEU (Moses-tokenized, in-word hyphens split) with its signature, or why it could not be
+    computed.
     """
     result = self.score(outputs, references, references_are_preprocessed)
     result["test_set"] = test_set_note(len(references))

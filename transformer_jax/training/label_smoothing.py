@@ -53,7 +53,7 @@ def _cross_entropy(logits, target, smoothing):
 
 
 def _label_parts(smoothing: float, num_classes: int) -> tuple[float, float]:
-  """Returns the probability that every class gets, and what the right class gets beyond it."""
+  """Returns the probability that every class gets, and the right class's share on top of it."""
   low = smoothing / (num_classes - 1)
   return low, 1 - smoothing - low
 

@@ -27,8 +27,8 @@ Position = dict[str, int]
 class Hooks(Protocol):
   """The methods that the loop calls.
 
-  A `state` is replicated and must not be kept. A position is that of the data after the last batch
-  that was used.
+  A `state` is replicated and must not be kept. `position` is that of the data: of the first batch
+  that was not used yet.
   """
 
   def report(self, metrics: dict[str, Any], /) -> None:
@@ -48,7 +48,7 @@ class Hooks(Protocol):
     ...
 
   def give_up(self, step: int, batches: list[Batch], /) -> None:
-    """Is called with the batches of the update before NonFiniteError is raised."""
+    """Is called before NonFiniteError is raised, with the batches of the last update."""
 
 
 @runtime_checkable
@@ -113,7 +113,7 @@ def run_updates(
     while pending and (marked or len(pending) > _RUN_AHEAD):
       finished, its_batches = pending.popleft()
       step = _check(train, finished, its_batches, hooks) + len(pending)
-    # A skipped update may lead back to a marked step, whose report and checkpoint are done already.
+    # A skipped update does not count, so a marked step can come twice; it is handled once.
     if marked and _is_marked(train, step) and step > handled:
       handled = step
       state = _at_marked_step(config, state, step, position, reset_sums, hooks, clock)
@@ -187,7 +187,7 @@ def _train_metrics(step, state, clock):
 
 
 class _Clock:
-  """Time spent on updates since the last report, at step `reported`, or since this start."""
+  """Measures the speed of updates since the last report, which was at step `reported`."""
 
   def __init__(self, step: int, reported: int) -> None:
     self.restart(step)

@@ -135,18 +135,15 @@ class TrainStep:
   Args:
     config: the Config.
     model: the model.
-    is_poisoned: for tests: the first device's gradients are NaN, which must change nothing on any.
   """
 
-  def __init__(self, config: Config, model: Transformer, is_poisoned: bool = False) -> None:
+  def __init__(self, config: Config, model: Transformer) -> None:
     def gradients_of_batch(state, batch_in_update, source_BS, target_BT):
       return gradient_sums(
         config, model, state.params, state.step, batch_in_update, source_BS, target_BT
       )
 
     def finish(state, total):
-      if is_poisoned:
-        total = _poisoned(total)
       gradients, sums = sum_over_devices(total)
       state = apply_gradients(config, state, gradients, sums)
       # Copies, since the next update reuses the memory of the state's own counters.
@@ -222,13 +219,6 @@ class TrainStep:
   def programs(self) -> list[jax.stages.Compiled]:
     """Returns all precompiled programs."""
     return list(self._precompiled.values())
-
-
-def _poisoned(total):
-  """Returns gradients that are NaN on the first device, and the sums as they are."""
-  gradients, sums = total
-  factor = jnp.where(device_index() == 0, jnp.nan, 1.0)
-  return jax.tree.map(lambda gradient: gradient * factor, gradients), sums
 
 
 def _shapes(batch):

@@ -62,7 +62,7 @@ class Workdir:
 
   def has_config(self) -> bool:
     """Returns whether a run was started here."""
-    return os.path.exists(self._config)  # False, too, if no file can have such a name
+    return os.path.exists(self._config)  # also False if no file can have such a name
 
   def write_config(
     self,
@@ -120,7 +120,7 @@ class Workdir:
     return found if isinstance(found, dict) else {}
 
   def read_initialized_from(self) -> dict[str, Any] | None:
-    """Returns whose parameters the run began with, as given to `write_config`; None: random ones.
+    """Returns the record of the parameters that the run began with; None if they were random.
 
     Raises:
       WorkdirError: there is no run here.
@@ -192,7 +192,7 @@ class Workdir:
     return [self._parsed(line, number) for number, line in enumerate(lines, 1)]
 
   def reported_step(self) -> int | None:
-    """Returns the last step with a line about training, 0 without such a line; None: no metrics.
+    """Returns the last step that a line about training has; 0 without one, None without any line.
 
     Raises:
       WorkdirError: as `read_metrics`.
@@ -234,7 +234,7 @@ class Workdir:
       ) from None
 
   def log(self, message: str) -> None:
-    """Writes `message` to stderr, and with the time to log.txt.
+    """Writes `message` to standard error, and to log.txt with the time.
 
     Raises:
       WorkdirError: log.txt cannot be written.
@@ -247,8 +247,23 @@ class Workdir:
     append(self._log, f"{now} {message}\n")
 
 
+def source_settings(init_from: StrPath) -> dict[str, Any]:
+  """Returns the flat settings of the run that `init_from` names.
+
+  Raises:
+    WorkdirError: there is no run.
+    ConfigError: its config.json is damaged.
+  """
+  folder = Workdir(init_from, primary=False)
+  if not folder.has_config():
+    raise WorkdirError(
+      f"--init_from={init_from}", "there is no run (no config.json)", "name the workdir of a run"
+    )
+  return folder.read_config()
+
+
 def whole_settings(settings: Any, where: StrPath) -> dict[str, Any]:
-  """Returns flat settings that were read at `where`, checked, with those that were added later.
+  """Returns the flat settings that were read at `where`, checked, with defaults for later ones.
 
   Raises:
     ConfigError: they are damaged, or have other names than this version; names one.
@@ -269,7 +284,7 @@ def whole_settings(settings: Any, where: StrPath) -> dict[str, Any]:
       )
   try:
     Config.from_flat(settings)
-  except ConfigError as error:  # it names a flag, but no flag was given
+  except ConfigError as error:  # `error.where` is a flag, but no flag was given
     raise ConfigError(where, str(error), "restore the file") from None
   return settings
 

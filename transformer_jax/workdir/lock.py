@@ -1,4 +1,4 @@
-"""The lock of a workdir: one process at a time trains there.
+"""The lock of a workdir: only one process at a time can train there.
 
 The kernel releases the lock when the process dies.
 """

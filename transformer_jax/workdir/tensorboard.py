@@ -12,7 +12,7 @@ from transformer_jax.files import StrPath, as_workdir_error
 class TensorBoard:
   """Writes lines of metrics as scalars `split/name`.
 
-  TensorBoard discards what an earlier process wrote from the first step of this one on.
+  If an earlier process wrote the same or later steps, TensorBoard discards them.
   """
 
   def __init__(self, folder: StrPath, primary: bool = True) -> None:

@@ -131,7 +131,7 @@ def test_a_row_with_other_settings_is_not_done(table, tmp_path):
     load_outcome(tmp_path, row, 1)
 
 
-def test_rows_stand_in_the_papers_order(table):
+def test_rows_are_in_the_papers_order(table):
   for name in ("big", "e_learned_positions", "aardvark"):
     (table / f"{name}.flags").write_text("--flagfile=base.flags\n")
   assert list(read_table(table)) == [
@@ -257,7 +257,7 @@ def test_results_on_other_text_are_not_this_tables(tmp_path):
   assert "1 of the runs do not say on which text they were made" in page_of(tmp_path, text)
 
 
-def test_the_text_is_known_by_its_bytes(tmp_path):
+def test_the_text_is_identified_by_its_bytes(tmp_path):
   for name in ("s", "t"):
     (tmp_path / name).write_text("a\n")
   data = tiny_run.tiny_config(
@@ -273,7 +273,7 @@ def test_the_text_is_known_by_its_bytes(tmp_path):
   assert absent.fingerprints(data) == {} and "there is no file" in absent.missing[0]
 
 
-def test_what_stands_in_a_results_place_is_kept(tmp_path):
+def test_another_result_at_a_results_path_is_kept(tmp_path):
   kept(tmp_path, ROW, perplexity=5.0)
   row = TableRow("base", ROW.config.replace(train_steps=7))
   kept(tmp_path, row)
@@ -282,7 +282,7 @@ def test_what_stands_in_a_results_place_is_kept(tmp_path):
   assert json.loads(aside.read_text())["perplexity"] == 5.0
 
 
-def test_a_copied_result_is_no_other_seeds(tmp_path):
+def test_a_result_copied_to_another_seed_is_not_taken(tmp_path):
   kept(tmp_path)
   result_path(tmp_path, ROW, 2).write_text(result_path(tmp_path, ROW, 1).read_text())
   assert load_outcome(tmp_path, ROW, 2) is None
@@ -352,7 +352,7 @@ def test_long_sentences_keep_their_lengths(tmp_path):
   assert found.tokens_S.tolist() == [40_000] and found.log_probs_S.tolist() == [-5.0]
 
 
-def test_which_checkpoints_are_averaged_is_of_the_result(tmp_path):
+def test_the_averaged_checkpoints_are_part_of_the_settings_hash(tmp_path):
   last = ROW.config
   mean = ROW.config.replace(average_last=2)
   assert settings_hash(last) == settings_hash(last.replace(checkpoint_every=2))

@@ -158,7 +158,7 @@ def test_text_stays_text(translator):
   assert not re.search(r"https?://|src=|href=|@import|url\(", html)
 
 
-def test_a_page_is_json_whatever_importance_is(attention):
+def test_a_page_is_json_with_any_importance(attention):
   head = dict(
     attention="cross", layer=0, head=0, importance=float("nan"), masked_perplexity=float("inf")
   )
@@ -233,7 +233,7 @@ def test_a_file_of_sentences(workdir, tmp_path, monkeypatch):
     (["--source= "], 3, "there is no attention to show"),
   ],
 )
-def test_what_cannot_be_shown(workdir, tmp_path, capsys, flags, code, problem):
+def test_sentences_that_cannot_be_shown(workdir, tmp_path, capsys, flags, code, problem):
   assert command_line(["attention", f"--workdir={workdir}", f"--output={tmp_path}", *flags]) == code
   assert problem in capsys.readouterr().err
 

@@ -103,7 +103,7 @@ def test_rounds_take_the_subjects_in_turn(monkeypatch):
   assert found == [timing.Timing(1, 1, 1)] * 2
 
 
-def test_flatness_is_said_in_numbers():
+def test_flatness_is_given_in_numbers():
   times = {(1, 32): 1.0, (8, 32): 1.1, (32, 32): 1.2, (1, 128): 1.0, (8, 128): 1.1, (32, 128): 2.5}
   lines = report.flatness_lines([record(h, n, seconds) for (h, n), seconds in times.items()])
   assert lines[-1] == (

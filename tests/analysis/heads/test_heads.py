@@ -190,7 +190,7 @@ def test_wrong_numbers_are_named(workdir, capsys):
   assert "--sentences: 0 is too small" in capsys.readouterr().err
 
 
-def test_a_rise_from_what_is_not_finite_is_not_known():
+def test_a_rise_from_a_perplexity_that_is_not_finite_is_nan():
   inf = math.inf
   nan = math.nan
   pairs = [(6.0, 3.0), (inf, 3.0), (3.0, inf), (inf, inf), (nan, 3.0)]

@@ -49,7 +49,7 @@ def test_a_wrong_scale_of_scores_is_noticed(monkeypatch):
   assert not formulas.logits_have_unit_variance()[0]
 
 
-def test_a_bias_too_many_is_noticed(monkeypatch):
+def test_an_additional_bias_is_noticed(monkeypatch):
   original = formulas.counted_parameters
 
   def counted_with_a_bias(params):

@@ -103,7 +103,7 @@ def test_settings_that_cannot_work_are_refused(settings, message):
 
 
 @pytest.mark.parametrize("name", ["a/b/c", "/no/such/folder", "../data", "a b"])
-def test_what_is_neither_a_folder_nor_a_name_is_told(name, tmp_path):
+def test_a_dataset_that_is_neither_a_folder_nor_a_name_is_refused(name, tmp_path):
   with pytest.raises(DataError, match=r"^--dataset=.*: there is no folder .*--data_root"):
     source_of(name, tmp_path)
 
@@ -253,7 +253,7 @@ def test_damaged_files_are_an_expected_error(library, tmp_path, content, capfd):
 
 
 @pytest.mark.interop
-def test_an_empty_folder_is_told_what_to_hold(library, tmp_path):
+def test_the_error_for_an_empty_folder_names_the_files_it_needs(library, tmp_path):
   with pytest.raises(DataError, match=r"put files such as train\.jsonl"):
     source_of(tmp_path)
 

@@ -204,7 +204,7 @@ def test_few_training_pairs_still_hold_each_small_number_once():
     (1_000_000, "3a1ea112e484dcfe"),
   ],
 )
-def test_the_pairs_are_those_of_older_runs(limit, expected):
+def test_the_pairs_are_the_same_as_in_older_runs(limit, expected):
   """Checkpoints contain a fingerprint, so only settings that were added later may change it."""
   source = NumbersSource(limit, 400)
   fingerprints = "".join(source.fingerprint(split) for split in ("train", "valid", "test"))

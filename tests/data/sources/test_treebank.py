@@ -67,7 +67,7 @@ def test_files_folders_and_wildcards(folder):
   assert words(source_of(folder), "test") == []
 
 
-def test_a_file_that_is_there_twice_is_read_once(folder):
+def test_a_file_that_is_also_compressed_is_read_once(folder):
   with gzip.open(folder / "wsj/00/wsj_0001.mrg.gz", "wt") as file:
     file.write(tree("wsj_0001"))
   source = source_of(folder, treebank="wsj", train_sections="0", train_trees="")
@@ -90,7 +90,7 @@ def test_a_folder_without_trees(folder):
     (b"(S (X a))\n(S (NNP New York))\n", 2, "several words"),
   ],
 )
-def test_what_is_wrong_is_named_by_file_and_line(folder, text, line, problem):
+def test_errors_are_named_by_file_and_line(folder, text, line, problem):
   (folder / "train.trees").write_bytes(text)
   with pytest.raises(DataError, match=problem) as caught:
     words(source_of(folder))

@@ -28,7 +28,7 @@ def test_a_treebank_with_escapes_keeps_them():
   assert tokenizer.encode_words(["1\\/2", "1/2", "2\\/3"]) == [4, 3, UNK_ID]
 
 
-def test_sub_words_too():
+def test_an_escaped_word_has_the_sub_words_of_the_word():
   texts = ["a/b a/b a/b c/d c/d"] * 3
   words = SubwordNmtTokenizer.train(settings(bpe_merges=5, vocab_size=100), texts, ".")
   tokenizer = ParsingTokenizer(words, WordListTokenizer([]))

@@ -32,7 +32,7 @@ def test_sentencepiece_names_its_files_and_not_its_own_source(texts):
   assert ".cc" not in str(caught.value)
 
 
-def test_a_vocabulary_smaller_than_the_characters_says_how_large():
+def test_a_vocabulary_smaller_than_the_characters_names_the_least_size():
   texts = [*TEXTS, "".join(chr(0x4E00 + i) for i in range(100))]
   with pytest.raises(DataError) as caught:
     trained("sentencepiece", texts, vocab_size=60)

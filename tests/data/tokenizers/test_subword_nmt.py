@@ -95,7 +95,7 @@ def test_fewer_than_the_characters_keep_the_most_frequent():
   assert UNK_ID not in learned.encode("aa a b") and UNK_ID in learned.encode("d")
 
 
-def test_what_was_saved_before_goes_on_unsplit(tmp_path):
+def test_older_tokenizers_do_not_split_unknown_sub_words(tmp_path):
   """The run of a folder without the mark was trained with these unknown sub-words."""
   learned = trained("subword_nmt", many_words(), bpe_merges=200, vocab_size=60)
   vocabulary = learned.pieces(range(3, learned.vocab_size))
@@ -173,7 +173,7 @@ def test_one_long_word_takes_no_squared_time():
   assert "".join(piece.removesuffix("@@") for piece in pieces) == "theca" * 40_000
 
 
-def test_words_that_end_in_the_mark_are_told(capsys):
+def test_words_that_end_in_the_mark_are_reported(capsys):
   trained("subword_nmt", [*TEXTS, "the sun is @@ warm", "x@@ y", "a mail@@b.c"])
   assert "2 lines of the training text have words that end in @@" in capsys.readouterr().err
   trained("subword_nmt")

@@ -12,8 +12,8 @@ from transformer_jax.data.text import expand_files, hash_file
 from transformer_jax.errors import TransformerJaxError
 from transformer_jax.strict_json import json_text
 
-# Settings of how a run is carried out and reported: they change no result. The seed is compared
-# separately.
+# Settings that decide how a run is carried out and reported, and change no result. The seed is
+# compared separately.
 NOT_OF_THE_RESULT = {
   "seed",
   "attention_kernel",
@@ -32,14 +32,14 @@ _NAMED_FILES = ("bpe_codes", "vocabulary_file")
 
 
 class Text:
-  """The text that a table is scored on: a split, and fingerprints of each row's text.
+  """The text that a table is scored on: a split, and the fingerprints of each row's texts.
 
-  Without `data_root` no fingerprints are known.
+  Without `data_root` there are no fingerprints.
   """
 
   def __init__(self, split: str = "valid", data_root: str | os.PathLike[str] | None = None) -> None:
     self.split = split
-    self.missing: list[str] = []  # why fingerprints are not known, each reason once
+    self.missing: list[str] = []  # why fingerprints are missing, each reason once
     self._data_root = data_root
     self._known: dict[DataConfig, dict[str, str]] = {}
 
@@ -98,7 +98,7 @@ def _hash_without(config: Config, left_out: Container[str]) -> str:
 
 
 def averaged_steps(config: Config) -> list[int]:
-  """Returns the checkpoints whose mean is scored, if the run always had this number of updates."""
+  """Returns the checkpoints whose mean is scored, if `train_steps` never changed in the run."""
   train = config.train
   count = config.decode.average_last
   regular = range(train.checkpoint_every, train.train_steps, train.checkpoint_every)
@@ -109,13 +109,13 @@ def _has_settings(content: dict[str, Any], config: Config) -> bool:
   """Returns whether a result was made with these settings."""
   if content["settings_sha256"] == settings_hash(config):
     return True
-  # The old hash does not tell `checkpoint_every`; the averaged steps do.
+  # The old hash lacks `checkpoint_every`, but the averaged steps show it.
   is_old = content["settings_sha256"] == old_settings_hash(config)
   return is_old and content.get("steps") == averaged_steps(config)
 
 
 def why_another(content: dict[str, Any], row: TableRow, seed: int, text: Text) -> str:
-  """Returns why a result is not this run's, or "".
+  """Returns why a result belongs to another run; "" if it belongs to this one.
 
   Args:
     content: the JSON of the result. Fields that an old result lacks are not compared.

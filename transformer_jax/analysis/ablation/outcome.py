@@ -29,18 +29,17 @@ class TableRow:
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-  """A finished run; figures per sentence allow comparing runs on the same sentences."""
+  """A finished run. Its figures per sentence let runs be compared on the same sentences."""
 
-  summary: dict[
-    str, Any
-  ]  # row, seed, split, perplexity, score (name of the main one), its value, ...
+  # Row, seed, split, perplexity, score (name of the main one), its value, and more.
+  summary: dict[str, Any]
   statistics_SK: Int[np.ndarray, "S K"]  # the task's `statistics`; their sums give the main score
   log_probs_S: Float[np.ndarray, " S"]  # nats
   tokens_S: Int[np.ndarray, " S"]  # EOS included
 
   @property
   def main_score(self) -> str:
-    """Name of the score that the statistics give. Old results do not name it; they have BLEU."""
+    """Name of the score that the statistics give; BLEU in old results, which do not name it."""
     return self.summary.get("score", "bleu")
 
   def resampled_scores(

@@ -71,7 +71,7 @@ def _name(score: str) -> str:
 
 
 def _summary(found: Sequence[Entry]) -> str:
-  """Returns how many runs were made where, and how to read the table."""
+  """Returns the number of runs, the machines, and how to read the table."""
   done = [run for entry in found for run in entry["runs"]]
   hours = sum(entry["update_hours"] for entry in found)
   machines = sorted({_machine(run["hardware"]) for run in done})
@@ -89,7 +89,7 @@ def _machine(hardware: dict[str, Any]) -> str:
 
 
 def _remarks(found: Sequence[Entry], score: str) -> list[str]:
-  """Returns lines on what failed, what was left out, and what is not known."""
+  """Returns lines about failed and missing runs, missing p-values, and unknown texts."""
   remarks = []
   for entry in found:
     notes = [f"seed {seed} failed: {why}" for seed, why in entry["failed"].items()]

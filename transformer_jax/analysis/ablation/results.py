@@ -55,7 +55,7 @@ def load_outcome(
 
 
 def why_not_taken(results: Folder, row: TableRow, seed: int, text: Text) -> str:
-  """Returns why the JSON in a run's place is not its result; "" if it is, or there is none."""
+  """Returns why the JSON at a run's path is not its result; "" if it is, or if there is none."""
   path = result_path(results, row, seed, text.split)
   content = _read(path)
   if content is None:
@@ -67,10 +67,10 @@ def why_not_taken(results: Folder, row: TableRow, seed: int, text: Text) -> str:
 def save_outcome(
   results: Folder, row: TableRow, text: Text, outcome: Outcome
 ) -> pathlib.Path | None:
-  """Writes a run's JSON. A result of another run in its place is kept under another name.
+  """Writes a run's JSON. If another run's result is at its path, that one is renamed.
 
   Returns:
-    That other name, or None.
+    The new name of that other result, or None.
 
   Raises:
     WorkdirError: the file cannot be written.
@@ -186,7 +186,7 @@ def _pack(array: np.ndarray, dtype: str) -> str:
 
 
 def _unpack(text: str, old_dtype: str) -> np.ndarray:
-  """Returns the array from `_pack`; texts of older versions do not name their dtype."""
+  """Returns the array of a text from `_pack`; those of older versions do not name their dtype."""
   dtype, _, encoded = text.rpartition(":")
   if dtype not in ("", "<i4", "<f4"):
     raise ValueError(f"'{dtype[:20]}' is not a dtype of a result")

@@ -88,7 +88,7 @@ def run_all(
     except Exception as error:
       failures[row.name, seed] = f"{type(error).__name__}: {error}".splitlines()[0]
       log(f"{row.name}, seed {seed} failed: {failures[row.name, seed]}")
-    jax.clear_caches()  # no other row uses these programs, and dozens of rows fill the memory
+    jax.clear_caches()  # no other row uses these programs, which fill the memory
     try:
       after_each()
     except TransformerJaxError as error:
@@ -142,7 +142,7 @@ def _read_sentences(path: str) -> list[dict[str, Any]]:
 
 
 def _check_has_sentences(data: DataConfig, data_root: str, split: str) -> None:
-  """Checks before the training, not after it, that there are sentences to score.
+  """Checks, before the training begins, that there are sentences to score.
 
   Raises:
     ConfigError: the split is empty.

@@ -30,7 +30,7 @@ def seed_p(values: Sequence[float], others: Sequence[float]) -> float | None:
 
 
 def is_beyond_seed_noise(values: Sequence[float], others: Sequence[float]) -> bool | None:
-  """Returns whether Welch's t test tells the means apart at 5%; None with a single seed."""
+  """Returns whether two means differ at 5% by Welch's t test; None with a single seed."""
   p = seed_p(values, others)
   return None if p is None else p < LEVEL
 
@@ -59,7 +59,7 @@ def why_no_bootstrap(ours: Sequence[Outcome], base: Sequence[Outcome], score: st
 
 
 def _why_sentences_do_not_count(outcome: Outcome, score: str) -> str:
-  """Returns why the kept sentences of a run say nothing of its score, or ""."""
+  """Returns why the kept sentences of a run cannot stand for its score, or ""."""
   if score not in ("perplexity", outcome.main_score):
     return f"the kept sentences have no {MAIN_SCORES[score]}"
   given = outcome.score_from_sentences(score)

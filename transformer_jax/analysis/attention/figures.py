@@ -1,4 +1,4 @@
-"""Attention drawn as in the paper's appendix: two columns of words, and a color for each head.
+"""Draws attention as the paper's appendix does: two columns of words, a color for each head.
 
 The lines between the words are as strong as the weights.
 """
@@ -26,7 +26,7 @@ Folder = str | os.PathLike[str]
 
 @dataclasses.dataclass(frozen=True)
 class Selection:
-  """The layer, head and output word that figures of a single one show, counted from 1.
+  """The layer, the head and the output word that are drawn by themselves, counted from 1.
 
   By default they are the last layer, its cross-attention head with the sharpest weights, and the
   first word.
@@ -78,7 +78,7 @@ def draw(
 
 
 def _sharpest_head(one: AttentionMap, layer: int) -> int:
-  """Returns the head whose largest weight is the largest, in the mean over queries."""
+  """Returns the head with the largest mean, over queries, of the largest weight."""
   largest_HT = one.weights_NHTS[layer].max(axis=-1)
   return int(np.argmax(largest_HT.mean(axis=-1)))
 
@@ -127,7 +127,7 @@ class _Lines:
 def _write_words(
   panel: Axes, words: Sequence[str], x: float, alignment: str, bold: int | None = None
 ) -> None:
-  """Writes a column of words, number `bold` in bold."""
+  """Writes a column of words, the one with number `bold` in bold."""
   for place, word in enumerate(words):
     panel.text(
       x,
@@ -151,7 +151,7 @@ def _draw_maps(one: AttentionMap, title: str, path: str) -> list[pathlib.Path]:
     panel.set_xticks([])
     panel.set_yticks([])
     panel.set_title(f"{layer + 1}.{head + 1}", fontsize=8)
-  figure.suptitle(f"{title}: layer.head, a row for each word that looks", fontsize=10)
+  figure.suptitle(f"{title}: layer.head, a row for each word that attends", fontsize=10)
   return plots.save(figure, path)
 
 

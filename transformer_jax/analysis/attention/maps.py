@@ -1,4 +1,4 @@
-"""All attention of a model for one sentence: each head's weights, queries, keys and values."""
+"""Collects a model's attention for one sentence: each head's weights, queries, keys and values."""
 
 import dataclasses
 from typing import Any
@@ -9,7 +9,7 @@ from jaxtyping import Float32
 from transformer_jax.model.head_gates import ATTENTIONS
 from transformer_jax.runs.trained_model import TrainedModel
 
-START = "<start>"  # stands before the first word of the output
+START = "<start>"  # shown in place of a word before the first word of the output
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,8 +20,8 @@ class AttentionMap:
   words before that one, `START` first.
   """
 
-  queries: list[str]  # the sub-words that attend, T
-  keys: list[str]  # the sub-words attended to, S
+  queries: list[str]  # sub-words that attend, T
+  keys: list[str]  # sub-words that are attended to, S
   weights_NHTS: Float32[np.ndarray, "N H T S"]
   query_NHTK: Float32[np.ndarray, "N H T K"]
   key_NHSK: Float32[np.ndarray, "N H S K"]
@@ -45,7 +45,7 @@ def sentence_attention(
   Args:
     translator: the trained model.
     source: the sentence (for a parser: space-separated words).
-    target: the output to look at (for a parser: a tree in brackets). None: the model's own output.
+    target: the given output (for a parser: a tree in brackets); None: the model's own.
     is_preprocessed: whether source and target have been through the run's preprocessing.
 
   Raises:

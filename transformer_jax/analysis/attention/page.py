@@ -24,7 +24,7 @@ from transformer_jax.analysis.attention.maps import AttentionMap, SentenceAttent
 from transformer_jax.strict_json import json_text
 
 _FOLDER = pathlib.Path(__file__).parent / "explorer"
-MAX_PACKED_BYTES = 2_700_000  # of a page; beyond it the vectors of the first layers are left out
+MAX_PACKED_BYTES = 2_700_000  # beyond it the vectors of the first layers are left out
 
 
 def page(attention: SentenceAttention, importance: dict[str, Any] | None = None) -> str:
@@ -51,16 +51,16 @@ def page(attention: SentenceAttention, importance: dict[str, Any] | None = None)
     packed=packed,
     importance=importance,
   )
-  # "<" could end the script element. In a JSON string it may be written as its number.
+  # "<" could end the script element, so it is written as its number, as JSON allows.
   text = json_text(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
   parts = dict(STYLE=_read("style.css"), DATA=text, SCRIPT=_read("explorer.js"))
   return re.sub(r"/\*(STYLE|DATA|SCRIPT)\*/", lambda place: parts[place[1]], _read("page.html"))
 
 
 def _packed(attention: SentenceAttention, first_layer: int) -> tuple[dict[str, Any], str]:
-  """Returns (the page's "attentions", its "packed").
+  """Returns the page's ("attentions", "packed").
 
-  They have the vectors of the layers from `first_layer` on.
+  Only the layers from `first_layer` on have vectors.
   """
   arrays = _Arrays()
   attentions = {}
@@ -86,8 +86,8 @@ def _layer_vectors(arrays: "_Arrays", one: AttentionMap, layer: int) -> dict[str
 def _vectors(arrays: "_Arrays", array_HPK: Float32[np.ndarray, "H P K"]) -> dict[str, int]:
   """Adds vectors of P positions with all 32 bits; returns where they are.
 
-  Scores reach 80. With 16 bits a weight that the page computes would be wrong in the fourth
-  decimal.
+  Scores reach 80. With 16 bits a weight that the page computes from them would be wrong in the
+  fourth decimal.
   """
   _, count, width = array_HPK.shape
   return dict(values=arrays.add(array_HPK.astype("<f4")), count=count, width=width)

@@ -24,7 +24,7 @@ from transformer_jax.strict_json import json_text
 
 @dataclasses.dataclass(frozen=True)
 class Sentences:
-  """The sentences to look at: one, with its output if that is given, or those of a file."""
+  """The sentences to show attention for: one, perhaps with its output, or those of a file."""
 
   source: str = ""
   target: str | None = None  # None: the model's own output
@@ -72,8 +72,8 @@ def report(
   Args:
     workdir: folder of the run.
     output: folder. For a file of sentences it gets a folder for each, named by line number.
-    sentences: what to look at. A sentence of a file that cannot be shown is left out and reported
-      on standard error.
+    sentences: the Sentences. A sentence of a file that cannot be shown is left out and reported on
+      standard error.
     selection: what the figures show.
     overrides: decoding settings that replace the run's.
     with_figures: whether to draw figures beside page and JSON.

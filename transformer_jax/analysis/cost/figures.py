@@ -40,7 +40,7 @@ def draw(
 def _draw_heads(
   records: Records, folder: str | os.PathLike[str], d_model: int
 ) -> list[pathlib.Path]:
-  """Draws time over h relative to one head: the sub-layer to the left, attention to the right."""
+  """Draws the time of h heads relative to one: sub-layer left, attention right."""
   figure, panels = plots.axes(columns=2, height=4.2, sharey=True)
   ratios = ratios_to_one_head(records)
   kernels = list(dict.fromkeys(kernel for _, kernel, _ in ratios))

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from transformer_jax.config import PAPER_TOKENS_PER_UPDATE, Config, ModelConfig
 
 PAPER_VOCABULARY = 37_000  # Section 5.1
-_PAPER_SENTENCE_LENGTH = 28  # tokens; an assumption, the paper does not say
+_PAPER_SENTENCE_LENGTH = 28  # tokens; assumed, since the paper does not say
 
 PARTS: tuple[str, ...] = (
   "embeddings",
@@ -34,7 +34,7 @@ PAPER_FLOPS = {"K80": 2.8e12, "K40": 3.7e12, "M40": 6.0e12, "P100": 9.5e12}
 def attention_parameters(model: ModelConfig) -> int:
   """Returns the size of W^Q, W^K, W^V of all heads and W^O: 2 d h d_k + 2 d h d_v (Section 3.2.2).
 
-  The paper's have no biases; those of `attention_bias` are counted.
+  The paper has no biases here; those of `attention_bias` are counted.
   """
   biases = model.num_heads * (2 * model.d_k + model.d_v) + model.d_model
   products = 2 * model.d_model * model.num_heads * (model.d_k + model.d_v)
@@ -201,8 +201,8 @@ def update_flops(
 def paper_training_cost(seconds: float, num_gpus: int, gpu: str = "P100") -> float:
   """Returns a training cost as in Table 2: time x GPUs x sustained FLOP per second (Section 6.1).
 
-  It is what the hardware could have computed in that time. For what the model needed see
-  `update_flops`.
+  It is the number that the hardware could have computed in that time; `update_flops` is what the
+  model needs.
   """
   return seconds * num_gpus * PAPER_FLOPS[gpu]
 

@@ -1,7 +1,7 @@
 """The cost of h heads beside one: counted by formula, counted by XLA, and measured (Section 3.2.2).
 
-Three columns answer the question: one head; h heads of width d_model / h, as in the paper; and h
-heads of the full width, which would be "doing the attention h times". A fourth column varies d_k at
+It has three columns: one head; h heads of width d_model / h, as in the paper; and h heads of the
+full width, which would be "doing the attention h times". A fourth column varies d_k at
 a fixed h (Table 3, row B).
 """
 
@@ -24,7 +24,7 @@ from transformer_jax.model.multi_head_attention import MultiHeadAttention
 NARROW = "narrow"
 FULL = "full"
 VARIED_D_K = "d_k"
-# What is measured: with the four projections, or without.
+# The subject: the sub-layer with its four projections, or attention without them.
 SUBLAYER = "sub-layer"
 CORE = "attention alone"
 # Passes.
@@ -82,7 +82,7 @@ class Probe:
 def cases(
   d_model: int, head_counts: Sequence[int], d_k_values: Sequence[int], fixed_heads: int
 ) -> list[Case]:
-  """Returns the cases of all columns. One head is both narrow and full; it is listed as narrow."""
+  """Returns the cases of all columns. One head is both narrow and full, and is listed as narrow."""
   narrow = [Case(NARROW, h, d_model // h, d_model // h) for h in head_counts]
   full = [Case(FULL, h, d_model, d_model) for h in head_counts if h > 1]
   varied = [Case(VARIED_D_K, fixed_heads, d_k, d_model // fixed_heads) for d_k in d_k_values]

@@ -1,8 +1,8 @@
-"""Table 1 measured: a layer of each kind over sequences of growing length (Section 4).
+"""Measures Table 1: a layer of each kind over sequences of growing length (Section 4).
 
-A layer computes what its row of the table counts and nothing else: attention has no projections,
-the recurrence no gates. So the constants are those of the leanest layer of its kind. Only the
-growth of the time with n is the table's claim.
+A layer computes only what its row of the table counts: attention has no projections, the recurrence
+no gates. So the constants are those of the leanest layer of each kind. The table claims only how
+the time grows with n.
 """
 
 import dataclasses

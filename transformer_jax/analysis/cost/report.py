@@ -22,7 +22,7 @@ from transformer_jax.analysis.cost.layers import crossing
 from transformer_jax.analysis.cost.settings import StudySettings
 from transformer_jax.analysis.markdown import images, table
 
-FLAT = 0.15  # times within this of one head's count as the same
+FLAT = 0.15  # a time within this factor of one head's counts as the same
 
 Records = Sequence[dict[str, Any]]
 
@@ -76,7 +76,7 @@ def _one_narrow_full(settings: StudySettings) -> list[Case]:
 def _where_lines(
   where: dict[str, Any], settings: StudySettings, reasons: dict[str, str]
 ) -> list[str]:
-  """Returns what was measured on which machine, and what was not."""
+  """Returns the machine, and the kernels that were not measured."""
   machine = f"{where['device']}, {where['processor']}, {where['cores']} cores, {where['dtype']}"
   version = f"jax {where['versions']['jax']}, revision {where['git_revision']}"
   return [
@@ -186,7 +186,7 @@ def time_lines(records: Records, column: str) -> list[str]:
 
 
 def flatness_lines(records: Records) -> list[str]:
-  """Returns the h and n from which the time exceeds one head's, as a table and in words."""
+  """Returns the h and n from which h heads take longer than one, as a table and in words."""
   ratios = ratios_to_one_head(records)
   heads = sorted({h for by_heads in ratios.values() for h in by_heads})
   rows = []
@@ -263,7 +263,7 @@ def layer_lines(records: Records) -> list[str]:
 
 
 def budget_lines(budgets: Records) -> list[str]:
-  """Returns the training costs, computed the paper's way and from the model's arithmetic."""
+  """Returns the training costs, computed as in the paper and from the model's arithmetic."""
   header = [
     "training",
     "time x hardware's rate, FLOP",

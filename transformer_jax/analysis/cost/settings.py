@@ -8,10 +8,10 @@ from transformer_jax.errors import ConfigError
 
 @dataclasses.dataclass(frozen=True)
 class StudySettings:
-  """Settings of the study: the cases it counts and measures. The fields are the flags of `cost`."""
+  """Settings of the study: the cases that it counts and measures. Fields are flags of `cost`."""
 
   d_model: int  # width of the sub-layer
-  num_heads: Sequence[int]  # head counts; each head is d_model / h wide, and once d_model wide
+  num_heads: Sequence[int]  # each is measured with heads of width d_model / h, and of width d_model
   d_k: Sequence[int]  # widths of queries and keys, at `fixed_heads` heads
   fixed_heads: int
   lengths: Sequence[int]  # of sentences
@@ -19,7 +19,7 @@ class StudySettings:
   batch_tokens: int  # positions at once: a batch has batch_tokens / n sentences
   rounds: int  # timed rounds
   dtype: str  # of activations
-  table_1_width: int  # d of the layers of Table 1
+  table_1_width: int  # width d of the layers of Table 1
   table_1_lengths: Sequence[int]
   sentence_length: int = 28  # mean tokens, for attention's share of a training run's operations
 

@@ -1,4 +1,4 @@
-"""`cost`: counts and measures what h heads cost, and explains why it is what one head costs."""
+"""`cost`: counts and measures the cost of h heads, and explains why it is that of one head."""
 
 import os
 import pathlib

@@ -1,1 +1,1 @@
-"""Measures the contribution of heads, and closes them one at a time and in growing numbers."""
+"""Measures the contribution of heads, and closes one at a time, then more and more of them."""

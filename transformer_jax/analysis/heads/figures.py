@@ -17,7 +17,7 @@ def draw(result: dict[str, Any], folder: str | os.PathLike[str]) -> list[pathlib
 
   Args:
     result: the content of heads.json.
-    folder: where to.
+    folder: where the figures are written.
 
   Returns:
     The paths of the figures.

@@ -24,7 +24,7 @@ from transformer_jax.runs.trained_model import TrainedModel
 from transformer_jax.runs.validation import perplexity_of
 from transformer_jax.training.label_smoothing import sequence_log_probs
 
-_WIDTH_MULTIPLE = 8  # of padded sentences, so that few shapes are compiled
+_WIDTH_MULTIPLE = 8  # widths of batches are multiples of this, so that few shapes are compiled
 
 
 class Head(NamedTuple):
@@ -181,7 +181,7 @@ class HeadStudy:
     return jax.tree.map(lambda gradient_NBH: jnp.sum(jnp.abs(gradient_NBH), axis=1), gradient)
 
   def looks(self) -> dict[Head, dict[str, Any]]:
-    """Returns what each head looks at: head -> `Looks.summary`.
+    """Returns statistics of what each head attends to: head -> `Looks.summary`.
 
     The queries of EOS and of padding are left out.
     """
@@ -230,7 +230,7 @@ def _padded(sequences: Sequence[Sequence[int]], rows: int) -> Int32[np.ndarray, 
 
 
 def rank_correlation(one: Sequence[float], other: Sequence[float]) -> float:
-  """Returns Spearman's rank correlation: Pearson's of the ranks; ties share their mean rank."""
+  """Returns Spearman's rank correlation, that of the ranks; ties share their mean rank."""
   return float(np.corrcoef(_ranks(one), _ranks(other))[0, 1])
 
 

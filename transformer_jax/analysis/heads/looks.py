@@ -1,4 +1,4 @@
-"""Statistics of what a head looks at, and the role that they give it.
+"""Statistics of what a head attends to, and the role that follows from them.
 
 Confidence and the roles are after Voita et al. 2019.
 """
@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-POSITIONAL_SHARE = 0.9  # of a head's maxima at one offset (Voita et al. 2019)
-EOS_SHARE = 0.5  # of its maxima on the end of the sentence
+POSITIONAL_SHARE = 0.9  # share of a head's maxima at one offset (Voita et al. 2019)
+EOS_SHARE = 0.5  # share of its maxima on EOS
 ALIGNMENT = 0.8  # correlation of query positions with the positions of their largest weights
 
 
@@ -79,7 +79,7 @@ class Looks:
 
 
 def _role(looks: Mapping[str, Any], is_cross: bool) -> str:
-  """Returns a name for what a head mostly does, "-" if it meets none of the thresholds."""
+  """Returns the name of the role whose threshold a head meets, "-" if it meets none."""
   if looks["offset_share"] >= POSITIONAL_SHARE:
     return f"position {looks['offset']:+d}"
   if looks["eos_share"] >= EOS_SHARE:

@@ -41,7 +41,7 @@ class StudySettings:
   source: str = ""  # files instead of a split
   reference: str = ""
   sentences: int = 1000
-  bleu_sentences: int = 200  # how many of them are translated, again for each head
+  bleu_sentences: int = 200  # sentences of these that are translated, again for each head
   random_orders: int = 3  # orders that the pruning by importance is compared with
 
 
@@ -73,7 +73,7 @@ def report(
     DataError: the split or the files have no sentences.
     WorkdirError: the folder cannot be written to.
   """
-  with as_workdir_error(output):  # before the study, not after it
+  with as_workdir_error(output):  # an error should come before the study, not after it
     pathlib.Path(output).mkdir(parents=True, exist_ok=True)
   translator = TrainedModel.load(workdir, checkpoint, **overrides)
   pairs, is_preprocessed = _text(translator.config.data, settings, data_root)
@@ -119,7 +119,7 @@ def _text(
 
 
 def _measured(study: HeadStudy, log: Log) -> dict[str, Any]:
-  """Returns the figures of the whole model and of each head, and how far two rankings agree.
+  """Returns the figures of the whole model and of each head, and the agreement of two rankings.
 
   The rankings are by the gradient's importance and by the perplexity without the head.
   """
@@ -218,7 +218,7 @@ def lines(result: dict[str, Any]) -> list[str]:
 
 
 def _run_line(result: dict[str, Any], score: str) -> str:
-  """Returns what was measured on which text, and the figures of the whole model."""
+  """Returns a line with the run, the text, and the figures of the whole model."""
   steps = ", ".join(map(str, result["steps"]))
   run = f"{result['run']}, checkpoints {steps}, revision {result['git_revision']}"
   text = f"{result['sentences']} sentences of {result['split']}"
@@ -228,7 +228,7 @@ def _run_line(result: dict[str, Any], score: str) -> str:
 
 
 def _ranking_line(result: dict[str, Any]) -> str:
-  """Returns the most and the least important head, and how far two rankings agree."""
+  """Returns a line with the most and the least important head and the agreement of two rankings."""
   by_mask = sorted(result["heads"], key=lambda row: row["masked_perplexity"])
   least, most = by_mask[0], by_mask[-1]
   correlation = f"{result['rank_correlation']:.2f}"

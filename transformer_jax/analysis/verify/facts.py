@@ -8,7 +8,7 @@ from transformer_jax.analysis.verify import formulas, model
 
 @dataclasses.dataclass(frozen=True)
 class Fact:
-  """A statement of the paper, its section, and a check that returns (holds, what it saw)."""
+  """A statement of the paper, its section, and a check that returns (holds, the figures it saw)."""
 
   name: str
   section: str

@@ -35,7 +35,7 @@ from transformer_jax.training.state import optimizer
 BASE = ROWS[0]
 BIG = ROWS[-1]
 TEXT_VOCABULARY = PAPER_VOCABULARY
-TABLE_VOCABULARY = 41_100  # what Table 3's counts imply, except for the big model's
+TABLE_VOCABULARY = 41_100  # vocabulary that Table 3's counts imply, except for the big model
 _DAY = 86_400  # seconds
 
 
@@ -97,7 +97,7 @@ def counts_round_to_the_papers() -> tuple[bool, str]:
 
 
 def counts_at_37000_are_near_the_papers() -> tuple[bool, str]:
-  """Checks that all eleven printed counts are met within 7 percent with the text's vocabulary."""
+  """Checks that all eleven printed counts hold within 7 percent with the vocabulary of the text."""
   errors = {
     row.name: _total(row, TEXT_VOCABULARY) / 1e6 / row.parameters_millions - 1
     for row in ROWS
@@ -145,7 +145,7 @@ def adam_follows_the_reference() -> tuple[bool, str]:
   rates = [training.learning_rate(step, config.model.d_model, 4) for step in range(1, 11)]
   expected = training.adam(np.zeros(6), lambda _, step: gradients[step - 1], rates)
   error = np.max(np.abs(np.asarray(parameters) - expected)) / np.max(np.abs(expected))
-  return bool(error < 1e-4), f"largest difference {error:.1e} of the way gone"
+  return bool(error < 1e-4), f"largest difference {error:.1e} of the distance moved"
 
 
 def sinusoids_are_the_formula() -> tuple[bool, str]:
@@ -249,7 +249,7 @@ def heads_cost_the_same() -> tuple[bool, str]:
 
 
 def complexity_of_layers() -> tuple[bool, str]:
-  """Checks what Section 4 reads from Table 1.
+  """Checks the statements of Section 4 about Table 1.
 
   Self-attention is cheaper than recurrence when n < d. A convolution costs k recurrences. A
   separable one at k = n costs self-attention plus a feed-forward layer. Only self-attention has

@@ -143,7 +143,7 @@ def model_matches_the_loops() -> tuple[bool, str]:
 @_highest_precision
 def no_gradient_from_the_future() -> tuple[bool, str]:
   """Checks that the logits at t depend on the embeddings of targets before t, and on no others."""
-  # With matrices of their own, the target's embedding is reached by the decoder's input only.
+  # With separate matrices, only the decoder's input reaches the target's embedding.
   model, params = _tiny_model(embedding_sharing="none")
   params = jax.tree.map(jnp.asarray, params)
   source_BS = jnp.array([[3, 8, 4, 1]])
@@ -168,7 +168,7 @@ def no_gradient_from_the_future() -> tuple[bool, str]:
 def padding_has_no_effect() -> tuple[bool, str]:
   """Checks that padding and other sentences in the batch change no logit.
 
-  A real token in the padding's place does.
+  A real token in place of padding does.
   """
   model, params = _tiny_model()
   source = [3, 8, 4, 1]

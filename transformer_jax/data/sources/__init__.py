@@ -1,1 +1,1 @@
-"""Sources of text pairs, one a file; `catalog` opens the one that the settings name."""
+"""Sources of text pairs, each in a file; `catalog` opens the one that the settings name."""

@@ -23,7 +23,7 @@ from transformer_jax.files import StrPath, write_error
 
 _PER_READ = 1000  # rows
 _HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
-_LONGEST_REASON = 300  # characters; the library lists every file that it did not find
+_LONGEST_REASON = 300  # characters of a message; the library lists every file that it did not find
 # The library joins the path of a folder with patterns, and cuts a path at "::".
 _NOT_IN_PATHS = ("*", "?", "[", "::", "\n")
 _TEXT = ("string", "large_string", "string_view")
@@ -51,7 +51,7 @@ class HuggingFaceSource:
     self._builder = _builder(data, data_root)
 
   def pairs(self, split: str) -> Iterator[tuple[str, str]]:
-    """Yields (source, target), in the dataset's order, each on one line; no text is ""."""
+    """Yields (source, target), in the dataset's order, each on one line; a missing text is ""."""
     for sources, targets in self._blocks(split):
       for source, target in zip(sources, targets, strict=True):
         yield _one_line(source), _one_line(target)
@@ -66,11 +66,11 @@ class HuggingFaceSource:
     return total.hexdigest()
 
   def _blocks(self, split: str) -> Iterator[tuple[Sequence[str | None], Sequence[str | None]]]:
-    """Yields the two columns of some rows at a time."""
+    """Yields blocks of rows: the texts of the source column, and those of the target column."""
     own_name = self._splits[split]
     try:
       dataset = self._builder.as_dataset(split=own_name).flatten()
-    except Exception as error:  # the library raises many kinds: unknown splits, damaged files
+    except Exception as error:  # unknown splits and damaged files raise many classes
       raise DataError(
         f"--dataset_splits={own_name}",
         f"{self._name} cannot give it: {_reason(error)}",
@@ -110,7 +110,7 @@ class HuggingFaceSource:
 
 
 def find_column(wanted: str, columns: Sequence[str]) -> str | None:
-  """Returns the column of a name, or of this field of the struct `translation`; None: neither.
+  """Returns the column of this name, or this field of the struct `translation`; None without both.
 
   Example:
     find_column("de", ["id", "translation.de", "translation.en"])  # "translation.de"
@@ -144,7 +144,7 @@ def _one_line(text: str | None) -> str:
 def _builder(data: DataConfig, data_root: StrPath) -> Any:
   """Returns the dataset's builder, with its files unpacked in the library's cache."""
   folder = pathlib.Path(data_root, data.dataset)
-  is_local = os.path.isdir(folder)  # False too for names that no folder can have
+  is_local = os.path.isdir(folder)  # also False for names that no folder can have
   if is_local:
     _check_path(os.path.realpath(folder))  # as the library follows links
   elif os.path.isfile(folder):
@@ -163,7 +163,7 @@ def _builder(data: DataConfig, data_root: StrPath) -> Any:
       builder = library.load_dataset_builder(name, data.dataset_config or None)
       builder.download_and_prepare()
       return builder
-    except Exception as error:  # each kind has its own class: unknown names, no network, bad files
+    except Exception as error:  # unknown names, no network and bad files have different classes
       _raise_if_of_cache(error)
       raise _not_there(data, folder, is_local, why_offline, error) from None
 
@@ -234,7 +234,7 @@ def _library() -> Any:
 
 
 def _why_offline() -> str | None:
-  """Returns why the Hub is not asked; None: it can be reached."""
+  """Returns why the Hub cannot be reached; None if it can."""
   if importlib.import_module("datasets.config").HF_HUB_OFFLINE:
     return "HF_HUB_OFFLINE or HF_DATASETS_OFFLINE is set"
   return why_no_hub()
@@ -242,7 +242,7 @@ def _why_offline() -> str | None:
 
 @contextlib.contextmanager
 def _offline(is_offline: bool) -> Iterator[None]:
-  """Keeps the libraries from asking the Hub, which they try for half a minute."""
+  """Keeps the libraries from asking the Hub; without a network they would try for half a minute."""
   modules: list[Any] = [
     importlib.import_module(name) for name in ("huggingface_hub.constants", "datasets.config")
   ]
@@ -258,7 +258,7 @@ def _offline(is_offline: bool) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-  """Keeps the libraries from logging, and outside a terminal from drawing bars."""
+  """Keeps the libraries from logging, and outside a terminal from drawing progress bars."""
   library = importlib.import_module("datasets")
   bars = importlib.import_module("datasets.utils")
   logs = [library.logging, importlib.import_module("huggingface_hub.utils.logging")]
@@ -278,6 +278,6 @@ def _quiet() -> Iterator[None]:
 
 
 def _reason(error: BaseException) -> str:
-  """Returns on one line what an exception says, or the one that it was raised from."""
+  """Returns, on one line, the message of an exception or of the one that caused it."""
   text = " ".join(str(error.__cause__ or error).split()) or type(error).__name__
   return text if len(text) <= _LONGEST_REASON else f"{text[:_LONGEST_REASON]}..."

@@ -21,7 +21,7 @@ _GERMAN = (
 _GERMAN_TENS = ". . zwanzig dreißig vierzig fünfzig sechzig siebzig achtzig neunzig".split()
 
 _SPLITS = ("valid", "test", "train")
-_HELD_OUT = dict(valid=500, test=1000)  # pairs, if the limit leaves enough
+_HELD_OUT = dict(valid=500, test=1000)  # pairs of a split, if the limit leaves enough
 _DRAWS = 50  # the most rounds of drawing; after these a split has nearly all of its numbers
 _DRAW_SIZE = 200_000  # numbers
 _SMALL_SHARE = 10  # 1 training pair in 10 has a small number: a number seen once is not learned
@@ -60,7 +60,7 @@ def _english_below_thousand(number):
 
 
 def german(number: int) -> str:
-  """Returns the German words of a number below a billion: one word, but for millions."""
+  """Returns the German words of a number below a billion: one word, except for millions."""
   if number == 0:
     return "null"
   words = []

@@ -12,7 +12,7 @@ from transformer_jax.files import StrPath
 
 
 class ParallelText:
-  """The files of the splits, read anew each time; several files of a side follow each other."""
+  """Text files, parallel line by line; several files of a split are read one after another."""
 
   def __init__(self, data: DataConfig, data_root: StrPath) -> None:
     self._data = data

@@ -1,4 +1,4 @@
-"""The protocol of a text source: what preparation and evaluation may expect of one."""
+"""The protocol of a text source: the methods that every source has."""
 
 from collections.abc import Iterator
 from typing import Protocol

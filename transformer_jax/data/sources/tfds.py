@@ -13,7 +13,7 @@ from transformer_jax.config import DataConfig, split_list
 from transformer_jax.data.network import why_unreachable
 from transformer_jax.errors import DataError, MissingDataError
 
-_PER_READ = 1000  # examples; one by one, each costs three times as much
+_PER_READ = 1000  # examples of one read; read one by one, each takes three times as long
 
 
 class TfdsSource:
@@ -77,9 +77,7 @@ def _builder(name: str, data_dir: str | None) -> Any:
       _check_network(builder)
       builder.download_and_prepare(file_format="array_record")
     return builder
-  except (
-    Exception
-  ) as error:  # each kind has its own class: unknown names, no network, no TensorFlow
+  except Exception as error:  # unknown names, no network, no TensorFlow: all have different classes
     first_line = (str(error).splitlines() or [type(error).__name__])[0]
     raise MissingDataError(
       f"--tfds_name={name}",
@@ -90,7 +88,7 @@ def _builder(name: str, data_dir: str | None) -> Any:
 
 
 def _check_network(builder: Any) -> None:
-  """Raises an OSError if a download would fail: the library tries ten times, for minutes."""
+  """Raises an OSError at once if a download would fail; the library would retry for minutes."""
   url = next(iter(builder.url_infos), None)
   downloads = pathlib.Path(builder.data_dir).parents[2] / "downloads"
   if url is None or (downloads.is_dir() and any(downloads.iterdir())):

@@ -18,7 +18,7 @@ _WSJ_NAME = re.compile(r"wsj_(?P<section>\d\d)\d\d\.")
 
 
 class Treebank:
-  """The files of the splits, read anew each time: the sections of a split, then its other files."""
+  """Trees from files: of each split its sections of the Penn Treebank, then its other files."""
 
   def __init__(self, data: DataConfig, data_root: StrPath) -> None:
     self._data = data
@@ -74,7 +74,7 @@ class Treebank:
     return [found[name] for name in sorted(found)]
 
   def _named_files(self, name, flag):
-    """Returns the files of one name: a file, a folder of files, or a wildcard for both."""
+    """Returns the files that a name stands for: a file, a folder, or a wildcard for both."""
     path = self._data_root / name
     if os.path.isdir(path):  # also False for names that no file can have; pathlib would raise
       matches = [path]

@@ -1,1 +1,1 @@
-"""Text to token ids and back; `folder` learns, saves and loads the tokenizer of the settings."""
+"""Text to token ids and back; `folder` learns, saves and loads the configured tokenizer."""

@@ -31,7 +31,7 @@ class Merges:
     self._ranks = ranks
     self._version = version
     self._known = known
-    self._merged_from = {}  # symbol -> pair; of two pairs that make it, the one of lower rank
+    self._merged_from = {}  # symbol -> the pair of lowest rank that makes it
     for pair in sorted(ranks, key=ranks.__getitem__, reverse=True):
       self._merged_from["".join(pair)] = pair
     self._cache = {}
@@ -62,7 +62,7 @@ class Merges:
     return symbols[:-1] if symbols[-1] == _END else symbols
 
   def _split_unknown(self, parts):
-    """Returns the parts; unknown ones are split until they are known or no merge made them."""
+    """Returns the parts; unknown ones are split until all parts are known or unsplittable."""
     waiting = parts[::-1]
     found = []
     while waiting:
@@ -117,7 +117,7 @@ def _merge(symbols, ranks):
       if following[left] < end:
         previous[following[left]] = left
       changed += [previous[left], left]
-    for left in changed:  # only now: new pairs of a lower rank wait until this merge is everywhere
+    for left in changed:  # not earlier: pairs of a lower rank wait until this merge is done
       if left >= 0 and following[left] < end:
         pair = (symbols[left], symbols[following[left]])
         if pair in ranks:

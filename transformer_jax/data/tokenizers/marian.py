@@ -1,4 +1,4 @@
-"""The tokenizer of a Marian model, as OPUS-MT has them: a SentencePiece model for each side.
+"""The tokenizer of a Marian model, such as those of OPUS-MT: a SentencePiece model for each side.
 
 One vocabulary gives the pieces of both models their ids.
 """
@@ -25,7 +25,7 @@ class MarianTokenizer:
   vocabulary lacks are UNK.
 
   Args:
-    files: FILES by name, as they stand beside the model.
+    files: the contents of FILES by name, as they are in the model's folder.
 
   Raises:
     DataError: one of them is damaged; names it.
@@ -56,7 +56,7 @@ class MarianTokenizer:
     return self._files
 
   def marian_order(self) -> list[int]:
-    """Returns the id in vocab.json of each of our ids: PAD, EOS and UNK first, then as there."""
+    """Returns the ids of vocab.json in the order of ours: PAD, EOS, UNK, then the others."""
     first = [self._marian_ids[piece] for piece in SPECIAL_PIECES]
     return [*first, *(number for number in range(len(self._marian_ids)) if number not in first)]
 
@@ -70,7 +70,7 @@ class MarianTokenizer:
   def decode(self, tokens: Iterable[int]) -> str:
     """Returns the text of target tokens before the first EOS, without UNK."""
     pieces = self.pieces(token for token in tokens_before_eos(tokens) if token != UNK_ID)
-    # Pieces of the source's model that the target's lacks keep their mark.
+    # Pieces that only the source's model has keep their mark of a space.
     return self._target.decode(pieces).replace(_WORD_MARK, " ").strip() if pieces else ""
 
   def pieces(self, tokens: Iterable[int]) -> list[str]:
@@ -97,7 +97,7 @@ def _processor(content: bytes, name: str):
 
 
 def _read_vocabulary(content: bytes) -> dict[str, int]:
-  """Returns piece -> id in vocab.json; the ids are 0 to their number - 1.
+  """Returns piece -> id of vocab.json; n pieces have the ids 0 to n - 1.
 
   Raises:
     DataError: they are not, or PAD, EOS or UNK is missing.

@@ -48,7 +48,7 @@ class ParsingTokenizer:
     return {**words, **symbols}
 
   def encode_words(self, words: Iterable[str]) -> list[int]:
-    """Returns the token ids of a sentence, without EOS; a word has at least one, if only UNK."""
+    """Returns the token ids of a sentence, without EOS; each word has at least one, perhaps UNK."""
     tokens = []
     for word in words:
       if word not in self._cache:

@@ -25,7 +25,7 @@ def tokens_before_eos(tokens: Iterable[int]) -> list[int]:
 
 
 def count_pieces(texts: Iterable[list[str]]) -> collections.Counter[str]:
-  """Returns piece -> how often it occurs in texts that are lists of pieces; no special pieces."""
+  """Returns piece -> its count in texts, which are lists of pieces; special pieces are left out."""
   counts = collections.Counter()
   for pieces in texts:
     counts.update(pieces)
@@ -35,7 +35,7 @@ def count_pieces(texts: Iterable[list[str]]) -> collections.Counter[str]:
 
 
 def sort_by_frequency(counts: collections.Counter[str]) -> list[str]:
-  """Returns the pieces, the most frequent first; those of equal counts in alphabetical order."""
+  """Returns the pieces, the most frequent first, equally frequent ones in alphabetical order."""
   return sorted(counts, key=lambda piece: (-counts[piece], piece))
 
 

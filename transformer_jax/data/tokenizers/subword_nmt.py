@@ -81,7 +81,7 @@ class SubwordNmtTokenizer(WordListTokenizer):
 def _segment(merges, text):
   """Returns the sub-words of a text, the same as subword-nmt's `process_line`.
 
-  Carriage returns at the ends of the text belong to the word next to them, which is not cut there.
+  Carriage returns at the ends of the text belong to the word next to them.
   """
   core = text.strip("\r\n ")
   start = text.index(core)

@@ -1,4 +1,4 @@
-"""The protocol of a tokenizer: what tasks and decoding may expect of one, whatever its kind."""
+"""The protocol of a tokenizer: the methods that every kind has."""
 
 from collections.abc import Iterable
 from typing import Protocol
