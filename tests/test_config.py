@@ -128,3 +128,23 @@ def test_more_small_numbers_than_there_are():
     config(numbers_all_below=200, numbers_limit=150)
   with pytest.raises(ConfigError, match="--numbers_all_below: 200"):
     config(numbers_all_below=200, numbers_train_size=150)
+
+
+def test_a_number_beyond_float64_is_refused():
+  with pytest.raises(ConfigError, match=r"^--dropout_rate: 1000.* is not of type float"):
+    config(dropout_rate=10**400)
+
+
+def test_only_decoding_settings_override_those_of_a_model():
+  assert Config().override(dict(beam_size=2, length_penalty=None)).decode.beam_size == 2
+  for name, value in (("positions", "none"), ("source_language", "fr"), ("seed", None)):
+    with pytest.raises(ConfigError, match=f"^--{name}: is not a decoding setting"):
+      Config().override({name: value})
+  with pytest.raises(ConfigError, match=r"^--beams: there is no such setting"):
+    Config().override(dict(beams=2))
+
+
+def test_a_new_run_needs_text_also_with_the_tokenizer_of_an_imported_model():
+  without = config(data_source="text", tokenizer="marian")
+  with pytest.raises(ConfigError, match=r"^--train_source: is empty, but --data_source=text reads"):
+    refuse_unread(without)

@@ -3,6 +3,7 @@
 import errno
 import gzip
 import os
+import subprocess
 
 import pytest
 
@@ -12,6 +13,7 @@ from transformer_jax.files import (
   append,
   as_workdir_error,
   atomic_write,
+  check_new,
   fsync_tree,
   new_folder,
   output_file,
@@ -114,6 +116,36 @@ def test_the_remedy_is_for_what_went_wrong(number, remedy):
 def test_a_given_remedy_is_taken_as_it_is():
   error = write_error("x", OSError(errno.EIO, "Input/output error"), "set ANOTHER_FOLDER")
   assert str(error) == "x: cannot be written: Input/output error; set ANOTHER_FOLDER"
+
+
+def test_what_killed_processes_left_of_a_new_folder_is_removed(tmp_path):
+  dead = subprocess.Popen(["true"])
+  dead.wait()
+  ours = tmp_path / f".new.{dead.pid}-0123abcd.tmp"
+  others = [f".new.{os.getppid()}-0123abcd.tmp", f".newer.{dead.pid}-0123abcd.tmp", ".new.x.tmp"]
+  for name in (ours.name, *others, f".{dead.pid}-0123abcd.tmp"):
+    (tmp_path / name / "part").mkdir(parents=True)
+  with new_folder(tmp_path / "new"):
+    names = set(os.listdir(tmp_path))
+    assert ours.name not in names and names > {*others, f".{dead.pid}-0123abcd.tmp"}
+  assert "new" in os.listdir(tmp_path)
+
+
+def test_a_folder_that_cannot_be_made_is_refused_beforehand(tmp_path, monkeypatch):
+  (tmp_path / "file").write_text("x")
+  check_new(tmp_path / "a" / "b")
+  assert os.listdir(tmp_path) == ["file"]
+  for name, problem in (
+    ("file", "exists already; say another"),
+    ("file/x", "Not a directory"),
+    ("file/x/y", "Not a directory|is not a folder"),
+    ("x" * 300, "File name too long; name another path"),
+  ):
+    with pytest.raises(WorkdirError, match=problem):
+      check_new(tmp_path / name, "say another")
+  monkeypatch.setattr(os, "access", lambda *_: False)
+  with pytest.raises(WorkdirError, match=r"is not writable; make the folder writable"):
+    check_new(tmp_path / "a" / "b")
 
 
 def test_a_new_folder_is_whole_or_absent(tmp_path, monkeypatch):

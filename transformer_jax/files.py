@@ -10,6 +10,7 @@ import gzip
 import io
 import os
 import pathlib
+import re
 import secrets
 import shutil
 import sys
@@ -33,6 +34,9 @@ _WRONG_PATH = frozenset(
   }
 )
 _NOT_ALLOWED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+# A temporary file, with the number of the process that writes it.
+_LITTER = re.compile(r"\.(\d+)-[0-9a-f]{8}\.tmp")
+_LONGEST_PART = 100  # characters of a name that another, longer name begins with
 
 
 def atomic_write(path: StrPath, content: str | bytes, *, durable: bool = True) -> None:
@@ -135,7 +139,8 @@ def output_file(path: StrPath | None = None) -> Iterator[OutputFile]:
 def new_folder(path: StrPath) -> Iterator[pathlib.Path]:
   """Yields a temporary folder, which is renamed to `path` when the block ends without an error.
 
-  It lies beside `path`, whose parents are made.
+  It lies beside `path`, whose parents are made. Those that killed processes left there on their way
+  to the same path are removed.
 
   Raises:
     WorkdirError: `path` exists, or the folder cannot be written; OSErrors of the block count as
@@ -145,12 +150,16 @@ def new_folder(path: StrPath) -> Iterator[pathlib.Path]:
     with new_folder("exported") as folder:
       atomic_write(folder / "config.json", "{}")
   """
+  check_new(path)
   target = pathlib.Path(path)
-  if os.path.lexists(target):
-    raise WorkdirError(path, "exists already", "name a new folder")
-  temporary = target.with_name(f".{os.getpid()}-{secrets.token_hex(4)}.tmp")
+  beginning = f".{target.name[:_LONGEST_PART]}."
+  temporary = target.with_name(f"{beginning}{os.getpid()}-{secrets.token_hex(4)}.tmp")
   with temporary_file(temporary), as_workdir_error(path):
-    temporary.mkdir(parents=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    for other in target.parent.iterdir():
+      if other.name.startswith(beginning) and is_litter(other.name[len(beginning) - 1 :]):
+        shutil.rmtree(other, ignore_errors=True)
+    temporary.mkdir()
     try:
       yield temporary
       fsync_tree(temporary)
@@ -158,6 +167,50 @@ def new_folder(path: StrPath) -> Iterator[pathlib.Path]:
     except BaseException:
       shutil.rmtree(temporary, ignore_errors=True)
       raise
+
+
+def check_new(path: StrPath, remedy: str = "name a new folder") -> None:
+  """Refuses a path that exists, or where nothing can be made, before any work for it is done.
+
+  Args:
+    path: what is to be made.
+    remedy: advice if it exists.
+
+  Raises:
+    WorkdirError: it exists, or the folder to make it in is not writable.
+  """
+  with as_workdir_error(path):
+    try:
+      os.lstat(path)
+    except FileNotFoundError:
+      parents = pathlib.Path(path).absolute().parents
+      parent = next(parent for parent in parents if os.path.lexists(parent))
+      if not os.path.isdir(parent):
+        raise NotADirectoryError(errno.ENOTDIR, f"{parent} is not a folder") from None
+      if not os.access(parent, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, f"{parent} is not writable") from None
+    else:
+      raise WorkdirError(path, "exists already", remedy)
+
+
+def is_litter(name: str) -> bool:
+  """Returns whether a name is that of a temporary file of a process that has ended."""
+  match = _LITTER.fullmatch(name)
+  return match is not None and not _is_alive(int(match[1]))
+
+
+def _is_alive(process: int) -> bool:
+  """Returns whether another process of this machine has this number.
+
+  A process of another machine that shares the folder may have it, too.
+  """
+  try:
+    os.kill(process, 0)
+  except (ProcessLookupError, OverflowError):
+    return False
+  except PermissionError:  # another user's
+    return True
+  return process != os.getpid()
 
 
 @contextlib.contextmanager

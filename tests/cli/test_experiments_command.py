@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import shlex
 import shutil
 from importlib import resources
 
@@ -11,6 +12,7 @@ from transformer_jax.cli import ablate, experiment_files, experiment_results, tr
 from transformer_jax.cli.flag_files import expand
 from transformer_jax.cli.flags import Command
 from transformer_jax.cli.main import run
+from transformer_jax.data import network
 from transformer_jax.errors import ConfigError
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
@@ -91,6 +93,25 @@ def test_a_table_is_found_from_any_folder(elsewhere, capsys):
   lines = capsys.readouterr().out.splitlines()
   assert len(lines) == len(ablate.read_table(REPOSITORY / "experiments/table3/small"))
   assert all("--table=experiments/table3/small" in line for line in lines)
+
+
+def test_the_folder_of_a_tables_results_is_not_taken_for_the_table(elsewhere, capsys):
+  """The command in the table's header makes it; the same command must go on."""
+  (elsewhere / "experiments/table3/small/results").mkdir(parents=True)
+  flags = ["--table=experiments/table3/small", "--workdir=w", "--print_commands", "--seeds=1"]
+  assert run(["ablate", *flags]) == 0
+  assert capsys.readouterr().out.count("--rows=") == len(
+    ablate.read_table(REPOSITORY / "experiments/table3/small")
+  )
+  (elsewhere / "mine").mkdir()
+  assert run(["ablate", "--table=mine", "--workdir=w"]) == 2
+  assert "--table=mine: has no base.flags" in capsys.readouterr().err
+
+
+def test_a_copys_command_can_be_pasted(elsewhere, capsys):
+  assert run(["experiments", "quickstart", "--output=my copy.flags"]) == 0
+  command = capsys.readouterr().out.partition(": ")[2]
+  assert shlex.split(command)[2] == "--flagfile=my copy.flags"
 
 
 def test_the_list_has_all_with_their_results(elsewhere, capsys):
@@ -185,6 +206,20 @@ def test_an_error_about_missing_data_has_the_headers_note(elsewhere, capsys, nam
   notes = {experiment_files.data_note(path) for path in (REPOSITORY / "experiments").rglob("*.f*")}
   said = error.strip().partition("; the header of the flag file says: ")[2]
   assert said and said in notes
+
+
+@pytest.mark.interop
+def test_a_dataset_by_name_that_cannot_be_fetched_has_the_headers_note(
+  elsewhere, capsys, monkeypatch
+):
+  pytest.importorskip("datasets", reason="pip install 'transformer_jax[datasets]'")
+  monkeypatch.setattr(network, "why_unreachable", lambda url: "no network")
+  flags = ["--flagfile=experiments/translation/multi30k_by_name.flags", "--workdir=run"]
+  assert run(["train", *flags]) == 3
+  error = capsys.readouterr().err
+  assert error.count("\n") == 1 and "cannot be reached (no network)" in error
+  note = experiment_files.data_note(REPOSITORY / "experiments/translation/multi30k_by_name.flags")
+  assert note and error.endswith(f"the header of the flag file says: {note}\n")
 
 
 def test_notes_of_headers(tmp_path):

@@ -6,10 +6,12 @@ import sys
 
 import pytest
 
+import transformer_jax
 from transformer_jax.cli.main import run as command_line
 from transformer_jax.config import Config
 from transformer_jax.errors import ConfigError
 from transformer_jax.interop.checks import PACKAGES, Form, check
+from transformer_jax.interop.export import export_model
 
 TEXT = dict(data_source="text", train_source="a", train_target="b", valid_source="c")
 TEXT["valid_target"] = "d"
@@ -139,3 +141,12 @@ def test_a_refusal_comes_before_jax_is_loaded(run_copy, tmp_path):
   )
   assert done.stdout == "[]\n"
   assert done.stderr.startswith("transformer-jax: --norm=pre: Marian normalizes")
+
+
+def test_closed_heads_are_not_exported_as_if_they_were_open(trained, tmp_path):
+  model = transformer_jax.load(trained)
+  closed = model.with_heads_closed([("cross", 0, 1)])
+  with pytest.raises(ConfigError, match="model: has closed heads, which no format has"):
+    export_model(closed, tmp_path / "new", Form("safetensors"))
+  assert not list(tmp_path.iterdir())
+  assert not model.with_heads_closed([]).has_closed_heads

@@ -18,6 +18,7 @@ from transformer_jax.cli import main
 from transformer_jax.config import Config
 from transformer_jax.data.tokenizers.folder import load_tokenizer, train_tokenizer
 from transformer_jax.errors import ConfigError, DataError, TransformerJaxError, WorkdirError
+from transformer_jax.interop import import_run as import_module
 from transformer_jax.interop.import_run import import_run
 from transformer_jax.interop.marian import read_marian, read_tensors
 from transformer_jax.runs.train import train
@@ -271,6 +272,9 @@ SETTINGS_REFUSED = {
   "activation_function": ("tanh", "activation_function tanh: is not one of relu, swish"),
   "decoder_start_token_id": (2, "decoder_start_token_id 2: is not pad_token_id"),
   "decoder_vocab_size": (5, "decoder_vocab_size 5: is not the number of pieces in vocab.json"),
+  "dropout": ("0.1", 'dropout: is "0.1", not a number'),
+  "max_position_embeddings": ("512", 'max_position_embeddings: is "512", not a whole number'),
+  "tie_word_embeddings": ("no", 'tie_word_embeddings: is "no", neither true nor false'),
   "eos_token_id": (3, "eos_token_id 3: is not the id in vocab.json, 0"),
   "d_model": ("wide", 'd_model: is "wide", not a number above 0'),
 }
@@ -281,6 +285,23 @@ def test_a_setting_that_cannot_be_expressed_is_named(copy, name):
   value, message = SETTINGS_REFUSED[name]
   with_settings(copy, **{name: value})
   refused(copy, ConfigError, f"config.json: {message}")
+
+
+@pytest.mark.parametrize("value", [10**9, 10**30])
+def test_a_width_beyond_all_memory_is_refused_before_anything_is_made(copy, value):
+  with_settings(copy, d_model=value)
+  refused(copy, ConfigError, f"cannot be expressed: --d_model: {value} is too large")
+  with_settings(copy, d_model=marian.WIDTH, activation_function=["swish"])
+  refused(copy, ConfigError, "activation_function ['swish']: is not one of relu")
+
+
+def test_settings_that_are_null_or_missing_are_those_of_transformers(copy):
+  with_settings(copy, dropout=None, max_position_embeddings=None, num_beams=3)
+  (copy / "generation_config.json").write_text('{"length_penalty": null, "bad_words_ids": 5}')
+  found = read_marian(copy)
+  assert (found.config.model.dropout_rate, found.config.decode.max_source_length) == (0.1, 512)
+  assert (found.config.decode.length_penalty, found.config.decode.beam_size) == (1.0, 3)
+  assert "bad_words_ids forbids more than PAD" in found.notes[0]
 
 
 def refused(folder, error, message):
@@ -358,7 +379,13 @@ def test_a_cut_file_of_arrays_is_refused(copy, size):
     ("vocab.json", "[]", "vocab.json: is not a JSON object of pieces and ids"),
     ("vocab.json", '{"</s>": 0, "<unk>": 2}', "vocab.json: does not number its pieces from 0"),
     ("vocab.json", '{"</s>": 0, "<unk>": 1}', "vocab.json: has no piece <pad>"),
+    ("vocab.json", '{"</s>": 0, "<unk>": 1.0, "<pad>": 2}', "does not number its pieces from 0"),
     ("target.spm", "no model", "target.spm: is not a SentencePiece model"),
+    ("source.spm", "", "source.spm: is not a SentencePiece model"),
+    ("generation_config.json", '{"num_beams": "4"}', 'num_beams: is "4", not a whole number'),
+    ("generation_config.json", '{"num_beams": 0}', "cannot be expressed: --beam_size: 0 is too"),
+    ("generation_config.json", '{"length_penalty": [1]}', "length_penalty: is [1], not a number"),
+    ("generation_config.json", '{"length_penalty": NaN}', "--length_penalty: nan is not a finite"),
     ("config.json", "{", "config.json: is not a JSON object"),
     ("tokenizer_config.json", '{"separate_vocabs": true}', "separate_vocabs: is true"),
   ],
@@ -386,6 +413,9 @@ def test_an_existing_workdir_is_left_as_it_is(folder, run):
   before = sorted(path.name for path in run.iterdir())
   with pytest.raises(WorkdirError, match="exists already"):
     import_run(str(folder), run)
+  with pytest.raises(WorkdirError, match="exists already"):  # before anything is read or fetched
+    import_run("no/such-model", run)
+  assert main.run(["import", "--from=nowhere", f"--workdir={run}"]) == 6
   assert sorted(path.name for path in run.iterdir()) == before
 
 
@@ -427,15 +457,22 @@ def test_a_name_is_fetched_if_the_hub_can_be_reached(folder, tmp_path, monkeypat
   with pytest.raises(ConfigError, match=r"needs the package huggingface_hub; pip install"):
     import_run(name, tmp_path / "run")
 
-  def offline(*_, **__):
+  def fail(*_, local_files_only, **__):
+    asked.append(not local_files_only)
     raise ConnectionError("no route to host\nmore")
 
-  hub = types.SimpleNamespace(snapshot_download=offline)
+  asked = []
+  hub = types.SimpleNamespace(snapshot_download=fail)
   monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
+  monkeypatch.setattr(import_module, "why_no_hub", lambda: None)
   with pytest.raises(DataError, match=r"cannot be fetched: no route to host; check the name"):
     import_run(name, tmp_path / "run")
+  monkeypatch.setattr(import_module, "why_no_hub", lambda: "no network")
+  with pytest.raises(DataError, match=r"cannot be reached \(no network\); .* run hf download Hels"):
+    import_run(name, tmp_path / "run")
+  assert asked == [True, False]
   with pytest.raises(ConfigError, match="is not a folder"):
     import_run("no-such-folder", tmp_path / "run")
   assert not list(tmp_path.iterdir())
-  hub.snapshot_download = lambda asked, allow_patterns: {name: folder}[asked]
+  hub.snapshot_download = lambda asked, **_: {name: folder}[asked]
   assert import_run(name, tmp_path / "run")["from"] == name

@@ -60,6 +60,13 @@ def test_a_closed_gate_is_a_missing_slice_of_w_o(model_and_params, attention):
     assert np.max(np.abs(gated - whole)) > 1e-3
 
 
+def test_what_is_no_head_is_named(model_and_params):
+  gates = HeadGates.open(model_and_params[0].config)
+  for heads in (("cross", 0, 1), ["cross"], [("cross", 0)]):
+    with pytest.raises(ValueError, match=r"is no head: give a list of \(attention, layer, head\)"):
+      gates.without(heads)
+
+
 def test_decoding_step_by_step_passes_the_same_gates(model_and_params):
   model, params = model_and_params
   rng = np.random.default_rng(0)

@@ -53,6 +53,9 @@ def test_the_average_that_the_run_itself_asks_for_is_of_its_last_checkpoints(sco
 def test_a_checkpoint_that_is_not_there(scored, run_copy):
   with pytest.raises(CheckpointError, match="no checkpoint of step 10; there are 20, 30, 40"):
     transformer_jax.load(scored, checkpoint=10)
+  for name in ("newest", 20.0, "-1", True):
+    with pytest.raises(CheckpointError, match="is not a checkpoint; give best, last or a step"):
+      transformer_jax.load(scored, checkpoint=name)
   for step in (20, 40):
     checksums.drop_from_list(run_copy / f"checkpoints/{step}", "score.json")
   with pytest.raises(CheckpointError, match=r"no checkpoint has a score .*; there are 20, 30, 40"):

@@ -12,6 +12,7 @@ from transformer_jax.data import sacrebleu_sets
 from transformer_jax.data.sacrebleu_sets import NamedSet
 from transformer_jax.errors import CheckpointError, ConfigError, DataError
 from transformer_jax.metrics.bleu import corpus_bleu
+from transformer_jax.runs import evaluate as evaluate_module
 from transformer_jax.runs.evaluate import evaluate
 from transformer_jax.runs.score import score
 from transformer_jax.runs.trained_model import TrainedModel, _steps_to_average
@@ -273,6 +274,15 @@ def test_a_test_set_by_name_from_python(run_copy, named_set):
   assert evaluate(run_copy, split=named, overrides=dict(beam_size=1))["set"] == "wmt14/full"
   with pytest.raises(ConfigError, match=r"--source: contradicts --test_set=wmt14/full"):
     evaluate(run_copy, split=named, overrides={}, source="s", reference="r")
+
+
+def test_a_pair_in_the_other_direction_is_told(run_copy, monkeypatch, capsys):
+  monkeypatch.setattr(evaluate_module, "read_test_set", lambda *_: (["eins"], ["one"]))
+  for pair, warnings in (("de-en", 1), ("en-de", 0), ("", 0)):
+    evaluate(run_copy, split=NamedSet("wmt14/full", pair), overrides=dict(beam_size=1))
+    lines = capsys.readouterr().err.splitlines()
+    told = "transformer-jax: warning: --pair=de-en: the run translates en into de"
+    assert lines.count(told) == warnings
 
 
 def test_score_sums_what_it_writes(trained, tmp_path, capsys):

@@ -108,6 +108,13 @@ def test_attention_of_the_models_own_translation(model, monkeypatch):
   assert own["target_text"] == "zwei" and own["target"][-1] == "</s>"
 
 
+def test_what_is_no_pair_and_no_head_is_a_type_error(model):
+  with pytest.raises(TypeError, match=r"pair 1 has 3 texts, but must be \(source, target\)"):
+    list(model.log_probs([("one", "eins", "uno")]))
+  with pytest.raises(TypeError, match="cannot be interpreted as an integer"):
+    model.with_heads_closed([("cross", 0, 1.0)])
+
+
 def test_log_probs_do_not_depend_on_neighbors(model):
   pairs = [("one", "eins"), ("nine hundred ninety nine", "neunhundertneunundneunzig"), ("two", "")]
   together = list(model.log_probs(pairs))

@@ -8,6 +8,7 @@ import sys
 import pytest
 from tiny_run import tiny_config
 
+from transformer_jax import files
 from transformer_jax.checkpoints import Checkpoints
 from transformer_jax.data.tokenizers import folder as tokenizer_folder
 from transformer_jax.data.tokenizers.word_list import WordListTokenizer
@@ -148,7 +149,7 @@ def test_a_kill_while_a_tokenizer_is_saved_leaves_litter_that_is_removed(folder,
 
   monkeypatch.setattr(os, "replace", recording)
   tokenizer_folder.save_tokenizer(WordListTokenizer(["a"]), folder.tokenizer)
-  assert names and all(workdir_module._LITTER.fullmatch(name) for name in names)
+  assert names and all(files._LITTER.fullmatch(name) for name in names)
   # The number is this process's own, which has no such file when a run begins.
   litter = folder.tokenizer / names[0]
   litter.write_text("x")

@@ -132,6 +132,9 @@ class Checkpoints:
     if checkpoint == "last":
       return latest
     if checkpoint != "best":
+      if not (str(checkpoint).isascii() and str(checkpoint).isdecimal()):
+        problem = f"{checkpoint!r} is not a checkpoint"
+        raise CheckpointError(self._folder, problem, "give best, last or a step, such as 100000")
       return self._existing(int(checkpoint))
     best = self.best_step()
     if best is None:

@@ -49,7 +49,8 @@ def run(command: Command) -> int:
   num_seeds = max(command.at_least("seeds", 1), command.at_least("only_seed", 0))
   all_seeds = list(range(1, num_seeds + 1))
   seeds = [command["only_seed"]] if command["only_seed"] else all_seeds
-  configs = read_table(experiment_files.find(folder))
+  # A folder of this name that has no table, such as that of its results, is not meant.
+  configs = read_table(experiment_files.find(folder / "base.flags").parent)
   chosen = _chosen_rows(command["rows"], configs, folder)
   from transformer_jax import parallel
   from transformer_jax.analysis.ablation import report

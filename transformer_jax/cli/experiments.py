@@ -1,6 +1,7 @@
 """`transformer-jax experiments`."""
 
 import os
+import shlex
 import textwrap
 from collections.abc import Iterator, Sequence
 
@@ -48,7 +49,8 @@ def _give(name: str, path: str) -> None:
   if os.path.lexists(path):
     raise ConfigError(f"--output={path}", "is there already", "name a new file")
   atomic_write(path, text)
-  print(f"{path}: transformer-jax train --flagfile={path} --workdir=DIR")
+  flag = shlex.quote(f"--flagfile={path}")
+  print(f"{path}: transformer-jax train {flag} --workdir=DIR")
 
 
 def _listing(names: Sequence[str]) -> Iterator[str]:

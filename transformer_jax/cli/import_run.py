@@ -1,6 +1,7 @@
 """`transformer-jax import`. A module cannot have the name of a keyword."""
 
 from transformer_jax.cli.flags import Command
+from transformer_jax.files import check_new
 from transformer_jax.strict_json import json_text
 
 
@@ -19,6 +20,7 @@ def run(command: Command) -> None:
   """Writes the run; the last line of standard output is one JSON object."""
   source = command.required("from")
   workdir = command.required("workdir")
+  check_new(workdir)
   from transformer_jax.interop.import_run import import_run
 
   print(json_text(import_run(source, workdir)))

@@ -1,5 +1,6 @@
 """The whole configuration of an experiment, checked."""
 
+import contextlib
 import dataclasses
 import math
 from collections.abc import Mapping
@@ -67,11 +68,18 @@ class Config:
     return Config.from_flat({**self.to_flat(), **values})
 
   def override(self, values: Mapping[str, Any]) -> "Config":
-    """Returns a checked copy with the values of a dict that are not None.
+    """Returns a checked copy with those decoding settings of a dict that are not None.
 
     Raises:
-      ConfigError: as `from_flat`.
+      ConfigError: as `from_flat`; or a setting of another group, with which a trained model would
+        be another.
     """
+    decoding = {field.name for field in dataclasses.fields(DecodeConfig)}
+    for name in values:
+      if name in fields() and name not in decoding:
+        raise ConfigError(
+          f"--{name}", "is not a decoding setting: a trained model keeps it", "leave it out"
+        )
     return self.replace(**{name: value for name, value in values.items() if value is not None})
 
 
@@ -95,7 +103,8 @@ def _checked(name: str, value: Any) -> Value:
   rule = field.metadata
   kind: Any = field.type
   if kind is float and type(value) is int:
-    value = float(value)
+    with contextlib.suppress(OverflowError):  # a number of hundreds of digits stays an int
+      value = float(value)
   if type(value) is not kind:
     raise ConfigError(f"--{name}", f"{value!r} is not of type {kind.__name__}")
   if kind is float and not math.isfinite(value):

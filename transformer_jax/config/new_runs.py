@@ -22,8 +22,13 @@ def refuse_unread(config: Config) -> None:
   """Refuses a setting that is given but that only another source, task or tokenizer reads.
 
   Raises:
-    ConfigError: names the first such setting.
+    ConfigError: names the first such setting; or there is no text, which only an imported model can
+      be without.
   """
+  if config.data.has_no_text:
+    raise ConfigError(
+      "--train_source", "is empty, but --data_source=text reads it", "name one or more files"
+    )
   for name, problem, remedy in _unread(config):
     if name not in _HARMLESS_UNREAD:
       raise ConfigError(f"--{name}={config.to_flat()[name]}", problem, remedy)

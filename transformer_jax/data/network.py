@@ -1,5 +1,6 @@
 """Asks whether a server can be reached, so that libraries do not retry for minutes without one."""
 
+import importlib
 import socket
 import threading
 import urllib.parse
@@ -39,3 +40,14 @@ def why_unreachable(url: str, seconds: float = _SECONDS) -> str | None:
   thread.start()
   thread.join(seconds)
   return answers[0] if answers else f"{address[0]} does not answer"
+
+
+def why_no_hub() -> str | None:
+  """Returns why the Hugging Face Hub is not asked; None: it can be reached.
+
+  ImportError if the library huggingface_hub is not installed.
+  """
+  settings = importlib.import_module("huggingface_hub.constants")
+  if settings.HF_HUB_OFFLINE:
+    return "HF_HUB_OFFLINE is set"
+  return why_unreachable(settings.ENDPOINT)

@@ -6,11 +6,10 @@ translation run.
 
 import dataclasses
 import importlib.util
-import os
 
 from transformer_jax.config import Config
-from transformer_jax.errors import ConfigError, WorkdirError
-from transformer_jax.files import StrPath
+from transformer_jax.errors import ConfigError
+from transformer_jax.files import StrPath, check_new
 
 # Format -> the package that it needs; see setup.py for the extras that install them.
 PACKAGES = {
@@ -81,13 +80,12 @@ def check(config: Config, form: Form) -> None:
 
 
 def check_output(output: StrPath) -> None:
-  """Refuses a folder that is there already.
+  """Refuses a folder that is there already, or cannot be made.
 
   Raises:
-    WorkdirError: it exists.
+    WorkdirError: it exists, or the folder to make it in is not writable.
   """
-  if os.path.lexists(output):
-    raise WorkdirError(output, "exists already", "give --output a new folder")
+  check_new(output, "give --output a new folder")
 
 
 def _check_marian(config: Config) -> None:

@@ -4,6 +4,7 @@ import pathlib
 from typing import Any
 
 from transformer_jax.config import Config
+from transformer_jax.errors import ConfigError
 from transformer_jax.files import StrPath, atomic_write, new_folder
 from transformer_jax.interop import ctranslate2, huggingface, safetensors
 from transformer_jax.interop.checks import Form, check, check_output
@@ -65,6 +66,10 @@ def export_model(
     export_model(model, "quickstart.ct2", Form("ctranslate2", quantization="int8"))
   """
   check(model.config, form)
+  if model.has_closed_heads:
+    raise ConfigError(
+      "model", "has closed heads, which no format has", "export the model without with_heads_closed"
+    )
   with new_folder(output) as folder:
     if form.format == "ctranslate2":
       ctranslate2.write(model, folder, form.quantization)

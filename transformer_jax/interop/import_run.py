@@ -10,9 +10,10 @@ import jax
 from transformer_jax import parallel
 from transformer_jax.checkpoints import Checkpoints
 from transformer_jax.checkpoints.leaves import named_leaves
+from transformer_jax.data.network import why_no_hub
 from transformer_jax.data.tokenizers.folder import save_tokenizer
 from transformer_jax.errors import ConfigError, DataError
-from transformer_jax.files import StrPath, new_folder
+from transformer_jax.files import StrPath, check_new, new_folder
 from transformer_jax.interop import marian
 from transformer_jax.interop.folders import read_model
 from transformer_jax.interop.imported import Imported
@@ -40,6 +41,7 @@ def import_run(source: str, workdir: StrPath) -> dict[str, Any]:
     CheckpointError, DataError: its arrays or its tokenizer cannot be used; names the file.
     WorkdirError: the workdir exists, or cannot be written.
   """
+  check_new(workdir)
   imported = read_model(_folder_of(source))
   with new_folder(workdir) as temporary:
     _write(imported, source, temporary)
@@ -68,9 +70,22 @@ def _folder_of(source: str) -> pathlib.Path:
       "is not a folder, and to fetch it needs the package huggingface_hub",
       "pip install 'transformer_jax[huggingface]', or name a folder",
     ) from None
+  why_offline = why_no_hub()
   try:
-    return pathlib.Path(hub.snapshot_download(source, allow_patterns=list(marian.FILES)))
+    return pathlib.Path(
+      hub.snapshot_download(
+        source, allow_patterns=list(marian.FILES), local_files_only=why_offline is not None
+      )
+    )
   except Exception as error:  # of several libraries: there is no network, or no such model
+    if why_offline:
+      raise DataError(
+        f"--from={source}",
+        "is not a folder, the cache of huggingface_hub does not hold it, and the Hugging Face Hub "
+        f"cannot be reached ({why_offline})",
+        f"where there is a network, run hf download {source} --local-dir=FOLDER; copy FOLDER here "
+        "and give --from=FOLDER",
+      ) from None
     reason = str(error).strip().partition("\n")[0] or type(error).__name__
     raise DataError(
       f"--from={source}",

@@ -62,6 +62,7 @@ def read_marian(folder: pathlib.Path) -> Imported:
   """
   settings = _Settings(folder)
   settings.check()
+  config = settings.config()
   tokenizer = _read_tokenizer(folder)
   settings.check_vocabulary(tokenizer.vocab_size)
   if not (folder / TENSORS).is_file():
@@ -69,14 +70,11 @@ def read_marian(folder: pathlib.Path) -> Imported:
   tensors = _Tensors(folder / TENSORS, settings, tokenizer.marian_order())
   params = tensors.parameters()
   tensors.check_all_taken()
-  config = Config.from_flat(
-    dict(
-      settings.flat(),
-      vocab_size=tokenizer.vocab_size,
-      embedding_sharing=tensors.embedding_sharing,
-      attention_bias=tensors.has_attention_bias,
-      output_bias="output_bias" in params,
-    )
+  config = config.replace(
+    vocab_size=tokenizer.vocab_size,
+    embedding_sharing=tensors.embedding_sharing,
+    attention_bias=tensors.has_attention_bias,
+    output_bias="output_bias" in params,
   )
   return Imported(config, tokenizer, params, [0], settings.notes())
 
@@ -88,8 +86,7 @@ class _Settings:
     self._path = folder / CONFIG
     self._model = _read_json(self._path)
     self._generation_path = folder / GENERATION
-    # Older folders have the settings of generation in config.json.
-    self._generation = {**self._model, **_read_json(self._generation_path, is_optional=True)}
+    self._generation = _read_json(self._generation_path, is_optional=True)
     self._tokenizer = _read_json(folder / TOKENIZER_CONFIG, is_optional=True)
 
   @property
@@ -110,12 +107,12 @@ class _Settings:
   @property
   def is_shared(self) -> bool:
     """Whether both embeddings are one matrix."""
-    return self._model.get("share_encoder_decoder_embeddings", True)
+    return self._boolean("share_encoder_decoder_embeddings")
 
   @property
   def is_tied(self) -> bool:
     """Whether the output matrix is the target's embedding."""
-    return self._model.get("tie_word_embeddings", True)
+    return self._boolean("tie_word_embeddings")
 
   @property
   def inner_width(self) -> int:
@@ -151,7 +148,7 @@ class _Settings:
       if value is not required:
         raise self._refusal(f"{name} {json_text(value)}", f"is not {json_text(required)}")
     activation = self._model.get("activation_function", "gelu")
-    if activation not in _ACTIVATIONS:
+    if not isinstance(activation, str) or activation not in _ACTIVATIONS:
       known = ", ".join(_ACTIVATIONS)
       raise self._refusal(f"activation_function {activation}", f"is not one of {known}")
     start, pad = self._model.get("decoder_start_token_id"), self._model.get("pad_token_id")
@@ -178,10 +175,23 @@ class _Settings:
       if theirs != ours:
         raise self._refusal(f"{name} {theirs}", f"is not the id in {VOCABULARY}, {ours}")
 
-  def flat(self) -> dict[str, Any]:
-    """Returns our settings, except those that the arrays decide."""
+  def config(self) -> Config:
+    """Returns our settings, except those that the tokenizer and the arrays decide.
+
+    Raises:
+      ConfigError: one of them is of a wrong type or out of range.
+    """
+    try:
+      return Config.from_flat(self._flat())
+    except ConfigError as error:
+      if not error.where.startswith("--"):
+        raise
+      # It names a flag, but no flag was given.
+      raise ConfigError(self._path.parent, f"cannot be expressed: {error}") from None
+
+  def _flat(self) -> dict[str, Any]:
     head_width = self.width // self.num_heads
-    longest = min(_LONGEST_SOURCE, self._model.get("max_position_embeddings", _LONGEST_SOURCE))
+    longest = self._number("max_position_embeddings", _LONGEST_SOURCE, is_whole=True)
     languages = dict(
       source_language=self._tokenizer.get("source_lang"),
       target_language=self._tokenizer.get("target_lang"),
@@ -193,25 +203,25 @@ class _Settings:
       num_heads=self.num_heads,
       d_k=head_width,
       d_v=head_width,
-      dropout_rate=float(self._model.get("dropout", 0.1)),
-      attention_dropout_rate=float(self._model.get("attention_dropout", 0.0)),
-      relu_dropout_rate=float(self._model.get("activation_dropout", 0.0)),
+      dropout_rate=self._number("dropout", 0.1),
+      attention_dropout_rate=self._number("attention_dropout", 0.0),
+      relu_dropout_rate=self._number("activation_dropout", 0.0),
       activation=_ACTIVATIONS[self._model.get("activation_function", "gelu")],
       layer_norm_epsilon=1e-5,  # torch's; Marian's modules do not change it
       data_source="text",
       tokenizer="marian",
-      beam_size=int(self._generation.get("num_beams") or 1),
-      length_penalty=float(self._generation.get("length_penalty", 1.0)),
+      beam_size=self._number("num_beams", 1, is_whole=True),
+      length_penalty=self._number("length_penalty", 1.0),
       length_penalty_form="power",
-      max_source_length=longest,
+      max_source_length=min(_LONGEST_SOURCE, longest),
       **{name: code for name, code in languages.items() if isinstance(code, str)},
     )
 
   def notes(self) -> list[str]:
     """Returns lines on settings of generation that are not taken over."""
     pad = self._model.get("pad_token_id")
-    words = self._generation.get("bad_words_ids") or []
-    if any(word != [pad] for word in words):
+    words = self._of_generation("bad_words_ids", None) or []
+    if words not in ([], [[pad]]):
       return [
         f"{self._generation_path}: bad_words_ids forbids more than PAD; only PAD is forbidden here"
       ]
@@ -221,6 +231,28 @@ class _Settings:
     value = self._model.get(name)
     if type(value) is not int or value < 1:
       raise self._refusal(name, f"is {json_text(value)}, not a number above 0")
+    return value
+
+  def _boolean(self, name: str) -> bool:
+    """Returns true unless config.json says otherwise."""
+    value = self._model.get(name, True)
+    if type(value) is not bool:
+      raise self._refusal(name, f"is {json_text(value)}, neither true nor false")
+    return value
+
+  def _of_generation(self, name: str, default: Any) -> Any:
+    """Returns a setting of generation, which older folders have in config.json."""
+    return self._generation.get(name, self._model.get(name, default))
+
+  def _number(self, name: str, default: float, is_whole: bool = False) -> Any:
+    """Returns a number of either file; `default`, as transformers has it, if there is none."""
+    value = self._of_generation(name, None)
+    if value is None:
+      return default
+    if type(value) is not int and (is_whole or type(value) is not float):
+      path = self._generation_path if name in self._generation else self._path
+      what = "a whole number" if is_whole else "a number"
+      raise ConfigError(f"{path}: {name}", f"is {json_text(value)}, not {what}")
     return value
 
   def _refusal(self, what: str, problem: str, remedy: str = "") -> ConfigError:

@@ -1,5 +1,6 @@
 """Gates: a factor for each head's output, given at run time, to measure how much it matters."""
 
+import operator
 import typing
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -56,7 +57,10 @@ class HeadGates(flax.struct.PyTreeNode):
       HeadGates.open(config).without([("cross", 0, 3), ("encoder", 1, 0)])
     """
     gates = dict(vars(self))
-    for attention, layer, number in heads:
+    for head in heads:
+      if isinstance(head, str) or len(head) != 3:
+        raise ValueError(f"{head!r} is no head: give a list of (attention, layer, head)")
+      attention, layer, number = head[0], operator.index(head[1]), operator.index(head[2])
       if attention not in ATTENTIONS:
         raise ValueError(f"'{attention}' is no attention: choose from {', '.join(ATTENTIONS)}")
       num_layers, num_heads = gates[attention].shape[0], gates[attention].shape[-1]

@@ -1,5 +1,6 @@
 """`evaluate`: decodes a test set, scores it, and keeps output and figures in the workdir."""
 
+import sys
 import time
 from typing import Any, NamedTuple
 
@@ -105,7 +106,8 @@ def _split(task: Task, split: str, data_root: StrPath) -> EvaluationSet:
   data = task.config
   pairs = list(open_source(data, data_root).pairs(split))
   if not pairs:
-    raise DataError(f"--split={split}", "has no sentences", f"the run had no {split} data")
+    remedy = f"the run had no {split} data: give --source and --reference, or --test_set"
+    raise DataError(f"--split={split}", "has no sentences", remedy)
   sources = [source for source, _ in pairs]
   references = [target for _, target in pairs]
   is_preprocessed = split in split_list(data.preprocessed_splits)
@@ -122,6 +124,9 @@ def _named(task: Task, named: NamedSet) -> EvaluationSet:
     )
   pair = named.pair or f"{data.source_language}-{data.target_language}"
   sources, references = read_test_set(name, pair)
+  if pair == f"{data.target_language}-{data.source_language}":
+    problem = f"the run translates {data.source_language} into {data.target_language}"
+    print(f"transformer-jax: warning: --pair={pair}: {problem}", file=sys.stderr)
   where = f"{name} {pair}"
   return EvaluationSet(name, sources, references, False, where, where, pair)
 

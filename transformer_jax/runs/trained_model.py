@@ -78,6 +78,11 @@ class TrainedModel:
     """One copy of the parameters, as numpy arrays."""
     return parallel.to_host(self._params)
 
+  @property
+  def has_closed_heads(self) -> bool:
+    """Whether `with_heads_closed` closed any."""
+    return any(bool((gates_NH == 0).any()) for gates_NH in jax.tree.leaves(self._gates))
+
   def parameters(self) -> dict[str, np.ndarray]:
     """Returns the parameters by dotted name, each a float32 array of its own.
 
@@ -104,7 +109,7 @@ class TrainedModel:
       heads: (attention, layer, head): "encoder", "decoder" or "cross", and numbers from 0.
 
     Raises:
-      ValueError: there is no such head.
+      TypeError, ValueError: there is no such head.
 
     Example:
       without = model.with_heads_closed([("cross", 0, 1)])
@@ -486,10 +491,10 @@ def _checked_text(what: str, number: int, text: Any) -> str:
 def _checked_pair(number: int, pair: Any) -> tuple[str, str]:
   if isinstance(pair, (str, bytes)):
     raise TypeError(f"pair {number} is a single string, but must be (source, target)")
-  source, target = (
-    _checked_text(f"pair {number}, text", side, text) for side, text in enumerate(pair, 1)
-  )
-  return source, target
+  texts = [_checked_text(f"pair {number}, text", side, text) for side, text in enumerate(pair, 1)]
+  if len(texts) != 2:
+    raise TypeError(f"pair {number} has {len(texts)} texts, but must be (source, target)")
+  return texts[0], texts[1]
 
 
 def _windows(items: Iterable[Item], size: int) -> Iterator[list[Item]]:

@@ -15,7 +15,6 @@ import datetime
 import json
 import os
 import pathlib
-import re
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -24,12 +23,9 @@ from tqdm import tqdm
 
 from transformer_jax.config import Config, fields
 from transformer_jax.errors import ConfigError, WorkdirError
-from transformer_jax.files import StrPath, append, as_workdir_error, atomic_write
+from transformer_jax.files import StrPath, append, as_workdir_error, atomic_write, is_litter
 from transformer_jax.strict_json import json_text
 from transformer_jax.workdir.versions import git_revision, versions
-
-# A temporary file of `files.atomic_write`, with the number of the process that wrote it.
-_LITTER = re.compile(r"\.(\d+)-[0-9a-f]{8}\.tmp")
 
 
 class Workdir:
@@ -296,20 +292,5 @@ def whole_settings(settings: Any, where: StrPath) -> dict[str, Any]:
 def _remove_litter(folder: pathlib.Path) -> None:
   """Removes the temporary files of processes that have ended."""
   for path in folder.iterdir():
-    match = _LITTER.fullmatch(path.name)
-    if match and path.is_file() and not _is_alive(int(match[1])):
+    if is_litter(path.name) and path.is_file():
       path.unlink()
-
-
-def _is_alive(process: int) -> bool:
-  """Returns whether another process of this machine has this number.
-
-  A process of another machine that shares the folder may have it, too.
-  """
-  try:
-    os.kill(process, 0)
-  except (ProcessLookupError, OverflowError):
-    return False
-  except PermissionError:  # another user's
-    return True
-  return process != os.getpid()

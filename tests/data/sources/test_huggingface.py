@@ -10,10 +10,10 @@ import sys
 import pytest
 
 from transformer_jax.config import Config
-from transformer_jax.data.sources import huggingface
+from transformer_jax.data import network
 from transformer_jax.data.sources.catalog import open_source
 from transformer_jax.data.sources.huggingface import find_column
-from transformer_jax.errors import ConfigError, DataError
+from transformer_jax.errors import ConfigError, DataError, WorkdirError
 
 # More than two reads of 1000.
 TRAIN = [(f"sentence {i} é", f"Satz {i} ß") for i in range(2500)]
@@ -39,7 +39,7 @@ def library_with_empty_cache(tmp_path_factory, monkeypatch):
   library = pytest.importorskip("datasets", reason=reason)
   config = importlib.import_module("datasets.config")
   monkeypatch.setattr(config, "HF_DATASETS_CACHE", tmp_path_factory.mktemp("cache"))
-  monkeypatch.setattr(huggingface, "why_unreachable", lambda url: "no network")
+  monkeypatch.setattr(network, "why_unreachable", lambda url: "no network")
   return library
 
 
@@ -106,6 +106,55 @@ def test_settings_that_cannot_work_are_refused(settings, message):
 def test_a_dataset_that_is_neither_a_folder_nor_a_name_is_refused(name, tmp_path):
   with pytest.raises(DataError, match=r"^--dataset=.*: there is no folder .*--data_root"):
     source_of(name, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["lr[0.1]", "a*", "a?b", "a::b", "a\nb", "x[y]/z"])
+def test_a_path_that_the_library_takes_for_a_pattern_is_refused(name, tmp_path):
+  """It would read the files of another folder, such as those of a1 for a[1]."""
+  write_lines(tmp_path / name, train=TRAIN)
+  with pytest.raises(DataError, match="in its path, which the library datasets does not take"):
+    source_of(name, tmp_path)
+
+
+def test_a_file_is_no_dataset(tmp_path):
+  write_lines(tmp_path, train=VALID)
+  with pytest.raises(DataError, match="is a file; name the folder that it is in"):
+    source_of("train.jsonl", tmp_path)
+
+
+def test_a_link_to_such_a_path_is_no_way_around(tmp_path):
+  """The library follows it."""
+  write_lines(tmp_path / "a[1]", train=VALID)
+  write_lines(tmp_path / "a1", train=TRAIN)
+  (tmp_path / "link").symlink_to("a[1]")
+  with pytest.raises(DataError, match=r"a\[1\]: has '\[' in its path"):
+    source_of("link", tmp_path)
+
+
+@pytest.mark.interop
+@pytest.mark.parametrize(
+  "content, message",
+  [
+    (b'{"en": "a\xff", "de": "x"}\n', r"^--dataset=.*: train is not UTF-8: .*; convert its files"),
+    (
+      b'{"en": "a", "de": "x"}\n{"en": 1, "de": "x"}\n',
+      r"--source_language=en: .* there, not text",
+    ),
+    (b"", "cannot be read as a dataset: .* and at least one row"),
+  ],
+)
+def test_rows_that_are_no_text_are_told(library, tmp_path, content, message):
+  (tmp_path / "train.jsonl").write_bytes(content)
+  with pytest.raises(DataError, match=message):
+    list(source_of(tmp_path).pairs("train"))
+
+
+@pytest.mark.interop
+def test_a_cache_that_cannot_be_written_is_named(lines, monkeypatch):
+  config = importlib.import_module("datasets.config")
+  monkeypatch.setattr(config, "HF_DATASETS_CACHE", pathlib.Path("/dev/null/cache"))
+  with pytest.raises(WorkdirError, match=r"^/dev/null/cache: cannot be written: .*; set HF_HOME"):
+    source_of(lines)
 
 
 def test_a_missing_package_is_named(tmp_path, monkeypatch):
@@ -180,8 +229,8 @@ def test_splits_and_columns_by_setting(lines):
 @pytest.mark.parametrize(
   "settings, where, words",
   [
-    (dict(source_language="fr"), "--source_language=fr", "columns id, en, de"),
-    (dict(target_column="fr"), "--target_column=fr", "columns id, en, de"),
+    (dict(source_language="fr"), "--source_language=fr", "columns id (int64), en, de"),
+    (dict(target_column="fr"), "--target_column=fr", "columns id (int64), en, de"),
     (dict(target_column="id"), "--target_column=id", "int64 there, not text"),
     (dict(dataset_splits="trian,validation,test"), "--dataset_splits=trian", "'validation'"),
     (dict(dataset_splits="train[:x%],validation,test"), "--dataset_splits=train[:x%]", "cannot"),

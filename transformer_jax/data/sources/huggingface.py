@@ -6,6 +6,7 @@ rows are read in their order, a block at a time, without holding the text in mem
 """
 
 import contextlib
+import errno
 import hashlib
 import importlib
 import os
@@ -16,13 +17,16 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from transformer_jax.config import DataConfig, split_list
-from transformer_jax.data.network import why_unreachable
-from transformer_jax.errors import DataError
-from transformer_jax.files import StrPath
+from transformer_jax.data.network import why_no_hub
+from transformer_jax.errors import DataError, MissingDataError
+from transformer_jax.files import StrPath, write_error
 
 _PER_READ = 1000  # rows
 _HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 _LONGEST_REASON = 300  # characters of a message; the library lists every file that it did not find
+# The library joins the path of a folder with patterns, and cuts a path at "::".
+_NOT_IN_PATHS = ("*", "?", "[", "::", "\n")
+_TEXT = ("string", "large_string", "string_view")
 
 
 class HuggingFaceSource:
@@ -76,6 +80,12 @@ class HuggingFaceSource:
     try:
       for block in dataset.select_columns(sorted(set(columns))).iter(batch_size=_PER_READ):
         yield block[columns[0]], block[columns[1]]
+    except UnicodeDecodeError as error:
+      raise DataError(
+        f"--dataset={self._name}",
+        f"{own_name} is not UTF-8: {_reason(error)}",
+        "convert its files to UTF-8 (iconv)",
+      ) from None
     except Exception as error:
       raise DataError(
         f"--dataset={self._name}", f"its cached copy cannot be read: {_reason(error)}"
@@ -85,14 +95,17 @@ class HuggingFaceSource:
     """Returns the column of a side; the fields of a struct are columns "struct.field"."""
     wanted, flag = self._wanted[side]
     column = find_column(wanted, dataset.column_names)
+    kinds = {name: _kind(feature) for name, feature in dataset.features.items()}
     if column is None:
-      there = ", ".join(name.removeprefix("translation.") for name in dataset.column_names)
+      there = ", ".join(_described(name, kind) for name, kind in kinds.items())
       remedy = f"name one of them by --{side}_column"
       raise DataError(f"--{flag}={wanted}", f"{self._name} has the columns {there}", remedy)
-    kind = getattr(dataset.features[column], "dtype", "a list")
-    if kind not in ("string", "large_string"):
-      remedy = f"name a column of text by --{side}_column"
-      raise DataError(f"--{flag}={wanted}", f"{self._name} has {kind} there, not text", remedy)
+    if kinds[column] not in _TEXT:
+      raise DataError(
+        f"--{flag}={wanted}",
+        f"{self._name} has {kinds[column]} there, not text",
+        f"name a column of text by --{side}_column",
+      )
     return column
 
 
@@ -106,6 +119,16 @@ def find_column(wanted: str, columns: Sequence[str]) -> str | None:
     if name in columns:
       return name
   return None
+
+
+def _kind(feature: Any) -> str:
+  """Returns the type of a column, such as string, List, or Json where rows differ in form."""
+  return getattr(feature, "dtype", None) or type(feature).__name__
+
+
+def _described(name: str, kind: str) -> str:
+  """Returns a column's name as a setting names it, with its type if that is not text."""
+  return name.removeprefix("translation.") + ("" if kind in _TEXT else f" ({kind})")
 
 
 def _flag(data: DataConfig, side: str) -> str:
@@ -122,6 +145,10 @@ def _builder(data: DataConfig, data_root: StrPath) -> Any:
   """Returns the dataset's builder, with its files unpacked in the library's cache."""
   folder = pathlib.Path(data_root, data.dataset)
   is_local = os.path.isdir(folder)  # also False for names that no folder can have
+  if is_local:
+    _check_path(os.path.realpath(folder))  # as the library follows links
+  elif os.path.isfile(folder):
+    raise DataError(f"--dataset={data.dataset}", "is a file", "name the folder that it is in")
   if not is_local and not _HUB_NAME.fullmatch(data.dataset):
     raise DataError(
       f"--dataset={data.dataset}",
@@ -137,7 +164,32 @@ def _builder(data: DataConfig, data_root: StrPath) -> Any:
       builder.download_and_prepare()
       return builder
     except Exception as error:  # unknown names, no network and bad files have different classes
+      _raise_if_of_cache(error)
       raise _not_there(data, folder, is_local, why_offline, error) from None
+
+
+def _check_path(path: str) -> None:
+  """Refuses a path that the library would read as a pattern: it may fit another folder."""
+  for sign in _NOT_IN_PATHS:
+    if sign in path:
+      raise DataError(
+        f"--dataset={path}",
+        f"has {sign!r} in its path, which the library datasets does not take as it is",
+        "rename it, or copy the folder elsewhere",
+      )
+
+
+def _raise_if_of_cache(error: Exception) -> None:
+  """Raises a WorkdirError if the library could not write its cache."""
+  cause = error.__cause__ or error
+  if not isinstance(cause, OSError) or cause.errno is None:
+    return
+  cache = pathlib.Path(importlib.import_module("datasets.config").HF_DATASETS_CACHE).absolute()
+  place = pathlib.Path(str(cause.filename)).absolute()
+  is_there = place.is_relative_to(cache) or cache.is_relative_to(place)
+  if cause.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or is_there:
+    remedy = "set HF_HOME to a writable folder with room for the dataset"
+    raise write_error(cache, cause, remedy) from None
 
 
 def _not_there(
@@ -152,15 +204,15 @@ def _not_there(
       where,
       f"{folder} cannot be read as a dataset: {_reason(error)}",
       "put files such as train.jsonl, validation.jsonl and test.jsonl there (or .parquet), with a "
-      "column for each language",
+      "column for each language and at least one row",
     )
   if why_offline is None:
-    return DataError(
+    return MissingDataError(
       where,
       f"cannot be read or downloaded: {_reason(error)}",
       "check the name, or give the folder of a copy",
     )
-  return DataError(
+  return MissingDataError(
     where,
     f"there is no folder {folder}, the cache of the library datasets does not hold it, and "
     f"the Hugging Face Hub cannot be reached ({why_offline})",
@@ -183,10 +235,9 @@ def _library() -> Any:
 
 def _why_offline() -> str | None:
   """Returns why the Hub cannot be reached; None if it can."""
-  settings = importlib.import_module("huggingface_hub.constants")
-  if settings.HF_HUB_OFFLINE or importlib.import_module("datasets.config").HF_HUB_OFFLINE:
-    return "HF_HUB_OFFLINE is set"
-  return why_unreachable(settings.ENDPOINT)
+  if importlib.import_module("datasets.config").HF_HUB_OFFLINE:
+    return "HF_HUB_OFFLINE or HF_DATASETS_OFFLINE is set"
+  return why_no_hub()
 
 
 @contextlib.contextmanager

@@ -87,10 +87,13 @@ def _split_language(text: str) -> tuple[list[str], str]:
 
 
 def _processor(content: bytes, name: str):
+  problem = DataError(name, "is not a SentencePiece model", "restore it")
+  if not content:  # the library would take it for no model yet
+    raise problem
   try:
     return library().SentencePieceProcessor(model_proto=content)
   except RuntimeError:
-    raise DataError(name, "is not a SentencePiece model", "restore it") from None
+    raise problem from None
 
 
 def _read_vocabulary(content: bytes) -> dict[str, int]:
@@ -104,7 +107,7 @@ def _read_vocabulary(content: bytes) -> dict[str, int]:
     numbers = sorted(vocabulary.values())
   except (ValueError, AttributeError, TypeError, RecursionError):
     raise DataError(VOCABULARY, "is not a JSON object of pieces and ids", "restore it") from None
-  if numbers != list(range(len(numbers))) or bool in map(type, numbers):
+  if numbers != list(range(len(numbers))) or set(map(type, numbers)) - {int}:
     raise DataError(VOCABULARY, f"does not number its pieces from 0 to {len(numbers) - 1}")
   for piece in SPECIAL_PIECES:
     if piece not in vocabulary:
