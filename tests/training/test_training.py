@@ -11,11 +11,13 @@ from trees_close import assert_trees_close, assert_trees_equal
 
 from transformer_jax import parallel
 from transformer_jax.config import Config
+from transformer_jax.errors import ConfigError
 from transformer_jax.model import feed_forward, multi_head_attention
 from transformer_jax.model.transformer import Transformer
 from transformer_jax.reference.attention import finite_differences
 from transformer_jax.reference.training import smoothed_loss
 from transformer_jax.reference.transformer import transformer as in_numpy
+from transformer_jax.runs.build import check_kernel
 from transformer_jax.training import label_smoothing
 from transformer_jax.training.label_smoothing import (
   nll_of_targets,
@@ -444,6 +446,23 @@ def test_dropout_is_a_function_of_seed_and_step(setup):
   assert float(one.sums.loss) != float(other_seed.sums.loss)
   # Another step, another mask.
   assert float(two.sums.loss) - float(one.sums.loss) != float(one.sums.loss)
+
+
+def test_attention_dropout_is_a_function_of_the_seed_in_each_kernel(setup):
+  """The kernels drop the same weights; `xla` cannot, and is refused by name."""
+  config, model, source, target = setup
+  batches = [(source, target)]
+  losses = {}
+  for kernel in ("reference", "blocked", "auto"):
+    cfg = config.replace(attention_dropout_rate=0.3, attention_kernel=kernel)
+    check_kernel(cfg)
+    dropped = Transformer(cfg.model, 20, 20)
+    losses[kernel] = float(updated(cfg, dropped, batches, updates=2).sums.loss)
+  assert losses["auto"] == losses["reference"] == pytest.approx(losses["blocked"], rel=1e-5)
+  without = float(updated(config, model, batches, updates=2).sums.loss)
+  assert abs(losses["reference"] - without) > 1e-3
+  with pytest.raises(ConfigError, match=r"^--attention_kernel=xla: it has no dropout on attention"):
+    check_kernel(config.replace(attention_dropout_rate=0.3))
 
 
 def test_reset_clears_only_the_running_sums(setup):
