@@ -117,6 +117,17 @@ def test_what_does_no_harm_is_told(settings, name):
   assert line.startswith(f"warning: --{name}: is read only with --")
 
 
+@pytest.mark.parametrize("settings", [dict(train_steps=3000), dict(train_steps=6001, patience=4)])
+def test_patience_that_ends_no_run_early_is_refused(settings):
+  """With an evaluation every 1,500 updates, the first of which is the best so far."""
+  settings = {"patience": 1, **settings}
+  with pytest.raises(ConfigError, match=r"^--patience=\d: cannot end the run early: .*train_steps"):
+    refuse_unread(config(**settings))
+  refuse_unread(config(**{**settings, "train_steps": settings["train_steps"] + 1500}))
+  with pytest.raises(ConfigError, match=r"^--patience: -1 is too small"):
+    config(patience=-1)
+
+
 def test_conditions_name_settings_and_values_that_exist():
   for field in fields().values():
     for other, wanted in field.metadata["only_for"].items():

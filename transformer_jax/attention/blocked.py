@@ -152,7 +152,7 @@ def _backward(
 _attend.defvjp(_forward, _backward)
 
 
-def _gradients(  # noqa: PLR0913  # each is an array of one block
+def _gradients(  # noqa: PLR0913  each is an array of one block
   query_BHTK: Float[Array, "B H T K"],
   key_BHSK: Float[Array, "B H S K"],
   value_BHSV: Float[Array, "B H S V"],
@@ -206,7 +206,7 @@ def _forward_examples(
   return results
 
 
-def _backward_examples(  # noqa: PLR0913  # each is an array of one block
+def _backward_examples(  # noqa: PLR0913  each is an array of one block
   query_BHTK: Float[Array, "B H T K"],
   key_BHSK: Float[Array, "B H S K"],
   value_BHSV: Float[Array, "B H S V"],

@@ -58,6 +58,15 @@ def _unread(config: Config) -> Iterator[tuple[str, str, str]]:
       "is read only for sections, but none are named",
       "give --train_sections, or leave it out",
     )
+  train = config.train
+  evaluations = -(-train.train_steps // train.evaluate_every)
+  if train.patience and train.patience + 1 >= evaluations:
+    yield (
+      "patience",
+      f"cannot end the run early: --train_steps={train.train_steps} has {evaluations} evaluations, "
+      f"with --evaluate_every={train.evaluate_every}",
+      "lower --patience or --evaluate_every, or leave --patience out",
+    )
   if values["init_checkpoint"] != "last" and not config.train.init_from:
     yield (
       "init_checkpoint",

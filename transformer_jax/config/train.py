@@ -55,6 +55,14 @@ class TrainConfig:
     1, "number of checkpoints also kept because their validation scores are the best", low=0
   )
 
+  patience: int = setting(
+    0,
+    "training ends after this many evaluations in a row without a better validation score (the one "
+    "of keep_best); 0: never",
+    low=0,
+    added_later=True,
+  )
+
   max_nonfinite_updates: int = setting(
     10, "the run ends after this many non-finite updates in a row", low=1
   )
