@@ -64,6 +64,11 @@ def config(**settings):
       "leave --bpe_merges out",
     ),
     (dict(vocabulary_file="words"), "--vocabulary_file=words", "give --tokenizer=segmented"),
+    (
+      dict(dropout_rate=0.0, dropout_warmup_steps=9),
+      "--dropout_warmup_steps=9",
+      "give --dropout_rate",
+    ),
   ],
 )
 def test_what_nothing_reads_is_refused_by_name(settings, name, remedy):
@@ -95,6 +100,7 @@ def test_what_nothing_reads_is_refused_by_name(settings, name, remedy):
     dict(preprocessing="moses", preprocessed_splits="valid"),
     dict(positions="learned", max_positions=2000),
     dict(numbers_limit=1000, numbers_all_below=100),
+    dict(dropout_rate=0.0, relu_dropout_rate=0.1, dropout_warmup_steps=9),
   ],
 )
 def test_what_is_read_is_accepted(settings):

@@ -11,7 +11,7 @@ from flax.traverse_util import flatten_dict
 
 from transformer_jax.attention import Mask
 from transformer_jax.config import Config
-from transformer_jax.model.dropout import dropout, keep_multiplier
+from transformer_jax.model.dropout import dropout, keep_multiplier, scaled_rates
 from transformer_jax.model.positions import sinusoids
 from transformer_jax.model.transformer import Transformer
 from transformer_jax.reference import transformer as in_numpy
@@ -210,6 +210,24 @@ def test_dropout_rate_and_mean():
   multiplier = np.asarray(keep_multiplier(jax.random.key(0, impl="rbg"), (400_000,), 0.1))
   assert (multiplier == 0).mean() == pytest.approx(0.1, abs=0.002)
   assert multiplier.mean() == pytest.approx(1, abs=0.003)
+
+
+def test_scaled_rates_drop_less_and_keep_the_mean():
+  """At scale 1 it is the constant rate, to the bit; at 0 nothing is dropped."""
+  key = jax.random.key(0)
+
+  @jax.jit
+  def multiplier(scale):
+    with scaled_rates(scale):
+      return keep_multiplier(key, (400_000,), 0.4)
+
+  constant = np.asarray(keep_multiplier(key, (400_000,), 0.4))
+  for scale in (0.0, 0.25, 1.0):
+    found = np.asarray(multiplier(jnp.float32(scale)))
+    assert (found == 0).mean() == pytest.approx(0.4 * scale, abs=0.003)
+    assert found.mean() == pytest.approx(1, abs=0.005)
+    assert np.all(constant[found == 0] == 0)
+  np.testing.assert_array_equal(found, constant)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])

@@ -448,6 +448,31 @@ def test_dropout_is_a_function_of_seed_and_step(setup):
   assert float(two.sums.loss) - float(one.sums.loss) != float(one.sums.loss)
 
 
+@pytest.mark.parametrize("settings", [{}, dict(rematerialize=True, accumulation_steps=2)])
+def test_dropout_rises_from_nothing_to_its_rate(setup, settings):
+  """The first update has none, that after the rise all of it; one program serves them all."""
+  plain, _, source, target = setup
+  rates = dict(dropout_rate=0.4, attention_dropout_rate=0.3, relu_dropout_rate=0.2)
+  rates["attention_kernel"] = "reference"
+  plain = plain.replace(attention_kernel="reference", **settings)
+  constant = plain.replace(**rates)
+  rising = constant.replace(dropout_warmup_steps=4)
+  batches = [(source, target)] * plain.data.accumulation_steps
+
+  def loss_at(config, step):
+    state = jax.tree.map(np.array, first_state(config, Transformer(config.model, 20, 20)))
+    state = state.replace(step=np.int32(step))
+    return float(updated(config, Transformer(config.model, 20, 20), batches, 1, state).sums.loss)
+
+  assert loss_at(rising, 0) == pytest.approx(loss_at(plain, 0), rel=1e-6)
+  losses = [loss_at(rising, step) for step in (2, 4, 9)]
+  assert losses[1:] == pytest.approx([loss_at(constant, 4), loss_at(constant, 9)], rel=1e-6)
+  assert abs(losses[0] - loss_at(constant, 2)) > 1e-4
+  step = train_step_of(rising, Transformer(rising.model, 20, 20))
+  program = step._whole_update if len(batches) == 1 else step._add_batch
+  assert program._cache_size() == 1
+
+
 def test_attention_dropout_is_a_function_of_the_seed_in_each_kernel(setup):
   """The kernels drop the same weights; `xla` cannot, and is refused by name."""
   config, model, source, target = setup

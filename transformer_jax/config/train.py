@@ -31,6 +31,14 @@ class TrainConfig:
 
   adam_epsilon: float = setting(1e-9, "Adam's epsilon", low=0.0, high=1.0)
 
+  dropout_warmup_steps: int = setting(
+    0,
+    "updates over which all dropout rates rise linearly from 0; 0: they are constant",
+    low=0,
+    high=1_000_000_000,
+    added_later=True,
+  )
+
   label_smoothing: float = setting(
     0.1, "eps_ls, probability spread over the wrong classes (Section 5.4)", low=0.0, high=0.99
   )

@@ -8,10 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Int32, Key
+from jaxtyping import Array, Float32, Int32, Key
 
 from transformer_jax.attention import sequence_lengths
 from transformer_jax.config import PAD_ID, Config
+from transformer_jax.model.dropout import scaled_rates
 from transformer_jax.model.transformer import Transformer
 from transformer_jax.parallel import (
   backend,
@@ -21,6 +22,7 @@ from transformer_jax.parallel import (
   sum_over_devices,
 )
 from transformer_jax.training.label_smoothing import summed_cross_entropy
+from transformer_jax.training.schedule import dropout_rise
 from transformer_jax.training.state import Params, Sums, TrainState, optimizer
 
 Count = int | Int32[Array, ""]
@@ -49,16 +51,21 @@ def loss_sums(
   target_BT: Int32[Array, "B T"],
   smoothing: float,
   dropout_rng: Key[Array, ""] | None = None,
+  dropout_scale: Float32[Array, ""] | None = None,
 ) -> tuple[Array, Sums]:
-  """Returns (loss summed over target tokens, Sums); there is no dropout without `dropout_rng`."""
-  outputs: Any = model.apply(
-    {"params": params},
-    source_BS,
-    target_BT,
-    deterministic=dropout_rng is None,
-    rngs=None if dropout_rng is None else {"dropout": dropout_rng},
-    method="before_logits",
-  )
+  """Returns (loss summed over target tokens, Sums).
+
+  There is no dropout without `dropout_rng`; `dropout_scale` is a factor of its rates.
+  """
+  with scaled_rates(dropout_scale):
+    outputs: Any = model.apply(
+      {"params": params},
+      source_BS,
+      target_BT,
+      deterministic=dropout_rng is None,
+      rngs=None if dropout_rng is None else {"dropout": dropout_rng},
+      method="before_logits",
+    )
   outputs_BTD, matrix_CD, bias_C = outputs
   with jax.named_scope("loss"):
     loss, nll = summed_cross_entropy(outputs_BTD, matrix_CD, target_BT, smoothing, bias_C)
@@ -86,7 +93,8 @@ def gradient_sums(
   """
   key = dropout_key(config.train.seed, step, batch_in_update, device_index())
   smoothing = config.train.label_smoothing
-  loss = lambda params: loss_sums(model, params, source_BS, target_BT, smoothing, key)
+  scale = dropout_rise(config.train.dropout_warmup_steps, step)
+  loss = lambda params: loss_sums(model, params, source_BS, target_BT, smoothing, key, scale)
   gradients, sums = jax.grad(loss, has_aux=True)(params)
   return gradients, sums
 
