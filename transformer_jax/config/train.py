@@ -39,6 +39,15 @@ class TrainConfig:
     added_later=True,
   )
 
+  word_dropout_rate: float = setting(
+    0.0,
+    "share of the source's tokens that are replaced by UNK at random in training; not in the "
+    "paper's text",
+    low=0.0,
+    high=0.99,
+    added_later=True,
+  )
+
   label_smoothing: float = setting(
     0.1, "eps_ls, probability spread over the wrong classes (Section 5.4)", low=0.0, high=0.99
   )
