@@ -48,13 +48,13 @@ def check_fit(like: Any, found: Any, where: pathlib.Path) -> None:
 
 
 def check_finite(arrays: Mapping[str, np.ndarray], where: pathlib.Path) -> None:
-  """Treats NaN or infinity among the parameters as damage, since no result would be usable.
+  """Treats NaN or infinity in parameters, or their mean, as damage: no result would be usable.
 
   Raises:
     Damaged: names the first such array.
   """
   for name, array in arrays.items():
-    if name.startswith("params/") and not np.all(np.isfinite(array)):
+    if name.startswith(("params/", "ema/")) and not np.all(np.isfinite(array)):
       raise Damaged(where, f"{name} holds numbers that are not finite")
 
 

@@ -48,6 +48,15 @@ class TrainConfig:
     added_later=True,
   )
 
+  ema_decay: float = setting(
+    0.0,
+    "decay per update of an exponential moving average of the parameters, which is evaluated and "
+    "decoded with instead of them, such as 0.999; 0: none; not in the paper's text",
+    low=0.0,
+    high=0.999999,
+    added_later=True,
+  )
+
   label_smoothing: float = setting(
     0.1, "eps_ls, probability spread over the wrong classes (Section 5.4)", low=0.0, high=0.99
   )

@@ -127,7 +127,7 @@ class RunHooks:
     The score is on disk before the line of metrics, so a step with the line is done.
     """
     try:
-      metrics = self._validation(step, state.params, self._is_interrupted)
+      metrics = self._validation(step, state.params_in_use, self._is_interrupted)
     except EvaluationStopped:
       self.is_unevaluated = True
       return
@@ -187,7 +187,9 @@ class RunHooks:
       reported=self._reported,
     )
     is_temporary = not self._is_regular(step)
-    self._run.checkpoints.save(step, parallel.to_host(state), meta, temporary=is_temporary)
+    # Without a moving average a checkpoint has no entry for it, as those of older versions.
+    parts = {name: part for name, part in vars(state).items() if part is not None}
+    self._run.checkpoints.save(step, parallel.to_host(parts), meta, temporary=is_temporary)
 
   def _is_regular(self, step: int) -> bool:
     """Returns whether the checkpoint of this step is one to keep."""

@@ -23,7 +23,13 @@ from transformer_jax.parallel import (
 )
 from transformer_jax.training.label_smoothing import summed_cross_entropy
 from transformer_jax.training.schedule import dropout_rise
-from transformer_jax.training.state import Params, Sums, TrainState, optimizer
+from transformer_jax.training.state import (
+  Params,
+  Sums,
+  TrainState,
+  moving_average,
+  optimizer,
+)
 
 Count = int | Int32[Array, ""]
 # Source and target as `parallel.shard_rows` splits them; the shape differs from batch to batch.
@@ -116,6 +122,10 @@ def apply_gradients(config: Config, state: TrainState, gradients: Params, sums: 
   for leaf in jax.tree.leaves(params):
     is_finite &= jnp.all(jnp.isfinite(leaf))
   new_if_finite = functools.partial(jax.tree.map, functools.partial(jnp.where, is_finite))
+  ema = None
+  if state.ema is not None:
+    ema = moving_average(config.train.ema_decay, state.step + 1, state.ema, params)
+    ema = new_if_finite(ema, state.ema)
   return state.replace(
     step=state.step + is_finite,
     params=new_if_finite(params, state.params),
@@ -124,6 +134,7 @@ def apply_gradients(config: Config, state: TrainState, gradients: Params, sums: 
     sums=new_if_finite(jax.tree.map(jnp.add, state.sums, sums), state.sums),
     skipped=state.skipped + ~is_finite,
     skipped_in_a_row=jnp.where(is_finite, 0, state.skipped_in_a_row + 1),
+    ema=ema,
   )
 
 
