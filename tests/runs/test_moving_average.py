@@ -22,6 +22,7 @@ SETTINGS = dict(
   ema_decay=0.9,
   train_steps=12,
   evaluate_every=6,
+  log_every=6,
   checkpoint_every=6,
   word_dropout_rate=0.2,
   dropout_warmup_steps=8,
