@@ -116,7 +116,7 @@ def apply_gradients(config: Config, state: TrainState, gradients: Params, sums: 
   grad_norm = optax.tree.norm(gradients)
   with jax.named_scope("optimizer"):
     updates, opt_state = optimizer(config).update(gradients, state.opt_state, state.params)
-    params = optax.apply_updates(state.params, updates)
+    params: Any = optax.apply_updates(state.params, updates)
   is_finite = jnp.isfinite(grad_norm) & jnp.isfinite(sums.loss)
   # Finite gradients may still give 0 / 0, or a parameter beyond float32.
   for leaf in jax.tree.leaves(params):
