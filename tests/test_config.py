@@ -64,6 +64,11 @@ def config(**settings):
       "leave --bpe_merges out",
     ),
     (dict(vocabulary_file="words"), "--vocabulary_file=words", "give --tokenizer=segmented"),
+    (
+      dict(dropout_rate=0.0, dropout_warmup_steps=9),
+      "--dropout_warmup_steps=9",
+      "give --dropout_rate",
+    ),
   ],
 )
 def test_settings_that_nothing_reads_are_refused_by_name(settings, name, remedy):
@@ -95,6 +100,7 @@ def test_settings_that_nothing_reads_are_refused_by_name(settings, name, remedy)
     dict(preprocessing="moses", preprocessed_splits="valid"),
     dict(positions="learned", max_positions=2000),
     dict(numbers_limit=1000, numbers_all_below=100),
+    dict(dropout_rate=0.0, relu_dropout_rate=0.1, dropout_warmup_steps=9),
   ],
 )
 def test_settings_that_are_read_are_accepted(settings):
@@ -115,6 +121,17 @@ def test_harmless_unread_settings_are_reported(settings, name):
   refuse_unread(config(**settings))
   (line,) = unread_warnings(config(**settings))
   assert line.startswith(f"warning: --{name}: is read only with --")
+
+
+@pytest.mark.parametrize("settings", [dict(train_steps=3000), dict(train_steps=6001, patience=4)])
+def test_patience_that_ends_no_run_early_is_refused(settings):
+  """With an evaluation every 1,500 updates, the first of which is the best so far."""
+  settings = {"patience": 1, **settings}
+  with pytest.raises(ConfigError, match=r"^--patience=\d: cannot end the run early: .*train_steps"):
+    refuse_unread(config(**settings))
+  refuse_unread(config(**{**settings, "train_steps": settings["train_steps"] + 1500}))
+  with pytest.raises(ConfigError, match=r"^--patience: -1 is too small"):
+    config(patience=-1)
 
 
 def test_conditions_name_settings_and_values_that_exist():

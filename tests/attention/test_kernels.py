@@ -17,6 +17,7 @@ from transformer_jax.attention import (
   kernels,
   reference_weights,
 )
+from transformer_jax.model.dropout import keep_multiplier
 from transformer_jax.reference import attention as in_numpy
 
 ON_CPU = [name for name in KERNELS if KERNELS[name].why_not(Use("cpu", "float32", 8, 8)) is None]
@@ -172,11 +173,14 @@ BLOCK_MASKS = [*MASKS, "dense", "dense_for_all"]
 
 
 @functools.cache
-def values_and_gradients(name, batch, dtype, block=blocked._BLOCK, queries=64):
+def values_and_gradients(name, batch, dtype, block=blocked._BLOCK, queries=64, dropout=False):
   """Returns the name of a mask -> (a kernel's output, its three gradients)."""
 
   def of_example(direction, query, key, value, mask):
-    values, pull = jax.vjp(lambda *x: KERNELS[name].attend(*x, mask), query, key, value)
+    shape = (batch, 2, query.shape[1], key.shape[1])
+    multiplier = keep_multiplier(jax.random.key(5), shape, 0.3) if dropout else None
+    attend = lambda *x: KERNELS[name].attend(*x, mask, multiplier)
+    values, pull = jax.vjp(attend, query, key, value)
     return values, *pull(direction)
 
   examples = {mask_name: masked_example(mask_name, batch, dtype) for mask_name in BLOCK_MASKS}
@@ -184,6 +188,17 @@ def values_and_gradients(name, batch, dtype, block=blocked._BLOCK, queries=64):
     patch.setattr(blocked, "_BLOCK", block)
     patch.setattr(blocked, "_FEWEST_QUERIES", queries)
     return in_one_program(of_example, examples)
+
+
+def assert_blocks_change_nothing(batch, dtype, tolerance, block, queries, dropout, mask_name):
+  """Compares values and gradients of the blocked kernel with those of the reference."""
+  ours = values_and_gradients("blocked", batch, dtype, block, queries, dropout=dropout)[mask_name]
+  theirs = values_and_gradients("reference", batch, dtype, dropout=dropout)[mask_name]
+  for actual, expected in zip(ours, theirs, strict=True):
+    assert actual.dtype == expected.dtype
+    np.testing.assert_allclose(
+      np.asarray(actual, np.float32), np.asarray(expected, np.float32), atol=tolerance
+    )
 
 
 @pytest.mark.parametrize("mask_name", BLOCK_MASKS)
@@ -197,13 +212,21 @@ def values_and_gradients(name, batch, dtype, block=blocked._BLOCK, queries=64):
 )
 def test_blocks_change_nothing(mask_name, block, queries, batch, dtype, tolerance):
   """Checks values and gradients of the blocked kernel, in blocks of queries and of examples."""
-  ours = values_and_gradients("blocked", batch, dtype, block, queries)[mask_name]
-  theirs = values_and_gradients("reference", batch, dtype)[mask_name]
-  for actual, expected in zip(ours, theirs, strict=True):
-    assert actual.dtype == expected.dtype
-    np.testing.assert_allclose(
-      np.asarray(actual, np.float32), np.asarray(expected, np.float32), atol=tolerance
-    )
+  assert_blocks_change_nothing(batch, dtype, tolerance, block, queries, False, mask_name)
+
+
+@pytest.mark.parametrize("mask_name", BLOCK_MASKS)
+@pytest.mark.parametrize(
+  "block, queries",
+  [(blocked._BLOCK, 64), (60, 3), (400, 100)],
+  ids=["one_block", "blocks_of_queries", "blocks_of_examples"],
+)
+@pytest.mark.parametrize(
+  "dtype, tolerance", [("float32", 3e-6), pytest.param("bfloat16", 0.06, marks=pytest.mark.slow)]
+)
+def test_dropped_weights_are_those_of_the_reference(mask_name, block, queries, dtype, tolerance):
+  """The blocked kernel with the same factors of the weights: values and gradients."""
+  assert_blocks_change_nothing(5, dtype, tolerance, block, queries, True, mask_name)
 
 
 def test_a_prime_number_of_examples_is_not_taken_one_by_one():
@@ -289,7 +312,8 @@ def test_the_fastest_kernel_is_that_of_the_nearest_shape(monkeypatch):
   assert fastest_kernel(use, 16, 16, 100) == "reference"
   assert fastest_kernel(use, 8, 100, 4000) == "blocked"
   with_dropout = Use("cpu", "float32", 64, 64, attention_dropout=True)
-  assert fastest_kernel(with_dropout, 1, 20, 20) == "reference"
+  assert fastest_kernel(with_dropout, 8, 512, 512) == "reference"
+  assert fastest_kernel(with_dropout, 8, 4096, 4096) == "reference"
   by_length = lambda use: [fastest_kernel(use, 8, length, length) for length in (30, 2047, 4096)]
   assert by_length(use) == ["reference", "blocked", "blocked"]
   unmeasured = Use("tpu", "float32", 64, 64)
@@ -300,3 +324,8 @@ def test_kernels_are_refused_with_a_reason():
   why_not = KERNELS["cudnn"].why_not
   assert "NVIDIA" in why_not(Use("cpu", "bfloat16", 64, 64))
   assert "bfloat16" in why_not(Use("gpu", "float32", 64, 64))
+  with_dropout = Use("gpu", "bfloat16", 64, 64, attention_dropout=True)
+  for name in ("xla", "cudnn"):
+    assert "no dropout on attention weights" in KERNELS[name].why_not(with_dropout)
+    with pytest.raises(ValueError, match="no dropout on attention weights"):
+      KERNELS[name].attend(*draw(1, 2, 2, 1, 8, 8), Mask(), jnp.ones((1, 1, 2, 2)))

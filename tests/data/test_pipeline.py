@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from transformer_jax.config import EOS_ID, PAD_ID
+from transformer_jax.config import EOS_ID, PAD_ID, UNK_ID
 from transformer_jax.data.encoded import encode_pairs
 from transformer_jax.data.pipeline import BatchStream, make_batch, ordered_batches, pad_rows
 from transformer_jax.errors import DataError
@@ -110,6 +110,39 @@ def test_the_order_depends_on_the_seed_and_the_epoch(encoded):
   first = lambda seed, epoch: rows_in(stream_of(encoded, seed, dict(epoch=epoch, batch=0)).next())
   assert first(1, 3) == first(1, 3)
   assert len({tuple(first(*key)) for key in ((1, 3), (2, 3), (1, 4), (3, 1))}) == 4
+
+
+def test_dropped_words_are_a_function_of_seed_and_position(encoded):
+  """UNK in place of a share of the sources' tokens; EOS, padding and targets stay."""
+
+  def epoch(seed=1, number=0, rate=0.3):
+    stream = BatchStream(encoded, 4, BATCH_TOKENS, seed, dict(epoch=number, batch=0), rate)
+    return [stream.next() for _ in range(stream.batches_in_epoch)]
+
+  counts = dict(words=0, dropped=0)
+  for batch, whole in zip(epoch(), epoch(rate=0.0), strict=True):
+    assert batch.source_BS.dtype == np.int32
+    np.testing.assert_array_equal(batch.target_BT, whole.target_BT)
+    is_dropped = batch.source_BS != whole.source_BS
+    assert set(batch.source_BS[is_dropped]) <= {UNK_ID}
+    assert not np.isin(whole.source_BS[is_dropped], (PAD_ID, EOS_ID)).any()
+    counts["words"] += (whole.source_BS > UNK_ID).sum()
+    counts["dropped"] += is_dropped.sum()
+  assert counts["dropped"] / counts["words"] == pytest.approx(0.3, abs=0.03)
+
+  def dropped(batches):
+    """Returns pair -> which of its tokens are UNK."""
+    rows = [row for batch in batches for row in zip(batch.target_BT, batch.source_BS, strict=True)]
+    return {target[0]: (source == UNK_ID)[:20].tobytes() for target, source in rows}
+
+  first = dropped(epoch())
+  assert dropped(epoch(number=1)) != first != dropped(epoch(seed=2))
+  whole = BatchStream(encoded, 4, BATCH_TOKENS, 1, None, 0.3)
+  for _ in range(3):
+    whole.next()
+  rest = BatchStream(encoded, 4, BATCH_TOKENS, 1, whole.position, 0.3)
+  for _ in range(whole.batches_in_epoch):  # into the next epoch
+    np.testing.assert_array_equal(whole.next().source_BS, rest.next().source_BS)
 
 
 def test_ordered_batches_hold_every_pair_once_whatever_its_length(encoded):

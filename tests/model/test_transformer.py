@@ -7,10 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax.traverse_util import flatten_dict
 
 from transformer_jax.attention import Mask
 from transformer_jax.config import Config
-from transformer_jax.model.dropout import dropout, keep_multiplier
+from transformer_jax.model.dropout import dropout, keep_multiplier, scaled_rates
 from transformer_jax.model.positions import sinusoids
 from transformer_jax.model.transformer import Transformer
 from transformer_jax.reference import transformer as in_numpy
@@ -190,10 +191,50 @@ def test_initial_scale_of_projections_does_not_change_with_heads():
     assert float(jnp.std(query)) == pytest.approx((2 / (64 + 64)) ** 0.5, rel=0.05)
 
 
+@pytest.mark.parametrize("d_k, d_v", [(16, 16), (8, 32)])
+def test_fused_projections_begin_as_parts_of_one_xavier_matrix(d_k, d_v):
+  """With d_k = d_v = D / H they are smaller by the square root of 2; nothing else is."""
+  widths = dict(d_model=64, num_heads=4, d_k=d_k, d_v=d_v)
+  separate, fused = (build(**widths, attention_init=name)[2] for name in ("separate", "fused"))
+  fan_out = 4 * (2 * d_k + d_v)
+  of_fused = flatten_dict(fused)
+  assert of_fused.keys() == flatten_dict(separate).keys()
+  for path, kernel in flatten_dict(separate).items():
+    name = path[-2]
+    if name in ("query", "key", "value"):
+      own_fan_out = 4 * (d_v if name == "value" else d_k)
+      assert float(jnp.std(kernel)) == pytest.approx((2 / (64 + own_fan_out)) ** 0.5, rel=0.05)
+      assert float(jnp.std(of_fused[path])) == pytest.approx((2 / (64 + fan_out)) ** 0.5, rel=0.05)
+    else:
+      np.testing.assert_array_equal(of_fused[path], kernel, err_msg=str(path))
+  if d_k == d_v:
+    query = ("encoder", "layer_0", "self_attention", "query", "kernel")
+    whole = flatten_dict(separate)[query]
+    np.testing.assert_allclose(of_fused[query] * 2**0.5, whole, rtol=1e-5)
+
+
 def test_dropout_rate_and_mean():
   multiplier = np.asarray(keep_multiplier(jax.random.key(0, impl="rbg"), (400_000,), 0.1))
   assert (multiplier == 0).mean() == pytest.approx(0.1, abs=0.002)
   assert multiplier.mean() == pytest.approx(1, abs=0.003)
+
+
+def test_scaled_rates_drop_less_and_keep_the_mean():
+  """At scale 1 it is the constant rate, to the bit; at 0 nothing is dropped."""
+  key = jax.random.key(0)
+
+  @jax.jit
+  def multiplier(scale):
+    with scaled_rates(scale):
+      return keep_multiplier(key, (400_000,), 0.4)
+
+  constant = np.asarray(keep_multiplier(key, (400_000,), 0.4))
+  for scale in (0.0, 0.25, 1.0):
+    found = np.asarray(multiplier(jnp.float32(scale)))
+    assert (found == 0).mean() == pytest.approx(0.4 * scale, abs=0.003)
+    assert found.mean() == pytest.approx(1, abs=0.005)
+    assert np.all(constant[found == 0] == 0)
+  np.testing.assert_array_equal(found, constant)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])

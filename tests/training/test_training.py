@@ -11,20 +11,23 @@ from trees_close import assert_trees_close, assert_trees_equal
 
 from transformer_jax import parallel
 from transformer_jax.config import Config
+from transformer_jax.errors import ConfigError
 from transformer_jax.model import feed_forward, multi_head_attention
 from transformer_jax.model.transformer import Transformer
 from transformer_jax.reference.attention import finite_differences
 from transformer_jax.reference.training import smoothed_loss
 from transformer_jax.reference.transformer import transformer as in_numpy
+from transformer_jax.runs.build import check_kernel
 from transformer_jax.training import label_smoothing
+from transformer_jax.training import step as step_module
 from transformer_jax.training.label_smoothing import (
   nll_of_targets,
   sequence_log_probs,
   smoothed_cross_entropy,
   summed_cross_entropy,
 )
-from transformer_jax.training.schedule import noam_schedule
-from transformer_jax.training.state import initial_state
+from transformer_jax.training.schedule import dropout_rise, noam_schedule
+from transformer_jax.training.state import initial_state, moving_average
 from transformer_jax.training.step import TrainStep, loss_sums, make_reset
 
 
@@ -444,6 +447,83 @@ def test_dropout_is_a_function_of_seed_and_step(setup):
   assert float(one.sums.loss) != float(other_seed.sums.loss)
   # Another step, another mask.
   assert float(two.sums.loss) - float(one.sums.loss) != float(one.sums.loss)
+
+
+def test_the_moving_average_is_the_weighted_mean_of_the_parameters(setup):
+  """Of those after each update; the first parameters have no weight, skipped updates neither."""
+  config, model, source, target = setup
+  averaged = config.replace(ema_decay=0.8)
+  batches = [(source, target)]
+  each = [updated(config, model, batches, count).params for count in (1, 2, 3)]
+  state = updated(averaged, model, batches, 3)
+  assert_trees_equal(state.params, each[-1])
+  weights = np.array([0.8**2, 0.8, 1.0])
+  shares = np.float32(weights / weights.sum())
+  mean = lambda *leaves: np.tensordot(shares, np.stack(leaves), 1)
+  assert_trees_close(state.ema, jax.tree.map(mean, *each), atol=1e-6)
+  assert state.params_in_use is state.ema
+  broken = jax.tree.map(np.array, state)
+  broken.params["shared_embedding"]["embedding"][5] = np.nan
+  after = updated(averaged, model, batches, state=broken)
+  assert int(after.skipped) == 1
+  assert_trees_equal(after.ema, state.ema)
+  plain = updated(config, model, batches, 3)
+  assert plain.ema is None and plain.params_in_use is plain.params
+
+
+def test_a_moving_average_with_almost_no_decay_begins_with_the_first_update():
+  """Where decay^updates is 1 in float32."""
+  first, second = {"x": jnp.float32(3.0)}, {"x": jnp.float32(5.0)}
+  mean = moving_average(0.999999, jnp.int32(1), {"x": jnp.float32(100.0)}, first)
+  assert float(mean["x"]) == pytest.approx(3, rel=1e-5)
+  assert float(moving_average(0.999999, jnp.int32(2), mean, second)["x"]) == pytest.approx(4)
+
+
+@pytest.mark.parametrize("settings", [{}, dict(rematerialize=True, accumulation_steps=2)])
+def test_dropout_rises_from_nothing_to_its_rate(setup, settings, monkeypatch):
+  """The first update has none, that after the rise all of it; one program serves them all."""
+  plain, _, source, target = setup
+  rates = dict(dropout_rate=0.4, attention_dropout_rate=0.3, relu_dropout_rate=0.2)
+  rates["attention_kernel"] = "reference"
+  plain = plain.replace(attention_kernel="reference", **settings)
+  constant = plain.replace(**rates)
+  rising = constant.replace(dropout_warmup_steps=4)
+  batches = [(source, target)] * plain.data.accumulation_steps
+  traced = []
+
+  def noted(warmup_steps, updates_done):
+    traced.append(warmup_steps)
+    return dropout_rise(warmup_steps, updates_done)
+
+  monkeypatch.setattr(step_module, "dropout_rise", noted)
+
+  def loss_at(config, step):
+    state = jax.tree.map(np.array, first_state(config, Transformer(config.model, 20, 20)))
+    state = state.replace(step=np.int32(step))
+    return float(updated(config, Transformer(config.model, 20, 20), batches, 1, state).sums.loss)
+
+  assert loss_at(rising, 0) == pytest.approx(loss_at(plain, 0), rel=1e-6)
+  losses = [loss_at(rising, step) for step in (2, 4, 9)]
+  assert losses[1:] == pytest.approx([loss_at(constant, 4), loss_at(constant, 9)], rel=1e-6)
+  assert abs(losses[0] - loss_at(constant, 2)) > 1e-4
+  assert traced.count(4) == 1
+
+
+def test_attention_dropout_is_a_function_of_the_seed_in_each_kernel(setup):
+  """The kernels drop the same weights; `xla` cannot, and is refused by name."""
+  config, model, source, target = setup
+  batches = [(source, target)]
+  losses = {}
+  for kernel in ("reference", "blocked", "auto"):
+    cfg = config.replace(attention_dropout_rate=0.3, attention_kernel=kernel)
+    check_kernel(cfg)
+    dropped = Transformer(cfg.model, 20, 20)
+    losses[kernel] = float(updated(cfg, dropped, batches, updates=2).sums.loss)
+  assert losses["auto"] == losses["reference"] == pytest.approx(losses["blocked"], rel=1e-5)
+  without = float(updated(config, model, batches, updates=2).sums.loss)
+  assert abs(losses["reference"] - without) > 1e-3
+  with pytest.raises(ConfigError, match=r"^--attention_kernel=xla: it has no dropout on attention"):
+    check_kernel(config.replace(attention_dropout_rate=0.3))
 
 
 def test_reset_clears_only_the_running_sums(setup):

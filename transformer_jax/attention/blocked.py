@@ -39,14 +39,12 @@ def blocked_attention(
 ) -> Float[Array, "B T H V"]:
   """Returns the output of every head of every example, in memory linear in T and S.
 
-  Only a dense part of the mask (`allowed_BTS`) takes memory of T S.
+  Only a dense part of the mask (`allowed_BTS`) and `multiplier_BHTS` take memory of T S.
   """
-  if multiplier_BHTS is not None:
-    raise ValueError("the blocked kernel has no dropout on attention weights")
   query_BHTK = scaled(query_BTHK).swapaxes(1, 2)
   key_BHSK = key_BSHK.swapaxes(1, 2)
   value_BHSV = value_BSHV.swapaxes(1, 2)
-  return _attend(query_BHTK, key_BHSK, value_BHSV, mask).swapaxes(1, 2)
+  return _attend(query_BHTK, key_BHSK, value_BHSV, mask, multiplier_BHTS).swapaxes(1, 2)
 
 
 def scaled(query_BTHK: Float[Array, "B T H K"]) -> Float[Array, "B T H K"]:
@@ -70,6 +68,7 @@ class _Residuals(NamedTuple):
   weights_BHTS: Float32[Array, "B H T S"] | None = None
   row_max_BHT: Float32[Array, "B H T"] | None = None
   inverse_sum_BHT: Float32[Array, "B H T"] | None = None
+  multiplier_BHTS: Float32[Array, "B H T S"] | None = None  # dropout's factors of the weights
 
 
 @jax.custom_vjp
@@ -78,9 +77,10 @@ def _attend(
   key_BHSK: Float[Array, "B H S K"],
   value_BHSV: Float[Array, "B H S V"],
   mask: Mask,
+  multiplier_BHTS: Float32[Array, "B H T S"] | None,
 ) -> Float[Array, "B H T V"]:
   """Returns the heads' outputs for queries that are already scaled."""
-  return _forward(query_BHTK, key_BHSK, value_BHSV, mask)[0]
+  return _forward(query_BHTK, key_BHSK, value_BHSV, mask, multiplier_BHTS)[0]
 
 
 def _forward(
@@ -88,34 +88,56 @@ def _forward(
   key_BHSK: Float[Array, "B H S K"],
   value_BHSV: Float[Array, "B H S V"],
   mask: Mask,
+  multiplier_BHTS: Float32[Array, "B H T S"] | None,
 ) -> tuple[Float[Array, "B H T V"], _Residuals]:
   """Returns the heads' outputs and the residuals."""
   arrays = query_BHTK, key_BHSK, value_BHSV, mask
   batch, num_heads, num_queries, _ = query_BHTK.shape
   if batch * num_heads * num_queries * key_BHSK.shape[2] <= _BLOCK:
     weights_BHTS = jax.nn.softmax(_scores(query_BHTK, key_BHSK, mask, 0), axis=-1)
-    heads_BHTV = _product("bhts,bhsv->bhtv", weights_BHTS.astype(value_BHSV.dtype), value_BHSV)
-    heads_BHTV = heads_BHTV.astype(value_BHSV.dtype)
-    return heads_BHTV, _Residuals(*arrays, heads_BHTV, weights_BHTS=weights_BHTS)
-  heads_BHTV, row_max_BHT, inverse_sum_BHT = _each_block_of_examples(_forward_examples, *arrays)
+    kept_BHTS = _dropped(weights_BHTS, multiplier_BHTS).astype(value_BHSV.dtype)
+    heads_BHTV = _product("bhts,bhsv->bhtv", kept_BHTS, value_BHSV).astype(value_BHSV.dtype)
+    residuals = _Residuals(
+      *arrays, heads_BHTV, weights_BHTS=weights_BHTS, multiplier_BHTS=multiplier_BHTS
+    )
+    return heads_BHTV, residuals
+  heads_BHTV, row_max_BHT, inverse_sum_BHT = _each_block_of_examples(
+    _forward_examples, *arrays, multiplier_BHTS
+  )
   residuals = _Residuals(
-    *arrays, heads_BHTV, row_max_BHT=row_max_BHT, inverse_sum_BHT=inverse_sum_BHT
+    *arrays,
+    heads_BHTV,
+    row_max_BHT=row_max_BHT,
+    inverse_sum_BHT=inverse_sum_BHT,
+    multiplier_BHTS=multiplier_BHTS,
   )
   return heads_BHTV, residuals
 
 
 def _backward(
   residuals: _Residuals, gradient_BHTV: Float[Array, "B H T V"]
-) -> tuple[Float[Array, "B H T K"], Float[Array, "B H S K"], Float[Array, "B H S V"], None]:
+) -> tuple[Float[Array, "B H T K"], Float[Array, "B H S K"], Float[Array, "B H S V"], None, None]:
   """Returns the gradients of queries, keys and values."""
   query_BHTK, key_BHSK, value_BHSV, mask, heads_BHTV = residuals[:5]
   arrays = query_BHTK, key_BHSK, value_BHSV, mask
-  # FlashAttention's D: the mean of a row's gradients under its weights.
+  # FlashAttention's D: the mean of a row's gradients under its weights, dropped or not.
   delta_BHT = jnp.sum(heads_BHTV.astype(jnp.float32) * gradient_BHTV, axis=-1)
   if residuals.weights_BHTS is not None:
-    gradients = _gradients(*arrays, 0, gradient_BHTV, residuals.weights_BHTS, delta_BHT)
+    gradients = _gradients(
+      *arrays,
+      0,
+      gradient_BHTV,
+      residuals.weights_BHTS,
+      delta_BHT,
+      residuals.multiplier_BHTS,
+    )
   else:
-    statistics = residuals.row_max_BHT, residuals.inverse_sum_BHT, delta_BHT
+    statistics = (
+      residuals.row_max_BHT,
+      residuals.inverse_sum_BHT,
+      delta_BHT,
+      residuals.multiplier_BHTS,
+    )
     gradients = _each_block_of_examples(_backward_examples, *arrays, gradient_BHTV, *statistics)
   of_query, of_key, of_value = gradients
   return (
@@ -123,13 +145,14 @@ def _backward(
     of_key.astype(key_BHSK.dtype),
     of_value.astype(value_BHSV.dtype),
     None,
+    None,
   )
 
 
 _attend.defvjp(_forward, _backward)
 
 
-def _gradients(
+def _gradients(  # noqa: PLR0913  each is an array of one block
   query_BHTK: Float[Array, "B H T K"],
   key_BHSK: Float[Array, "B H S K"],
   value_BHSV: Float[Array, "B H S V"],
@@ -138,9 +161,11 @@ def _gradients(
   gradient_BHTV: Float[Array, "B H T V"],
   weights_BHTS: Float32[Array, "B H T S"],
   delta_BHT: Float32[Array, "B H T"],
+  multiplier_BHTS: Float32[Array, "B H T S"] | None,
 ) -> tuple[Float[Array, "B H T K"], Float32[Array, "B H S K"], Float32[Array, "B H S V"]]:
   """Returns the gradients of queries, keys and values, the last two in float32."""
-  of_weights_BHTS = _product("bhtv,bhsv->bhts", gradient_BHTV, value_BHSV)
+  of_kept_BHTS = _product("bhtv,bhsv->bhts", gradient_BHTV, value_BHSV)
+  of_weights_BHTS = _dropped(of_kept_BHTS, multiplier_BHTS)
   of_scores_BHTS = weights_BHTS * (of_weights_BHTS - delta_BHT[..., None])
   if not mask.allows_everything():
     # The weight of a masked score is 0, except in a row that is all masked. There the weights are
@@ -148,11 +173,11 @@ def _gradients(
     allowed_BTS = mask.dense(query_BHTK.shape[2], key_BHSK.shape[2], first_query)
     has_key_B1T1 = allowed_BTS.any(-1)[:, None, :, None]
     of_scores_BHTS = jnp.where(has_key_B1T1, of_scores_BHTS, 0.0)
-  weights_BHTS = weights_BHTS.astype(query_BHTK.dtype)
+  kept_BHTS = _dropped(weights_BHTS, multiplier_BHTS).astype(query_BHTK.dtype)
   of_scores_BHTS = of_scores_BHTS.astype(query_BHTK.dtype)
   of_query_BHTK = _product("bhts,bhsk->bhtk", of_scores_BHTS, key_BHSK).astype(query_BHTK.dtype)
   of_key_BHSK = sum_of_outer_products(of_scores_BHTS, query_BHTK, jnp.float32)
-  of_value_BHSV = sum_of_outer_products(weights_BHTS, gradient_BHTV, jnp.float32)
+  of_value_BHSV = sum_of_outer_products(kept_BHTS, gradient_BHTV, jnp.float32)
   return of_query_BHTK, of_key_BHSK, of_value_BHSV
 
 
@@ -161,24 +186,27 @@ def _forward_examples(
   key_BHSK: Float[Array, "B H S K"],
   value_BHSV: Float[Array, "B H S V"],
   mask: Mask,
+  multiplier_BHTS: Float32[Array, "B H T S"] | None,
 ) -> tuple[Float[Array, "B H T V"], Float32[Array, "B H T"], Float32[Array, "B H T"]]:
   """Returns a few examples' (outputs, row maxima of the scores, 1 / sums of the exponentials)."""
 
   def block(_: None, part: tuple[Any, ...]) -> tuple[None, tuple[Array, Array, Array]]:
-    query, mask_of_block, first_query = part
+    query, multiplier, mask_of_block, first_query = part
     scores = _scores(query, key_BHSK, mask_of_block, first_query)
     row_max = scores.max(-1, keepdims=True)
     exponentials = jnp.exp(scores - row_max)
     inverse_sum = 1 / exponentials.sum(-1, keepdims=True)
-    sums = _product("bhts,bhsv->bhtv", exponentials.astype(value_BHSV.dtype), value_BHSV)
+    kept = _dropped(exponentials, multiplier).astype(value_BHSV.dtype)
+    sums = _product("bhts,bhsv->bhtv", kept, value_BHSV)
     heads = (sums * inverse_sum).astype(value_BHSV.dtype)
     return None, (heads, row_max[..., 0], inverse_sum[..., 0])
 
-  _, results = _each_block_of_queries(block, None, key_BHSK.shape[2], mask, query_BHTK)
+  rows = query_BHTK, multiplier_BHTS
+  _, results = _each_block_of_queries(block, None, key_BHSK.shape[2], mask, *rows)
   return results
 
 
-def _backward_examples(
+def _backward_examples(  # noqa: PLR0913  each is an array of one block
   query_BHTK: Float[Array, "B H T K"],
   key_BHSK: Float[Array, "B H S K"],
   value_BHSV: Float[Array, "B H S V"],
@@ -187,21 +215,22 @@ def _backward_examples(
   row_max_BHT: Float32[Array, "B H T"],
   inverse_sum_BHT: Float32[Array, "B H T"],
   delta_BHT: Float32[Array, "B H T"],
+  multiplier_BHTS: Float32[Array, "B H T S"] | None,
 ) -> tuple[Float[Array, "B H T K"], Float32[Array, "B H S K"], Float32[Array, "B H S V"]]:
   """Returns the gradients of a few examples."""
 
   def block(sums: list[Array], part: tuple[Any, ...]) -> tuple[list[Array], Array]:
-    query, gradient, row_max, inverse_sum, delta, mask_of_block, first_query = part
+    query, gradient, row_max, inverse_sum, delta, multiplier, mask_of_block, first_query = part
     scores = _scores(query, key_BHSK, mask_of_block, first_query)
     # 0 in rows of padding.
     weights = jnp.exp(scores - row_max[..., None]) * inverse_sum[..., None]
     of_query, *of_others = _gradients(
-      query, key_BHSK, value_BHSV, mask_of_block, first_query, gradient, weights, delta
+      query, key_BHSK, value_BHSV, mask_of_block, first_query, gradient, weights, delta, multiplier
     )
     return jax.tree.map(jnp.add, sums, of_others), of_query
 
   zeros = [jnp.zeros(x.shape, jnp.float32) for x in (key_BHSK, value_BHSV)]
-  rows = query_BHTK, gradient_BHTV, row_max_BHT, inverse_sum_BHT, delta_BHT
+  rows = query_BHTK, gradient_BHTV, row_max_BHT, inverse_sum_BHT, delta_BHT, multiplier_BHTS
   (of_key, of_value), of_query = _each_block_of_queries(
     block, zeros, key_BHSK.shape[2], mask, *rows
   )
@@ -220,6 +249,13 @@ def _scores(
     return scores_BHTS
   allowed_BTS = mask.dense(query_BHTK.shape[2], key_BHSK.shape[2], first_query)
   return jnp.where(allowed_BTS[:, None], scores_BHTS, jnp.finfo(jnp.float32).min)
+
+
+def _dropped(
+  weights_BHTS: Float32[Array, "B H T S"], multiplier_BHTS: Float32[Array, "B H T S"] | None
+) -> Float32[Array, "B H T S"]:
+  """Returns weights, or their gradients, with dropout's factors; None multiplies nothing."""
+  return weights_BHTS if multiplier_BHTS is None else weights_BHTS * multiplier_BHTS
 
 
 _product = functools.partial(jnp.einsum, preferred_element_type=jnp.float32)
@@ -256,14 +292,16 @@ def _each_block_of_queries(
   carry: Carry,
   num_keys: int,
   mask: Mask,
-  *rows: Float[Array, "B H T *_"],
+  query_BHTK: Float[Array, "B H T K"],
+  *others: Float[Array, "B H T *_"] | None,
 ) -> tuple[Carry, Any]:
   """Returns the last carry and the results of all queries, computed for a block of them at a time.
 
-  `function` maps (carry, (the block of each of `rows`, mask, first query)) to (carry, results).
-  `rows` and results are [B, H, T, ...].
+  `function` maps (carry, (the block of the queries and of each of `others`, mask, first query)) to
+  (carry, results). `others` and results are [B, H, T, ...].
   """
-  batch, num_heads, num_queries = rows[0].shape[:3]
+  rows = query_BHTK, *others
+  batch, num_heads, num_queries = query_BHTK.shape[:3]
   size = max(_FEWEST_QUERIES, _BLOCK // (batch * num_heads * num_keys))
   if size >= num_queries:
     return function(carry, (*rows, mask, 0))

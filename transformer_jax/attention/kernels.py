@@ -131,7 +131,7 @@ def _serves_all(use: Use) -> str | None:  # noqa: ARG001  # as `why_not` of a Ke
 
 def _no_dropout(use: Use) -> str | None:
   if use.attention_dropout:
-    return "it has no dropout on attention weights; use --attention_kernel=reference"
+    return "it has no dropout on attention weights; use --attention_kernel=blocked"
   return None
 
 
@@ -149,7 +149,7 @@ def _why_not_cudnn(use: Use) -> str | None:
 KERNELS = {
   "auto": Kernel(_auto_attention, _serves_all),
   "reference": Kernel(reference_attention, _serves_all),
-  "blocked": Kernel(blocked_attention, _no_dropout),
+  "blocked": Kernel(blocked_attention, _serves_all),
   "xla": Kernel(functools.partial(_library_attention, "xla"), _no_dropout),
   "cudnn": Kernel(functools.partial(_library_attention, "cudnn"), _why_not_cudnn),
 }
@@ -169,11 +169,14 @@ def fastest_kernel(use: Use, num_heads: int, num_queries: int, num_keys: int) ->
   It is the fastest at the nearest measured shape. The distance of two shapes is the factor between
   their lengths (the geometric mean of queries and keys) times that between their numbers of heads.
   Without measurements it is the library's. Long sequences get the kernel whose memory is
-  linear in length.
+  linear in length. With dropout on the weights it is the reference: nothing was measured with it,
+  and runs go on to the same bits.
 
   Example:
     fastest_kernel(Use("cpu", "float32", 64, 64), num_heads=8, num_queries=32, num_keys=32)
   """
+  if use.attention_dropout:
+    return "reference"
   length = math.sqrt(num_queries * num_keys)
   names = [_FOR_LONG] if length >= _LONG else _nearest_first(use, num_heads, length)
   for name in names:

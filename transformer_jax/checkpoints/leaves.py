@@ -53,13 +53,13 @@ def check_fit(
 
 
 def check_finite(arrays: Mapping[str, np.ndarray], where: pathlib.Path) -> None:
-  """Refuses parameters with NaN or infinity as damaged, since no result would be usable.
+  """Refuses parameters, or their mean, with NaN or infinity as damaged: no result would be usable.
 
   Raises:
     Damaged: names the first such array.
   """
   for name, array in arrays.items():
-    if name.startswith("params/") and not np.all(np.isfinite(array)):
+    if name.startswith(("params/", "ema/")) and not np.all(np.isfinite(array)):
       raise Damaged(where, f"{name} holds numbers that are not finite")
 
 

@@ -293,16 +293,21 @@ class Checkpoints:
     remedy = "no checkpoint before it is undamaged: start anew in another --workdir"
     raise CheckpointError(newest.where, newest.problem, remedy)
 
-  def restore_params(self, like_params: Any, step: int | None = None) -> Any:
+  def restore_params(self, like_params: Any, step: int | None = None, part: str = "params") -> Any:
     """Returns only the parameters of a step (by default the latest), as numpy arrays.
+
+    Args:
+      like_params: pytree of leaves with the shape and dtype that they must have.
+      step: by default the latest.
+      part: the key at the top of the state that they are under.
 
     Raises:
       CheckpointError: as `restore`.
     """
     step = self._existing(step)
-    arrays, _, _ = self.read(step, "params", like_params)
+    arrays, _, _ = self.read(step, part, like_params)
     check_finite(arrays, self._folder / str(step))
-    params = {name.removeprefix("params/"): array for name, array in arrays.items()}
+    params = {name.removeprefix(f"{part}/"): array for name, array in arrays.items()}
     return rebuild(like_params, params)
 
   def read(

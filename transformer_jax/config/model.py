@@ -82,6 +82,15 @@ class ModelConfig:
     added_later=True,
   )
 
+  attention_init: str = setting(
+    "separate",
+    "initial scale of the projections to queries, keys and values: Xavier's for three matrices, or "
+    "for one fused matrix of their columns, smaller by the square root of 2 if their widths are "
+    "d_model",
+    choices=("separate", "fused"),
+    added_later=True,
+  )
+
   output_bias: bool = setting(
     False, "add a bias to the scores before the softmax; the paper has none", added_later=True
   )

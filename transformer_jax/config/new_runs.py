@@ -63,6 +63,22 @@ def _unread(config: Config) -> Iterator[tuple[str, str, str]]:
       "is read only for sections, but none are named",
       "give --train_sections, or leave it out",
     )
+  train, model = config.train, config.model
+  if not (model.dropout_rate or model.attention_dropout_rate or model.relu_dropout_rate):
+    if train.dropout_warmup_steps:
+      yield (
+        "dropout_warmup_steps",
+        "is read only with dropout, but all dropout rates are 0",
+        "give --dropout_rate, or leave it out",
+      )
+  evaluations = -(-train.train_steps // train.evaluate_every)
+  if train.patience and train.patience + 1 >= evaluations:
+    yield (
+      "patience",
+      f"cannot end the run early: --train_steps={train.train_steps} has {evaluations} evaluations, "
+      f"with --evaluate_every={train.evaluate_every}",
+      "lower --patience or --evaluate_every, or leave --patience out",
+    )
   if values["init_checkpoint"] != "last" and not config.train.init_from:
     yield (
       "init_checkpoint",

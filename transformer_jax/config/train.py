@@ -31,6 +31,32 @@ class TrainConfig:
 
   adam_epsilon: float = setting(1e-9, "Adam's epsilon", low=0.0, high=1.0)
 
+  dropout_warmup_steps: int = setting(
+    0,
+    "updates over which all dropout rates rise linearly from 0; 0: they are constant",
+    low=0,
+    high=1_000_000_000,
+    added_later=True,
+  )
+
+  word_dropout_rate: float = setting(
+    0.0,
+    "share of the source's tokens that are replaced by UNK at random in training; not in the "
+    "paper's text",
+    low=0.0,
+    high=0.99,
+    added_later=True,
+  )
+
+  ema_decay: float = setting(
+    0.0,
+    "decay per update of an exponential moving average of the parameters, which is evaluated and "
+    "decoded with instead of them, such as 0.999; 0: none; not in the paper's text",
+    low=0.0,
+    high=0.999999,
+    added_later=True,
+  )
+
   label_smoothing: float = setting(
     0.1, "eps_ls, probability spread over the wrong classes (Section 5.4)", low=0.0, high=0.99
   )
@@ -53,6 +79,14 @@ class TrainConfig:
 
   keep_best: int = setting(
     1, "number of checkpoints also kept because their validation scores are the best", low=0
+  )
+
+  patience: int = setting(
+    0,
+    "training ends after this many evaluations in a row without a better validation score (the one "
+    "of keep_best); 0: never",
+    low=0,
+    added_later=True,
   )
 
   max_nonfinite_updates: int = setting(

@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 from jaxtyping import Int32, Integer
 
-from transformer_jax.config import PAD_ID
+from transformer_jax.config import EOS_ID, PAD_ID, UNK_ID
 from transformer_jax.data.bucketing import (
   Widths,
   assign_buckets,
@@ -97,6 +97,8 @@ class BatchStream:
     batch_tokens: the most padded positions of a side in a batch.
     seed: it determines the order of the batches.
     position: `position` of an earlier stream over the same pairs, to go on from; None: the start.
+    word_dropout_rate: share of the sources' tokens that UNK takes the place of; which ones is a
+      pure function of seed and position.
 
   Raises:
     DataError: no pairs, or a position that these pairs do not have.
@@ -109,6 +111,7 @@ class BatchStream:
     batch_tokens: int,
     seed: int,
     position: dict[str, int] | None = None,
+    word_dropout_rate: float = 0.0,
   ) -> None:
     if not len(encoded):
       raise DataError("training data", "there are no pairs")
@@ -117,6 +120,7 @@ class BatchStream:
     self._encoded = encoded
     self._batch_tokens = batch_tokens
     self._seed = seed
+    self._word_dropout_rate = word_dropout_rate
     self._buckets = choose_buckets(encoded.source_lengths, encoded.target_lengths, num_buckets)
     self._bucket_of_pair = assign_buckets(
       encoded.source_lengths, encoded.target_lengths, self._buckets
@@ -148,9 +152,14 @@ class BatchStream:
       self._batch = 0
       self._plan = self._plan_epoch(self._epoch)
     bucket, rows = self._plan[self._batch]
-    self._batch += 1
     widths = self._buckets[bucket]
-    return make_batch(self._encoded, rows, widths, rows_per_batch(widths, self._batch_tokens))
+    batch = make_batch(self._encoded, rows, widths, rows_per_batch(widths, self._batch_tokens))
+    if self._word_dropout_rate:
+      # The last number is there as numpy takes (1, 0) and (1, 0, 0) for the same seed.
+      rng = np.random.default_rng((self._seed, self._epoch, self._batch, 1))
+      batch = drop_words(batch, self._word_dropout_rate, rng)
+    self._batch += 1
+    return batch
 
   def shapes(self) -> list[tuple[int, int, int]]:
     """Returns (rows, source width, target width) of every bucket."""
@@ -191,6 +200,18 @@ def make_batch(encoded: Pairs, rows: Iterable[int], widths: Widths, num_rows: in
     pad_rows([encoded.source(row) for row in rows], num_rows, source_width),
     pad_rows([encoded.target(row) for row in rows], num_rows, target_width),
   )
+
+
+def drop_words(batch: Batch, rate: float, rng: np.random.Generator) -> Batch:
+  """Returns the batch with UNK in place of source tokens drawn with probability `rate`.
+
+  EOS and padding stay.
+  """
+  source_BS = batch.source_BS
+  is_token_BS = (source_BS != PAD_ID) & (source_BS != EOS_ID)
+  is_dropped_BS = is_token_BS & (rng.random(source_BS.shape) < rate)
+  dropped_BS = np.where(is_dropped_BS, np.int32(UNK_ID), source_BS)
+  return dataclasses.replace(batch, source_BS=dropped_BS)
 
 
 def ordered_batches(encoded: Pairs, num_buckets: int, batch_tokens: int) -> Iterator[Batch]:

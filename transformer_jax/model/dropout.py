@@ -1,6 +1,9 @@
 """Dropout (Section 5.4) with few random bits."""
 
+import contextlib
+import contextvars
 import math
+from collections.abc import Iterator
 
 import flax.linen as nn
 import jax
@@ -9,6 +12,29 @@ from jax import lax
 from jaxtyping import Array, Float, Float32, PRNGKeyArray, UInt16
 
 _LEVELS = 1 << 16
+
+# A factor of all rates while a model is traced: see `scaled_rates`.
+_SCALE: contextvars.ContextVar[Float32[Array, ""] | None] = contextvars.ContextVar(
+  "scale of dropout rates", default=None
+)
+
+
+@contextlib.contextmanager
+def scaled_rates(scale: Float32[Array, ""] | None) -> Iterator[None]:
+  """A context in which all dropout rates are multiplied by `scale`, which may be traced.
+
+  It is not an argument of every module, as rates are not. None leaves the rates constants of the
+  program.
+
+  Example:
+    with scaled_rates(jnp.float32(0.5)):
+      model.apply(variables, source_BS, target_BT, deterministic=False, rngs=dict(dropout=key))
+  """
+  token = _SCALE.set(scale)
+  try:
+    yield
+  finally:
+    _SCALE.reset(token)
 
 
 def dropout(
@@ -34,10 +60,18 @@ def dropout(
 def keep_multiplier(
   key: PRNGKeyArray, shape: tuple[int, ...], rate: float
 ) -> Float32[Array, "..."]:
-  """Returns 0 with probability `rate`, else 1 / (1 - rate), for each element of `shape`."""
+  """Returns 0 with probability `rate`, else 1 / (1 - rate), for each element of `shape`.
+
+  In `scaled_rates` the rate is its product with the scale.
+  """
   dropped_levels = round(rate * _LEVELS)
-  keep = _sixteen_bits(key, shape) >= dropped_levels
-  return jnp.where(keep, jnp.float32(_LEVELS / (_LEVELS - dropped_levels)), 0.0)
+  scale = _SCALE.get()
+  if scale is None:
+    keep = _sixteen_bits(key, shape) >= dropped_levels
+    return jnp.where(keep, jnp.float32(_LEVELS / (_LEVELS - dropped_levels)), 0.0)
+  scaled_levels = jnp.round(scale * dropped_levels)
+  keep = _sixteen_bits(key, shape) >= scaled_levels.astype(jnp.uint16)
+  return jnp.where(keep, _LEVELS / (_LEVELS - scaled_levels), 0.0)
 
 
 def _sixteen_bits(key: PRNGKeyArray, shape: tuple[int, ...]) -> UInt16[Array, "..."]:

@@ -22,12 +22,17 @@ class MultiHeadAttention(nn.Module):
 
   def setup(self) -> None:
     cfg = self.config
-    self.query = self._dense((cfg.num_heads, cfg.d_k), -1)
-    self.key = self._dense((cfg.num_heads, cfg.d_k), -1)
-    self.value = self._dense((cfg.num_heads, cfg.d_v), -1)
-    self.out = self._dense(cfg.d_model, (-2, -1))
+    self.query = self._dense((cfg.num_heads, cfg.d_k), -1, _projection_init(cfg, cfg.d_k))
+    self.key = self._dense((cfg.num_heads, cfg.d_k), -1, _projection_init(cfg, cfg.d_k))
+    self.value = self._dense((cfg.num_heads, cfg.d_v), -1, _projection_init(cfg, cfg.d_v))
+    self.out = self._dense(cfg.d_model, (-2, -1), nn.initializers.xavier_uniform())
 
-  def _dense(self, features: int | tuple[int, ...], axis: int | tuple[int, ...]) -> nn.DenseGeneral:
+  def _dense(
+    self,
+    features: int | tuple[int, ...],
+    axis: int | tuple[int, ...],
+    kernel_init: nn.initializers.Initializer,
+  ) -> nn.DenseGeneral:
     """Returns a product with a parameter matrix, plus a bias if the configuration has one.
 
     Xavier's fans are those of the whole D x (H K) matrix, so the initial scale does not depend on
@@ -39,7 +44,7 @@ class MultiHeadAttention(nn.Module):
       use_bias=self.config.attention_bias,
       dtype=self.dtype,
       dot_general=dot_general,
-      kernel_init=nn.initializers.xavier_uniform(),
+      kernel_init=kernel_init,
     )
 
   def __call__(
@@ -104,3 +109,17 @@ class MultiHeadAttention(nn.Module):
     batch, num_queries, num_heads = query_BTHK.shape[:3]
     shape = (batch, num_heads, num_queries, num_keys)
     return keep_multiplier(self.make_rng("dropout"), shape, rate)
+
+
+def _projection_init(config: ModelConfig, width: int) -> nn.initializers.Initializer:
+  """Returns the initializer of a projection to heads of a width, by `config.attention_init`.
+
+  Xavier's variance is 2 / (D + columns). The columns are the projection's own, or those of all
+  three projections.
+  """
+  if config.attention_init == "separate":
+    return nn.initializers.xavier_uniform()
+  own_columns = config.num_heads * width
+  fused_columns = config.num_heads * (2 * config.d_k + config.d_v)
+  scale = (config.d_model + own_columns) / (config.d_model + fused_columns)
+  return nn.initializers.variance_scaling(scale, "fan_avg", "uniform")

@@ -11,6 +11,7 @@ from transformer_jax.data.tokenizers.folder import load_tokenizer
 from transformer_jax.data.tokenizers.tokenizer import SavableTokenizer
 from transformer_jax.errors import CheckpointError, TransformerJaxError
 from transformer_jax.files import StrPath
+from transformer_jax.runs.patience import ended_early
 from transformer_jax.runs.prepare import data_fingerprint, text_fingerprints
 from transformer_jax.runs.startup_report import origin_lines
 from transformer_jax.workdir.folder import Workdir, source_settings
@@ -80,12 +81,13 @@ def examine(
     _data(config, tokenizer, data_root, found, latest.meta)
   if not is_imported:
     _devices(found, latest)
-  is_done = latest.step is not None and latest.step >= train_steps
+  is_early = latest.step is not None and _ended_early(config, folder, latest.step)
+  is_done = is_early or (latest.step is not None and latest.step >= train_steps)
   is_exact = not found.errors and not changed and not is_imported
   if is_imported:
     found.note("resume", "an imported model is not resumed: train a copy of it, with --init_from")
   else:
-    found.note("resume", _verdict(latest.step, is_done, is_exact, found.errors))
+    found.note("resume", _verdict(latest.step, is_done, is_early, is_exact, found.errors))
   result = dict(
     step=latest.step,
     train_steps=train_steps,
@@ -99,12 +101,26 @@ def examine(
   return found.lines, result, found.errors[0] if found.errors else None
 
 
+def _ended_early(config: Config, folder: Workdir, step: int) -> bool:
+  """Returns whether `patience` ended the run at this step; False if the metrics are damaged."""
+  try:
+    lines = folder.read_metrics()
+  except TransformerJaxError:
+    return False
+  return ended_early(config, [line for line in lines if line["step"] <= step])
+
+
 def _verdict(
-  step: int | None, is_done: bool, is_exact: bool, errors: list[TransformerJaxError]
+  step: int | None,
+  is_done: bool,
+  is_early: bool,
+  is_exact: bool,
+  errors: list[TransformerJaxError],
 ) -> str:
   if errors:
     return "not possible yet: see the problems"
-  done = "the run is done; with a larger --train_steps it would resume " if is_done else ""
+  setting = "--patience" if is_early else "--train_steps"
+  done = f"the run is done; with a larger {setting} it would resume " if is_done else ""
   start = "from the beginning" if step is None else f"from step {step:,}"
   exactness = "to the bit" if is_exact else "but the last bits may differ, as versions have changed"
   return f"{done}{start}, {exactness}"

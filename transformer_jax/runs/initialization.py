@@ -14,6 +14,7 @@ from transformer_jax.errors import CheckpointError
 from transformer_jax.runs.build import parameter_shapes
 from transformer_jax.runs.digest import params_digest
 from transformer_jax.runs.parts import RunParts
+from transformer_jax.training.state import part_in_use
 from transformer_jax.workdir.folder import Workdir
 
 # A record: {"workdir": absolute path, "step": of its checkpoint, "params_sha256": hex}.
@@ -46,7 +47,9 @@ def source_parameters(run: RunParts) -> tuple[Any, Record]:
   folder = Workdir(train.init_from, primary=False)
   with Checkpoints(folder.checkpoints, read_only=True) as checkpoints:
     step = checkpoints.named_step(name if name in ("best", "last") else int(name))
-    params = checkpoints.restore_params(parameter_shapes(run.model), step)
+    settings = folder.read_config() if folder.has_config() else {}
+    part = part_in_use(settings.get("ema_decay", 0.0))
+    params = checkpoints.restore_params(parameter_shapes(run.model), step, part)
   where = str(pathlib.Path(train.init_from).absolute())
   record = dict(workdir=where, step=step, params_sha256=params_digest(dict(named_leaves(params))))
   if before and before["params_sha256"] != record["params_sha256"]:

@@ -75,9 +75,14 @@ class Prepared:
 
   def stream_from(self, position: dict[str, int] | None = None) -> BatchStream:
     """Returns the training batches from a checkpoint's data position on, or from the start."""
-    data = self.config.data
+    data, train = self.config.data, self.config.train
     return BatchStream(
-      self.encoded["train"], data.num_buckets, data.batch_tokens, self.config.train.seed, position
+      self.encoded["train"],
+      data.num_buckets,
+      data.batch_tokens,
+      train.seed,
+      position,
+      train.word_dropout_rate,
     )
 
   def tokens_per_update(self, stream: BatchStream) -> tuple[float, float]:

@@ -26,6 +26,7 @@ CHANGEABLE = frozenset(
     "checkpoint_every",
     "keep_checkpoints",
     "keep_best",
+    "patience",
     "max_nonfinite_updates",
     "beam_size",
     "length_penalty",

@@ -58,6 +58,7 @@ def overview(config: Config, prepared: Prepared, stream: BatchStream, params: An
     *data_lines(config, prepared, stream),
     *difference_lines(config),
     *parameter_lines(params),
+    *average_lines(config.train, params),
     *unscored_lines(config.train),
   ]
 
@@ -175,6 +176,17 @@ def parameter_lines(params: Any) -> list[str]:
     "parameters:",
     *(f"  {part:24} {count:>14,}" for part, count in rows.items()),
     f"  {'total':24} {total:>14,}",
+  ]
+
+
+def average_lines(train: TrainConfig, params: Any) -> list[str]:
+  """Returns a line about the memory of a moving average of the parameters, if there is one."""
+  if not train.ema_decay:
+    return []
+  size = sum(leaf.nbytes for leaf in jax.tree.leaves(params))
+  return [
+    f"moving average of the parameters: {size / 1e6:,.1f} MB more on each device and in each "
+    "checkpoint; evaluations and all answers are its"
   ]
 
 

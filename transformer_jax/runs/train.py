@@ -158,15 +158,18 @@ def _train(run: RunParts, signals: StopSignals, options: _Options) -> None:
     )
     if profiled:
       profiled.close(state)
-  is_stopped = is_stopped or hooks.is_unevaluated
+  is_stopped = hooks.is_unevaluated or (is_stopped and not hooks.is_out_of_patience)
+  why = ""
   if is_stopped:
     hooks.save(step, state, position)
+  elif hooks.is_out_of_patience:
+    why = f": {hooks.finish_early(step, state, position)}"
   run.checkpoints.wait()
   hooks.close()
   if is_stopped:
     run.folder.log(f"stopped at step {step} by signal {signals.number}, saved")
     raise Interrupted(signals.number, step)
-  run.folder.log(f"done: step {step}")
+  run.folder.log(f"done: step {step}{why}")
 
 
 def _profiled(

@@ -36,6 +36,7 @@ from transformer_jax.runs.search import (
 )
 from transformer_jax.tasks.task import Output, Task
 from transformer_jax.training.label_smoothing import sequence_log_probs
+from transformer_jax.training.state import part_in_use
 from transformer_jax.workdir.folder import Workdir
 
 _WINDOW = 1024  # pairs that are sorted by length and scored before the first result is yielded
@@ -154,7 +155,8 @@ class TrainedModel:
       if checkpoint == "last":
         average_last = config.decode.average_last
       steps = _steps_to_average(checkpoints, checkpoint, average_last, folder.path)
-      params = average_params(checkpoints, parameter_shapes(model), steps)
+      part = part_in_use(config.train.ema_decay)
+      params = average_params(checkpoints, parameter_shapes(model), steps, part)
     return cls(config, task, model, params, steps)
 
   def translate(

@@ -1,4 +1,4 @@
-"""The learning rate (Section 5.3)."""
+"""The learning rate (Section 5.3), and the rise of dropout."""
 
 from collections.abc import Callable
 
@@ -25,3 +25,16 @@ def noam_schedule(
     return scale * d_model**-0.5 * jnp.minimum(step**-0.5, step * warmup_steps**-1.5)
 
   return learning_rate
+
+
+def dropout_rise(warmup_steps: int, updates_done: ArrayLike) -> Float32[Array, "..."] | None:
+  """Returns the factor of the dropout rates of the next update; None if they are constant.
+
+  It rises linearly from 0 at the first update to 1 after `warmup_steps` updates.
+
+  Example:
+    dropout_rise(1000, 250)  # 0.25
+  """
+  if not warmup_steps:
+    return None
+  return jnp.minimum(jnp.asarray(updates_done, jnp.float32) / warmup_steps, 1.0)

@@ -1,5 +1,6 @@
 """The state that an update changes: a pytree, checkpointed whole, so that runs resume exactly."""
 
+import math
 import typing
 from typing import Any
 
@@ -47,6 +48,39 @@ class TrainState(flax.struct.PyTreeNode):
   grad_norm: Float32[Array, ""]  # of the last update that was tried
   skipped: Int32[Array, ""]  # non-finite updates since the start
   skipped_in_a_row: Int32[Array, ""]  # non-finite updates since the last finite one
+  ema: Params | None = None  # the moving average of `params`, if the settings ask for one
+
+  @property
+  def params_in_use(self) -> Params:
+    """The parameters to evaluate and decode with."""
+    return self.params if self.ema is None else self.ema
+
+
+def part_in_use(ema_decay: float) -> str:
+  """Returns the name of the field that `params_in_use` returns, which is its name in a checkpoint.
+
+  Args:
+    ema_decay: the run's setting.
+  """
+  return "ema" if ema_decay else "params"
+
+
+def moving_average(
+  decay: float, updates: Int32[Array, ""], average: Params, params: Params
+) -> Params:
+  """Returns the mean of the parameters after each update so far, weighted by decay^age.
+
+  The weights are divided by their sum, so the parameters before the first update have none.
+
+  Args:
+    decay: weight of an update relative to the next one.
+    updates: number of updates, the one that gave `params` included.
+    average: the mean before it.
+    params: the parameters after it.
+  """
+  # (1 - decay) / (1 - decay^updates), also where float32 rounds decay^updates to 1.
+  weight = (1 - decay) / -jnp.expm1(updates * math.log(decay))
+  return jax.tree.map(lambda mean, new: mean + weight * (new - mean), average, params)
 
 
 def optimizer(config: Config) -> optax.GradientTransformation:
@@ -83,4 +117,5 @@ def initial_state(config: Config, model: Transformer, params: Params | None = No
     grad_norm=jnp.float32(0),
     skipped=jnp.int32(0),
     skipped_in_a_row=jnp.int32(0),
+    ema=jax.tree.map(jnp.copy, params) if config.train.ema_decay else None,
   )

@@ -8,10 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Int32, Key
+from jaxtyping import Array, Float32, Int32, Key
 
 from transformer_jax.attention import sequence_lengths
 from transformer_jax.config import PAD_ID, Config
+from transformer_jax.model.dropout import scaled_rates
 from transformer_jax.model.transformer import Transformer
 from transformer_jax.parallel import (
   backend,
@@ -21,7 +22,14 @@ from transformer_jax.parallel import (
   sum_over_devices,
 )
 from transformer_jax.training.label_smoothing import summed_cross_entropy
-from transformer_jax.training.state import Params, Sums, TrainState, optimizer
+from transformer_jax.training.schedule import dropout_rise
+from transformer_jax.training.state import (
+  Params,
+  Sums,
+  TrainState,
+  moving_average,
+  optimizer,
+)
 
 Count = int | Int32[Array, ""]
 # Source and target as `parallel.shard_rows` splits them; the shape differs from batch to batch.
@@ -49,16 +57,21 @@ def loss_sums(
   target_BT: Int32[Array, "B T"],
   smoothing: float,
   dropout_rng: Key[Array, ""] | None = None,
+  dropout_scale: Float32[Array, ""] | None = None,
 ) -> tuple[Array, Sums]:
-  """Returns (loss summed over target tokens, Sums); there is no dropout without `dropout_rng`."""
-  outputs: Any = model.apply(
-    {"params": params},
-    source_BS,
-    target_BT,
-    deterministic=dropout_rng is None,
-    rngs=None if dropout_rng is None else {"dropout": dropout_rng},
-    method="before_logits",
-  )
+  """Returns (loss summed over target tokens, Sums).
+
+  There is no dropout without `dropout_rng`; `dropout_scale` is a factor of its rates.
+  """
+  with scaled_rates(dropout_scale):
+    outputs: Any = model.apply(
+      {"params": params},
+      source_BS,
+      target_BT,
+      deterministic=dropout_rng is None,
+      rngs=None if dropout_rng is None else {"dropout": dropout_rng},
+      method="before_logits",
+    )
   outputs_BTD, matrix_CD, bias_C = outputs
   with jax.named_scope("loss"):
     loss, nll = summed_cross_entropy(outputs_BTD, matrix_CD, target_BT, smoothing, bias_C)
@@ -86,7 +99,8 @@ def gradient_sums(
   """
   key = dropout_key(config.train.seed, step, batch_in_update, device_index())
   smoothing = config.train.label_smoothing
-  loss = lambda params: loss_sums(model, params, source_BS, target_BT, smoothing, key)
+  scale = dropout_rise(config.train.dropout_warmup_steps, step)
+  loss = lambda params: loss_sums(model, params, source_BS, target_BT, smoothing, key, scale)
   gradients, sums = jax.grad(loss, has_aux=True)(params)
   return gradients, sums
 
@@ -102,12 +116,16 @@ def apply_gradients(config: Config, state: TrainState, gradients: Params, sums: 
   grad_norm = optax.tree.norm(gradients)
   with jax.named_scope("optimizer"):
     updates, opt_state = optimizer(config).update(gradients, state.opt_state, state.params)
-    params = optax.apply_updates(state.params, updates)
+    params: Any = optax.apply_updates(state.params, updates)
   is_finite = jnp.isfinite(grad_norm) & jnp.isfinite(sums.loss)
   # Finite gradients may still give 0 / 0, or a parameter beyond float32.
   for leaf in jax.tree.leaves(params):
     is_finite &= jnp.all(jnp.isfinite(leaf))
   new_if_finite = functools.partial(jax.tree.map, functools.partial(jnp.where, is_finite))
+  ema = None
+  if state.ema is not None:
+    ema = moving_average(config.train.ema_decay, state.step + 1, state.ema, params)
+    ema = new_if_finite(ema, state.ema)
   return state.replace(
     step=state.step + is_finite,
     params=new_if_finite(params, state.params),
@@ -116,6 +134,7 @@ def apply_gradients(config: Config, state: TrainState, gradients: Params, sums: 
     sums=new_if_finite(jax.tree.map(jnp.add, state.sums, sums), state.sums),
     skipped=state.skipped + ~is_finite,
     skipped_in_a_row=jnp.where(is_finite, 0, state.skipped_in_a_row + 1),
+    ema=ema,
   )
 
 

@@ -28,6 +28,8 @@ NOT_OF_THE_RESULT = {
   "decode_batch_tokens",
   "tfds_data_dir",
 }
+# Those that decide after which update --patience ends a run.
+_OF_PATIENCE = {"evaluate_every", "bleu_sentences", "evaluation_beam_size"}
 _NAMED_FILES = ("bpe_codes", "vocabulary_file")
 
 
@@ -77,9 +79,12 @@ def settings_hash(config: Config) -> str:
   Settings at their default are left out. So a setting that is added later does not change the hash
   of old results.
   """
-  if config.decode.average_last > 1:
-    return _hash_without(config, NOT_OF_THE_RESULT)
-  return _hash_without(config, NOT_OF_THE_RESULT | {"checkpoint_every"})
+  left_out = NOT_OF_THE_RESULT
+  if config.train.patience:
+    left_out = left_out - _OF_PATIENCE
+  if config.decode.average_last == 1:
+    left_out = left_out | {"checkpoint_every"}
+  return _hash_without(config, left_out)
 
 
 def old_settings_hash(config: Config) -> str:
