@@ -1,5 +1,6 @@
 """`transformer-jax train`."""
 
+import pathlib
 from typing import Any
 
 from transformer_jax.cli.flags import Command
@@ -46,6 +47,18 @@ def declare(command: Command) -> None:
     "for tests: updates of this start, counted from 1, whose gradients are made NaN",
     is_hidden=True,
   )
+
+
+def command_of(flag_file: pathlib.Path) -> Command:
+  """Returns the command with the flags of a flag file.
+
+  Raises:
+    ConfigError: the file is wrong.
+  """
+  command = Command("train", "", **SETTINGS)
+  declare(command)
+  command.parse([f"--flagfile={flag_file}"])
+  return command
 
 
 def run(command: Command) -> None:

@@ -76,6 +76,7 @@ class RunHooks:
     metrics.update(
       perplexity=perplexity_of(metrics.pop("nll")),
       learning_rate=float(self._learning_rate(max(step, 1))),
+      **self._run.time.so_far(),
     )
     self._write(metrics)
     self._bar.update(step - self._bar.n)
@@ -115,7 +116,7 @@ class RunHooks:
     is_scored = name in metrics
     kind = self._score_kind(name if is_scored else "loss")
     self._run.checkpoints.add_score(step, metrics.get(name, -metrics["loss"]), kind)
-    self._write(metrics)
+    self._write({**metrics, **self._run.time.so_far()})
     score = f", {name.replace('_', ' ')} {metrics[name]:.4g}" if is_scored else ""
     self._run.folder.log(
       f"step {step}: valid loss {metrics['loss']:.4f}, "
@@ -145,6 +146,7 @@ class RunHooks:
       num_devices=parallel.num_devices(),
       config=self._run.config.to_flat(),
       reported=self._reported,
+      **self._run.time.so_far(),
     )
     is_temporary = not self._is_regular(step)
     self._run.checkpoints.save(step, parallel.to_host(state), meta, temporary=is_temporary)
