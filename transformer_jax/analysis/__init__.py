@@ -2,7 +2,7 @@
 
 The folders are named like their commands. `cost` counts and measures the cost of heads. `heads`
 measures their contribution. `attention` shows attention for a sentence. `ablation` trains tables of
-runs. `verify` checks the paper's figures.
+runs. `verify` checks the paper's figures. `results` keeps scored runs and makes tables of them.
 
 They share `table3` (the paper's table of variations as data), `timing` (times compiled functions),
 `plots` and `markdown` (the style of figures and tables).

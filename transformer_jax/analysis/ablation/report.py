@@ -65,6 +65,37 @@ def lines(found: Sequence[Entry], title: str, command: str) -> list[str]:
   return wrapped([*page, "", *_remarks(found, score), *_in_words(found, score)])
 
 
+def summary_table(found: Sequence[Entry]) -> list[str]:
+  """Returns the lines of a narrower table of the rows that were run, by perplexity."""
+  score = found[0]["score"]
+  header = [
+    "row",
+    "seeds",
+    "perplexity",
+    _name(score),
+    "perplexity - base",
+    "larger than the noise of seeds (Welch's t)",
+    "sign as the paper's",
+  ]
+  return table(header, [_summary_cells(entry, score) for entry in found if entry["seeds"]])
+
+
+def _summary_cells(entry: Entry, score: str) -> list[Any]:
+  difference = entry["perplexity_difference"]
+  cells = [entry["name"], entry["seeds"], _spread(entry, "perplexity"), _spread(entry, score)]
+  if not difference:
+    return [*cells, "-", "-", "-"]
+  noise = "-"
+  if difference["seed_p"] is not None:
+    noise = f"{'yes' if difference['beyond_seed_noise'] else 'no'} (p = {difference['seed_p']:.3f})"
+  return [
+    *cells,
+    f"{difference['value']:+.{_DIGITS['perplexity']}f}",
+    noise,
+    _sign(entry, "perplexity"),
+  ]
+
+
 def _name(score: str) -> str:
   """Returns the name of a score on the page."""
   return "perplexity" if score == "perplexity" else MAIN_SCORES[score]
