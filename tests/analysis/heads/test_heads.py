@@ -11,6 +11,7 @@ import pytest
 import tiny_run
 
 import transformer_jax
+from transformer_jax.analysis.heads import report
 from transformer_jax.analysis.heads.importance import (
   HeadStudy,
   log_rise,
@@ -117,6 +118,46 @@ def test_importance_is_the_mean_gradient_of_each_sentence(study, translator, log
     assert importance[head] == pytest.approx(expected, rel=0.05, abs=2e-4)
 
 
+def test_importance_of_a_model_without_some_heads(study, log_probs):
+  """The gradient is taken where these heads are closed, also their own."""
+  closed = [study.heads[0], study.heads[-1]]
+  importance = study.importance(closed)
+  for head in (study.heads[0], study.heads[5]):
+    attention, layer, number = head
+    gates = study.without(closed)
+    values = np.array(vars(gates)[attention])
+    higher, lower = values.copy(), values.copy()
+    higher[layer, number] += 0.02
+    lower[layer, number] -= 0.02
+    at = [log_probs(gates.replace(**{attention: each})) for each in (higher, lower)]
+    expected = np.mean(np.abs(at[0] - at[1])) / 0.04
+    assert importance[head] == pytest.approx(expected, rel=0.05, abs=2e-4)
+  whole = study.importance()
+  assert importance[study.heads[5]] != pytest.approx(whole[study.heads[5]], rel=1e-3)
+
+
+def test_the_greedy_order_is_that_of_the_importance_of_what_is_left(study):
+  order = study.greedy_order(3)
+  for count, head in enumerate(order):
+    importance = study.importance(order[:count])
+    left = [other for other in study.heads if other not in order[:count]]
+    assert head in left and importance[head] == min(importance[other] for other in left)
+  assert study.greedy_order(0) == []
+
+
+def test_greedy_and_plain_orders_differ_where_importance_changes(study, monkeypatch):
+  """Without its first head, a made-up model needs the second most of all."""
+  first, second, third, *_ = heads = study.heads
+  whole = {head: 10.0 + number for number, head in enumerate(heads)}
+
+  def importance(closed=()):
+    return {**whole, second: 100.0} if first in closed else whole
+
+  monkeypatch.setattr(study, "importance", importance)
+  order = study.greedy_order(len(heads))
+  assert order[:2] == [first, third] and order[-1] == second and {*order} == {*heads}
+
+
 def looks_of(weights, eos, is_cross=False):
   looks = Looks()
   looks.add(np.asarray(weights), eos)
@@ -183,6 +224,24 @@ def test_the_command_writes_table_data_and_figures(workdir, capsys):
   assert -1 <= data["rank_correlation"] <= 1
   for name in ("importance", "masked", "confidence", "pruning"):
     assert (workdir / f"heads/heads_{name}.png").stat().st_size > 5000
+
+
+def test_further_orders_of_pruning(workdir, tmp_path, capsys):
+  """They are off by default; each is a curve of its own."""
+  flags = ["--sentences=6", "--bleu_sentences=1", "--beam_size=1", "--random_orders=0"]
+  flags += ["--plain_order", "--greedy_order", f"--output={tmp_path}"]
+  assert command_line(["heads", f"--workdir={workdir}", *flags]) == 0
+  data = json.loads((tmp_path / "heads.json").read_text())
+  normalized, plain, greedy = data["pruning"].items()
+  assert plain[0] == "least important first, not normalized"
+  assert greedy[0] == "least important first, measured again after each"
+  counts = [[point["closed"] for point in curve] for _, curve in (normalized, plain, greedy)]
+  assert counts[0] == counts[1] == counts[2]
+  assert f"| {plain[0]} | 2 |" in capsys.readouterr().out
+  least = min(data["heads"], key=lambda row: row["importance"])
+  orders = report._pruning_orders(data["heads"], report.StudySettings(plain_order=True))
+  assert orders[plain[0]][0] == (least["attention"], least["layer"], least["head"])
+  assert sorted(orders[plain[0]]) == sorted(orders[normalized[0]])
 
 
 def test_wrong_numbers_are_named(workdir, capsys):

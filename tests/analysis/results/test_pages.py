@@ -46,14 +46,16 @@ def test_names_are_experiments_or_folders_of_them(written):
 
 def test_the_table_of_an_ablation(written, tmp_path):
   difference = dict(value=1.5, seed_p=0.03, beyond_seed_noise=True, sign_agrees=True)
-  scores = dict(perplexity=dict(mean=18.5, sd=0.25), bleu=dict(mean=8.0, sd=None), seeds=3)
+  scores = dict(
+    perplexity=dict(mean=18.5, sd=0.25), bleu=dict(mean=8.0, sd=None), seeds=3, differences={}
+  )
   base = dict(scores, name="base", score="bleu", perplexity_difference=None)
-  other = dict(base, name="A", perplexity_difference=difference)
+  other = dict(base, name="A", perplexity_difference=difference, differences=dict(d_k=4))
   table = dict(rows=[base, other, dict(base, name="not run", seeds=0)])
   (tmp_path / "docs/table.json").write_text(json.dumps(table))
   text, _ = written(f"<!-- results ablation: table.json -->\n{END}\n")
-  assert "| base | 3 | 18.500 +- 0.250 | 8.00 | - | - | - |" in text
-  assert "| A | 3 | 18.500 +- 0.250 | 8.00 | +1.500 | yes (p = 0.030) | yes |" in text
+  assert "| base | - | 3 | 18.500 +- 0.250 | 8.00 | - | - | - |" in text
+  assert "| A | d_k=4 | 3 | 18.500 +- 0.250 | 8.00 | +1.500 | yes (p = 0.030) | yes |" in text
   assert "not run" not in text
   (tmp_path / "docs/table.json").write_text("{}")
   with pytest.raises(DataError, match=r"table\.json: is not the table of an ablation"):

@@ -118,7 +118,8 @@ def test_exact_match_is_a_share(tmp_path):
 
 
 def test_the_short_table(tmp_path):
-  put(tmp_path / "results", a_run(), a_run(seed=2), a_parse())
+  gpu = [dict(step=0, hardware=dict(device="1 x H100"), versions={}, git_revision=None)]
+  put(tmp_path / "results", a_run(), a_run(seed=2), a_parse(training__starts=gpu))
   speed = dict(file="b.jsonl", work="T", ours="we", theirs="they", unit="tokens/s", of="Them")
   about = {"parsing/p": dict(title="Trees"), "speed/T": dict(title="Speed", speed=speed)}
   parse, translation = read(tmp_path / "results")
@@ -129,12 +130,13 @@ def test_the_short_table(tmp_path):
   first, second, third = cells_of(short_table(items, about, "results", tmp_path / "README.md"))
   assert first == {
     "what": "`translation/a.flags`, test",
-    "ours": "[**36.00 +- 0.00**](results/r-seed1-0.json) BLEU after 1.5 minutes, 2 seeds",
+    "ours": "[**36.00 +- 0.00**](results/r-seed1-0.json) BLEU "
+    "after 25 minutes of processor, 2 seeds",
     "beside": "-",
   }
   assert second == {
     "what": "Trees, test, constrained search",
-    "ours": "[**80.00**](results/r-seed1-2.json) F1 after 1.5 minutes",
+    "ours": "[**80.00**](results/r-seed1-2.json) F1 after 1.5 minutes by the clock",
     "beside": "10.0 F1 of the right-branching tree",
   }
   assert third == {

@@ -70,6 +70,7 @@ def summary_table(found: Sequence[Entry]) -> list[str]:
   score = found[0]["score"]
   header = [
     "row",
+    "differs from base in",
     "seeds",
     "perplexity",
     _name(score),
@@ -82,7 +83,8 @@ def summary_table(found: Sequence[Entry]) -> list[str]:
 
 def _summary_cells(entry: Entry, score: str) -> list[Any]:
   difference = entry["perplexity_difference"]
-  cells = [entry["name"], entry["seeds"], _spread(entry, "perplexity"), _spread(entry, score)]
+  spreads = [_spread(entry, name) for name in ("perplexity", score)]
+  cells = [entry["name"], _differences(entry), entry["seeds"], *spreads]
   if not difference:
     return [*cells, "-", "-", "-"]
   noise = "-"
@@ -140,11 +142,10 @@ def _remarks(found: Sequence[Entry], score: str) -> list[str]:
 
 def _cells(entry: Entry, score: str) -> list[Any]:
   """Returns a row of the table."""
-  differences = ", ".join(f"{name}={value}" for name, value in entry["differences"].items())
   paper = "-"
   if entry["paper"]:
     paper = f"{entry['paper']['perplexity']:.2f}, {entry['paper']['bleu']:.1f}"
-  begin = [entry["name"], differences or "-"]
+  begin = [entry["name"], _differences(entry)]
   if not entry["seeds"]:
     return [*begin, "-", paper, 0, "not run", "not run", "-", "-", "-"]
   scores = ("perplexity", score)
@@ -157,6 +158,11 @@ def _cells(entry: Entry, score: str) -> list[Any]:
     *(_difference(entry, name) for name in scores),
     ", ".join(_sign(entry, name) for name in scores),
   ]
+
+
+def _differences(entry: Entry) -> str:
+  """Returns the settings in which a row differs from base."""
+  return ", ".join(f"{name}={value}" for name, value in entry["differences"].items()) or "-"
 
 
 def _spread(entry: Entry, name: str) -> str:

@@ -40,9 +40,9 @@ def long_table(rows: Sequence[Row], about: About, folder: str) -> list[str]:
     "revision",
   ]
   lines = table(header, [_long_cells(row, about, folder) for row in rows])
-  signatures = {row.evaluation.get("signature"): None for row in rows}
-  if known := [f"- `{signature}`" for signature in signatures if signature]:
-    lines += ["", "Signatures of BLEU:", "", *known]
+  of_bleu = [row.evaluation for row in rows if row.evaluation["main_score"] == "bleu"]
+  if signatures := dict.fromkeys(evaluation["signature"] for evaluation in of_bleu):
+    lines += ["", "Signatures of BLEU:", "", *(f"- `{signature}`" for signature in signatures)]
   return lines
 
 
@@ -137,11 +137,17 @@ def _inside(content: Any, path: Sequence[str]) -> Any:
 
 def _time(row: Row) -> str:
   """Returns the mean time of a training; "-" if a run did not record it."""
-  wall, _ = row.mean_and_sd(lambda run: run["training"]["wall_seconds"])
-  processor, _ = row.mean_and_sd(lambda run: run["training"]["processor_seconds"])
-  if wall is None or processor is None:
-    return "-"
-  return f"{_minutes(wall)} by the clock, {_minutes(processor)} of processor"
+  return f"{wall}, {processor}" if (wall := _wall(row)) and (processor := _processor(row)) else "-"
+
+
+def _wall(row: Row) -> str:
+  mean, _ = row.mean_and_sd(lambda run: run["training"]["wall_seconds"])
+  return "" if mean is None else f"{_minutes(mean)} by the clock"
+
+
+def _processor(row: Row) -> str:
+  mean, _ = row.mean_and_sd(lambda run: run["training"]["processor_seconds"])
+  return "" if mean is None else f"{_minutes(mean)} of processor"
 
 
 def _minutes(seconds: float) -> str:
@@ -149,11 +155,15 @@ def _minutes(seconds: float) -> str:
   return f"{minutes:.1f} minutes" if minutes < 10 else f"{minutes:,.0f} minutes"
 
 
+def _is_cpu(start: Mapping[str, Any]) -> bool:
+  return bool(start["hardware"]) and start["hardware"]["device"].endswith(" cpu")
+
+
 def _machine(start: Mapping[str, Any]) -> str:
   hardware = start["hardware"]
   if not hardware:
     return "not recorded"
-  if not hardware["device"].endswith(" cpu"):
+  if not _is_cpu(start):
     return hardware["device"]
   cores = hardware["usable_cores"]
   return f"{cores} core{'s' if cores > 1 else ''} of {hardware['processor']}"
@@ -210,8 +220,10 @@ def _short_cells(row: Row, about: About, folder: str) -> list[str]:
   unit = f" {MAIN_SCORES[row.evaluation['main_score']]}"
   count = len(row.runs)
   seeds = f", {count} seeds" if count > 1 else ""
-  wall, _ = row.mean_and_sd(lambda run: run["training"]["wall_seconds"])
-  after = "" if wall is None else f" after {_minutes(wall)}"
+  # On a CPU the clock runs on while other work has the cores.
+  is_on_cpu = all(_is_cpu(start) for run in row.runs for start in run["training"]["starts"])
+  time = _processor(row) if is_on_cpu else _wall(row)
+  after = f" after {time}" if time else ""
   return [
     f"{title}, {_set(row, about)}{is_constrained}",
     f"[**{_score(row)}**]({folder}/{row.runs[0]['file']}){unit}{after}{seeds}",
