@@ -105,7 +105,7 @@ class Workdir:
           f"warning: {name} was {before[name]} and is {version}: "
           "results may differ in the last bits"
         )
-    content = dict(settings=settings, versions=current, git_revision=git_revision())
+    content: dict[str, Any] = dict(settings=settings, versions=current, git_revision=git_revision())
     if start:
       now = dict(start._asdict(), versions=current, git_revision=content["git_revision"])
       content["starts"] = self._starts_with(now)

@@ -226,22 +226,43 @@ def test_the_command_writes_table_data_and_figures(workdir, capsys):
     assert (workdir / f"heads/heads_{name}.png").stat().st_size > 5000
 
 
-def test_further_orders_of_pruning(workdir, tmp_path, capsys):
-  """They are off by default; each is a curve of its own."""
-  flags = ["--sentences=6", "--bleu_sentences=1", "--beam_size=1", "--random_orders=0"]
-  flags += ["--plain_order", "--greedy_order", f"--output={tmp_path}"]
-  assert command_line(["heads", f"--workdir={workdir}", *flags]) == 0
-  data = json.loads((tmp_path / "heads.json").read_text())
-  normalized, plain, greedy = data["pruning"].items()
-  assert plain[0] == "least important first, not normalized"
-  assert greedy[0] == "least important first, measured again after each"
-  counts = [[point["closed"] for point in curve] for _, curve in (normalized, plain, greedy)]
-  assert counts[0] == counts[1] == counts[2]
-  assert f"| {plain[0]} | 2 |" in capsys.readouterr().out
-  least = min(data["heads"], key=lambda row: row["importance"])
-  orders = report._pruning_orders(data["heads"], report.StudySettings(plain_order=True))
-  assert orders[plain[0]][0] == (least["attention"], least["layer"], least["head"])
-  assert sorted(orders[plain[0]]) == sorted(orders[normalized[0]])
+def test_further_orders_of_pruning(study, monkeypatch):
+  """Each is a curve of its own; each point has as many heads closed as it says."""
+  rows = [
+    dict(zip(("attention", "layer", "head"), head, strict=True), importance=-number)
+    for number, head in enumerate(study.heads)
+  ]
+  rows = [dict(row, importance_in_layer=-row["importance"]) for row in rows]
+  closed = lambda gates: sum(int(np.sum(np.asarray(gate) == 0)) for gate in jax.tree.leaves(gates))
+  monkeypatch.setattr(study, "perplexity", closed)
+  monkeypatch.setattr(study, "score", closed)
+  monkeypatch.setattr(study, "greedy_order", lambda count: study.heads[::-1][:count])
+  settings = report.StudySettings(random_orders=1, plain_order=True, greedy_order=True)
+  curves = report._pruning(study, rows, settings, print)
+  assert list(curves) == [
+    "least important first",
+    "least important first, not normalized",
+    "random order 1",
+    "least important first, measured again after each",
+  ]
+  for points in curves.values():
+    assert all({*point.values()} == {point["closed"]} for point in points)
+    assert [point["closed"] for point in points] == [0, 2, 5, 7, 10, 12, 14, 17, 19, 22]
+  orders = report._pruning_orders(rows, settings)
+  assert orders["least important first"] == study.heads
+  assert orders["least important first, not normalized"] == study.heads[::-1]
+  assert report._pruning(study, rows, report.StudySettings(random_orders=0), print).keys() == {
+    "least important first"
+  }
+
+
+def test_the_orders_are_flags(workdir, monkeypatch):
+  given = []
+  monkeypatch.setattr(report, "report", lambda *args, **_: given.append(args[2]) or [])
+  for flags in ([], ["--plain_order"], ["--greedy_order"]):
+    assert command_line(["heads", f"--workdir={workdir}", *flags]) == 0
+  orders = [(settings.plain_order, settings.greedy_order) for settings in given]
+  assert orders == [(False, False), (True, False), (False, True)]
 
 
 def test_wrong_numbers_are_named(workdir, capsys):
