@@ -37,9 +37,9 @@ def project(tmp_path, monkeypatch):
 def test_from_a_run_to_a_page(project, trained, capsys):
   flags = [f"--workdir={trained}", "--results=r", "--beam_size=2", "--max_extra_length=3"]
   assert run(["evaluate", *flags, "--experiment=mine/tiny.flags"]) == 0
-  *_, written, last = capsys.readouterr().out.splitlines()
+  said = capsys.readouterr()
   [path] = (project / "r").iterdir()
-  assert written == f"written: {path.relative_to(project)}"
+  assert f"the run and its scores are in {path.relative_to(project)}" in said.err
   name = f"mine-tiny-seed{tiny_run.SEED}-test-step40-beam_size=2-max_extra_length=3.json"
   assert path.name == name
   text = path.read_text()
@@ -54,7 +54,7 @@ def test_from_a_run_to_a_page(project, trained, capsys):
     f"transformer-jax train --flagfile=mine/tiny.flags --workdir=DIR --log_every=10{seed}",
     "transformer-jax evaluate --workdir=DIR --beam_size=2 --max_extra_length=3",
   ]
-  evaluation = json.loads(last)
+  evaluation = json.loads(said.out.splitlines()[-1])
   for name in evaluation.keys() - {"headline"}:
     assert result["evaluation"][name] == evaluation[name]
   assert result["checkpoint_sha256"] == digest_of(trained, 40)

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import sys
 from typing import Any
 
 from transformer_jax.cli import experiment_files, train
@@ -70,10 +71,11 @@ def run(command: Command) -> None:
     size = f"{result['sentences']:,} sentences"
     print(f"{result['set']} {result['pair']}: {size}, {result['signature']}")
   print(f"{result['set']}: {result['headline']}, perplexity {result['perplexity']:.3f}")
+  print(json_text(result))
   if experiment:
     given = {name: value for name, value in command.given().items() if name not in _NOT_RECORDED}
-    print(f"written: {record.write(workdir, experiment, result, given, command['results'])}")
-  print(json_text(result))
+    path = record.write(workdir, experiment, result, given, command["results"])
+    print(f"transformer-jax: the run and its scores are in {path}", file=sys.stderr)
 
 
 def _flag_file(command: Command) -> tuple[pathlib.Path, str, Config] | None:

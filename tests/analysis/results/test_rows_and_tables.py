@@ -55,6 +55,8 @@ def test_figures_that_a_run_lacks(tmp_path):
     ("{", "is not the JSON of a scored run: "),
     ("[]", "is not the JSON of a scored run: "),
     ('{"flag_file": "a"}', "it has no 'settings_sha256'"),
+    (json.dumps({**RUN, "training": {}}), "it has no 'updates'"),
+    (json.dumps({**RUN, "evaluation": 3}), "is not the JSON of a scored run: "),
     (json.dumps({**RUN, "seed": "x"}), "its seed is not of type int"),
     (json.dumps({**RUN, "settings_sha256": "old"}), r"a\.flags has other settings by now; remove"),
   ],

@@ -11,14 +11,11 @@ from transformer_jax.analysis.results.record import experiment_of
 from transformer_jax.errors import DataError
 
 _FILES = "*-seed*.json"
-_NEEDED = {
-  "flag_file": str,
-  "settings_sha256": str,
-  "seed": int,
-  "commands": list,
-  "training": dict,
-  "evaluation": dict,
-}
+_NEEDED = {"flag_file": str, "settings_sha256": str, "seed": int, "commands": list}
+_NEEDED_INSIDE = dict(
+  training=("updates", "target_tokens", "wall_seconds", "processor_seconds", "starts"),
+  evaluation=("set", "set_sha256", "sentences", "steps", "main_score", "beam_size", "constrained"),
+)
 
 Run = dict[str, Any]  # the JSON of a scored run, as `record.write` writes it, and its "file" name
 
@@ -84,6 +81,9 @@ def _read(path: pathlib.Path) -> Run:
     for name, kind in _NEEDED.items():
       if not isinstance(content[name], kind):
         raise TypeError(f"its {name} is not of type {kind.__name__}")
+    for part, names in _NEEDED_INSIDE.items():
+      for name in names:
+        content[part][name]  # raises a KeyError if it is not there
     return {**content, "file": path.name}
   except OSError as error:
     raise DataError(path, f"cannot be read: {error.strerror}") from None
