@@ -10,7 +10,7 @@ PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
 # The pages that people write; commands of this package write the others.
 PAGES := $(wildcard *.md docs/*.md experiments/*.md benchmarks/*.md)
 
-.PHONY: quickstart test lint docs test-slow install-interop test-interop test-portability faults clean
+.PHONY: quickstart test results lint docs test-slow install-interop test-interop test-portability faults clean
 
 # The stamp is newer than setup.py, or the environment is made again. `make lint` and `make docs`
 # add their tools to it on their first call; nothing else needs them.
@@ -47,6 +47,10 @@ quickstart: $(VENV)/installed
 	echo "  $(COMMAND) verify              the paper's facts, checked" && \
 	echo "  experiments/README.md                         real text, and what it reached" && \
 	echo "  transformer_jax/attention/dot_product.py      the equation that all of it rests on"
+
+# The tables of README.md and experiments/README.md, from experiments/results/*.json.
+results: $(VENV)/installed
+	$(COMMAND) results
 
 # Changes nothing. `ruff check --fix .`, `ruff format .` and `mdformat FILES` mend what they can.
 lint: $(VENV)/installed-lint

@@ -19,12 +19,22 @@ _CGROUP = pathlib.Path("/sys/fs/cgroup")
 
 
 def hardware() -> dict[str, Any]:
-  """Returns the names of the devices and the processor and the number of cores, for JSON."""
+  """Returns the names of the devices and the processor and the number of cores, for JSON.
+
+  `usable_cores` are those that the process may run on: `taskset` and a cluster's jobs leave fewer.
+  """
   return dict(
     device=f"{jax.device_count()} x {jax.devices()[0].device_kind}",
     processor=processor(),
     cores=os.cpu_count(),
+    usable_cores=_usable_cores(),
   )
+
+
+def _usable_cores() -> int | None:
+  if hasattr(os, "sched_getaffinity"):  # not on macOS
+    return len(os.sched_getaffinity(0))
+  return os.cpu_count()
 
 
 def processor() -> str:

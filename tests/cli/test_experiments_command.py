@@ -139,6 +139,7 @@ def test_results_that_cannot_be_read_are_left_out(tmp_path):
   (tmp_path / "README.md").write_text(
     "| experiment | set | ours | score |\n| -- | -- | -- | -- |\n"
     "| `a/b.flags` | test, all | **1.5** | BLEU, 13a |\n| `a/c.flags` | test | 2 | BLEU |\n"
+    "\n| experiment | ours |\n| -- | -- |\n| `a/b.flags` | **0.5** |\n"
     "\n| experiment | set | F1, `--x` |\n| -- | -- | -- |\n| `d.flags` | dev | **99** (1%) |\n"
   )
   assert experiment_results.read(tmp_path) == {

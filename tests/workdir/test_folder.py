@@ -14,7 +14,7 @@ from transformer_jax.data.tokenizers import folder as tokenizer_folder
 from transformer_jax.data.tokenizers.word_list import WordListTokenizer
 from transformer_jax.errors import ConfigError, WorkdirError
 from transformer_jax.workdir import folder as workdir_module
-from transformer_jax.workdir.folder import Workdir
+from transformer_jax.workdir.folder import Start, Workdir
 from transformer_jax.workdir.tensorboard import TensorBoard
 
 
@@ -70,6 +70,31 @@ def test_other_versions_are_reported(folder, monkeypatch):
   monkeypatch.setattr(workdir_module, "versions", lambda: {"jax": "9.9"})
   folder.write_config({})
   assert "warning: jax was" in (folder.path / "log.txt").read_text()
+
+
+def test_starts_that_differ_are_listed(folder, monkeypatch):
+  assert folder.read_starts() == []
+  settings = tiny_config().to_flat()
+  folder.write_config(settings)  # as older versions wrote it
+  assert [(start["step"], start["hardware"]) for start in folder.read_starts()] == [(0, None)]
+  for step, cores in ((10, 1), (20, 1), (30, 2)):
+    folder.write_config(settings, start=Start(step, dict(cores=cores)))
+  monkeypatch.setattr(workdir_module, "git_revision", lambda: "abc")
+  folder.write_config(settings, start=Start(40, dict(cores=2)))
+  starts = folder.read_starts()
+  assert [start["step"] for start in starts] == [0, 10, 30, 40]
+  assert [start["hardware"] for start in starts] == [None, *[dict(cores=n) for n in (1, 2, 2)]]
+  assert starts[-1]["git_revision"] == "abc" != starts[-2]["git_revision"]
+  assert starts[-1]["versions"]["jax"]
+  folder.write_config(settings, start=Start(20, {}))  # a damaged checkpoint was passed over
+  assert [start["step"] for start in folder.read_starts()] == [0, 10, 20]
+
+
+@pytest.mark.parametrize("starts", [3, [3], [{}], [dict(step="x", hardware={})]])
+def test_damaged_starts_are_named(folder, starts):
+  (folder.path / "config.json").write_text(json.dumps(dict(starts=starts)))
+  with pytest.raises(ConfigError, match="has damaged starts"):
+    folder.read_starts()
 
 
 def test_floats_of_metrics_read_back_exactly(folder):

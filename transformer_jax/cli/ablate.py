@@ -163,9 +163,7 @@ def read_table(folder: pathlib.Path) -> dict[str, Config]:
 
 
 def _read_config(path: pathlib.Path) -> Config:
-  command = Command("train", "", **train.SETTINGS)
-  train.declare(command)
-  command.parse([f"--flagfile={path}"])
+  command = train.command_of(path)
   if command["init_from"]:
     raise ConfigError(
       f"{path} --init_from",

@@ -1,12 +1,21 @@
 """`transformer-jax evaluate`."""
 
+import os
+import pathlib
+import sys
 from typing import Any
 
+from transformer_jax.cli import experiment_files, train
 from transformer_jax.cli.flags import Command
+from transformer_jax.config import Config
 from transformer_jax.data.sacrebleu_sets import EXCLUDED, NamedSet, refuse_contradictions
+from transformer_jax.errors import ConfigError
 from transformer_jax.strict_json import json_text
 
 SETTINGS: dict[str, Any] = dict(groups=("decode",), overrides=True)
+
+# Flags that a JSON of scores does not repeat: folders, which others have elsewhere, and the JSON's.
+_NOT_RECORDED = ("workdir", "data_root", "results", "experiment")
 
 
 def declare(command: Command) -> None:
@@ -26,6 +35,12 @@ def declare(command: Command) -> None:
   )
   command.declare("pair", "", "its language pair, such as en-de; default: the run's languages")
   command.declare_checkpoint()
+  command.declare_path(
+    "results",
+    "also write a JSON of the run and its scores to this folder, such as experiments/results; "
+    "needs --experiment",
+  )
+  command.declare_path("experiment", "the flag file that the run was trained from, for --results")
 
 
 def run(command: Command) -> None:
@@ -35,8 +50,13 @@ def run(command: Command) -> None:
   given = [flag for flag in EXCLUDED if command.is_given(flag) and command[flag]]
   refuse_contradictions(name, command["pair"], given)
   workdir = command.workdir_of_a_run()
+  flag_file = _flag_file(command)
+  from transformer_jax.analysis.results import record
   from transformer_jax.runs.evaluate import evaluate
 
+  experiment = record.FlagFile(*flag_file) if flag_file else None
+  if experiment:
+    record.check_same_settings(workdir, experiment)
   result = evaluate(
     workdir,
     split=NamedSet(name, command["pair"]) if name else command["split"],
@@ -52,3 +72,28 @@ def run(command: Command) -> None:
     print(f"{result['set']} {result['pair']}: {size}, {result['signature']}")
   print(f"{result['set']}: {result['headline']}, perplexity {result['perplexity']:.3f}")
   print(json_text(result))
+  if experiment:
+    given = {name: value for name, value in command.given().items() if name not in _NOT_RECORDED}
+    path = record.write(workdir, experiment, result, given, command["results"])
+    print(f"transformer-jax: the run and its scores are in {path}", file=sys.stderr)
+
+
+def _flag_file(command: Command) -> tuple[pathlib.Path, str, Config] | None:
+  """Returns the fields of --experiment as a `record.FlagFile`; None if no JSON is asked for.
+
+  Raises:
+    ConfigError: --experiment is missing or wrong, or the text to score is nobody else's.
+  """
+  if not (command["results"] or command["experiment"]):
+    return None
+  for one, other in (("results", "experiment"), ("experiment", "results")):
+    if not command[one]:
+      raise ConfigError(f"--{one}", f"is missing, which --{other} needs", "give both, or neither")
+  if command["source"]:
+    raise ConfigError(
+      "--results", "is for sets that others have, too", "leave --source and --reference out"
+    )
+  given = pathlib.Path(command["experiment"])
+  path = experiment_files.find(given)
+  name = os.path.relpath(given) if given.is_absolute() else os.path.normpath(given)
+  return path, pathlib.Path(name).as_posix(), train.command_of(path).config()

@@ -14,14 +14,14 @@ _FILE = re.compile(r"`([\w/]+)\.flags`")
 def read(root: pathlib.Path) -> dict[str, str]:
   """Returns name -> result in words, of the experiments that have one.
 
-  Results are the rows of README.md that begin with a flag file and have a cell in bold, and the
-  rows with seeds of each `results/table.json`.
+  Results are the rows of README.md that begin with a flag file and have a cell in bold, of each file
+  the first, and the rows with seeds of each `results/table.json`.
   """
-  results = {}
+  results: dict[str, str] = {}
   with contextlib.suppress(OSError):
     for name, cells in _rows((root / "README.md").read_text(encoding="utf-8")):
       if said := _in_words(cells):
-        results[name] = said
+        results.setdefault(name, said)
   for path in sorted(root.rglob("results/table.json")):
     results |= _of_table(path, path.parents[1].relative_to(root).as_posix())
   return results

@@ -216,6 +216,10 @@ class Command:
     """Returns whether the command line or a flag file sets a flag."""
     return name in self._origins
 
+  def given(self) -> dict[str, Any]:
+    """Returns name -> value of the flags that the command line or a flag file sets."""
+    return {name: self[name] for name in self._origins}
+
   def required(self, name: str) -> str:
     """Returns the value of a flag that must not be empty.
 

@@ -26,6 +26,17 @@ def declare(command: Command) -> None:
   command.declare(
     "random_orders", 3, "random orders of pruning, to compare with the order of importance"
   )
+  command.declare(
+    "plain_order",
+    False,
+    "also prune in the order of the importance that is not normalized within its layer",
+  )
+  command.declare(
+    "greedy_order",
+    False,
+    "also prune by an importance that is measured again after each head that is closed: a backward "
+    "pass over the sentences for each",
+  )
   command.declare_checkpoint()
 
 
@@ -49,6 +60,8 @@ def run(command: Command) -> None:
     sentences=command["sentences"],
     bleu_sentences=command["bleu_sentences"],
     random_orders=command["random_orders"],
+    plain_order=command["plain_order"],
+    greedy_order=command["greedy_order"],
   )
   page = report(
     workdir,

@@ -33,6 +33,7 @@ COMMANDS = {
   "export": "writes a run as a folder for CTranslate2, Hugging Face transformers, or safetensors",
   "import": "makes a run of a Marian (OPUS-MT) model in Hugging Face's form",
   "prepare": "reads the data, trains the tokenizer, encodes, reports counts",
+  "results": "writes the tables of scored runs into Markdown pages",
   "experiments": "lists the flag files of this package, with their results; prints or copies one",
   "doctor": "reports the state of a run and whether a resume would be exact; changes nothing",
   "digest": "prints the SHA-256 of a run's whole training state",

@@ -1,5 +1,6 @@
 """`transformer-jax train`."""
 
+import pathlib
 from typing import Any
 
 from transformer_jax.cli.flags import Command
@@ -39,6 +40,18 @@ def declare(command: Command) -> None:
     "write a trace of these updates, such as 10:20, counted from this start, and report where "
     "their time went",
   )
+
+
+def command_of(flag_file: pathlib.Path) -> Command:
+  """Returns the command with the flags of a flag file.
+
+  Raises:
+    ConfigError: the file is wrong.
+  """
+  command = Command("train", "", **SETTINGS)
+  declare(command)
+  command.parse([f"--flagfile={flag_file}"])
+  return command
 
 
 def run(command: Command) -> None:

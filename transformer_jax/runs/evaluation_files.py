@@ -5,7 +5,7 @@ import hashlib
 import json
 import pathlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from transformer_jax import parallel
@@ -61,6 +61,15 @@ def _changed_settings(workdir: StrPath, decode: DecodeConfig | None) -> str:
   return "".join(parts)
 
 
+def set_name(result: Mapping[str, Any]) -> str:
+  """Returns the name of an evaluation's set as its files have it; see `evaluation_stem`."""
+  if result["set"] == "files":
+    return f"files-{result['set_sha256'][:8]}"
+  if "pair" in result:
+    return f"{result['set'].replace('/', '_')}-{result['pair']}"
+  return result["set"]
+
+
 def text_digest(sources: list[str], references: list[str], is_preprocessed: bool) -> str:
   """Returns the SHA-256 of a test set's text."""
   return hashlib.sha256(json_text([sources, references, is_preprocessed]).encode()).hexdigest()
@@ -75,12 +84,7 @@ def keep(
   """
   if not parallel.is_primary():
     return
-  name = result["set"]
-  if name == "files":
-    name = f"files-{result['set_sha256'][:8]}"
-  elif "pair" in result:
-    name = f"{name.replace('/', '_')}-{result['pair']}"
-  stem = evaluation_stem(workdir, name, result["steps"], decode)
+  stem = evaluation_stem(workdir, set_name(result), result["steps"], decode)
   folder = Workdir(workdir, primary=False).evaluations
   hypotheses = "".join(f"{sentence['hypothesis']}\n" for sentence in sentences)
   sentence_lines = "".join(f"{json_text(sentence)}\n" for sentence in sentences)

@@ -91,6 +91,7 @@ class RunHooks:
     metrics.update(
       perplexity=perplexity_of(metrics.pop("nll")),
       learning_rate=float(self._learning_rate(max(step, 1))),
+      **self._run.time.so_far(),
     )
     self._write(metrics)
     self._bar.update(step - self._bar.n)
@@ -137,7 +138,7 @@ class RunHooks:
     value = metrics.get(name, -metrics["loss"])
     self._score = step, value, kind
     self._run.checkpoints.add_score(*self._score)
-    self._write({**metrics, **self._patience.add(step, value)})
+    self._write({**metrics, **self._patience.add(step, value), **self._run.time.so_far()})
     self.is_out_of_patience = self._agreed_end()
     score = f", {name.replace('_', ' ')} {metrics[name]:.4g}" if is_scored else ""
     self._run.folder.log(
@@ -185,6 +186,7 @@ class RunHooks:
       num_devices=parallel.num_devices(),
       config=self._run.config.to_flat(),
       reported=self._reported,
+      **self._run.time.so_far(),
     )
     is_temporary = not self._is_regular(step)
     # Without a moving average a checkpoint has no entry for it, as those of older versions.

@@ -6,6 +6,7 @@ from transformer_jax.checkpoints import Checkpoints
 from transformer_jax.config import Config
 from transformer_jax.model.transformer import Transformer
 from transformer_jax.runs.prepare import Prepared
+from transformer_jax.runs.time_spent import TimeSpent
 from transformer_jax.workdir.folder import Workdir
 
 
@@ -18,3 +19,4 @@ class RunParts:
   prepared: Prepared
   model: Transformer
   checkpoints: Checkpoints
+  time: TimeSpent

@@ -50,6 +50,7 @@ def begin(
       "and renamed the damaged one to damaged-*"
     )
   run.folder.cut_metrics(step)
+  run.time.go_on_from([meta, *run.folder.read_metrics()])
   reported = meta["reported"] if "reported" in meta else _guess_reported(run, meta, step)
   run.folder.log(f"resumed at step {step}")
   return state, run.prepared.stream_from(meta["data"]), reported, read_record(run.folder)

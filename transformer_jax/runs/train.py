@@ -17,6 +17,7 @@ from transformer_jax.config import Config, check_sums, refuse_unread
 from transformer_jax.data.tokenizers.folder import save_tokenizer
 from transformer_jax.errors import Interrupted
 from transformer_jax.files import StrPath
+from transformer_jax.machine import hardware
 from transformer_jax.runs.build import build_model
 from transformer_jax.runs.device_errors import (
   check_memory,
@@ -31,11 +32,12 @@ from transformer_jax.runs.resuming import begin
 from transformer_jax.runs.same_run import agreed_config, check_same_tokenizer, stored_settings
 from transformer_jax.runs.startup_report import origin_lines, overview
 from transformer_jax.runs.stop_signals import StopSignals
+from transformer_jax.runs.time_spent import TimeSpent
 from transformer_jax.runs.validation import Validation
 from transformer_jax.runs.watchdog import Watchdog
 from transformer_jax.training.loop import run_updates
 from transformer_jax.training.step import TrainStep, make_reset
-from transformer_jax.workdir.folder import Workdir
+from transformer_jax.workdir.folder import Start, Workdir
 from transformer_jax.workdir.lock import WorkdirLock
 
 
@@ -66,6 +68,7 @@ def train(
     Interrupted: SIGTERM, SIGHUP or Ctrl-C; the state is saved.
     TransformerJaxError: any other expected error, named.
   """
+  time = TimeSpent()
   options = _Options(on_corrupt, allow_device_change, profile_steps)
   check_sums(config)
   _start_up(config, hosts)
@@ -81,7 +84,7 @@ def train(
     config, prepared = _prepare(config, folder, data_root)
     model = build_model(config, prepared.task)
     with _open_checkpoints(config, folder) as checkpoints:
-      _train(RunParts(config, folder, prepared, model, checkpoints), signals, options)
+      _train(RunParts(config, folder, prepared, model, checkpoints, time), signals, options)
 
 
 def _start_up(config: Config, hosts: tuple[str, int, int] | None) -> None:
@@ -136,7 +139,8 @@ def _train(run: RunParts, signals: StopSignals, options: _Options) -> None:
   with naming_batch_tokens(batch_tokens):
     state, stream, reported, record = begin(run, options.on_corrupt, options.allow_device_change)
     jax.block_until_ready(state)
-  run.folder.write_config(config.to_flat(), record)  # from here on the folder holds a run
+  start = Start(int(state.step), hardware())
+  run.folder.write_config(config.to_flat(), record, start)  # from here on the folder holds a run
   for line in overview(config, run.prepared, stream, state.params):
     run.folder.log(line)
   for line in origin_lines(record):

@@ -2,7 +2,7 @@
 
 Files are whole or absent; only the primary process writes.
 
-    config.json     settings, versions, git_revision
+    config.json     settings, versions, git_revision, starts
     metrics.jsonl   one JSON object a line
     log.txt         messages with their time
     tokenizer/ checkpoints/ evaluations/ tensorboard/
@@ -17,7 +17,7 @@ import os
 import pathlib
 import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
@@ -26,6 +26,13 @@ from transformer_jax.errors import ConfigError, WorkdirError
 from transformer_jax.files import StrPath, append, as_workdir_error, atomic_write, is_litter
 from transformer_jax.strict_json import json_text
 from transformer_jax.workdir.versions import git_revision, versions
+
+
+class Start(NamedTuple):
+  """From which step on a run is trained, and on what (`machine.hardware`)."""
+
+  step: int
+  hardware: dict[str, Any]
 
 
 class Workdir:
@@ -69,16 +76,19 @@ class Workdir:
     settings: Mapping[str, Any],
     initialized_from: Mapping[str, Any] | None = None,
     imported_from: str = "",
+    start: Start | None = None,
   ) -> None:
     """Writes config.json: the flat settings, the packages' versions, and the git revision.
 
     A resumed run logs each version that differs from its last start, since results may then differ
-    in the last bits.
+    in the last bits. The file lists the starts whose hardware, versions or revision are others
+    than those of the start before.
 
     Args:
       settings: the flat settings.
       initialized_from: whose parameters the run begins with, if they are another run's.
       imported_from: the folder or the name of the model, if it was not trained here.
+      start: the start of a training.
 
     Raises:
       WorkdirError: it cannot be written.
@@ -93,12 +103,41 @@ class Workdir:
           f"warning: {name} was {before[name]} and is {version}: "
           "results may differ in the last bits"
         )
-    content = dict(settings=settings, versions=current, git_revision=git_revision())
+    content: dict[str, Any] = dict(settings=settings, versions=current, git_revision=git_revision())
+    if start:
+      now = dict(start._asdict(), versions=current, git_revision=content["git_revision"])
+      content["starts"] = self._starts_with(now)
     if initialized_from:
       content["initialized_from"] = dict(initialized_from)
     if imported_from:
       content["imported_from"] = imported_from
     atomic_write(self._config, json_text(content, indent=1) + "\n")
+
+  def _starts_with(self, now: dict[str, Any]) -> list[dict[str, Any]]:
+    """Returns the starts of the run with this one, if it differs from the one before."""
+    before = [start for start in self.read_starts() if start["step"] < now["step"]]
+    if before and {**before[-1], "step": now["step"]} == now:
+      return before
+    return [*before, now]
+
+  def read_starts(self) -> list[dict[str, Any]]:
+    """Returns the starts of the run that differ: step, hardware, versions, git_revision of each.
+
+    Older versions recorded only the last one, without its hardware. It is returned as step 0.
+
+    Raises:
+      ConfigError: config.json is damaged.
+    """
+    if not self.has_config():
+      return []
+    content = self._read_json()
+    found = content.get("starts")
+    if found is None:
+      old = dict(versions=content.get("versions"), git_revision=content.get("git_revision"))
+      return [dict(step=0, hardware=None, **old)]
+    if not isinstance(found, list) or not all(map(_is_start, found)):
+      raise ConfigError(self._config, "has damaged starts", "restore the file")
+    return found
 
   def read_config(self) -> dict[str, Any]:
     """Returns the flat settings of the run, checked.
@@ -245,6 +284,11 @@ class Workdir:
       tqdm.write(message, file=sys.stderr)
     now = datetime.datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
     append(self._log, f"{now} {message}\n")
+
+
+def _is_start(value: Any) -> bool:
+  names = {"step", "hardware", "versions", "git_revision"}
+  return isinstance(value, dict) and value.keys() >= names and type(value["step"]) is int
 
 
 def source_settings(init_from: StrPath) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import pytest
 import tiny_run
 
 import transformer_jax
+from transformer_jax.analysis.heads import report
 from transformer_jax.analysis.heads.importance import (
   HeadStudy,
   log_rise,
@@ -117,6 +118,46 @@ def test_importance_is_the_mean_gradient_of_each_sentence(study, translator, log
     assert importance[head] == pytest.approx(expected, rel=0.05, abs=2e-4)
 
 
+def test_importance_of_a_model_without_some_heads(study, log_probs):
+  """The gradient is taken where these heads are closed, also their own."""
+  closed = [study.heads[0], study.heads[-1]]
+  importance = study.importance(closed)
+  for head in (study.heads[0], study.heads[5]):
+    attention, layer, number = head
+    gates = study.without(closed)
+    values = np.array(vars(gates)[attention])
+    higher, lower = values.copy(), values.copy()
+    higher[layer, number] += 0.02
+    lower[layer, number] -= 0.02
+    at = [log_probs(gates.replace(**{attention: each})) for each in (higher, lower)]
+    expected = np.mean(np.abs(at[0] - at[1])) / 0.04
+    assert importance[head] == pytest.approx(expected, rel=0.05, abs=2e-4)
+  whole = study.importance()
+  assert importance[study.heads[5]] != pytest.approx(whole[study.heads[5]], rel=1e-3)
+
+
+def test_the_greedy_order_is_that_of_the_importance_of_what_is_left(study):
+  order = study.greedy_order(3)
+  for count, head in enumerate(order):
+    importance = study.importance(order[:count])
+    left = [other for other in study.heads if other not in order[:count]]
+    assert head in left and importance[head] == min(importance[other] for other in left)
+  assert study.greedy_order(0) == []
+
+
+def test_greedy_and_plain_orders_differ_where_importance_changes(study, monkeypatch):
+  """Without its first head, a made-up model needs the second most of all."""
+  first, second, third, *_ = heads = study.heads
+  whole = {head: 10.0 + number for number, head in enumerate(heads)}
+
+  def importance(closed=()):
+    return {**whole, second: 100.0} if first in closed else whole
+
+  monkeypatch.setattr(study, "importance", importance)
+  order = study.greedy_order(len(heads))
+  assert order[:2] == [first, third] and order[-1] == second and {*order} == {*heads}
+
+
 def looks_of(weights, eos, is_cross=False):
   looks = Looks()
   looks.add(np.asarray(weights), eos)
@@ -183,6 +224,45 @@ def test_the_command_writes_table_data_and_figures(workdir, capsys):
   assert -1 <= data["rank_correlation"] <= 1
   for name in ("importance", "masked", "confidence", "pruning"):
     assert (workdir / f"heads/heads_{name}.png").stat().st_size > 5000
+
+
+def test_further_orders_of_pruning(study, monkeypatch):
+  """Each is a curve of its own; each point has as many heads closed as it says."""
+  rows = [
+    dict(zip(("attention", "layer", "head"), head, strict=True), importance=-number)
+    for number, head in enumerate(study.heads)
+  ]
+  rows = [dict(row, importance_in_layer=-row["importance"]) for row in rows]
+  closed = lambda gates: sum(int(np.sum(np.asarray(gate) == 0)) for gate in jax.tree.leaves(gates))
+  monkeypatch.setattr(study, "perplexity", closed)
+  monkeypatch.setattr(study, "score", closed)
+  monkeypatch.setattr(study, "greedy_order", lambda count: study.heads[::-1][:count])
+  settings = report.StudySettings(random_orders=1, plain_order=True, greedy_order=True)
+  curves = report._pruning(study, rows, settings, print)
+  assert list(curves) == [
+    "least important first",
+    "least important first, not normalized",
+    "random order 1",
+    "least important first, measured again after each",
+  ]
+  for points in curves.values():
+    assert all({*point.values()} == {point["closed"]} for point in points)
+    assert [point["closed"] for point in points] == [0, 2, 5, 7, 10, 12, 14, 17, 19, 22]
+  orders = report._pruning_orders(rows, settings)
+  assert orders["least important first"] == study.heads
+  assert orders["least important first, not normalized"] == study.heads[::-1]
+  assert report._pruning(study, rows, report.StudySettings(random_orders=0), print).keys() == {
+    "least important first"
+  }
+
+
+def test_the_orders_are_flags(workdir, monkeypatch):
+  given = []
+  monkeypatch.setattr(report, "report", lambda *args, **_: given.append(args[2]) or [])
+  for flags in ([], ["--plain_order"], ["--greedy_order"]):
+    assert command_line(["heads", f"--workdir={workdir}", *flags]) == 0
+  orders = [(settings.plain_order, settings.greedy_order) for settings in given]
+  assert orders == [(False, False), (True, False), (False, True)]
 
 
 def test_wrong_numbers_are_named(workdir, capsys):

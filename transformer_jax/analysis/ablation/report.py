@@ -65,6 +65,39 @@ def lines(found: Sequence[Entry], title: str, command: str) -> list[str]:
   return wrapped([*page, "", *_remarks(found, score), *_in_words(found, score)])
 
 
+def summary_table(found: Sequence[Entry]) -> list[str]:
+  """Returns the lines of a narrower table of the rows that were run, by perplexity."""
+  score = found[0]["score"]
+  header = [
+    "row",
+    "differs from base in",
+    "seeds",
+    "perplexity",
+    _name(score),
+    "perplexity - base",
+    "larger than the noise of seeds (Welch's t)",
+    "sign as the paper's",
+  ]
+  return table(header, [_summary_cells(entry, score) for entry in found if entry["seeds"]])
+
+
+def _summary_cells(entry: Entry, score: str) -> list[Any]:
+  difference = entry["perplexity_difference"]
+  spreads = [_spread(entry, name) for name in ("perplexity", score)]
+  cells = [entry["name"], _differences(entry), entry["seeds"], *spreads]
+  if not difference:
+    return [*cells, "-", "-", "-"]
+  noise = "-"
+  if difference["seed_p"] is not None:
+    noise = f"{'yes' if difference['beyond_seed_noise'] else 'no'} (p = {difference['seed_p']:.3f})"
+  return [
+    *cells,
+    f"{difference['value']:+.{_DIGITS['perplexity']}f}",
+    noise,
+    _sign(entry, "perplexity"),
+  ]
+
+
 def _name(score: str) -> str:
   """Returns the name of a score on the page."""
   return "perplexity" if score == "perplexity" else MAIN_SCORES[score]
@@ -109,11 +142,10 @@ def _remarks(found: Sequence[Entry], score: str) -> list[str]:
 
 def _cells(entry: Entry, score: str) -> list[Any]:
   """Returns a row of the table."""
-  differences = ", ".join(f"{name}={value}" for name, value in entry["differences"].items())
   paper = "-"
   if entry["paper"]:
     paper = f"{entry['paper']['perplexity']:.2f}, {entry['paper']['bleu']:.1f}"
-  begin = [entry["name"], differences or "-"]
+  begin = [entry["name"], _differences(entry)]
   if not entry["seeds"]:
     return [*begin, "-", paper, 0, "not run", "not run", "-", "-", "-"]
   scores = ("perplexity", score)
@@ -126,6 +158,11 @@ def _cells(entry: Entry, score: str) -> list[Any]:
     *(_difference(entry, name) for name in scores),
     ", ".join(_sign(entry, name) for name in scores),
   ]
+
+
+def _differences(entry: Entry) -> str:
+  """Returns the settings in which a row differs from base."""
+  return ", ".join(f"{name}={value}" for name, value in entry["differences"].items()) or "-"
 
 
 def _spread(entry: Entry, name: str) -> str:

@@ -77,13 +77,14 @@ def _draw_pruning(result: dict[str, Any], path: str) -> list[pathlib.Path]:
   figure, panels = plots.axes(columns=2)
   labels = dict(perplexity="perplexity", score=result["score_name"].replace("_", " "))
   for panel, (key, label) in zip(panels, labels.items(), strict=True):
+    colors = iter(plots.COLORS)
     for name, points in result["pruning"].items():
       is_random = name.startswith("random")
       panel.plot(
         [point["closed"] for point in points],
         [point[key] for point in points],
         marker="" if is_random else "o",
-        color=plots.GRAY if is_random else plots.COLORS[0],
+        color=plots.GRAY if is_random else next(colors),
         linewidth=1 if is_random else 2,
         label=name,
       )

@@ -28,6 +28,10 @@ from transformer_jax.strict_json import json_text
 from transformer_jax.workdir.versions import git_revision, versions
 
 _CURVE_POINTS = 10
+# The orders of pruning by importance.
+_NORMALIZED = "least important first"
+_PLAIN = "least important first, not normalized"
+_GREEDY = "least important first, measured again after each"
 
 Log = Callable[[str], None]
 Row = dict[str, Any]  # a head's figures
@@ -43,6 +47,8 @@ class StudySettings:
   sentences: int = 1000
   bleu_sentences: int = 200  # sentences of these that are translated, again for each head
   random_orders: int = 3  # orders that the pruning by importance is compared with
+  plain_order: bool = False  # also by the importance that is not normalized
+  greedy_order: bool = False  # also by importance that is measured again after each head
 
 
 def report(
@@ -90,7 +96,7 @@ def report(
     git_revision=git_revision(),
   )
   result.update(_measured(study, log))
-  result["pruning"] = _pruning(study, result["heads"], settings.random_orders, log)
+  result["pruning"] = _pruning(study, result["heads"], settings, log)
   atomic_write(f"{output}/heads.json", json_text(result, indent=1) + "\n")
   page = wrapped([*lines(result), "", *images(figures.draw(result, output))])
   atomic_write(f"{output}/heads.md", "\n".join(page) + "\n")
@@ -162,15 +168,18 @@ def _measured(study: HeadStudy, log: Log) -> dict[str, Any]:
 
 
 def _pruning(
-  study: HeadStudy, rows: Sequence[Row], random_orders: int, log: Log
+  study: HeadStudy, rows: Sequence[Row], settings: StudySettings, log: Log
 ) -> dict[str, list[dict[str, Any]]]:
   """Returns perplexity and score with more and more heads closed.
 
   The least important heads are closed first; for comparison, heads in random orders.
   """
-  orders = _pruning_orders(rows, random_orders)
   shares = [point / _CURVE_POINTS for point in range(_CURVE_POINTS)]
   counts = sorted({round(len(rows) * share) for share in shares})
+  orders = _pruning_orders(rows, settings)
+  if settings.greedy_order:
+    log("pruning: importance, measured again after each head")
+    orders[_GREEDY] = study.greedy_order(counts[-1])
   curves = {}
   for name, order in orders.items():
     log(f"pruning: {name}")
@@ -183,12 +192,17 @@ def _pruning(
   return curves
 
 
-def _pruning_orders(rows: Sequence[Row], random_orders: int) -> dict[str, list[Head]]:
-  """Returns the orders in which heads are closed, by name."""
+def _pruning_orders(rows: Sequence[Row], settings: StudySettings) -> dict[str, list[Head]]:
+  """Returns the orders in which heads are closed, by name, that need no further measuring."""
   heads = [Head(row["attention"], row["layer"], row["head"]) for row in rows]
-  ranks = np.argsort([row["importance_in_layer"] for row in rows], kind="stable")
-  orders = {"least important first": [heads[index] for index in ranks]}
-  for seed in range(random_orders):
+
+  def least_first(figure: str) -> list[Head]:
+    return [heads[index] for index in np.argsort([row[figure] for row in rows], kind="stable")]
+
+  orders = {_NORMALIZED: least_first("importance_in_layer")}
+  if settings.plain_order:
+    orders[_PLAIN] = least_first("importance")
+  for seed in range(settings.random_orders):
     permutation = np.random.default_rng(seed).permutation(len(heads))
     orders[f"random order {seed + 1}"] = [heads[index] for index in permutation]
   return orders

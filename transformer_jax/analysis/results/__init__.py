@@ -1,0 +1,1 @@
+"""Scored runs as JSON files, and the tables of pages that are made from them."""
