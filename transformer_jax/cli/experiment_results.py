@@ -14,8 +14,8 @@ _FILE = re.compile(r"`([\w/]+)\.flags`")
 def read(root: pathlib.Path) -> dict[str, str]:
   """Returns name -> result in words, of the experiments that have one.
 
-  Results are the rows of README.md that begin with a flag file and have a cell in bold, of each file
-  the first, and the rows with seeds of each `results/table.json`.
+  Results are the rows of README.md that begin with a flag file and have a cell in bold (the first
+  row of each file), and the rows with seeds of each `results/table.json`.
   """
   results: dict[str, str] = {}
   with contextlib.suppress(OSError):

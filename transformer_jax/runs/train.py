@@ -140,7 +140,7 @@ def _train(run: RunParts, signals: StopSignals, options: _Options) -> None:
     state, stream, reported, record = begin(run, options.on_corrupt, options.allow_device_change)
     jax.block_until_ready(state)
   start = Start(int(state.step), hardware())
-  run.folder.write_config(config.to_flat(), record, start)  # from here on the folder holds a run
+  run.folder.write_config(config.to_flat(), record, start=start)  # now the folder holds a run
   for line in overview(config, run.prepared, stream, state.params):
     run.folder.log(line)
   for line in origin_lines(record):
