@@ -70,7 +70,7 @@ def test_a_run_ends_after_so_many_evaluations_and_says_so_again(scripted, tmp_pa
   assert metrics_of(run) == before
   lines, result, error = examine(run)
   assert error is None and result["is_done"]
-  assert "with a larger --patience it would go on from step 35" in lines[-1]
+  assert "with a larger --patience it would resume from step 35" in lines[-1]
   # With more patience it does go on.
   train(patient_config(patience=4), run, ".")
   assert counts(run) == [*COUNTS, 0]
