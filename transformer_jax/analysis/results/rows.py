@@ -83,7 +83,8 @@ def _read(path: pathlib.Path) -> Run:
         raise TypeError(f"its {name} is not of type {kind.__name__}")
     for part, names in _NEEDED_INSIDE.items():
       for name in names:
-        content[part][name]  # raises a KeyError if it is not there
+        if name not in content[part]:
+          raise KeyError(name)
     return {**content, "file": path.name}
   except OSError as error:
     raise DataError(path, f"cannot be read: {error.strerror}") from None
