@@ -3,9 +3,11 @@
     python benchmarks/interop.py --workdir=runs/quickstart
 
 It needs ctranslate2, safetensors, transformers and torch: `make test-interop` sets up .venv-interop
-with these. All searches have the penalty length^alpha, which all three have, and the same stopping
-rule (patience=8, early_stopping="never"). Scores are compared where the translations are equal. The
-quality of int8 is the run's main score.
+with these. A text goes the way that the folder's README.md shows: through the library of its
+tokenizer, not through this package. All searches have the penalty length^alpha, which all three
+have, and the same stopping rule (patience=8, early_stopping="never"). Scores are compared where the
+translations are equal: log-probabilities of greedy ones, penalized ones of a beam. "lost" is what
+the run's main score (BLEU, or exact match) loses. Prints JSON lines.
 """
 
 import argparse
@@ -13,20 +15,25 @@ import json
 import os
 import pathlib
 import tempfile
+from importlib import metadata
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import numpy as np
+from side_by_side import where
 
 import transformer_jax
+from transformer_jax.config import UNK_ID
 from transformer_jax.data.sources.catalog import open_source
 from transformer_jax.data.text import read_parallel
+from transformer_jax.data.tokenizers.pieces import SPECIAL_PIECES
 from transformer_jax.interop.checks import Form
 from transformer_jax.interop.export import export_model
 from transformer_jax.tasks.task import Output
 
 LONGEST = 200  # tokens of an output
+LIBRARIES = ("ctranslate2", "transformers", "torch", "sentencepiece", "subword-nmt", "jax")
 
 
 def arguments() -> argparse.Namespace:
@@ -40,28 +47,57 @@ def arguments() -> argparse.Namespace:
   parser.add_argument("--data_root", default=os.environ.get("TRANSFORMER_JAX_DATA", "."))
   parser.add_argument("--lines", type=int, default=400)
   parser.add_argument("--formats", default="ctranslate2,int8,huggingface,untied")
+  parser.add_argument("--json", help="a file to which the lines are appended")
   return parser.parse_args()
 
 
-def through_ctranslate2(model, folder, sentences, beam_size, patience=8):
+def tokenizer_of(folder):
+  """Returns (text -> pieces, pieces -> text) of an exported folder, by other libraries."""
+  if (folder / "codes.txt").exists():
+    from subword_nmt.apply_bpe import BPE
+
+    known = (folder / "vocabulary.txt").read_text(encoding="utf-8").split("\n")
+    splits_unknown = (folder / "splits_unknown.txt").exists()
+    with open(folder / "codes.txt", encoding="utf-8") as codes:
+      bpe = BPE(codes, vocab=set(known) if splits_unknown else None)
+    return (
+      lambda text: bpe.process_line(text).split(" "),
+      lambda pieces: f"{' '.join(pieces)} ".replace("@@ ", "").rstrip(" "),
+    )
+  import sentencepiece
+
+  is_marian = (folder / "source.spm").exists()
+  names = ("source.spm", "target.spm") if is_marian else ("sentencepiece.model",) * 2
+  source, target = (
+    sentencepiece.SentencePieceProcessor(model_file=str(folder / name)) for name in names
+  )
+  unknown = SPECIAL_PIECES[UNK_ID]
+
+  def decode(pieces):
+    text = target.decode([piece for piece in pieces if piece != unknown])
+    # Pieces of the source's model alone keep their mark.
+    return text.replace("\N{LOWER ONE EIGHTH BLOCK}", " ").strip() if is_marian else text
+
+  return lambda text: source.encode(text, out_type=str), decode
+
+
+def through_ctranslate2(model, folder, sentences, beam_size):
   """Returns (texts, scores)."""
   import ctranslate2
 
   translator = ctranslate2.Translator(str(folder), device="cpu")
-  tokenizer = model.task.tokenizer
-  tokens = [tokenizer.pieces(model.task.encode_source(text)[:-1]) for text in sentences]
-  ids = {piece: i for i, piece in enumerate(tokenizer.pieces(range(tokenizer.vocab_size)))}
+  encode, decode = tokenizer_of(folder)
   results = translator.translate_batch(
-    tokens,
+    list(map(encode, sentences)),
     beam_size=beam_size,
-    patience=patience,
-    length_penalty=model.config.decode.length_penalty,
+    patience=8,
+    length_penalty=model.config.decode.length_penalty if beam_size > 1 else 0,
     min_decoding_length=0,
     max_decoding_length=LONGEST,
     return_scores=True,
     max_batch_size=64,
   )
-  texts = [tokenizer.decode([ids[piece] for piece in r.hypotheses[0]]) for r in results]
+  texts = [decode(result.hypotheses[0]) for result in results]
   return texts, [result.scores[0] for result in results]
 
 
@@ -114,6 +150,7 @@ def main() -> None:
     "huggingface": Form("huggingface"),
     "untied": Form("huggingface", is_untied=True),
   }
+  versions = {name: metadata.version(name) for name in LIBRARIES}
   with tempfile.TemporaryDirectory() as temporary:
     for name in options.formats.split(","):
       folder = pathlib.Path(temporary) / name
@@ -124,23 +161,28 @@ def main() -> None:
           through_ctranslate2 if forms[name].format == "ctranslate2" else through_transformers
         )
         texts, scores = through(model, folder, sources, beam_size)
-        is_equal = [answer.text == text for answer, text in zip(ours, texts, strict=True)]
+        equal = [i for i, text in enumerate(texts) if text == ours[i].text]
+        our_scores = [answer.score if beam_size > 1 else answer.log_prob for answer in ours]
         record = dict(
+          workdir=pathlib.Path(options.workdir).name,
           form=name,
           beam_size=beam_size,
           lines=len(sources),
-          equal=sum(is_equal),
+          equal=len(equal),
           score=model.task.main_score,
           ours=quality(model, [answer.text for answer in ours], references),
           theirs=quality(model, texts, references),
           bytes=sum(path.stat().st_size for path in folder.glob("model.*")),
         )
-        if scores and beam_size > 1:
-          both = zip(ours, scores, is_equal, strict=True)
-          record["largest_score_difference"] = float(
-            np.max([abs(a.score - score) for a, score, equal in both if equal])
-          )
-        print(json.dumps(record), flush=True)
+        record["lost"] = record["ours"] - record["theirs"]
+        if scores:
+          differences = [abs(our_scores[i] - scores[i]) for i in equal]
+          record["largest_score_difference"] = float(np.max(differences))
+        line = json.dumps(record | where() | dict(versions=versions))
+        print(line, flush=True)
+        if options.json:
+          with open(options.json, "a", encoding="utf-8") as file:
+            file.write(f"{line}\n")
 
 
 main()
