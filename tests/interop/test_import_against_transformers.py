@@ -1,5 +1,7 @@
 """An imported Marian model against transformers itself: ids, logits, texts, weights, gradients."""
 
+import json
+
 import jax
 import jax.numpy as jnp
 import marian_folder as marian
@@ -8,6 +10,7 @@ import pytest
 
 import transformer_jax
 from transformer_jax import parallel
+from transformer_jax.cli import main
 from transformer_jax.config import EOS_ID, PAD_ID
 from transformer_jax.data.pipeline import pad_rows
 from transformer_jax.interop.import_run import import_run
@@ -139,8 +142,13 @@ def test_the_translations_are_equal(workdir, theirs, their_tokenizer, beams):
   assert num_ended > len(LINES) // 2 and len(set(found)) > 5
 
 
-def test_the_attention_weights_are_equal(ours, theirs):
+def test_the_attention_weights_are_equal(ours, workdir, theirs, tmp_path):
+  """Those that Python returns, and those that the command writes beside its page."""
   source, target = ">>deu<< the small green frog 漢 sat", "der kleiner frosch saß"
+  flags = [f"--source={source}", f"--target={target}", f"--output={tmp_path}", "--nofigures"]
+  assert main.run(["attention", f"--workdir={workdir}", *flags]) == 0
+  assert (tmp_path / "attention.html").exists()
+  written = json.loads((tmp_path / "attention.json").read_text(encoding="utf-8"))
   found = ours.attention(source, target)
   labels = in_their_ids(ours, ours.task.encode_target(target))
   with torch.no_grad():
@@ -156,7 +164,8 @@ def test_the_attention_weights_are_equal(ours, theirs):
   ):
     expected = torch.stack(layers)[:, 0].numpy()
     assert found[name].shape == expected.shape
-    np.testing.assert_allclose(found[name], expected, atol=1e-5)
+    np.testing.assert_allclose(found[name], expected, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(written[name]["weights"], expected, rtol=0, atol=1e-5)
 
 
 def pairs_of(ours, count):
