@@ -5,9 +5,9 @@
 It needs ctranslate2, safetensors, transformers and torch: `make test-interop` sets up .venv-interop
 with these. A text goes the way that the folder's README.md shows: through the library of its
 tokenizer, not through this package. All searches have the penalty length^alpha, which all three
-have, and the same stopping rule (patience=8, early_stopping="never"). Scores are compared where the
-translations are equal: log-probabilities of greedy ones, penalized ones of a beam. "lost" is what
-the run's main score (BLEU, or exact match) loses. Prints JSON lines.
+have, the same stopping rule (patience=8, early_stopping="never"), and the same limits. Scores are
+compared where the translations are equal: log-probabilities of greedy ones, penalized ones of a
+beam. "lost" is what the run's main score (BLEU, or exact match) loses. Prints JSON lines.
 """
 
 import argparse
@@ -32,7 +32,6 @@ from transformer_jax.interop.checks import Form
 from transformer_jax.interop.export import export_model
 from transformer_jax.tasks.task import Output
 
-LONGEST = 200  # tokens of an output
 LIBRARIES = ("ctranslate2", "transformers", "torch", "sentencepiece", "subword-nmt", "jax")
 
 
@@ -81,49 +80,62 @@ def tokenizer_of(folder):
   return lambda text: source.encode(text, out_type=str), decode
 
 
+def by_limit(model, sentences):
+  """Yields (the most tokens of an output, places of the sentences that have this limit)."""
+  found = {}
+  for place, text in enumerate(sentences):
+    limit = len(model.task.encode_source(text)) - 1 + model.config.decode.max_extra_length
+    found.setdefault(limit, []).append(place)
+  yield from sorted(found.items())
+
+
 def through_ctranslate2(model, folder, sentences, beam_size):
-  """Returns (texts, scores)."""
+  """Returns [(text, score)]."""
   import ctranslate2
 
   translator = ctranslate2.Translator(str(folder), device="cpu")
   encode, decode = tokenizer_of(folder)
-  results = translator.translate_batch(
-    list(map(encode, sentences)),
-    beam_size=beam_size,
-    patience=8,
-    length_penalty=model.config.decode.length_penalty if beam_size > 1 else 0,
-    min_decoding_length=0,
-    max_decoding_length=LONGEST,
-    return_scores=True,
-    max_batch_size=64,
-  )
-  texts = [decode(result.hypotheses[0]) for result in results]
-  return texts, [result.scores[0] for result in results]
+  found = [None] * len(sentences)
+  for limit, places in by_limit(model, sentences):
+    results = translator.translate_batch(
+      [encode(sentences[place]) for place in places],
+      beam_size=beam_size,
+      patience=8,
+      length_penalty=model.config.decode.length_penalty if beam_size > 1 else 0,
+      min_decoding_length=0,
+      max_decoding_length=limit,
+      return_scores=True,
+      max_batch_size=64,
+    )
+    for place, result in zip(places, results, strict=True):
+      found[place] = decode(result.hypotheses[0]), result.scores[0]
+  return found
 
 
-def through_transformers(_, folder, sentences, beam_size):
-  """Returns (texts, scores); greedy search has no scores."""
+def through_transformers(model, folder, sentences, beam_size):
+  """Returns [(text, score)]; the score of a greedy search is None."""
   import torch
   import transformers
 
   transformers.logging.set_verbosity_error()
   marian = transformers.MarianMTModel.from_pretrained(folder).eval()
   tokenizer = transformers.MarianTokenizer.from_pretrained(folder)
-  texts, scores = [], []
-  for start in range(0, len(sentences), 50):
-    batch = tokenizer(sentences[start : start + 50], return_tensors="pt", padding=True)
+  found = [None] * len(sentences)
+  for limit, places in by_limit(model, sentences):
+    texts = [sentences[place] for place in places]
     with torch.no_grad():
       output = marian.generate(
-        **batch,
+        **tokenizer(texts, return_tensors="pt", padding=True),
         num_beams=beam_size,
-        max_length=LONGEST,
+        max_length=limit + 1,  # it counts the token that the decoder starts from
         return_dict_in_generate=True,
         output_scores=True,
       )
-    texts += tokenizer.batch_decode(output.sequences, skip_special_tokens=True)
-    if beam_size > 1:
-      scores += output.sequences_scores.tolist()
-  return texts, scores
+    answers = tokenizer.batch_decode(output.sequences, skip_special_tokens=True)
+    scores = output.sequences_scores.tolist() if beam_size > 1 else [None] * len(places)
+    for place, answer in zip(places, zip(answers, scores, strict=True), strict=True):
+      found[place] = answer
+  return found
 
 
 def quality(model, texts, references):
@@ -151,16 +163,18 @@ def main() -> None:
     "untied": Form("huggingface", is_untied=True),
   }
   versions = {name: metadata.version(name) for name in LIBRARIES}
+  names = options.formats.split(",")
   with tempfile.TemporaryDirectory() as temporary:
-    for name in options.formats.split(","):
-      folder = pathlib.Path(temporary) / name
+    folders = {name: pathlib.Path(temporary) / name for name in names}
+    for name, folder in folders.items():
       export_model(model, folder, forms[name])
-      for beam_size in (1, model.config.decode.beam_size):
-        ours = [n_best[0] for n_best in load(beam_size=beam_size).n_best(sources, 1)]
+    for beam_size in (1, model.config.decode.beam_size):
+      ours = [n_best[0] for n_best in load(beam_size=beam_size).n_best(sources, 1)]
+      for name, folder in folders.items():
         through = (
           through_ctranslate2 if forms[name].format == "ctranslate2" else through_transformers
         )
-        texts, scores = through(model, folder, sources, beam_size)
+        texts, scores = zip(*through(model, folder, sources, beam_size), strict=True)
         equal = [i for i, text in enumerate(texts) if text == ours[i].text]
         our_scores = [answer.score if beam_size > 1 else answer.log_prob for answer in ours]
         record = dict(
@@ -175,7 +189,7 @@ def main() -> None:
           bytes=sum(path.stat().st_size for path in folder.glob("model.*")),
         )
         record["lost"] = record["ours"] - record["theirs"]
-        if scores:
+        if None not in scores:
           differences = [abs(our_scores[i] - scores[i]) for i in equal]
           record["largest_score_difference"] = float(np.max(differences))
         line = json.dumps(record | where() | dict(versions=versions))
