@@ -3,12 +3,14 @@
     python benchmarks/interop.py --workdir=runs/quickstart
 
 It needs ctranslate2, safetensors, transformers and torch: `make test-interop` sets up .venv-interop
-with these. All searches have the penalty length^alpha, which all three have, and the same stopping
-rule (patience=8, early_stopping="never"). Scores are compared where the translations are equal. The
-quality of int8 is the run's main score. Forms that end in _back are read back by
-`transformer_jax.load`, which needs safetensors alone; their logits are compared too, given the
-references, without PAD's where the form is tied. They are also compared with the run's own epsilon
-of LayerNorm, which Marian's form cannot have.
+with these. A text goes the way that the folder's README.md shows: through the library of its
+tokenizer, not through this package. All searches have the penalty length^alpha, which all three
+have, the same stopping rule (patience=8, early_stopping="never"), and the same limits. Scores are
+compared where the translations are equal: log-probabilities of greedy ones, penalized ones of a
+beam. "lost" is what the run's main score (BLEU, or exact match) loses. Forms that end in _back are
+read back by `transformer_jax.load`, which needs safetensors alone; their logits are compared too,
+given the references, without PAD's where the form is tied. They are also compared with the run's
+own epsilon of LayerNorm, which Marian's form cannot have. Prints JSON lines.
 """
 
 import argparse
@@ -16,20 +18,24 @@ import json
 import os
 import pathlib
 import tempfile
+from importlib import metadata
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import numpy as np
+from side_by_side import where
 
 import transformer_jax
+from transformer_jax.config import UNK_ID
 from transformer_jax.data.sources.catalog import open_source
 from transformer_jax.data.text import read_parallel
+from transformer_jax.data.tokenizers.pieces import SPECIAL_PIECES
 from transformer_jax.interop.checks import Form
 from transformer_jax.interop.export import export_model
 from transformer_jax.tasks.task import Output
 
-LONGEST = 200  # tokens of an output
+LIBRARIES = ("ctranslate2", "transformers", "torch", "sentencepiece", "subword-nmt", "jax")
 
 
 def arguments() -> argparse.Namespace:
@@ -46,54 +52,96 @@ def arguments() -> argparse.Namespace:
     "--formats",
     default="ctranslate2,int8,huggingface,untied,safetensors_back,huggingface_back,untied_back",
   )
+  parser.add_argument("--json", help="a file to which the lines are appended")
   return parser.parse_args()
 
 
-def through_ctranslate2(model, folder, sentences, beam_size, patience=8):
-  """Returns (texts, scores)."""
+def tokenizer_of(folder):
+  """Returns (text -> pieces, pieces -> text) of an exported folder, by other libraries."""
+  if (folder / "codes.txt").exists():
+    from subword_nmt.apply_bpe import BPE
+
+    known = (folder / "vocabulary.txt").read_text(encoding="utf-8").split("\n")
+    splits_unknown = (folder / "splits_unknown.txt").exists()
+    with open(folder / "codes.txt", encoding="utf-8") as codes:
+      bpe = BPE(codes, vocab=set(known) if splits_unknown else None)
+    return (
+      lambda text: bpe.process_line(text).split(" "),
+      lambda pieces: f"{' '.join(pieces)} ".replace("@@ ", "").rstrip(" "),
+    )
+  import sentencepiece
+
+  is_marian = (folder / "source.spm").exists()
+  names = ("source.spm", "target.spm") if is_marian else ("sentencepiece.model",) * 2
+  source, target = (
+    sentencepiece.SentencePieceProcessor(model_file=str(folder / name)) for name in names
+  )
+  unknown = SPECIAL_PIECES[UNK_ID]
+
+  def decode(pieces):
+    text = target.decode([piece for piece in pieces if piece != unknown])
+    # Pieces of the source's model alone keep their mark.
+    return text.replace("\N{LOWER ONE EIGHTH BLOCK}", " ").strip() if is_marian else text
+
+  return lambda text: source.encode(text, out_type=str), decode
+
+
+def by_limit(model, sentences):
+  """Yields (the most tokens of an output, places of the sentences that have this limit)."""
+  found = {}
+  for place, text in enumerate(sentences):
+    limit = len(model.task.encode_source(text)) - 1 + model.config.decode.max_extra_length
+    found.setdefault(limit, []).append(place)
+  yield from sorted(found.items())
+
+
+def through_ctranslate2(model, folder, sentences, beam_size):
+  """Returns [(text, score)]."""
   import ctranslate2
 
   translator = ctranslate2.Translator(str(folder), device="cpu")
-  tokenizer = model.task.tokenizer
-  tokens = [tokenizer.pieces(model.task.encode_source(text)[:-1]) for text in sentences]
-  ids = {piece: i for i, piece in enumerate(tokenizer.pieces(range(tokenizer.vocab_size)))}
-  results = translator.translate_batch(
-    tokens,
-    beam_size=beam_size,
-    patience=patience,
-    length_penalty=model.config.decode.length_penalty,
-    min_decoding_length=0,
-    max_decoding_length=LONGEST,
-    return_scores=True,
-    max_batch_size=64,
-  )
-  texts = [tokenizer.decode([ids[piece] for piece in r.hypotheses[0]]) for r in results]
-  return texts, [result.scores[0] for result in results]
+  encode, decode = tokenizer_of(folder)
+  found = [None] * len(sentences)
+  for limit, places in by_limit(model, sentences):
+    results = translator.translate_batch(
+      [encode(sentences[place]) for place in places],
+      beam_size=beam_size,
+      patience=8,
+      length_penalty=model.config.decode.length_penalty if beam_size > 1 else 0,
+      min_decoding_length=0,
+      max_decoding_length=limit,
+      return_scores=True,
+      max_batch_size=64,
+    )
+    for place, result in zip(places, results, strict=True):
+      found[place] = decode(result.hypotheses[0]), result.scores[0]
+  return found
 
 
-def through_transformers(_, folder, sentences, beam_size):
-  """Returns (texts, scores); greedy search has no scores."""
+def through_transformers(model, folder, sentences, beam_size):
+  """Returns [(text, score)]; the score of a greedy search is None."""
   import torch
   import transformers
 
   transformers.logging.set_verbosity_error()
   marian = transformers.MarianMTModel.from_pretrained(folder).eval()
   tokenizer = transformers.MarianTokenizer.from_pretrained(folder)
-  texts, scores = [], []
-  for start in range(0, len(sentences), 50):
-    batch = tokenizer(sentences[start : start + 50], return_tensors="pt", padding=True)
+  found = [None] * len(sentences)
+  for limit, places in by_limit(model, sentences):
+    texts = [sentences[place] for place in places]
     with torch.no_grad():
       output = marian.generate(
-        **batch,
+        **tokenizer(texts, return_tensors="pt", padding=True),
         num_beams=beam_size,
-        max_length=LONGEST,
+        max_length=limit + 1,  # it counts the token that the decoder starts from
         return_dict_in_generate=True,
         output_scores=True,
       )
-    texts += tokenizer.batch_decode(output.sequences, skip_special_tokens=True)
-    if beam_size > 1:
-      scores += output.sequences_scores.tolist()
-  return texts, scores
+    answers = tokenizer.batch_decode(output.sequences, skip_special_tokens=True)
+    scores = output.sequences_scores.tolist() if beam_size > 1 else [None] * len(places)
+    for place, answer in zip(places, zip(answers, scores, strict=True), strict=True):
+      found[place] = answer
+  return found
 
 
 def read_back(model, folder, beam_size, **settings):
@@ -110,9 +158,9 @@ def read_back(model, folder, beam_size, **settings):
 
 
 def through_ourselves(model, folder, sentences, beam_size):
-  """Returns (texts, scores)."""
+  """Returns [(text, score)]."""
   answers = [n_best[0] for n_best in read_back(model, folder, beam_size).n_best(sentences, 1)]
-  return [answer.text for answer in answers], [answer.score for answer in answers]
+  return [(answer.text, answer.score if beam_size > 1 else answer.log_prob) for answer in answers]
 
 
 def logit_difference(model, other, pairs, first_class):
@@ -152,34 +200,38 @@ def main() -> None:
     "huggingface_back": Form("huggingface"),
     "untied_back": Form("huggingface", is_untied=True),
   }
+  versions = {name: metadata.version(name) for name in LIBRARIES}
+  names = options.formats.split(",")
   with tempfile.TemporaryDirectory() as temporary:
-    for name in options.formats.split(","):
-      folder = pathlib.Path(temporary) / name
+    folders = {name: pathlib.Path(temporary) / name for name in names}
+    for name, folder in folders.items():
       export_model(model, folder, forms[name])
-      for beam_size in (1, model.config.decode.beam_size):
-        ours = [n_best[0] for n_best in load(beam_size=beam_size).n_best(sources, 1)]
+    for beam_size in (1, model.config.decode.beam_size):
+      ours = [n_best[0] for n_best in load(beam_size=beam_size).n_best(sources, 1)]
+      for name, folder in folders.items():
         through = (
           through_ctranslate2 if forms[name].format == "ctranslate2" else through_transformers
         )
         if name.endswith("_back"):
           through = through_ourselves
-        texts, scores = through(model, folder, sources, beam_size)
-        is_equal = [answer.text == text for answer, text in zip(ours, texts, strict=True)]
+        texts, scores = zip(*through(model, folder, sources, beam_size), strict=True)
+        equal = [i for i, text in enumerate(texts) if text == ours[i].text]
+        our_scores = [answer.score if beam_size > 1 else answer.log_prob for answer in ours]
         record = dict(
+          workdir=pathlib.Path(options.workdir).name,
           form=name,
           beam_size=beam_size,
           lines=len(sources),
-          equal=sum(is_equal),
+          equal=len(equal),
           score=model.task.main_score,
           ours=quality(model, [answer.text for answer in ours], references),
           theirs=quality(model, texts, references),
           bytes=sum(path.stat().st_size for path in folder.glob("model.*")),
         )
-        if scores and beam_size > 1:
-          both = zip(ours, scores, is_equal, strict=True)
-          record["largest_score_difference"] = float(
-            np.max([abs(a.score - score) for a, score, equal in both if equal])
-          )
+        record["lost"] = record["ours"] - record["theirs"]
+        if None not in scores:
+          differences = [abs(our_scores[i] - scores[i]) for i in equal]
+          record["largest_score_difference"] = float(np.max(differences))
         if name.endswith("_back") and beam_size == 1:
           pairs = list(zip(sources, references, strict=True))
           sharing = model.config.model.embedding_sharing
@@ -190,7 +242,11 @@ def main() -> None:
               model, read_back(model, folder, 1, **settings), pairs, 1 if is_tied else 0
             )
             record.update({f"logit{suffix}": difference}, largest_logit=largest)
-        print(json.dumps(record), flush=True)
+        line = json.dumps(record | where() | dict(versions=versions))
+        print(line, flush=True)
+        if options.json:
+          with open(options.json, "a", encoding="utf-8") as file:
+            file.write(f"{line}\n")
 
 
 main()

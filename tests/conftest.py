@@ -107,3 +107,12 @@ def trained(tmp_path_factory):
 def run_copy(trained, tmp_path):
   """A copy of `trained` that a test may change."""
   return shutil.copytree(trained, tmp_path / "run")
+
+
+@pytest.fixture(scope="module")
+def browser():
+  """Headless Chromium."""
+  import explorer_page
+
+  with explorer_page.started() as found:
+    yield found

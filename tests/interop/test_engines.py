@@ -10,6 +10,7 @@ import json
 import re
 
 import jax
+import marian_folder as marian
 import numpy as np
 import pytest
 from random_models import LINES, hypotheses, is_as_good, random_model
@@ -21,6 +22,7 @@ from transformer_jax.data.pipeline import pad_rows
 from transformer_jax.data.tokenizers.folder import train_tokenizer
 from transformer_jax.interop.checks import Form
 from transformer_jax.interop.export import export_model
+from transformer_jax.interop.import_run import import_run
 
 pytestmark = pytest.mark.interop
 
@@ -307,3 +309,24 @@ def test_the_code_of_the_readme_runs(form, run, tmp_path, monkeypatch):
   lines = ["forty two", "the cat sat"]
   printed = run_readme(tmp_path / "out", monkeypatch, lines)
   assert len(printed) == len(lines)
+
+
+def test_the_code_of_an_imported_model_gives_its_texts(tmp_path, monkeypatch):
+  """Also where a piece is the source's alone, whose mark the target's model does not know."""
+  pytest.importorskip("ctranslate2")
+  marian.write_marian(tmp_path / "model")
+  import_run(str(tmp_path / "model"), tmp_path / "run")
+  model = transformer_jax.load(tmp_path / "run")
+  engine = InCTranslate2(model, tmp_path / "out")
+  lines = marian.sentences(marian.SOURCE_WORDS, 20, 3)
+  expected = []
+  for result in engine.translator.translate_batch(
+    [engine.text(model.task.encode_source(line)) for line in lines],
+    beam_size=4,
+    length_penalty=1.0,
+    patience=8,
+    min_decoding_length=0,
+  ):
+    ids = [engine.ids[piece] for piece in result.hypotheses[0]]
+    expected.append(model.task.tokenizer.decode(ids))
+  assert run_readme(tmp_path / "out", monkeypatch, lines) == expected

@@ -261,13 +261,32 @@ def test_embeddings_that_are_not_shared(copy, sharing, settings):
 
 
 SETTINGS_REFUSED = {
-  "decoder_layers": (6, "encoder_layers 3, decoder_layers 6: differ"),
+  "decoder_layers": (
+    6,
+    "encoder_layers 3, decoder_layers 6: differ, but the two stacks have one form here; such a",
+  ),
   "decoder_ffn_dim": (64, "encoder_ffn_dim 96, decoder_ffn_dim 64: differ"),
   "decoder_attention_heads": (8, "encoder_attention_heads 4, decoder_attention_heads 8: differ"),
-  "scale_embedding": (False, "scale_embedding false: is not true"),
-  "normalize_before": (True, "normalize_before true: is not false"),
-  "normalize_embedding": (True, "normalize_embedding true: is not false"),
-  "add_final_layer_norm": (True, "add_final_layer_norm true: is not false"),
+  "scale_embedding": (
+    False,
+    "scale_embedding false: embeddings are multiplied by sqrt(d_model) here",
+  ),
+  "normalize_before": (
+    True,
+    "normalize_before true: only norms after each sub-layer can be imported; such",
+  ),
+  "normalize_embedding": (
+    True,
+    "normalize_embedding true: there is no norm after the embeddings here",
+  ),
+  "add_final_layer_norm": (
+    True,
+    "add_final_layer_norm true: there is no norm after the last layer here",
+  ),
+  "static_position_embeddings": (
+    False,
+    "static_position_embeddings false: only the paper's sinusoids can be imported",
+  ),
   "model_type": ("bart", "model_type: is bart; import a Marian model"),
   "activation_function": ("tanh", "activation_function tanh: is not one of relu, swish"),
   "decoder_start_token_id": (2, "decoder_start_token_id 2: is not pad_token_id"),
@@ -276,7 +295,7 @@ SETTINGS_REFUSED = {
   "max_position_embeddings": ("512", 'max_position_embeddings: is "512", not a whole number'),
   "tie_word_embeddings": ("no", 'tie_word_embeddings: is "no", neither true nor false'),
   "eos_token_id": (3, "eos_token_id 3: is not the id in vocab.json, 0"),
-  "d_model": ("wide", 'd_model: is "wide", not a number above 0'),
+  "d_model": ("wide", 'd_model: is "wide", not a number above 0; fetch or write it again'),
 }
 
 

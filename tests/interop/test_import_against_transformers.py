@@ -1,5 +1,7 @@
 """An imported Marian model against transformers itself: ids, logits, texts, weights, gradients."""
 
+import json
+
 import jax
 import jax.numpy as jnp
 import marian_folder as marian
@@ -8,6 +10,7 @@ import pytest
 
 import transformer_jax
 from transformer_jax import parallel
+from transformer_jax.cli import main
 from transformer_jax.config import EOS_ID, PAD_ID
 from transformer_jax.data.pipeline import pad_rows
 from transformer_jax.interop.import_run import import_run
@@ -139,8 +142,13 @@ def test_the_translations_are_equal(workdir, theirs, their_tokenizer, beams):
   assert num_ended > len(LINES) // 2 and len(set(found)) > 5
 
 
-def test_the_attention_weights_are_equal(ours, theirs):
+def test_the_attention_weights_are_equal(ours, workdir, theirs, tmp_path):
+  """Those that Python returns, and those that the command writes beside its page."""
   source, target = ">>deu<< the small green frog 漢 sat", "der kleiner frosch saß"
+  flags = [f"--source={source}", f"--target={target}", f"--output={tmp_path}", "--nofigures"]
+  assert main.run(["attention", f"--workdir={workdir}", *flags]) == 0
+  assert (tmp_path / "attention.html").exists()
+  written = json.loads((tmp_path / "attention.json").read_text(encoding="utf-8"))
   found = ours.attention(source, target)
   labels = in_their_ids(ours, ours.task.encode_target(target))
   with torch.no_grad():
@@ -156,7 +164,8 @@ def test_the_attention_weights_are_equal(ours, theirs):
   ):
     expected = torch.stack(layers)[:, 0].numpy()
     assert found[name].shape == expected.shape
-    np.testing.assert_allclose(found[name], expected, atol=1e-5)
+    np.testing.assert_allclose(found[name], expected, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(written[name]["weights"], expected, rtol=0, atol=1e-5)
 
 
 def pairs_of(ours, count):
@@ -189,36 +198,84 @@ def their_gradients(ours, theirs, pairs):
   return float(loss.detach()), found | {"final_logits_bias": theirs.final_logits_bias.grad.numpy()}
 
 
+def expected_gradients(ours, theirs, folder, pairs, tmp_path, monkeypatch):
+  """Returns (loss, gradients) of torch in our form: as an import of the gradients makes them."""
+  loss, gradients = their_gradients(ours, theirs, pairs)
+  path = tmp_path / "gradients.safetensors"
+  marian.write_tensors(path, gradients)
+  monkeypatch.setattr(_Tensors, "_check_start", lambda *_: None)  # PAD's row has a gradient
+  tensors = _Tensors(path, _Settings(folder), ours.task.tokenizer.marian_order())
+  expected = tensors.parameters()
+  tensors.check_all_taken()
+  return loss, expected
+
+
+def check_gradients(found, expected):
+  """Compares each array; the difference is at most 1e-4 of the largest number in it."""
+  assert jax.tree.structure(found) == jax.tree.structure(expected)
+  names = []
+  for (path, leaf), wanted in zip(
+    jax.tree_util.tree_leaves_with_path(found), jax.tree.leaves(expected), strict=True
+  ):
+    name = jax.tree_util.keystr(path)
+    names.append(name)
+    if "'key'" in name and "bias" in name:
+      # The softmax does not see a key's bias: both gradients are rounding.
+      assert max(np.abs(leaf).max(), np.abs(wanted).max()) < 1e-4
+      continue
+    assert np.abs(wanted).max() > 1e-4, name
+    assert np.abs(leaf - wanted).max() <= 1e-4 * np.abs(wanted).max(), name
+  assert "['output_bias']" in names
+  # Four products of each attention: one in a layer of the encoder, two in one of the decoder.
+  biases = [name for name in names if "attention']" in name and name.endswith("['bias']")]
+  assert len(biases) == 4 * 3 * marian.LAYERS
+
+
 @pytest.mark.parametrize("rematerialize", [False, True])
 @pytest.mark.parametrize("chunk", [1 << 26, 300], ids=["whole", "chunks"])
 def test_the_gradients_are_torchs(
   ours, theirs, folder, tmp_path, monkeypatch, chunk, rematerialize
 ):
-  """Gradients of all parameters, the output bias too, agree to 1e-4 of the largest in an array."""
+  """Gradients of all parameters, biases of attention and of the output too, agree to 1e-4."""
   monkeypatch.setattr(label_smoothing, "_CHUNK", chunk)
   pairs = pairs_of(ours, 6)
-  expected_loss, gradients = their_gradients(ours, theirs, pairs)
-  marian.write_tensors(tmp_path / "gradients.safetensors", gradients)
-  monkeypatch.setattr(_Tensors, "_check_start", lambda *_: None)  # PAD's row has a gradient
-  order = ours.task.tokenizer.marian_order()
-  tensors = _Tensors(tmp_path / "gradients.safetensors", _Settings(folder), order)
-  expected = tensors.parameters()
-  tensors.check_all_taken()
+  expected_loss, expected = expected_gradients(ours, theirs, folder, pairs, tmp_path, monkeypatch)
   sources, targets = zip(*pairs, strict=True)
   tokens = (jnp.asarray(pad_rows(sources, 6, 32)), jnp.asarray(pad_rows(targets, 6, 32)))
   model = ours.model.clone(config=ours.config.replace(rematerialize=rematerialize).model)
   loss = lambda params: loss_sums(model, params, *tokens, SMOOTHING)[0]
   found_loss, found = jax.jit(jax.value_and_grad(loss))(ours.params)
   assert float(found_loss) == pytest.approx(expected_loss, rel=1e-5)
-  assert jax.tree.structure(found) == jax.tree.structure(expected)
-  for (path, leaf), wanted in zip(
-    jax.tree_util.tree_leaves_with_path(found), jax.tree.leaves(expected), strict=True
-  ):
-    if "'key'" in str(path) and "bias" in str(path):
-      # The softmax does not see a key's bias: both gradients are rounding.
-      assert max(np.abs(leaf).max(), np.abs(wanted).max()) < 1e-4
-      continue
-    assert np.abs(leaf - wanted).max() <= 1e-4 * np.abs(wanted).max(), jax.tree_util.keystr(path)
+  check_gradients(found, expected)
+
+
+def sharded_batch(pairs, num_rows):
+  sources, targets = zip(*pairs, strict=True)
+  assert all(target[-1] == EOS_ID and PAD_ID not in target for target in targets)
+  return tuple(parallel.shard_rows(pad_rows(side, num_rows, 32)) for side in (sources, targets))
+
+
+@pytest.mark.parametrize("batches", [1, 2])
+def test_an_update_has_torchs_gradients(ours, theirs, folder, tmp_path, monkeypatch, batches):
+  """Adam's first moment after one update is (1 - b1) times the gradient of the mean loss.
+
+  The whole update is compared: of one batch, and of two whose gradients are summed; without
+  dropout, with the chunked loss and rematerialization.
+  """
+  monkeypatch.setattr(label_smoothing, "_CHUNK", 300)
+  pairs = pairs_of(ours, 24)
+  _, expected = expected_gradients(ours, theirs, folder, pairs, tmp_path, monkeypatch)
+  settings = dict(dropout_rate=0.0, label_smoothing=SMOOTHING, rematerialize=True)
+  config = ours.config.replace(accumulation_steps=batches, **settings)
+  model = ours.model.clone(config=config.model)
+  state = parallel.replicate(jax.jit(lambda: initial_state(config, model, ours.params))())
+  parts = [pairs[number::batches] for number in range(batches)]
+  state, _ = TrainStep(config, model)(state, [sharded_batch(part, 24) for part in parts])
+  state = parallel.to_host(state)
+  tokens = sum(len(target) for _, target in pairs)
+  assert state.sums.target_tokens == tokens and state.step == 1
+  scale = tokens / (1 - config.train.adam_beta1)
+  check_gradients(jax.tree.map(lambda moment: moment * scale, state.opt_state[0].mu), expected)
 
 
 def test_fine_tuning_lowers_its_loss(ours):
@@ -226,14 +283,9 @@ def test_fine_tuning_lowers_its_loss(ours):
   settings = dict(warmup_steps=10, accumulation_steps=2, dropout_rate=0.1, rematerialize=True)
   config = ours.config.replace(**settings)
   model = ours.model.clone(config=config.model)
-  state = jax.jit(lambda: initial_state(config, model))().replace(params=ours.params)
-  batches = []
+  state = jax.jit(lambda: initial_state(config, model, ours.params))()
   pairs = pairs_of(ours, 32)
-  for half in (pairs[:16], pairs[16:]):
-    sources, targets = zip(*half, strict=True)
-    assert all(target[-1] == EOS_ID and PAD_ID not in target for target in targets)
-    padded = (pad_rows(side, 16, 32) for side in (sources, targets))
-    batches.append(tuple(map(parallel.shard_rows, padded)))
+  batches = [sharded_batch(half, 16) for half in (pairs[:16], pairs[16:])]
   step = TrainStep(config, model)
 
   @jax.jit

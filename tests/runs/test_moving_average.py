@@ -90,7 +90,7 @@ def test_a_tuned_run_begins_with_the_average(averaged, tmp_path):
   config = Config().replace(**{**model.config.to_flat(), "init_from": str(averaged)})
   folder = Workdir(tmp_path / "tuned")
   not_read: Any = None
-  run = RunParts(config, folder, not_read, model.model, not_read)
+  run = RunParts(config, folder, not_read, model.model, not_read, not_read)
   params, record = source_parameters(run)
   assert record["step"] == 12
   assert_trees_equal(params, model.params)

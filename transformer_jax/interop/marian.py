@@ -30,11 +30,22 @@ TOKENIZER_CONFIG = "tokenizer_config.json"
 FILES = (CONFIG, TENSORS, GENERATION, TOKENIZER_CONFIG, *TOKENIZER_FILES)
 
 _SAVE_PRETRAINED = "load it with transformers and write it with save_pretrained"
+_OF_ONE_MODEL = "fetch the files of one model"
+_NO_REMEDY = "such a model cannot be imported"
 _ACTIVATIONS = {"relu": "relu", "swish": "swish", "silu": "swish", "gelu": "gelu"}
 _LONGEST_SOURCE = 512  # tokens of the longest sentences that the published models were trained on
 # Names of the table of positions. transformers can compute it, so a file may lack it.
 _POSITIONS = ("model.encoder.embed_positions.weight", "model.decoder.embed_positions.weight")
 _POSITIONS_TOLERANCE = 2e-3  # tolerance for a table in float16
+# A setting -> (the only value that can be imported, its value where config.json lacks it, why). The
+# second is the default of transformers; old releases wrote all settings.
+_ONE_FORM = {
+  "scale_embedding": (True, False, "embeddings are multiplied by sqrt(d_model) here, always"),
+  "normalize_before": (False, False, "only norms after each sub-layer can be imported"),
+  "normalize_embedding": (False, False, "there is no norm after the embeddings here"),
+  "add_final_layer_norm": (False, False, "there is no norm after the last layer here"),
+  "static_position_embeddings": (True, True, "only the paper's sinusoids can be imported"),
+}
 _FLOATS = ("float64", "float32", "float16", "bfloat16")
 _SHARED = "model.shared.weight"
 _SOURCE = "model.encoder.embed_tokens.weight"
@@ -132,21 +143,14 @@ class _Settings:
       if self._whole(ours) != self._whole(theirs):
         raise self._refusal(
           f"{ours} {self._whole(ours)}, {theirs} {self._whole(theirs)}",
-          "differ, but both stacks must have the same form here",
+          "differ, but the two stacks have one form here",
         )
     if self.width % self.num_heads:
       raise self._refusal(f"d_model {self.width}", f"is not a multiple of {self.num_heads} heads")
-    # A setting that config.json lacks has transformers' default; old releases wrote all settings.
-    for name, required, default in (
-      ("scale_embedding", True, False),
-      ("normalize_before", False, False),
-      ("normalize_embedding", False, False),
-      ("add_final_layer_norm", False, False),
-      ("static_position_embeddings", True, True),
-    ):
+    for name, (required, default, problem) in _ONE_FORM.items():
       value = self._model.get(name, default)
       if value is not required:
-        raise self._refusal(f"{name} {json_text(value)}", f"is not {json_text(required)}")
+        raise self._refusal(f"{name} {json_text(value)}", problem)
     activation = self._model.get("activation_function", "gelu")
     if not isinstance(activation, str) or activation not in _ACTIVATIONS:
       known = ", ".join(_ACTIVATIONS)
@@ -158,6 +162,7 @@ class _Settings:
       raise ConfigError(
         f"{self._path.parent / TOKENIZER_CONFIG}: separate_vocabs",
         "is true, but both languages have one vocabulary here",
+        _NO_REMEDY,
       )
 
   def check_vocabulary(self, size: int) -> None:
@@ -166,14 +171,15 @@ class _Settings:
       theirs = self._model.get(name)
       if theirs is not None and theirs != size:
         problem = f"is not the number of pieces in {VOCABULARY}, {size}"
-        raise self._refusal(f"{name} {theirs}", problem)
+        raise self._refusal(f"{name} {theirs}", problem, _OF_ONE_MODEL)
 
   def check_ids(self, pad: int, eos: int) -> None:
     """Raises a ConfigError if the model has other ids for PAD and EOS than the tokenizer."""
     for name, ours in (("pad_token_id", pad), ("eos_token_id", eos)):
       theirs = self._model.get(name)
       if theirs != ours:
-        raise self._refusal(f"{name} {theirs}", f"is not the id in {VOCABULARY}, {ours}")
+        problem = f"is not the id in {VOCABULARY}, {ours}"
+        raise self._refusal(f"{name} {theirs}", problem, _OF_ONE_MODEL)
 
   def config(self) -> Config:
     """Returns our settings, except those that the tokenizer and the arrays decide.
@@ -230,7 +236,8 @@ class _Settings:
   def _whole(self, name: str) -> int:
     value = self._model.get(name)
     if type(value) is not int or value < 1:
-      raise self._refusal(name, f"is {json_text(value)}, not a number above 0")
+      problem = f"is {json_text(value)}, not a number above 0"
+      raise self._refusal(name, problem, "fetch or write it again")
     return value
 
   def _boolean(self, name: str) -> bool:
@@ -255,7 +262,7 @@ class _Settings:
       raise ConfigError(f"{path}: {name}", f"is {json_text(value)}, not {what}")
     return value
 
-  def _refusal(self, what: str, problem: str, remedy: str = "") -> ConfigError:
+  def _refusal(self, what: str, problem: str, remedy: str = _NO_REMEDY) -> ConfigError:
     return ConfigError(f"{self._path}: {what}", problem, remedy)
 
 
@@ -422,7 +429,9 @@ class _Tensors:
     """Refuses a row of PAD that is not 0: Marian's decoder starts from it, ours from zeros."""
     if np.any(matrix_CD[PAD_ID]):
       raise CheckpointError(
-        self._path, f"{name}: the row of PAD, from which the decoder starts, is not zero"
+        self._path,
+        f"{name}: the row of PAD, from which the decoder starts, is not zero",
+        _NO_REMEDY,
       )
 
   def _check_positions(self) -> None:
@@ -435,7 +444,9 @@ class _Tensors:
       expected_LD = sinusoids(len(table_LD), width)
       ours_LD = self._take(name, expected_LD.shape)[:, self._features]
       if not np.allclose(ours_LD, expected_LD, atol=_POSITIONS_TOLERANCE):
-        raise CheckpointError(self._path, f"{name} is not the paper's table of sinusoids")
+        raise CheckpointError(
+          self._path, f"{name} is not the paper's table of sinusoids", _NO_REMEDY
+        )
 
   def _layer(self, theirs: str, attentions: Mapping[str, tuple[str, str]]) -> dict[str, Any]:
     """Returns the parameters of a layer."""

@@ -35,7 +35,8 @@ source, target = (
 model, search = ctranslate2.Translator("."), dict({search})
 answers = model.translate_batch(source.encode(sentences, out_type=str), **search)
 for answer in answers:
-  print(target.decode([piece for piece in answer.hypotheses[0] if piece != "<unk>"]))"""
+  text = target.decode([piece for piece in answer.hypotheses[0] if piece != "<unk>"])
+  print(text.replace("\u2581", " ").strip())  # pieces of the source's model keep their mark"""
 
 _SEGMENTED = """\
 import ctranslate2{segmenter}

@@ -3,11 +3,20 @@
 Each control is used, the numbers shown are the model's, and the page loads nothing.
 """
 
-import json
 import math
-import shutil
 
 import pytest
+from explorer_page import (
+  check_weights,
+  choose,
+  click,
+  element,
+  is_quiet,
+  open_page,
+  pixels,
+  radio,
+  weights_shown,
+)
 
 import transformer_jax
 from transformer_jax.analysis.attention.maps import sentence_attention
@@ -17,35 +26,6 @@ from transformer_jax.model.head_gates import ATTENTIONS
 pytestmark = pytest.mark.browser
 
 AWKWARD = 'forty <script>window.broken = 1</script> "two" שלום \N{GRINNING FACE} <b>bold</b>'
-
-
-@pytest.fixture(scope="module")
-def browser():
-  """Starts headless Chromium, which records its console and its network requests."""
-  webdriver = pytest.importorskip("selenium.webdriver", reason="needs the package selenium")
-  chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-  driver = shutil.which("chromedriver")
-  if not chromium or not driver:
-    pytest.skip("needs Chromium and chromedriver (Debian: chromium, chromium-driver)")
-  options = webdriver.ChromeOptions()
-  options.binary_location = chromium
-  for argument in (
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--disable-dev-shm-usage",
-    "--window-size=1200,1400",
-  ):
-    options.add_argument(argument)
-  options.set_capability("goog:loggingPrefs", dict(browser="ALL", performance="ALL"))
-  found = webdriver.Chrome(options=options, service=webdriver.ChromeService(executable_path=driver))
-  yield found
-  found.quit()
 
 
 @pytest.fixture(scope="module")
@@ -71,70 +51,8 @@ def opened(browser, attention, tmp_path):
   return open_page(browser, page(attention, importance()), tmp_path)
 
 
-def open_page(browser, html, tmp_path):
-  (tmp_path / "page.html").write_text(html, encoding="utf-8")
-  for name in ("browser", "performance"):
-    browser.get_log(name)  # empties the log of earlier pages
-  browser.get(f"file://{tmp_path}/page.html")
-  from selenium.webdriver.support.ui import WebDriverWait
-
-  WebDriverWait(browser, 20).until(
-    lambda b: b.execute_script("return document.documentElement.dataset.ready") == "true"
-  )
-  return browser
-
-
-def requests_of(browser):
-  """Returns the addresses that the page requested."""
-  messages = (json.loads(entry["message"])["message"] for entry in browser.get_log("performance"))
-  urls = [
-    m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"
-  ]
-  return [url for url in urls if not url.startswith(("file://", "data:", "blob:"))]
-
-
-def element(browser, name):
-  return browser.find_element("id", name)
-
-
-def choose(browser, name, value):
-  """Chooses an option of a select, as a reader would."""
-  from selenium.webdriver.support.ui import Select
-
-  Select(element(browser, name)).select_by_value(str(value))
-
-
-def click(browser, node):
-  browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", node)
-  node.click()
-
-
-def radio(browser, name):
-  click(browser, browser.find_element("css selector", f"input[value={name}]"))
-
-
-def weights_shown(browser):
-  cells = browser.find_elements("css selector", "#weights_table tbody td[data-weight]")
-  return [float(cell.get_attribute("data-weight")) for cell in cells]
-
-
-def pixels(browser, name):
-  """Returns a canvas as a string that changes with its picture."""
-  return browser.execute_script("return document.getElementById(arguments[0]).toDataURL()", name)
-
-
 def test_every_weight_that_the_page_computes_is_the_models(opened, attention):
-  for name, one in attention.maps.items():
-    radio(opened, name)
-    for head in range(2):
-      choose(opened, "step_head", head)
-      for query in range(len(one.queries)):
-        choose(opened, "step_query", query)
-        shown = weights_shown(opened)
-        count = query + 1 if name == "decoder" else len(one.keys)
-        expected = one.weights_NHTS[0, head, query, :count].tolist()
-        assert shown == pytest.approx(expected, abs=1e-4), (name, head, query)
-        assert sum(shown) == pytest.approx(1)
+  check_weights(opened, attention)
 
 
 def test_the_steps_multiply_divide_and_sum(opened, attention):
@@ -304,12 +222,6 @@ def test_awkward_text_is_shown_as_text(browser, trained, tmp_path):
   )
   assert not element(browser, "importance_section").is_displayed()
   assert is_quiet(browser)
-
-
-def is_quiet(browser):
-  """Returns whether the console has no problem and the page requested nothing."""
-  levels = [entry["level"] for entry in browser.get_log("browser")]
-  return not {"SEVERE", "WARNING"} & set(levels) and not requests_of(browser)
 
 
 def test_no_console_error_and_no_request(opened):
