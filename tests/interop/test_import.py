@@ -20,7 +20,8 @@ from transformer_jax.data.tokenizers.folder import load_tokenizer, train_tokeniz
 from transformer_jax.errors import ConfigError, DataError, TransformerJaxError, WorkdirError
 from transformer_jax.interop import import_run as import_module
 from transformer_jax.interop.import_run import import_run
-from transformer_jax.interop.marian import read_marian, read_tensors
+from transformer_jax.interop.marian import read_marian
+from transformer_jax.interop.marian_tensors import read_tensors
 from transformer_jax.runs.train import train
 
 PAD, EOS, UNK = 0, 1, 2

@@ -14,7 +14,8 @@ from transformer_jax.cli import main
 from transformer_jax.config import EOS_ID, PAD_ID
 from transformer_jax.data.pipeline import pad_rows
 from transformer_jax.interop.import_run import import_run
-from transformer_jax.interop.marian import _Settings, _Tensors
+from transformer_jax.interop.marian_settings import MarianSettings
+from transformer_jax.interop.marian_tensors import MarianTensors
 from transformer_jax.training import label_smoothing
 from transformer_jax.training.state import initial_state
 from transformer_jax.training.step import TrainStep, loss_sums
@@ -203,8 +204,8 @@ def expected_gradients(ours, theirs, folder, pairs, tmp_path, monkeypatch):
   loss, gradients = their_gradients(ours, theirs, pairs)
   path = tmp_path / "gradients.safetensors"
   marian.write_tensors(path, gradients)
-  monkeypatch.setattr(_Tensors, "_check_start", lambda *_: None)  # PAD's row has a gradient
-  tensors = _Tensors(path, _Settings(folder), ours.task.tokenizer.marian_order())
+  monkeypatch.setattr(MarianTensors, "_check_start", lambda *_: None)  # PAD's row has a gradient
+  tensors = MarianTensors(path, MarianSettings(folder), ours.task.tokenizer.marian_order())
   expected = tensors.parameters()
   tensors.check_all_taken()
   return loss, expected

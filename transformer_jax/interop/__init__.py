@@ -8,7 +8,7 @@ parameters    parameters by name, each taken once; matrices in the layout of oth
 ctranslate2, huggingface, safetensors     the formats of export
 readme        the README.md of an exported folder
 imported      a model that was read, as the parts of a run
-marian        reads Marian models in Hugging Face's format
+marian        reads Marian models in Hugging Face's format: marian_settings and marian_tensors
 folders       which folder holds which model; reads it, or loads it as a TrainedModel
 import_run    makes a run of a model in such a folder
 """
