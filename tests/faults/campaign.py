@@ -91,8 +91,9 @@ class Run:
     )
 
   def start(self):
-    """Starts the command."""
-    command = [sys.executable, "-m", "transformer_jax", "train", f"--workdir={self.workdir}"]
+    """Starts the command, below the priority of this process, which must see what it writes."""
+    train = [sys.executable, "-m", "transformer_jax", "train", f"--workdir={self.workdir}"]
+    command = ["nice", "-n", "10", *train]
     address = f"localhost:{_free_port()}"
     self._errors = []
     self._processes = []
