@@ -91,9 +91,8 @@ class Run:
     )
 
   def start(self):
-    """Starts the command, below the priority of this process, which must see what it writes."""
-    train = [sys.executable, "-m", "transformer_jax", "train", f"--workdir={self.workdir}"]
-    command = ["nice", "-n", "10", *train]
+    """Starts the command."""
+    command = [sys.executable, "-m", "transformer_jax", "train", f"--workdir={self.workdir}"]
     address = f"localhost:{_free_port()}"
     self._errors = []
     self._processes = []
