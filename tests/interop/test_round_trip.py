@@ -54,6 +54,7 @@ def largest_difference(model, found, first):
 
 @pytest.mark.parametrize("is_untied", [False, True], ids=["tied", "untied"])
 @pytest.mark.parametrize("sharing", ["all", "target", "none"])
+@pytest.mark.slow
 def test_logits_and_translations_come_back(sharing, is_untied, run, tmp_path):
   model = of_sharing(run, sharing)
   found = back(model, tmp_path / "out", is_untied)

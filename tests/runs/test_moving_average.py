@@ -50,6 +50,7 @@ def parts_of(workdir, step):
   return part("params"), part("ema")
 
 
+@pytest.mark.slow
 def test_a_resumed_run_has_the_same_average_to_the_bit(averaged, tmp_path):
   """Also with dropped words and rising dropout, which are functions of the position."""
   train(tiny_config(**{**SETTINGS, "train_steps": 6}), tmp_path / "run", ".")

@@ -480,6 +480,7 @@ def test_a_moving_average_with_almost_no_decay_begins_with_the_first_update():
 
 
 @pytest.mark.parametrize("settings", [{}, dict(rematerialize=True, accumulation_steps=2)])
+@pytest.mark.slow
 def test_dropout_rises_from_nothing_to_its_rate(setup, settings, monkeypatch):
   """The first update has none, that after the rise all of it; one program serves them all."""
   plain, _, source, target = setup
