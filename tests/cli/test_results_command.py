@@ -34,8 +34,8 @@ def project(tmp_path, monkeypatch):
   return tmp_path
 
 
-def test_from_a_run_to_a_page(project, trained, capsys):
-  flags = [f"--workdir={trained}", "--results=r", "--beam_size=2", "--max_extra_length=3"]
+def test_from_a_run_to_a_page(project, run_copy, capsys):
+  flags = [f"--workdir={run_copy}", "--results=r", "--beam_size=2", "--max_extra_length=3"]
   assert run(["evaluate", *flags, "--experiment=mine/tiny.flags"]) == 0
   said = capsys.readouterr()
   [path] = (project / "r").iterdir()
@@ -43,7 +43,7 @@ def test_from_a_run_to_a_page(project, trained, capsys):
   name = f"mine-tiny-seed{tiny_run.SEED}-test-step40-beam_size=2-max_extra_length=3.json"
   assert path.name == name
   text = path.read_text()
-  assert str(trained) not in text and str(project) not in text
+  assert str(run_copy) not in text and str(project) not in text
   result = json.loads(text)
   flag_file = (project / "mine/tiny.flags").read_bytes()
   assert result["flag_file"] == "mine/tiny.flags"
@@ -57,9 +57,9 @@ def test_from_a_run_to_a_page(project, trained, capsys):
   evaluation = json.loads(said.out.splitlines()[-1])
   for name in evaluation.keys() - {"headline"}:
     assert result["evaluation"][name] == evaluation[name]
-  assert result["checkpoint_sha256"] == digest_of(trained, 40)
+  assert result["checkpoint_sha256"] == digest_of(run_copy, 40)
   assert result["parameters"] == 19_072
-  lines = [json.loads(line) for line in (trained / "metrics.jsonl").read_text().splitlines()]
+  lines = [json.loads(line) for line in (run_copy / "metrics.jsonl").read_text().splitlines()]
   training = result["training"]
   assert training["updates"] == 40
   assert training["target_tokens"] == sum(
