@@ -75,10 +75,10 @@ class Demo:
       _word(each)
       for each in (self.cross.keys[key], self.cross.queries[WORD], self.cross.queries[other])
     )
-    shares = self._weights_TS[WORD, key], self._weights_TS[other, key]
+    one, two = (f"{self._weights_TS[query, key]:.2f}" for query in (WORD, other))
     if language == "ja":
-      return [f"*{read}* が *{first}* から受け取る割合は {shares[0]:.2f}、*{second}* からは {shares[1]:.2f} です。"]
-    return [f"*{read}* gets {shares[0]:.2f} from *{first}*, and {shares[1]:.2f} from *{second}*."]
+      return [f"*{read}* が *{first}* から受け取る割合は {one}、*{second}* からは {two} です。"]
+    return [f"*{read}* gets {one} from *{first}*, and {two} from *{second}*."]
 
   def division(self, language: str) -> list[str]:
     """What the division by the square root of d_k does: largest weights, and a translation."""
@@ -105,7 +105,9 @@ class Demo:
     share = float(self.cross.weights_NHTS[..., signs].sum(-1).mean())
     if language == "ja":
       return [f"この文では、クロスアテンション全体の {share:.2f} が句点と文末記号に向いています。"]
-    return [f"In this sentence {share:.2f} of all cross attention goes to the full stop and the end."]
+    return [
+      f"In this sentence {share:.2f} of all cross attention goes to the full stop and the end."
+    ]
 
   def closed(self, language: str) -> list[str]:
     """What the longer sentence becomes if a head is closed, for all heads that change it."""
@@ -205,6 +207,11 @@ def _bold_if_large(weight: float) -> str:
   return f"**{weight:.2f}**" if weight >= 0.5 else f"{weight:.2f}"
 
 
+def blocks(text: str) -> list[tuple[str, str]]:
+  """Returns (name, language) of each block of a page's text."""
+  return [(block[2], block[3]) for block in _BLOCK.finditer(text)]
+
+
 def with_blocks(text: str, demo: Demo) -> str:
   """Returns the page's text with its blocks made anew."""
 
@@ -237,13 +244,18 @@ def differs(path: pathlib.Path, other: pathlib.Path) -> bool:
   return first.shape != second.shape or bool(np.abs(first - second).mean() > MOST_DIFFERENT)
 
 
+def load(folder: str) -> Demo:
+  """Returns the Demo of a model's folder; "": of the model in the package."""
+  return Demo(TrainedModel.load(folder, beam_size=1))
+
+
 def main() -> int:
   """Writes the page and its pictures; with --check returns 1 if they are not the model's."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument("--model", default="", help="folder of a model; default: the demo's")
   parser.add_argument("--check", action="store_true")
   options = parser.parse_args()
-  demo = Demo(TrainedModel.load(options.model, beam_size=1))
+  demo = load(options.model)
   before = PAGE.read_text(encoding="utf-8")
   after = with_blocks(before, demo)
   wrong = [] if same_text(before, after) else [PAGE.name]
