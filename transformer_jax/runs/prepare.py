@@ -253,7 +253,7 @@ def _tokenizer(
   if data.bpe_codes or data.vocabulary_file:
     return make_tokenizer(data, source, data_root)
   settings = [f"{name}={getattr(data, name)}" for name in _TOKENIZER_SETTINGS]
-  if data.bpe_dropout:
+  if data.bpe_dropout and data.tokenizer == "subword_nmt":
     settings.append("pieces of any cut")
   folder = cache_folder() / "tokenizers" / _hash(_TOKENIZER_FORMAT, text_fingerprint, *settings)
   if has_tokenizer(folder):
