@@ -136,6 +136,28 @@ class Command:
     )
     self.declare("step", None, "the same as --checkpoint=STEP", kind=int)
 
+  def declare_ensemble(self) -> None:
+    """Declares --ensemble."""
+    self.declare(
+      "ensemble",
+      "",
+      "workdirs of other runs with the same tokenizer, comma-separated: each next token's "
+      "probability is the mean of those of all runs, --workdir among them",
+    )
+
+  def ensemble(self) -> str:
+    """Returns --ensemble, after it has read each run's config.json.
+
+    Raises:
+      ConfigError, WorkdirError: one is no run; names it.
+    """
+    from transformer_jax.config import split_list
+    from transformer_jax.workdir.folder import Workdir
+
+    for workdir in split_list(self["ensemble"]):
+      Workdir(workdir, primary=False).read_config()
+    return self["ensemble"]
+
   def checkpoint(self) -> int | str:
     """Returns the requested checkpoint: "best", "last" or a step.
 

@@ -34,6 +34,7 @@ def check_together(
         "name a dataset such as wmt/wmt14, or a folder",
       )
     _check_split_names("dataset_splits", data.dataset_splits)
+    _check_columns(data)
   if decode.average_last > train.keep_checkpoints:
     raise ConfigError(
       "--average_last",
@@ -84,6 +85,18 @@ def _check_sizes(model: ModelConfig, data: DataConfig) -> None:
       "--max_positions",
       f"{model.max_positions} positions are too few for --max_length={data.max_length}",
       "raise --max_positions or lower --max_length",
+    )
+
+
+def _check_columns(data: DataConfig) -> None:
+  """Refuses one column for both sides: the model would learn to copy."""
+  source = data.source_column or data.source_language
+  if source == (data.target_column or data.target_language):
+    name = "target_column" if data.target_column else "target_language"
+    raise ConfigError(
+      f"--{name}={source}",
+      "is the column of the source, too",
+      "name another one by --source_column or --target_column",
     )
 
 

@@ -240,6 +240,16 @@ class DataConfig:
     only_for=dict(_SUBWORD_NMT, bpe_codes=("",)),
   )
 
+  bpe_dropout: float = setting(
+    0.0,
+    "probability of leaving out each merge when training text is cut into sub-words, anew in each "
+    "epoch (BPE-dropout, Provilkov et al. 2020), such as 0.1; not in the paper's text",
+    low=0.0,
+    high=0.99,
+    added_later=True,
+    only_for=dict(tokenizer=("sentencepiece", "subword_nmt")),
+  )
+
   vocabulary_file: str = setting(
     "",
     "vocabulary of segmented text, one symbol a line (a count after it is ignored); empty: made "

@@ -57,12 +57,13 @@ class EncodedPairs:
     WorkdirError: this user may not read it.
   """
 
+  folder: pathlib.Path
   counts: Counts
   source_lengths: Integer[np.ndarray, " pairs"]  # tokens, EOS included
   target_lengths: Integer[np.ndarray, " pairs"]
 
   def __init__(self, folder: StrPath) -> None:
-    folder = pathlib.Path(folder)
+    self.folder = folder = pathlib.Path(folder)
     self._tokens = {}
     self._offsets = {}
     try:

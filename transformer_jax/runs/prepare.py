@@ -23,6 +23,8 @@ from transformer_jax.data.pipeline import (
   ordered_batches,
 )
 from transformer_jax.data.preprocessing import build_preprocessors
+from transformer_jax.data.recut import Recutter
+from transformer_jax.data.recut_ahead import EpochCuts
 from transformer_jax.data.sources.catalog import open_source
 from transformer_jax.data.sources.source import TextSource
 from transformer_jax.data.tokenizers.folder import (
@@ -35,6 +37,7 @@ from transformer_jax.data.tokenizers.folder import (
 )
 from transformer_jax.errors import DataError
 from transformer_jax.files import StrPath, as_workdir_error
+from transformer_jax.machine import usable_cores
 from transformer_jax.runs.build import build_task
 from transformer_jax.runs.empty_splits import nothing_left, refuse_blank
 from transformer_jax.tasks.task import Task
@@ -54,6 +57,7 @@ _TOKENIZER_SETTINGS = (
   "task",
   "linearization",
 )
+_MAX_CUTTERS = 8  # processes that cut words anew (BPE-dropout)
 _OTHER_CACHE = "set TRANSFORMER_JAX_CACHE to a writable folder"
 
 
@@ -83,13 +87,25 @@ class Prepared:
       train.seed,
       position,
       train.word_dropout_rate,
+      self._cuts(),
     )
+
+  def _cuts(self) -> EpochCuts | None:
+    """Returns the training pairs as they are cut in each epoch; None without BPE-dropout."""
+    data, plain = self.config.data, self.encoded["train"]
+    if not data.bpe_dropout:
+      return None
+    assert isinstance(plain, EncodedPairs)
+    seed = self.config.train.seed
+    recutter = Recutter(plain, self.task.tokenizer, data.bpe_dropout, seed)
+    num_processes = min(max(1, (usable_cores() or 1) // 2), _MAX_CUTTERS)
+    return EpochCuts(recutter, data.max_length, num_processes)
 
   def tokens_per_update(self, stream: BatchStream) -> tuple[float, float]:
     """Returns the mean (source, target) tokens of an update, with EOS and without padding."""
-    train = self.encoded["train"]
     updates = stream.batches_in_epoch / self.config.data.accumulation_steps
-    return train.source_lengths.sum() / updates, train.target_lengths.sum() / updates
+    source, target = stream.tokens_in_epoch
+    return source / updates, target / updates
 
   def valid_batches(self) -> Iterator[Batch]:
     """Yields batches that hold every validation pair once."""
@@ -236,7 +252,9 @@ def _tokenizer(
   """
   if data.bpe_codes or data.vocabulary_file:
     return make_tokenizer(data, source, data_root)
-  settings = (f"{name}={getattr(data, name)}" for name in _TOKENIZER_SETTINGS)
+  settings = [f"{name}={getattr(data, name)}" for name in _TOKENIZER_SETTINGS]
+  if data.bpe_dropout and data.tokenizer == "subword_nmt":
+    settings.append("pieces of any cut")
   folder = cache_folder() / "tokenizers" / _hash(_TOKENIZER_FORMAT, text_fingerprint, *settings)
   if has_tokenizer(folder):
     with contextlib.suppress(DataError):  # a damaged one is made again

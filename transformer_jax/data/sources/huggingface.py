@@ -18,6 +18,7 @@ from typing import Any
 
 from transformer_jax.config import DataConfig, split_list
 from transformer_jax.data.network import why_no_hub
+from transformer_jax.data.sources.json_rows import first_row_without
 from transformer_jax.errors import DataError, MissingDataError
 from transformer_jax.files import StrPath, write_error
 
@@ -42,12 +43,11 @@ class HuggingFaceSource:
 
   def __init__(self, data: DataConfig, data_root: StrPath) -> None:
     self._name = data.dataset
-    self._wanted = dict(
-      source=(data.source_column or data.source_language, _flag(data, "source")),
-      target=(data.target_column or data.target_language, _flag(data, "target")),
-    )
+    source, target = _languages(data).items()
+    self._wanted = dict(source=source, target=target)
     train, valid, test = split_list(data.dataset_splits)
     self._splits: dict[str, str] = dict(train=train, valid=valid, test=test)
+    self._folder = pathlib.Path(data_root, data.dataset)
     self._builder = _builder(data, data_root)
 
   def pairs(self, split: str) -> Iterator[tuple[str, str]]:
@@ -97,6 +97,7 @@ class HuggingFaceSource:
     column = find_column(wanted, dataset.column_names)
     kinds = {name: _kind(feature) for name, feature in dataset.features.items()}
     if column is None:
+      _raise_if_a_row_lacks(self._folder, dict(self._wanted.values()))
       there = ", ".join(_described(name, kind) for name, kind in kinds.items())
       remedy = f"name one of them by --{side}_column"
       raise DataError(f"--{flag}={wanted}", f"{self._name} has the columns {there}", remedy)
@@ -129,6 +130,15 @@ def _kind(feature: Any) -> str:
 def _described(name: str, kind: str) -> str:
   """Returns a column's name as a setting names it, with its type if that is not text."""
   return name.removeprefix("translation.") + ("" if kind in _TEXT else f" ({kind})")
+
+
+def _languages(data: DataConfig) -> dict[str, str]:
+  """Returns column -> the setting that names it, of the source and of the target."""
+  source, target = data.source_language, data.target_language
+  return {
+    data.source_column or source: _flag(data, "source"),
+    data.target_column or target: _flag(data, "target"),
+  }
 
 
 def _flag(data: DataConfig, side: str) -> str:
@@ -165,6 +175,8 @@ def _builder(data: DataConfig, data_root: StrPath) -> Any:
       return builder
     except Exception as error:  # unknown names, no network and bad files have different classes
       _raise_if_of_cache(error)
+      if is_local:
+        _raise_if_a_row_lacks(folder, _languages(data))
       raise _not_there(data, folder, is_local, why_offline, error) from None
 
 
@@ -177,6 +189,20 @@ def _check_path(path: str) -> None:
         f"has {sign!r} in its path, which the library datasets does not take as it is",
         "rename it, or copy the folder elsewhere",
       )
+
+
+def _raise_if_a_row_lacks(folder: pathlib.Path, languages: dict[str, str]) -> None:
+  """Raises a DataError that names the first line of the folder's JSON lines without a language.
+
+  The library takes columns and their types from all rows, and so reports something else.
+  """
+  row = first_row_without(folder, languages) if os.path.isdir(folder) else None
+  if row:
+    raise DataError(
+      f"{row.path}:{row.line}",
+      f"has no {row.language} (--{languages[row.language]})",
+      f"give every row the languages {' and '.join(languages)}; null is a missing text",
+    ) from None
 
 
 def _raise_if_of_cache(error: Exception) -> None:

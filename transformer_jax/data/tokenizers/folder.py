@@ -121,9 +121,14 @@ def load_tokenizer(folder: StrPath) -> Tokenizer | ParsingTokenizer:
   if not isinstance(kind, str) or kind not in _KINDS:
     raise DataError(index_path, f"names the unknown kind {kind!r}")
   try:
-    return _KINDS[kind].from_files(files)
+    return tokenizer_of(kind, files)
   except KeyError as error:
     raise DataError(index_path, f"does not list {error.args[0]}", "restore it") from None
+
+
+def tokenizer_of(kind: str, files: dict[str, bytes]) -> Tokenizer | ParsingTokenizer:
+  """Returns the tokenizer of this kind and these files; KeyError if a file is missing."""
+  return _KINDS[kind].from_files(files)
 
 
 def _read(folder, name):

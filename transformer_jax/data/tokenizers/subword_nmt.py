@@ -7,12 +7,12 @@ import collections
 import contextlib
 import io
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Self
 
-from transformer_jax.config import DataConfig
+from transformer_jax.config import UNK_ID, DataConfig
 from transformer_jax.data.text import read_lines
-from transformer_jax.data.tokenizers.bpe import Merges, split_characters
+from transformer_jax.data.tokenizers.bpe import JOIN, Merges, split_characters
 from transformer_jax.data.tokenizers.pieces import (
   SPECIAL_PIECES,
   count_pieces,
@@ -47,7 +47,10 @@ class SubwordNmtTokenizer(WordListTokenizer):
 
   @classmethod
   def train(cls, data: DataConfig, texts: Iterable[str], data_root: StrPath) -> Self:
-    """Reads or learns the merges; the vocabulary is the texts' sub-words that fit."""
+    """Reads or learns the merges; the vocabulary is the texts' sub-words that fit.
+
+    With BPE-dropout they are those of any cut, and not only those of the fixed one.
+    """
     texts = list(texts)
     if data.bpe_codes:
       path = one_file(data.bpe_codes, data_root, "bpe_codes")
@@ -57,6 +60,9 @@ class SubwordNmtTokenizer(WordListTokenizer):
     _warn_of_joins(texts)
     merges = _read_merges(codes, data.bpe_codes or "the learned codes")
     counts = count_pieces(_segment(merges, text) for text in texts)
+    if data.bpe_dropout:
+      for piece in merges.random_vocabulary(counts):
+        counts[piece] += 0
     return cls(codes, _choose_vocabulary(counts, data.vocab_size), splits_unknown=True)
 
   @classmethod
@@ -76,6 +82,26 @@ class SubwordNmtTokenizer(WordListTokenizer):
   def segment(self, text: str) -> list[str]:
     """Returns the sub-words of a text."""
     return _segment(self._merges, text)
+
+  def cut_anew(self, tokens: Sequence[int], rate: float, draw: Callable[[], float]) -> list[int]:
+    """Returns token ids of the same words by BPE-dropout; see `RandomCutter`."""
+    found = []
+    word = []
+    for token in tokens:
+      word.append(token)
+      if not self._pieces[token].endswith(JOIN):
+        found += self._word_anew(word, rate, draw)
+        word = []
+    return found + word  # left over only if the text itself ends in "@@"
+
+  def _word_anew(self, word, rate, draw):
+    if UNK_ID in word:
+      return word
+    text = "".join(self._pieces[token].removesuffix(JOIN) for token in word)
+    pieces = self._merges.random_pieces(text, rate, draw)
+    if not all(piece in self._ids for piece in pieces):
+      return word  # a vocabulary that was made without dropout may lack letters
+    return [self._ids[piece] for piece in pieces]
 
 
 def _segment(merges, text):
