@@ -44,9 +44,8 @@ def test_the_second_time_nothing_is_made_again(data, monkeypatch):
   first = prepare(config_of(), data)
   monkeypatch.setattr(prepare_module, "train_tokenizer", None)
   monkeypatch.setattr(prepare_module.Prepared, "is_preprocessed", lambda *_: False)
-  monkeypatch.setattr(
-    type(first.task), "encode_source", None
-  )  # the encoder is passed, and not called
+  encoded_again = lambda *_, **__: pytest.fail("the text was encoded again")
+  monkeypatch.setattr(type(first.task), "encode_source", encoded_again)
   again = prepare(config_of(), data)
   assert again.fingerprint == first.fingerprint
   np.testing.assert_array_equal(again.encoded["train"].source(3), first.encoded["train"].source(3))

@@ -16,6 +16,7 @@ from transformer_jax.data.bucketing import (
   rows_per_batch,
 )
 from transformer_jax.data.encoded import Counts, EncodedPairs
+from transformer_jax.data.planning import EpochPlan, EpochPlans
 from transformer_jax.errors import DataError
 
 Tokens = Sequence[int] | Int32[np.ndarray, " tokens"]
@@ -127,7 +128,8 @@ class BatchStream:
     )
     self._epoch = position["epoch"]
     self._batch = position["batch"]
-    self._plan = self._plan_epoch(self._epoch)
+    self._plans = EpochPlans(self._plan_epoch, len(encoded))
+    self._plan = self._plans.of(self._epoch)
     if self._batch > len(self._plan):
       raise DataError(
         "training data",
@@ -150,7 +152,9 @@ class BatchStream:
     if self._batch == len(self._plan):
       self._epoch += 1
       self._batch = 0
-      self._plan = self._plan_epoch(self._epoch)
+      self._plan = self._plans.of(self._epoch)
+    if 2 * self._batch >= len(self._plan):
+      self._plans.make_ahead(self._epoch + 1)
     bucket, rows = self._plan[self._batch]
     widths = self._buckets[bucket]
     batch = make_batch(self._encoded, rows, widths, rows_per_batch(widths, self._batch_tokens))
@@ -165,7 +169,7 @@ class BatchStream:
     """Returns (rows, source width, target width) of every bucket."""
     return [(rows_per_batch(widths, self._batch_tokens), *widths) for widths in self._buckets]
 
-  def _plan_epoch(self, epoch):
+  def _plan_epoch(self, epoch: int) -> EpochPlan:
     plan = plan_epoch(self._bucket_of_pair, self._buckets, self._batch_tokens, self._seed, epoch)
     if epoch == 0:
       areas = [sum(self._buckets[bucket]) for bucket, _ in plan]

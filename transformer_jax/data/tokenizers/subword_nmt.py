@@ -134,7 +134,7 @@ def learn_bpe(texts: Iterable[str], num_merges: int) -> str:
   codes = io.StringIO()
   try:
     with contextlib.redirect_stderr(io.StringIO()):  # its progress bar
-      library.learn_bpe(io.StringIO("".join(f"{text}\n" for text in texts)), codes, num_merges)
+      library.learn_bpe((f"{text}\n" for text in texts), codes, num_merges)
   except ValueError:  # it asks for the most frequent of no pairs
     raise DataError(
       f"--bpe_merges={num_merges}",
