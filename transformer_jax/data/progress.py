@@ -1,5 +1,6 @@
 """Progress of what takes long: a bar with the speed and the time left, and one line at the end."""
 
+import contextlib
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -59,6 +60,16 @@ class Progress:
         f"{speed:,.0f} a second"
       )
       tqdm.write(line, file=sys.stderr)
+
+
+@contextlib.contextmanager
+def timed(what: str) -> Iterator[None]:
+  """Says in the end how long the block took, if that was long; for work that tells no progress."""
+  begin = time.monotonic()
+  yield
+  seconds = time.monotonic() - begin
+  if seconds > _LINE_AFTER:
+    tqdm.write(f"transformer-jax: {what}: {seconds:,.0f} s", file=sys.stderr)
 
 
 def with_progress(

@@ -8,7 +8,6 @@ its input ends, so none outlives this process, however that ends.
 import collections
 import contextlib
 import os
-import pickle
 import queue
 import signal
 import subprocess
@@ -16,7 +15,8 @@ import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, TypeVar
+from multiprocessing.connection import Connection
+from typing import IO, Any, TypeVar
 
 from transformer_jax.errors import DataError, TransformerJaxError
 
@@ -109,15 +109,19 @@ class _Worker:
       stdout=subprocess.PIPE,
       env={**os.environ, "PYTHONPATH": path},
     )
+    assert self._process.stdin and self._process.stdout
+    self._batches = _connection(self._process.stdin, writable=True)
+    self._answers = _connection(self._process.stdout, writable=False)
+    self._process.stdin.close()
+    self._process.stdout.close()
     self._send(function)
 
   def answer(self, batch: Any) -> Any:
     """Returns the function's result of a batch, or raises its error."""
-    assert self._process.stdout
     self._send(batch)
     try:
-      error, result = pickle.load(self._process.stdout)
-    except (EOFError, pickle.UnpicklingError):
+      error, result = self._answers.recv()
+    except (EOFError, OSError):
       raise self._ended() from None
     if error:
       kind, *message = error
@@ -125,10 +129,8 @@ class _Worker:
     return result
 
   def _send(self, content: Any) -> None:
-    assert self._process.stdin
     try:
-      pickle.dump(content, self._process.stdin, pickle.HIGHEST_PROTOCOL)
-      self._process.stdin.flush()
+      self._batches.send(content)
     except BrokenPipeError:
       raise self._ended() from None
 
@@ -146,22 +148,28 @@ class _Worker:
 
   def end(self) -> None:
     """Ends the process, which has no work left, and waits for that."""
-    with contextlib.suppress(OSError):  # of a broken pipe
-      self._process.communicate()
+    self._batches.close()
+    self._process.wait()
+    self._answers.close()
+
+
+def _connection(file: IO[bytes], writable: bool) -> Connection:
+  """Returns a connection, which sends and receives pickled objects, over a copy of a pipe's end."""
+  return Connection(os.dup(file.fileno()), readable=not writable, writable=writable)
 
 
 def _work() -> None:
   """Answers batches from standard input until it ends; this is the worker process."""
   signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is for the first process
-  batches, answers = sys.stdin.buffer, sys.stdout.buffer
+  batches = _connection(sys.stdin.buffer, writable=False)
+  answers = _connection(sys.stdout.buffer, writable=True)
   # What a library prints would spoil the answers, or be said once more for each worker.
   sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")
-  with contextlib.suppress(EOFError, OSError):
-    function = pickle.load(batches)
+  with contextlib.suppress(EOFError, OSError):  # whoever waited for an answer may be gone
+    function = batches.recv()
     while True:
-      pickle.dump(_result(function, pickle.load(batches)), answers, pickle.HIGHEST_PROTOCOL)
-      answers.flush()
-  os._exit(0)  # whoever waited for an answer may be gone
+      answers.send(_result(function, batches.recv()))
+  os._exit(0)
 
 
 def _result(function: Callable[[Any], Any], batch: Any) -> tuple[tuple | None, Any]:
@@ -170,7 +178,7 @@ def _result(function: Callable[[Any], Any], batch: Any) -> tuple[tuple | None, A
     return None, function(batch)
   except TransformerJaxError as error:
     return (type(error), error.where, error.problem, error.remedy), None
-  except Exception:
+  except Exception:  # a bug: its traceback is shown by the first process
     return (RuntimeError, traceback.format_exc()), None
 
 

@@ -26,7 +26,7 @@ from transformer_jax.data.pipeline import (
   ordered_batches,
 )
 from transformer_jax.data.preprocessing import build_preprocessors
-from transformer_jax.data.progress import with_progress
+from transformer_jax.data.progress import timed, with_progress
 from transformer_jax.data.sampling import sample
 from transformer_jax.data.sources.catalog import open_source
 from transformer_jax.data.sources.source import TextSource
@@ -272,7 +272,8 @@ def _tokenizer(
     folder.mkdir(parents=True, exist_ok=True)
     if not os.access(folder, os.W_OK | os.X_OK):
       raise PermissionError("it belongs to another user")
-  tokenizer = make_tokenizer(data, source, data_root)
+  with timed("learning the tokenizer, with reading"):
+    tokenizer = make_tokenizer(data, source, data_root)
   with as_workdir_error(folder, _OTHER_CACHE):
     save_tokenizer(tokenizer, folder)
   return tokenizer
