@@ -25,7 +25,7 @@ def make(style="vinyals", **settings):
   of_parsing = dict(task="parsing", data_source="grammar", embedding_sharing="none")
   data = Config().replace(**of_parsing, linearization=style, **{"vocab_size": 30, **settings}).data
   pairs = [("dogs bark .", TREES[0]), ("the dog barks .", TREES[1])] * 4
-  return ParsingTask(data, train_parsing_tokenizer(data, lambda: iter(pairs)))
+  return ParsingTask(data, train_parsing_tokenizer(data, *zip(*pairs, strict=True)))
 
 
 @pytest.fixture(scope="module", params=["vinyals", "t2t"])

@@ -122,6 +122,15 @@ class Command:
       os.path.expanduser(os.environ.get("TRANSFORMER_JAX_DATA", ".")),
     )
 
+  def declare_check_data(self) -> None:
+    """Declares --check_data."""
+    self.declare(
+      "check_data",
+      False,
+      "read text and encoded data again and compare checksums; by default this is done only if the "
+      "size or the time of change of a file is another than before",
+    )
+
   def declare_workdir(self) -> None:
     """Declares --workdir."""
     self.declare_path("workdir", "folder of the run")

@@ -22,6 +22,7 @@ def check_together(
     ConfigError: names the first one that contradicts another.
   """
   _check_sizes(model, data)
+  _check_filters(data)
   if data.data_source == "text":
     _check_text_files(data)
   if data.data_source == "tfds":
@@ -97,6 +98,15 @@ def _check_columns(data: DataConfig) -> None:
       f"--{name}={source}",
       "is the column of the source, too",
       "name another one by --source_column or --target_column",
+    )
+
+
+def _check_filters(data: DataConfig) -> None:
+  if 0 < data.max_length_ratio < 1:
+    raise ConfigError(
+      f"--max_length_ratio={data.max_length_ratio:g}",
+      "is below 1, so that no pair would be left",
+      "such as 3, or 0 for no limit",
     )
 
 

@@ -17,6 +17,7 @@ from transformer_jax.data.bucketing import (
   rows_per_batch,
 )
 from transformer_jax.data.encoded import Counts, EncodedPairs
+from transformer_jax.data.planning import EpochPlan, EpochPlans
 from transformer_jax.errors import DataError
 
 Tokens = Sequence[int] | Int32[np.ndarray, " tokens"]
@@ -143,6 +144,8 @@ class BatchStream:
     self._buckets = choose_buckets(*lengths, num_buckets)
     self._epoch = position["epoch"]
     self._batch = position["batch"]
+    self._plans = EpochPlans(self._plan_epoch, len(encoded))
+    self._bucket_of_pair = self._assigned()
     self._plan = self._begin_epoch()
     if self._batch > len(self._plan):
       raise DataError(
@@ -172,6 +175,8 @@ class BatchStream:
       self._epoch += 1
       self._batch = 0
       self._plan = self._begin_epoch()
+    if self._cuts is None and 2 * self._batch >= len(self._plan):
+      self._plans.make_ahead(self._epoch + 1)
     bucket, rows = self._plan[self._batch]
     widths = self._buckets[bucket]
     batch = make_batch(self._encoded, rows, widths, rows_per_batch(widths, self._batch_tokens))
@@ -186,14 +191,20 @@ class BatchStream:
     """Returns (rows, source width, target width) of every bucket."""
     return [(rows_per_batch(widths, self._batch_tokens), *widths) for widths in self._buckets]
 
-  def _begin_epoch(self):
-    """Returns the plan of the epoch's batches."""
-    epoch = self._epoch
+  def _begin_epoch(self) -> EpochPlan:
+    """Returns the plan of the epoch's batches; the pairs are those of its cut from now on."""
     if self._cuts is not None:
-      self._encoded = self._cuts.pairs(epoch, self._buckets)
+      self._encoded = self._cuts.pairs(self._epoch, self._buckets)
+      self._bucket_of_pair = self._assigned()
+    return self._plans.of(self._epoch)
+
+  def _assigned(self) -> Integer[np.ndarray, " pairs"]:
+    """Returns the bucket of each pair."""
     lengths = self._encoded.source_lengths, self._encoded.target_lengths
-    bucket_of_pair = assign_buckets(*lengths, self._buckets)
-    plan = plan_epoch(bucket_of_pair, self._buckets, self._batch_tokens, self._seed, epoch)
+    return assign_buckets(*lengths, self._buckets)
+
+  def _plan_epoch(self, epoch: int) -> EpochPlan:
+    plan = plan_epoch(self._bucket_of_pair, self._buckets, self._batch_tokens, self._seed, epoch)
     if epoch == 0:
       areas = [sum(self._buckets[bucket]) for bucket, _ in plan]
       largest = areas.index(max(areas))

@@ -17,7 +17,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from transformer_jax.config import DataConfig, split_list
+from transformer_jax.data.fingerprints import remembered_of_files
 from transformer_jax.data.network import why_no_hub
+from transformer_jax.data.progress import Progress
 from transformer_jax.data.sources.json_rows import first_row_without
 from transformer_jax.errors import DataError, MissingDataError
 from transformer_jax.files import StrPath, write_error
@@ -56,26 +58,43 @@ class HuggingFaceSource:
       for source, target in zip(sources, targets, strict=True):
         yield _one_line(source), _one_line(target)
 
-  def fingerprint(self, split: str) -> str:
+  def fingerprint(self, split: str, by_content: bool = False) -> str:
     """Returns the SHA-256 of the split's text, which is the same wherever the dataset lies."""
-    total = hashlib.sha256()
-    for block in self._blocks(split):
-      for texts in block:
-        total.update("\0".join(text or "" for text in texts).encode("utf-8", "surrogatepass"))
-        total.update(b"\0\0")
-    return total.hexdigest()
+    paths = [file["filename"] for file in self._dataset(split).cache_files]
+    name = f"text {self._splits[split]} {self._wanted}"
+    return remembered_of_files(paths, name, lambda: self._facts(split), by_content)["sha256"]
 
-  def _blocks(self, split: str) -> Iterator[tuple[Sequence[str | None], Sequence[str | None]]]:
-    """Yields blocks of rows: the texts of the source column, and those of the target column."""
+  def count(self, split: str) -> int:
+    """Returns the number of rows."""
+    return len(self._dataset(split))
+
+  def _facts(self, split: str) -> dict[str, str]:
+    """Returns the SHA-256 of the split's text."""
+    total = hashlib.sha256()
+    with Progress(f"hashing {split}", self.count(split), "pairs") as progress:
+      for block in self._blocks(split):
+        for texts in block:
+          total.update("\0".join(text or "" for text in texts).encode("utf-8", "surrogatepass"))
+          total.update(b"\0\0")
+        progress.add(len(block[0]))
+    return dict(sha256=total.hexdigest())
+
+  def _dataset(self, split: str) -> Any:
+    """Returns a split as the library gives it, with the fields of structs as columns."""
     own_name = self._splits[split]
     try:
-      dataset = self._builder.as_dataset(split=own_name).flatten()
+      return self._builder.as_dataset(split=own_name).flatten()
     except Exception as error:  # unknown splits and damaged files raise many classes
       raise DataError(
         f"--dataset_splits={own_name}",
         f"{self._name} cannot give it: {_reason(error)}",
         "name three of its own splits, or slices such as train[:99%]",
       ) from None
+
+  def _blocks(self, split: str) -> Iterator[tuple[Sequence[str | None], Sequence[str | None]]]:
+    """Yields blocks of rows: the texts of the source column, and those of the target column."""
+    own_name = self._splits[split]
+    dataset = self._dataset(split)
     columns = [self._column(dataset, side) for side in ("source", "target")]
     try:
       for block in dataset.select_columns(sorted(set(columns))).iter(batch_size=_PER_READ):

@@ -8,9 +8,10 @@ import heapq
 import itertools
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 
+from transformer_jax.data.tokenizers.pieces import WordCache
+
 _END = "</w>"  # at the end of a word's last symbol
 JOIN = "@@"  # at the end of a piece that the next one continues
-_MAX_CACHED = 1 << 18  # words whose pieces are kept
 
 
 class Merges:
@@ -35,14 +36,10 @@ class Merges:
     self._merged_from = {}  # symbol -> the pair of lowest rank that makes it
     for pair in sorted(ranks, key=ranks.__getitem__, reverse=True):
       self._merged_from["".join(pair)] = pair
-    self._cache = {}
+    self._cache = WordCache(self._split)
 
   def pieces(self, word: str) -> list[str]:
     """Returns the pieces of a word, each but the last with "@@" at its end."""
-    if word not in self._cache:
-      if len(self._cache) > _MAX_CACHED:
-        self._cache.clear()
-      self._cache[word] = self._split(word)
     return self._cache[word]
 
   def random_pieces(self, word: str, rate: float, draw: Callable[[], float]) -> list[str]:

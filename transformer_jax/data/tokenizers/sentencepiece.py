@@ -2,13 +2,14 @@
 
 import functools
 import io
+import itertools
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Self
 
 from transformer_jax.config import EOS_ID, PAD_ID, UNK_ID, DataConfig
 from transformer_jax.data.tokenizers.bpe import merge_with_dropout
-from transformer_jax.data.tokenizers.pieces import SPECIAL_PIECES, tokens_before_eos
+from transformer_jax.data.tokenizers.pieces import SPECIAL_PIECES, WordCache, tokens_before_eos
 from transformer_jax.data.tokenizers.training_text import no_text_error
 from transformer_jax.errors import DataError
 from transformer_jax.files import StrPath
@@ -27,6 +28,10 @@ class SentencePieceTokenizer:
     self._model_bytes = model_bytes
     self._processor = library().SentencePieceProcessor(model_proto=model_bytes)
     self.vocab_size = self._processor.vocab_size()
+    self._of_word = WordCache(self._processor.encode).__getitem__
+
+  def __reduce__(self) -> tuple:
+    return SentencePieceTokenizer, (self._model_bytes,)
 
   @classmethod
   def train(
@@ -84,8 +89,12 @@ class SentencePieceTokenizer:
     text: str,
     is_target: bool = False,  # noqa: ARG002 (both sides are encoded alike)
   ) -> list[int]:
-    """Returns the token ids of a text, without EOS."""
-    return self._processor.encode(text)
+    """Returns the token ids of a text, without EOS.
+
+    Each word is encoded by itself, which gives the ids of the whole text: no piece reaches over a
+    space. Most words have come before, so it takes a fraction of the library's time.
+    """
+    return list(itertools.chain.from_iterable(map(self._of_word, text.split(" "))))
 
   def decode(self, tokens: Iterable[int]) -> str:
     """Returns the text of the tokens before the first EOS, without UNK."""

@@ -24,6 +24,7 @@ from transformer_jax.data.tokenizers.word_list import WordListTokenizer
 from transformer_jax.errors import DataError
 from transformer_jax.files import StrPath
 
+_MANY_MERGES = 5000
 # Marks a folder whose unknown sub-words are split; older tokenizers lack it and do not split.
 _SPLITS_UNKNOWN = "splits_unknown.txt"
 
@@ -159,8 +160,8 @@ def learn_bpe(texts: Iterable[str], num_merges: int) -> str:
   library, _ = _library()
   codes = io.StringIO()
   try:
-    with contextlib.redirect_stderr(io.StringIO()):  # its progress bar
-      library.learn_bpe(io.StringIO("".join(f"{text}\n" for text in texts)), codes, num_merges)
+    with _own_bar_if_slow(num_merges):
+      library.learn_bpe((f"{text}\n" for text in texts), codes, num_merges)
   except ValueError:  # it asks for the most frequent of no pairs
     raise DataError(
       f"--bpe_merges={num_merges}",
@@ -170,6 +171,14 @@ def learn_bpe(texts: Iterable[str], num_merges: int) -> str:
   lines = codes.getvalue().split("\n")[:-1]
   # The library cannot read its own codes if they have carriage returns.
   return "".join(f"{line}\n" for line in lines if "\r" not in line)
+
+
+def _own_bar_if_slow(num_merges: int) -> contextlib.AbstractContextManager:
+  """Returns a context that hides the library's progress bar, unless many merges are learned."""
+  is_terminal = sys.stderr is not None and sys.stderr.isatty()
+  if is_terminal and num_merges >= _MANY_MERGES:
+    return contextlib.nullcontext()
+  return contextlib.redirect_stderr(io.StringIO())
 
 
 def _read_merges(codes, name, known=None):
