@@ -1,6 +1,6 @@
 """The explorer: one HTML file that holds a sentence's attention and needs nothing else.
 
-The page's script (explorer/explorer.js) reads a JSON object:
+The page's script is one after another the files that `_SCRIPTS` names. It reads a JSON object:
   source_text, target_text, layers, heads
   attentions: name -> an object of
     queries, keys: words
@@ -9,6 +9,8 @@ The page's script (explorer/explorer.js) reads a JSON object:
       float32 array [H, positions, width] begins), count, width
   packed: all arrays, little-endian, deflated, base64
   importance: null, or from heads.json, which `heads` writes
+  view: what it shows first, counted from 0: layer, head, query (each may be absent)
+  unknown: the words of both texts that the vocabulary lacks
 """
 
 import base64
@@ -23,16 +25,40 @@ from jaxtyping import Float32
 from transformer_jax.analysis.attention.maps import AttentionMap, SentenceAttention
 from transformer_jax.strict_json import json_text
 
+# Each defines functions for those after it; start.js, the last, calls them.
+_SCRIPTS = (
+  "state.js",
+  "numbers.js",
+  "elements.js",
+  "colors.js",
+  "pens.js",
+  "words.js",
+  "lines.js",
+  "map.js",
+  "overview.js",
+  "steps.js",
+  "importance.js",
+  "cost.js",
+  "address.js",
+  "picture.js",
+  "controls.js",
+  "start.js",
+)
 _FOLDER = pathlib.Path(__file__).parent / "explorer"
 MAX_PACKED_BYTES = 2_700_000  # beyond it the vectors of the first layers are left out
 
 
-def page(attention: SentenceAttention, importance: dict[str, Any] | None = None) -> str:
+def page(
+  attention: SentenceAttention,
+  importance: dict[str, Any] | None = None,
+  view: dict[str, int] | None = None,
+) -> str:
   """Returns the page for a sentence, HTML text.
 
   Args:
     attention: the attention for the sentence.
     importance: the content of heads.json for the same run, or None.
+    view: the layer, head and query it shows first, counted from 0; each may be absent.
   """
   num_layers, num_heads = attention.maps["cross"].weights_NHTS.shape[:2]
   attentions, packed = _packed(attention, 0)
@@ -41,7 +67,8 @@ def page(attention: SentenceAttention, importance: dict[str, Any] | None = None)
       break
     attentions, packed = _packed(attention, first_layer)
   if importance:
-    importance = {name: importance[name] for name in ("perplexity", "heads")}
+    kept = ("perplexity", "heads", "rank_correlation")
+    importance = {name: importance[name] for name in kept if name in importance}
   data = dict(
     source_text=attention.source_text,
     target_text=attention.target_text,
@@ -50,10 +77,12 @@ def page(attention: SentenceAttention, importance: dict[str, Any] | None = None)
     attentions=attentions,
     packed=packed,
     importance=importance,
+    view=view or {},
+    unknown=attention.unknown_words(),
   )
   # "<" could end the script element, so it is written as its number, as JSON allows.
   text = json_text(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
-  parts = dict(STYLE=_read("style.css"), DATA=text, SCRIPT=_read("explorer.js"))
+  parts = dict(STYLE=_read("style.css"), DATA=text, SCRIPT="\n".join(map(_read, _SCRIPTS)))
   return re.sub(r"/\*(STYLE|DATA|SCRIPT)\*/", lambda place: parts[place[1]], _read("page.html"))
 
 
@@ -64,13 +93,15 @@ def _packed(attention: SentenceAttention, first_layer: int) -> tuple[dict[str, A
   """
   arrays = _Arrays()
   attentions = {}
+  labels = attention.labels()
   for name, one in attention.maps.items():
     weights_NHTS = np.round(one.weights_NHTS.astype(np.float64) * 65535)
     begin = arrays.add(weights_NHTS.astype("<u2"))
     vectors = []
     for layer in range(len(one.weights_NHTS)):
       vectors.append(None if layer < first_layer else _layer_vectors(arrays, one, layer))
-    attentions[name] = dict(queries=one.queries, keys=one.keys, weights=begin, vectors=vectors)
+    queries, keys = labels[name]
+    attentions[name] = dict(queries=queries, keys=keys, weights=begin, vectors=vectors)
   return attentions, arrays.packed()
 
 
