@@ -38,3 +38,144 @@
 //
 // Refusals (a sentence that is too long, a server that does not answer) are thrown as Errors whose
 // messages can be shown.
+
+const PAD = 0, EOS = 1, UNK = 2;
+const START = "<start>"; // shown in place of a token before the first one
+const NUM_RIVALS = 5;
+
+const NOTES = {
+  preprocessed: {
+    en: "This model was trained on preprocessed text. Type it so: marks apart from words, as in " +
+      "“Guten Morgen , Welt !”",
+    ja: "このモデルは前処理済みの文で訓練されています。記号は単語から離して入力してください" +
+      "（例：“Guten Morgen , Welt !”）。",
+  },
+  bfloat16: {
+    en: "Python computes this model in bfloat16; the page has more digits and may differ.",
+    ja: "Python はこのモデルを bfloat16 で計算しますが、ページはより細かい桁で計算するため、" +
+      "結果が違うことがあります。",
+  },
+};
+
+// Computes in the page, with greedy search (decoding/greedy.py).
+class PageEngine {
+  static async from(packed) {
+    const buffer = await inflated(packed.packed);
+    const parameters = readParameters(buffer, packed.parameters);
+    const model = new Transformer(packed.settings, parameters);
+    return new PageEngine(packed, model, readTokenizer(buffer, packed.tokenizer));
+  }
+
+  constructor({ settings, max_source, max_extra_length, notes }, model, tokenizer) {
+    this.model = model;
+    this.tokenizer = tokenizer;
+    this.max_extra_length = max_extra_length;
+    const texts = notes.map((name) => NOTES[name]);
+    const join = (language) => texts.map((text) => text[language]).join(" ");
+    this.facts = {
+      layers: settings.num_layers,
+      heads: settings.num_heads,
+      d_k: settings.d_k,
+      max_source,
+      note: texts.length ? { en: join("en"), ja: join("ja") } : null,
+    };
+  }
+
+  async encode(text) {
+    const found = [...this.tokenizer.encode(text), { id: EOS, text: "" }];
+    const ids = found.map(({ id }) => id);
+    return {
+      ids,
+      pieces: ids.map((id) => this.tokenizer.piece(id)),
+      texts: found.map((one) => one.text),
+      is_unknown: ids.map((id) => id === UNK),
+    };
+  }
+
+  async decode(ids) {
+    const end = ids.indexOf(EOS);
+    return this.tokenizer.decode(end < 0 ? ids : ids.slice(0, end));
+  }
+
+  async *translate(source, switches, prefix = []) {
+    const state = this.model.start(this.model.encode(source.ids, switches));
+    const limit = Math.max(1, source.ids.length - 1 + this.max_extra_length);
+    let token = PAD;
+    for (let place = 0; place < limit && token !== EOS; place++) {
+      const { logits, layers } = this.model.step(state, token, switches);
+      const found = this.chosen(logits, prefix[place]);
+      token = found.id;
+      const by_layer = (kind) => layers.map((layer) => layer[kind].weights);
+      const attention = { decoder: by_layer("decoder"), cross: by_layer("cross") };
+      yield { ...found, is_forced: place < prefix.length, attention };
+      await pause();
+    }
+  }
+
+  // Returns the likeliest token, or the forced one, with its rivals. PAD keeps its share of the
+  // probability and is never chosen.
+  chosen(logits, forced) {
+    const log_sum = logSum(logits);
+    const best = bestOf(logits, NUM_RIVALS + 1);
+    const id = forced ?? best[0];
+    const named = (token) => {
+      const log_probability = logits[token] - log_sum;
+      const probability = Math.exp(log_probability);
+      return { id: token, piece: this.tokenizer.piece(token), probability, log_probability };
+    };
+    const rivals = best.filter((token) => token !== id).slice(0, NUM_RIVALS).map(named);
+    return { ...named(id), rivals };
+  }
+
+  async attention(source, target, switches) {
+    const encoded = this.model.encode(source.ids, switches), state = this.model.start(encoded);
+    const steps = target.map((_, place) =>
+      this.model.step(state, place ? target[place - 1] : PAD, switches));
+    const pieces = target.map((id) => this.tokenizer.piece(id));
+    const of = (kind) => state.layers.map((memories, layer) => ({
+      ...memories[kind],
+      queries: steps.map(({ layers }) => layers[layer][kind].query),
+      weights: steps.map(({ layers }) => layers[layer][kind].weights),
+    }));
+    return {
+      encoder: attentionOf(source.pieces, source.pieces, encoded.layers),
+      decoder: attentionOf(pieces, [START, ...pieces.slice(0, -1)], of("decoder")),
+      cross: attentionOf(pieces, source.pieces, of("cross")),
+    };
+  }
+}
+
+// Lets the page draw between two tokens.
+function pause() { return new Promise((resolve) => { setTimeout(resolve); }); }
+
+// Returns the ids of the largest numbers but PAD's, best first; of equal ones the lowest id.
+function bestOf(numbers, count) {
+  const best = [];
+  numbers.forEach((x, id) => {
+    if (id === PAD || best.length === count && x <= numbers[best.at(-1)]) return;
+    const place = best.findIndex((other) => x > numbers[other]);
+    best.splice(place < 0 ? best.length : place, 0, id);
+    best.length = Math.min(best.length, count);
+  });
+  return best;
+}
+
+// Returns an attention as the panels take it. `layers` have queries, keys, values and weights:
+// first by position, then by head.
+function attentionOf(queries, keys, layers) {
+  const heads = layers[0].weights[0].length, numbers = Array.from({ length: heads }, (_, h) => h);
+  const byHead = (by_position) => numbers.map((head) => by_position.map((one) => one[head]));
+  const matrix = (rows) => {
+    const all = new Float32Array(queries.length * keys.length);
+    rows.forEach((row, place) => all.set(row, place * keys.length)); // what is hidden stays 0
+    return all;
+  };
+  return {
+    queries,
+    keys,
+    weights: layers.map((layer) => byHead(layer.weights).map(matrix)),
+    vectors: layers.map((layer) => ({
+      query: byHead(layer.queries), key: byHead(layer.keys), value: byHead(layer.values),
+    })),
+  };
+}
