@@ -2,7 +2,7 @@
 
 The page's script (explorer/model/weights.js) reads a JSON object:
   settings: those of config/model.py that change what is computed
-  max_source, max_extra_length: limits of lengths, in tokens
+  max_source, max_extra_length, max_output: limits of lengths, in tokens; the last may be null
   tokenizer: kind; files: name -> [the byte at which it begins, its length]
   parameters: name in the run -> rows, columns, begin (byte), and kind: float32, float16 or int8,
     whose scales (float32, one for each row) begin at scales; a vector has columns 0
@@ -12,6 +12,7 @@ or, for a run that the page cannot compute, only
   refusal: why, a line
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -19,8 +20,8 @@ import numpy as np
 from transformer_jax.analysis.attention.packed_arrays import PackedArrays
 from transformer_jax.checkpoints.quantization import as_matrix, is_matrix, to_int8
 from transformer_jax.config import Config
+from transformer_jax.data.tokenizers.tokenizer import SavableTokenizer
 from transformer_jax.runs.cut_sources import longest_source
-from transformer_jax.runs.trained_model import TrainedModel
 
 MAX_PARAMETERS = 6_000_000
 MAX_IN_FLOAT16 = 1_000_000  # parameters; larger models are packed in int8
@@ -39,30 +40,33 @@ _SETTINGS = (
 )
 
 
-def model_in_page(model: TrainedModel, quantization: str = "") -> dict[str, Any]:
+def model_in_page(
+  config: Config,
+  tokenizer: SavableTokenizer,
+  parameters: Mapping[str, np.ndarray],
+  quantization: str = "",
+) -> dict[str, Any]:
   """Returns the object that the page computes from, or that says why it cannot.
 
   Args:
-    model: the model. Heads that it has closed are open in the page.
+    config: the run's settings.
+    tokenizer: its tokenizer.
+    parameters: its parameters by name, as `TrainedModel.parameters` returns them.
     quantization: "int8", "float16" or "float32"; by default as `default_quantization` says.
   """
-  parameters = model.parameters()
   count = sum(array.size for array in parameters.values())
-  if problem := refusal(model.config, count):
+  if problem := refusal(config, count):
     return dict(refusal=problem)
   arrays = PackedArrays()
   quantization = quantization or default_quantization(count)
   packed = {name: _packed(arrays, name, array, quantization) for name, array in parameters.items()}
-  files = {
-    name: [arrays.add(content), len(content)]
-    for name, content in model.task.tokenizer.files().items()  # pyright: ignore[reportAttributeAccessIssue]  (a translation task's)
-  }
-  config = model.config
+  files = {name: [arrays.add(content), len(content)] for name, content in tokenizer.files().items()}
   return dict(
     settings={name: getattr(config.model, name) for name in _SETTINGS},
     max_source=longest_source(config),
     max_extra_length=config.decode.max_extra_length,
-    tokenizer=dict(kind=config.data.tokenizer, files=files),
+    max_output=config.model.max_positions if config.model.positions == "learned" else None,
+    tokenizer=dict(kind=tokenizer.kind, files=files),
     parameters=packed,
     packed=arrays.packed(),
     notes=_notes(config),

@@ -7,6 +7,7 @@
 //   note: what the reader should know of this engine, { en, ja }, or null
 //
 // await engine.encode(text): the tokens of a sentence, its end included, an object of
+//   text: the sentence
 //   ids: numbers
 //   pieces: what each is called, such as "▁forty"
 //   texts: what of the sentence each covers, as the tokenizer normalized it; "" for the end
@@ -26,10 +27,8 @@
 //   Who stops iterating stops the computation.
 //
 // await engine.attention(source, target, switches): all attention of a sentence and its output, for
-//   `target`, the ids of the output. An object of "encoder", "decoder" and "cross", each with
-//     queries, keys: pieces; in "decoder" the keys are START and the tokens before the last
-//     weights: [layer][head] -> Float32Array [queries * keys], row by row
-//     vectors: [layer] -> null, or { query, key, value }: [head][position] -> numbers
+//   `target`, the ids of the output: { shown, arrays }, an object in the format of
+//   analysis/attention/page.py (without `packed`), and the ArrayBuffer that its offsets count from
 //
 // switches: what of the model is changed, an object of
 //   closed: a list of [attention, layer, head], as "cross", 0, 3, counted from 0: the outputs of
@@ -66,17 +65,19 @@ class PageEngine {
     return new PageEngine(packed, model, readTokenizer(buffer, packed.tokenizer));
   }
 
-  constructor({ settings, max_source, max_extra_length, notes }, model, tokenizer) {
+  constructor(packed, model, tokenizer) {
+    const { settings } = packed;
     this.model = model;
     this.tokenizer = tokenizer;
-    this.max_extra_length = max_extra_length;
-    const texts = notes.map((name) => NOTES[name]);
+    this.max_extra_length = packed.max_extra_length;
+    this.max_output = packed.max_output ?? Infinity;
+    const texts = packed.notes.map((name) => NOTES[name]);
     const join = (language) => texts.map((text) => text[language]).join(" ");
     this.facts = {
       layers: settings.num_layers,
       heads: settings.num_heads,
       d_k: settings.d_k,
-      max_source,
+      max_source: packed.max_source,
       note: texts.length ? { en: join("en"), ja: join("ja") } : null,
     };
   }
@@ -85,6 +86,7 @@ class PageEngine {
     const found = [...this.tokenizer.encode(text), { id: EOS, text: "" }];
     const ids = found.map(({ id }) => id);
     return {
+      text,
       ids,
       pieces: ids.map((id) => this.tokenizer.piece(id)),
       texts: found.map((one) => one.text),
@@ -99,7 +101,8 @@ class PageEngine {
 
   async *translate(source, switches, prefix = []) {
     const state = this.model.start(this.model.encode(source.ids, switches));
-    const limit = Math.max(1, source.ids.length - 1 + this.max_extra_length);
+    const room = source.ids.length - 1 + this.max_extra_length;
+    const limit = Math.min(Math.max(1, room), this.max_output);
     let token = PAD;
     for (let place = 0; place < limit && token !== EOS; place++) {
       const { logits, layers } = this.model.step(state, token, switches);
@@ -132,16 +135,21 @@ class PageEngine {
     const steps = target.map((_, place) =>
       this.model.step(state, place ? target[place - 1] : PAD, switches));
     const pieces = target.map((id) => this.tokenizer.piece(id));
+    const arrays = new Arrays();
+    // Of a kind of attention: by layer, what was seen at each position, then by head.
     const of = (kind) => state.layers.map((memories, layer) => ({
       ...memories[kind],
       queries: steps.map(({ layers }) => layers[layer][kind].query),
       weights: steps.map(({ layers }) => layers[layer][kind].weights),
     }));
-    return {
-      encoder: attentionOf(source.pieces, source.pieces, encoded.layers),
-      decoder: attentionOf(pieces, [START, ...pieces.slice(0, -1)], of("decoder")),
-      cross: attentionOf(pieces, source.pieces, of("cross")),
+    const attentions = {
+      encoder: attentionOf(source.pieces, source.pieces, encoded.layers, arrays),
+      decoder: attentionOf(pieces, [START, ...pieces.slice(0, -1)], of("decoder"), arrays),
+      cross: attentionOf(pieces, source.pieces, of("cross"), arrays),
     };
+    const { layers, heads } = this.facts;
+    const texts = { source_text: source.text, target_text: await this.decode(target) };
+    return { shown: { ...texts, layers, heads, attentions }, arrays: await arrays.joined() };
   }
 }
 
@@ -160,22 +168,37 @@ function bestOf(numbers, count) {
   return best;
 }
 
-// Returns an attention as the panels take it. `layers` have queries, keys, values and weights:
-// first by position, then by head.
-function attentionOf(queries, keys, layers) {
-  const heads = layers[0].weights[0].length, numbers = Array.from({ length: heads }, (_, h) => h);
-  const byHead = (by_position) => numbers.map((head) => by_position.map((one) => one[head]));
-  const matrix = (rows) => {
-    const all = new Float32Array(queries.length * keys.length);
-    rows.forEach((row, place) => all.set(row, place * keys.length)); // what is hidden stays 0
-    return all;
+// Adds the arrays of an attention; returns where they are, as analysis/attention/page.py does.
+function attentionOf(queries, keys, layers, arrays) {
+  const heads = [...layers[0].weights[0].keys()];
+  const shares = new Uint16Array(layers.length * heads.length * queries.length * keys.length);
+  let begin = 0;
+  for (const layer of layers) for (const head of heads) for (const row of layer.weights) {
+    shares.set(row[head].map((weight) => Math.round(weight * 65535)), begin); // the rest is hidden
+    begin += keys.length;
+  }
+  const weights = arrays.add(shares);
+  const vectors = (positions) => {
+    const numbers = heads.flatMap((head) => positions.flatMap((one) => [...one[head]]));
+    const values = arrays.add(Float32Array.from(numbers));
+    return { values, count: positions.length, width: positions[0][0].length };
   };
-  return {
-    queries,
-    keys,
-    weights: layers.map((layer) => byHead(layer.weights).map(matrix)),
-    vectors: layers.map((layer) => ({
-      query: byHead(layer.queries), key: byHead(layer.keys), value: byHead(layer.values),
-    })),
-  };
+  const packed = layers.map((layer) => ({
+    query: vectors(layer.queries), key: vectors(layer.keys), value: vectors(layer.values),
+  }));
+  return { queries, keys, weights, vectors: packed };
+}
+
+// Arrays one after another, as bytes; each begins at a multiple of four.
+class Arrays {
+  constructor() { this.blocks = []; this.length = 0; }
+
+  add(array) {
+    const begin = this.length, padding = new Uint8Array((4 - array.byteLength % 4) % 4);
+    this.blocks.push(array, padding);
+    this.length += array.byteLength + padding.length;
+    return begin;
+  }
+
+  joined() { return new Blob(this.blocks).arrayBuffer(); }
 }
