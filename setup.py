@@ -29,7 +29,7 @@ setup(
   package_dir={"transformer_jax.experiments": "experiments"},
   package_data={
     "transformer_jax": ["py.typed"],
-    "transformer_jax.analysis.attention": ["explorer/*"],
+    "transformer_jax.analysis.attention": ["explorer/*", "explorer/model/*"],
     "transformer_jax.attention": ["fastest.json"],
     "transformer_jax.experiments": EXPERIMENTS,
   },

@@ -50,9 +50,7 @@ class ModelPage:
   """A model in an open browser. A page of its own: nothing but the engine."""
 
   def __init__(self, browser, tmp_path, model, quantization="float32"):
-    packed = model_in_page(
-      model.config, model.task.tokenizer, model.parameters(), quantization
-    )
+    packed = model_in_page(model.config, model.task.tokenizer, model.parameters(), quantization)
     assert "refusal" not in packed, packed
     scripts = "\n".join((FOLDER / name).read_text(encoding="utf-8") for name in ENGINE_SCRIPTS)
     text = json.dumps(packed).replace("<", "\\u003c")
@@ -102,5 +100,3 @@ def undivided(model):
     }
 
   return with_parameters(model, grown)
-
-

@@ -27,7 +27,13 @@ SMALL = dict(
 FORMS = {
   "post": {},
   "pre, learned, narrow keys": dict(
-    norm="pre", positions="learned", max_positions=12, d_k=5, d_v=7, embedding_sharing="none"
+    norm="pre",
+    positions="learned",
+    max_positions=40,
+    max_extra_length=60,
+    d_k=5,
+    d_v=7,
+    embedding_sharing="none",
   ),
   "gelu, biases, cosines last": dict(
     activation="gelu",
@@ -39,7 +45,13 @@ FORMS = {
   ),
   "swish, no positions": dict(activation="swish", positions="none"),
 }
-TRAINING = [*LINES, "ein großes Haus", "日本語のテキスト", "eins zwei drei vier", "the end @@ of it"]
+TRAINING = [
+  *LINES,
+  "ein großes Haus",
+  "日本語のテキスト",
+  "eins zwei drei vier",
+  "the end @@ of it",
+]
 
 
 @pytest.fixture(scope="module", params=["sentencepiece", "subword_nmt", "segmented"])
@@ -106,7 +118,12 @@ def odd_texts(count):
   """Returns texts of blanks, marks, combining signs, emoji and letters of many scripts."""
   rng = random.Random(5)
   texts = ["", " ", "  a  b ", "\t x", "▁", "a▁ ▁b", "</s> <unk> <pad>", "a@@ b", "@@", "\r\na\r"]
-  texts += ["Ａｌｌｅｓ ①②③ ㍻ ｶﾞ ﷺ ﬁ", "e\u0301te\u0301", "a\u00a0b\u200bc\ufeffd", "\u3000全角\u3000"]
+  texts += [
+    "Ａｌｌｅｓ ①②③ ㍻ ｶﾞ ﷺ ﬁ",
+    "e\u0301te\u0301",
+    "a\u00a0b\u200bc\ufeffd",
+    "\u3000全角\u3000",
+  ]
   texts += ["👍🏽 👨\u200d👩\u200d👧", "x\0y", "a" * 200, "zwei" * 50]
   blocks = [(0x20, 0x24F), (0x300, 0x36F), (0x370, 0x5FF), (0x1100, 0x11FF), (0x2000, 0x206F)]
   blocks += [(0x2460, 0x24FF), (0x3000, 0x33FF), (0x4E00, 0x4E80), (0xAC00, 0xAC80)]

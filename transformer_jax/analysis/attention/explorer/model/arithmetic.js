@@ -42,7 +42,7 @@ function logSum(scores) {
   return top + Math.log(sum);
 }
 
-function softmaxOf(scores) {
+function softmax(scores) {
   const log_sum = logSum(scores);
   return scores.map((x) => Math.exp(x - log_sum));
 }

@@ -12,18 +12,25 @@ const asked = {
   prefix: [], // ids that were forced
   selected: null, // { side: "source" or "output", place }: whose lines are drawn
   switches: AS_TRAINED,
+  isDone: true, // whether the translation is whole
+  lost: null, // the words that it would not miss; null if not known
 };
 let latest = 0; // the number of the latest question; an earlier one stops
 
-// Shows the panel for an engine. `examples` are sentences to choose from; `first` is the one to
-// begin with. The attention of that one is shown in the other panels unless they have it already.
-async function startAsking(engine, { examples, first, has_attention }) {
+// Makes the panel ready for an engine, before the address is read. `examples` are sentences to
+// choose from; `source_text` is the one to begin with.
+function prepareAsking(engine, { examples, source_text: first }) {
   asked.engine = engine;
   byId("translate_section").hidden = false;
   byId("ask_text").value = first;
   buildExamples(examples);
   buildHeadSwitches();
   inAddress.push({ write: writeQuestion, read: readQuestion });
+}
+
+// Translates the first sentence. The other panels show it already, unless the address asks for
+// another one, or for switches.
+function startAsking() {
   onChoice.push(followChoice);
   new MutationObserver(redrawQuestion).observe(document.documentElement, {
     attributeFilter: ["lang", "data-theme", "data-print"],
@@ -38,8 +45,7 @@ async function startAsking(engine, { examples, first, has_attention }) {
   byId("all_on").onclick = () => setSwitches(AS_TRAINED);
   listenToTour();
   redrawQuestion();
-  if (has_attention && !isChanged()) return ask({ isQuiet: true });
-  return ask({ isQuick: true });
+  return ask({ isQuiet: byId("ask_text").value === data.source_text && !isChanged() });
 }
 
 function isChanged() { return asked.switches.closed.length > 0 || !asked.switches.is_scaled; }
@@ -55,6 +61,8 @@ async function ask({ prefix = [], isQuick = false, isQuiet = false } = {}) {
     const source = await asked.engine.encode(text);
     if (isStale()) return;
     Object.assign(asked, { source, tokens: [], trained: null, prefix, selected: null });
+    Object.assign(asked, { isDone: false, lost: null });
+    drawLost();
     redrawQuestion();
     if (!checkSource(source)) return;
     for await (const token of asked.engine.translate(source, asked.switches, prefix)) {
@@ -76,18 +84,21 @@ async function finish(isStale, isQuiet) {
   const ids = outputIds(), target = await asked.engine.decode(ids);
   if (isStale()) return;
   byId("output_text").textContent = target;
+  asked.isDone = true;
   asked.selected = { side: "output", place: 0 };
   drawTokens();
   if (!isQuiet) {
     const { shown, arrays } = await asked.engine.attention(asked.source, ids, asked.switches);
     if (isStale()) return;
     byId("scaled").checked = asked.switches.is_scaled;
-    showAttention(shown, arrays);
+    showAttention({ ...data, ...shown, unknown: [] }, arrays);
     writeAddress();
   }
   asked.trained = isChanged() ? await outputAsTrained(isStale) : ids;
   if (isStale()) return;
   await drawComparison();
+  await findLost(isStale);
+  if (isStale()) return;
   document.documentElement.dataset.asked = String(latest); // for tests
 }
 
@@ -154,6 +165,7 @@ function redrawQuestion() {
   drawSwitches();
   drawTokens();
   drawComparison();
+  drawLost();
   showTour();
 }
 

@@ -1,4 +1,3 @@
-"use strict";
 // The model that the page asks. An engine is any object with these members; `PageEngine` below
 // computes in the page itself, another may ask a server. The panel knows only this:
 //
@@ -41,6 +40,7 @@
 const PAD = 0, EOS = 1, UNK = 2;
 const START = "<start>"; // shown in place of a token before the first one
 const NUM_RIVALS = 5;
+const LONGEST_WITHOUT_DRAWING = 30; // milliseconds
 
 const NOTES = {
   preprocessed: {
@@ -103,7 +103,7 @@ class PageEngine {
     const state = this.model.start(this.model.encode(source.ids, switches));
     const room = source.ids.length - 1 + this.max_extra_length;
     const limit = Math.min(Math.max(1, room), this.max_output);
-    let token = PAD;
+    let token = PAD, drawn = performance.now();
     for (let place = 0; place < limit && token !== EOS; place++) {
       const { logits, layers } = this.model.step(state, token, switches);
       const found = this.chosen(logits, prefix[place]);
@@ -111,7 +111,10 @@ class PageEngine {
       const by_layer = (kind) => layers.map((layer) => layer[kind].weights);
       const attention = { decoder: by_layer("decoder"), cross: by_layer("cross") };
       yield { ...found, is_forced: place < prefix.length, attention };
-      await pause();
+      if (performance.now() - drawn > LONGEST_WITHOUT_DRAWING) {
+        await pause();
+        drawn = performance.now();
+      }
     }
   }
 
@@ -153,7 +156,7 @@ class PageEngine {
   }
 }
 
-// Lets the page draw between two tokens.
+// Lets the page draw.
 function pause() { return new Promise((resolve) => { setTimeout(resolve); }); }
 
 // Returns the ids of the largest numbers but PAD's, best first; of equal ones the lowest id.

@@ -1,4 +1,3 @@
-"use strict";
 // A binary heap: `pop` returns the first item in the order of `compare`, or undefined.
 class Heap {
   constructor(compare) { this.compare = compare; this.items = []; }

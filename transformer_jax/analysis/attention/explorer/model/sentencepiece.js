@@ -1,4 +1,3 @@
-"use strict";
 // SentencePiece's BPE, with its own normalization, from the bytes of a sentencepiece.model. Text is
 // handled as UTF-8 bytes, as the library does. It returns the library's ids on any text.
 

@@ -1,13 +1,12 @@
 // Draws a sentence and its translation as pieces, the lines between them, the rivals of a piece,
 // and how much each piece of the sentence was looked at.
 
-const LEAST_COVERED = 0.4; // of the mean: what was looked at less may have got lost
-
 function drawTokens() {
   const { source, tokens, selected } = asked;
   const coverage = coverageOf(tokens), top = Math.max(...coverage, 1e-9);
   const sources = (source?.pieces ?? []).map((piece, place) => {
     const button = tokenButton("source", place, piece);
+    if (asked.lost?.some((word) => word.places.includes(place))) button.classList.add("lost");
     if (source.is_unknown[place]) {
       button.classList.add("unknown");
       button.textContent = source.texts[place].replace("▁", "") + " ?";
@@ -18,6 +17,7 @@ function drawTokens() {
   });
   const outputs = tokens.map((token, place) => {
     const button = tokenButton("output", place, token.piece);
+    if (place === tokens.length - 1 && !asked.isDone) button.classList.add("new");
     if (token.is_forced) button.classList.add("forced");
     const share = percent(token.probability);
     return tokenItem(button, token.probability, say(`probability ${share}`, `確率 ${share}`), share);
@@ -27,7 +27,6 @@ function drawTokens() {
   byId("unforce").hidden = !asked.prefix.length;
   drawFlow();
   drawRivals();
-  drawCoverage(coverage);
 }
 
 // Replaces the items of a list; the focus stays at its place.
@@ -96,35 +95,45 @@ function panelsShowThis() {
   return same(keys, asked.source.pieces) && same(queries, asked.tokens.map((token) => token.piece));
 }
 
-// --- Lines. ---
-// Returns a token's weights over the source: the mean of the chosen heads of the chosen layer.
-function drawnWeights(token) {
+// --- Lines: those of the heads and the layer that are chosen for the whole page. ---
+function drawnHeads(token) {
   const heads = token.attention.cross[Math.min(chosen.layer, asked.engine.facts.layers - 1)];
-  const rows = heads.filter((_, head) => chosen.heads.has(head));
-  return meanOf(rows.length ? rows : heads);
+  const numbers = selectedHeads().length ? selectedHeads() : range(heads.length);
+  return numbers.map((head) => ({ head, weights: heads[head] }));
 }
+// Returns a token's weights over the source: the mean of the drawn heads.
+function drawnWeights(token) { return meanOf(drawnHeads(token).map(({ weights }) => weights)); }
+
 function drawFlow() {
-  const flow = byId("flow"), place = flow.getBoundingClientRect();
-  const context = sized(byId("flow_lines"), flow.clientWidth, flow.clientHeight);
+  const flow = byId("flow"), frame = flow.getBoundingClientRect();
+  const { context } = new CanvasPen(byId("flow_lines"), flow.clientWidth, flow.clientHeight);
   const middles = (name, edge) => [...byId(name).children].map((item) => {
     const box = item.getBoundingClientRect();
-    return { x: (box.left + box.right) / 2 - place.left, y: box[edge] - place.top };
+    return { x: (box.left + box.right) / 2 - frame.left, y: box[edge] - frame.top };
   });
   const above = middles("source_tokens", "bottom"), below = middles("output_tokens", "top");
-  context.strokeStyle = themeColor("--accent");
-  context.lineWidth = 3;
   asked.tokens.forEach((token, output) => {
-    drawnWeights(token).forEach((weight, source) => {
-      const isOther = asked.selected?.side === "output" ? asked.selected.place !== output
-        : asked.selected?.side === "source" && asked.selected.place !== source;
-      if (isOther || weight < 0.02 || !above[source] || !below[output]) return;
-      drawLine(context, above[source], below[output], weight);
-    });
+    for (const { head, weights } of drawnHeads(token)) {
+      context.strokeStyle = headColor(head);
+      context.setLineDash(headDash(head));
+      weights.forEach((weight, source) => {
+        const isShown = weight >= SMALLEST_LINE && isLit(output, source);
+        if (isShown && above[source] && below[output]) {
+          drawDown(context, above[source], below[output], weight);
+        }
+      });
+    }
   });
 }
-function drawLine(context, from, to, weight) {
+// Returns whether the lines between two pieces are those of the selected one.
+function isLit(output, source) {
+  if (!asked.selected) return true;
+  return asked.selected.place === (asked.selected.side === "output" ? output : source);
+}
+function drawDown(context, from, to, weight) {
   const middle = (from.y + to.y) / 2;
   context.globalAlpha = Math.min(1, 0.1 + weight);
+  context.lineWidth = 1 + 3 * weight;
   context.beginPath();
   context.moveTo(from.x, from.y);
   context.bezierCurveTo(from.x, middle, to.x, middle, to.x, to.y);
@@ -162,27 +171,4 @@ function coverageOf(tokens) {
   const rows = tokens.filter((token) => token.id !== EOS);
   const means = rows.map((token) => meanOf(token.attention.cross.flat()));
   return means.length ? means[0].map((_, place) => means.reduce((sum, row) => sum + row[place], 0)) : [];
-}
-// Says which words were looked at least: they may have got lost.
-function drawCoverage(coverage) {
-  const isDone = asked.tokens.at(-1)?.id === EOS && coverage.length > 2;
-  const least = isDone ? leastCovered(coverage) : [];
-  byId("coverage").textContent = !isDone ? "" : least.length
-    ? say(`Hardly looked at, so perhaps lost: ${least.join(", ")}.`,
-      `ほとんど見られていない（訳から抜けたかもしれない）語：${least.join("、")}`)
-    : say("Every word was looked at.", "どの語も見られています。");
-}
-function leastCovered(coverage) {
-  const { pieces } = asked.source, words = [];
-  pieces.slice(0, -1).forEach((piece, place) => {
-    const last = words.at(-1);
-    if (last && belongsTo(piece, pieces[place - 1], pieces)) {
-      last.text = joined(last.text, piece);
-      last.most = Math.max(last.most, coverage[place]);
-    } else words.push({ text: piece, most: coverage[place] });
-  });
-  const real = words.filter(({ text }) => /[\p{L}\p{N}]/u.test(text));
-  const mean = real.reduce((sum, word) => sum + word.most, 0) / real.length;
-  return real.filter(({ most }) => most < LEAST_COVERED * mean).map(({ text }) =>
-    text.replace(/^▁/, ""));
 }

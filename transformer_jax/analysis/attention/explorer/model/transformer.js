@@ -1,11 +1,10 @@
-"use strict";
 // The Transformer in the page: the same functions as attention/dot_product.py and model/*.py, for
 // one sentence, one position at a time, with cached keys and values.
 
 // Returns softmax(q · k / √d_k) over the keys (attention_weights in attention/dot_product.py).
 function attentionWeights(query, keys, is_scaled) {
   const divisor = is_scaled ? Math.sqrt(query.length) : 1;
-  return softmaxOf(Float64Array.from(keys, (key) => dot(query, key) / divisor));
+  return softmax(Float64Array.from(keys, (key) => dot(query, key) / divisor));
 }
 
 // Returns the values, averaged by their weights.

@@ -1,4 +1,3 @@
-"use strict";
 // The model that is packed into the page (format: analysis/attention/model_in_page.py).
 
 // Returns the bytes of a text in base64, inflated.

@@ -1,4 +1,3 @@
-"use strict";
 // Tokenizers of text whose words are separated by spaces: a list of known tokens, and subword-nmt's
 // BPE before it (data/tokenizers/word_list.py, subword_nmt.py and bpe.py).
 
