@@ -45,6 +45,10 @@ FORMS = {
   ),
   "swish, no positions": dict(activation="swish", positions="none"),
 }
+# The files need not exist.
+TEXT = dict(
+  data_source="text", train_source="a", train_target="b", valid_source="c", valid_target="d"
+)
 TRAINING = [
   *LINES,
   "ein großes Haus",
@@ -57,7 +61,7 @@ TRAINING = [
 @pytest.fixture(scope="module", params=["sentencepiece", "subword_nmt", "segmented"])
 def tokenizer(request):
   """A tokenizer of each kind that a page has."""
-  data = tiny_config(tokenizer=request.param, vocab_size=70, bpe_merges=40).data
+  data = tiny_config(**TEXT, tokenizer=request.param, vocab_size=70, bpe_merges=40).data
   return train_tokenizer(data, TRAINING)
 
 
@@ -67,7 +71,7 @@ def pieces():
 
 
 def made(pieces, **settings):
-  return random_model(tiny_config(**{**SMALL, **settings}), pieces)
+  return random_model(tiny_config(**SMALL).replace(**settings), pieces)
 
 
 def check(page, model, lines, **switches):
@@ -139,7 +143,7 @@ def odd_texts(count):
 
 
 def test_token_ids_are_those_of_python(tokenizer, browser, tmp_path):
-  model = made(tokenizer, tokenizer=tokenizer.kind)
+  model = made(tokenizer, **TEXT, tokenizer=tokenizer.kind)
   texts = [*TRAINING, *odd_texts(500)]
   found = ModelPage(browser, tmp_path, model).tokens(texts)
   expected = [[*tokenizer.encode(text), EOS_ID] for text in texts]
@@ -152,7 +156,8 @@ def test_what_a_page_cannot_compute_is_named(pieces):
   config = tiny_config()
   assert refusal(config, MAX_PARAMETERS) == ""
   assert "6,000,001 parameters" in refusal(config, MAX_PARAMETERS + 1)
-  assert "--task=parsing" in refusal(config.replace(task="parsing", data_source="grammar"), 1)
+  parsing = dict(task="parsing", data_source="grammar", embedding_sharing="none")
+  assert "--task=parsing" in refusal(config.replace(**parsing), 1)
   assert "--tokenizer=marian" in refusal(config.replace(tokenizer="marian"), 1)
   large = dict(embedding=np.zeros((1001, 6000), np.float32))
   assert list(model_in_page(config, pieces, large)) == ["refusal"]
