@@ -156,6 +156,7 @@ def test_what_cannot_be_translated_is_said(opened):
 def test_pieces_are_reached_by_arrow_keys(opened):
   from selenium.webdriver.common.keys import Keys
 
+  ask(opened, OTHER)
   first, second = opened.find_elements("css selector", "#source_tokens button")[:2]
   opened.execute_script("arguments[0].focus()", first)
   first.send_keys(Keys.ARROW_RIGHT)

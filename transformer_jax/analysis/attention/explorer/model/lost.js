@@ -9,7 +9,7 @@ async function findLost(isStale) {
   const words = wordsOf(asked.source.pieces);
   asked.lost = null;
   drawLost();
-  if (words.length < 2 || words.length > MOST_WORDS || asked.tokens.at(-1)?.id !== EOS) return;
+  if (words.length < 2 || words.length > MOST_WORDS) return;
   const before = logProbabilityOf(asked.tokens), target = outputIds(), lost = [];
   for (const word of words) {
     const ids = asked.source.ids.map((id, place) => word.places.includes(place) ? UNK : id);
@@ -17,6 +17,7 @@ async function findLost(isStale) {
     for await (const token of asked.engine.translate(changed, asked.switches, target)) {
       if (isStale()) return;
       tokens.push(token);
+      if (tokens.length === target.length) break;
     }
     if (before - logProbabilityOf(tokens) < HARDLY_MISSED) lost.push(word);
   }
