@@ -72,6 +72,7 @@ MAX_PACKED_BYTES = 2_700_000  # beyond it the vectors of the first layers are le
 def page(
   attention: SentenceAttention,
   importance: dict[str, Any] | None = None,
+  view: dict[str, int] | None = None,
   model: dict[str, Any] | None = None,
   examples: Sequence[str] = (),
 ) -> str:
@@ -80,6 +81,7 @@ def page(
   Args:
     attention: the attention for the sentence.
     importance: the content of heads.json for the same run, or None.
+    view: the layer, head and query it shows first, counted from 0; each may be absent.
     model: the model in the page, by `model_in_page`, or None.
     examples: sentences that a reader may choose from.
   """
@@ -90,7 +92,8 @@ def page(
       break
     attentions, packed = _packed(attention, first_layer)
   if importance:
-    importance = {name: importance[name] for name in ("perplexity", "heads")}
+    kept = ("perplexity", "heads", "rank_correlation")
+    importance = {name: importance[name] for name in kept if name in importance}
   return _html(
     source_text=attention.source_text,
     target_text=attention.target_text,
@@ -99,6 +102,8 @@ def page(
     attentions=attentions,
     packed=packed,
     importance=importance,
+    view=view or {},
+    unknown=attention.unknown_words(),
     model=model,
     examples=list(examples),
     credit=None,
@@ -124,6 +129,8 @@ def page_of_model(
     attentions=None,
     packed="",
     importance=None,
+    view={},
+    unknown=[],
     model=model,
     examples=list(examples),
     credit=credit,
@@ -151,13 +158,15 @@ def _packed(attention: SentenceAttention, first_layer: int) -> tuple[dict[str, A
   """
   arrays = PackedArrays()
   attentions = {}
+  labels = attention.labels()
   for name, one in attention.maps.items():
     weights_NHTS = np.round(one.weights_NHTS.astype(np.float64) * 65535)
     begin = arrays.add(weights_NHTS.astype("<u2"))
     vectors = []
     for layer in range(len(one.weights_NHTS)):
       vectors.append(None if layer < first_layer else _layer_vectors(arrays, one, layer))
-    attentions[name] = dict(queries=one.queries, keys=one.keys, weights=begin, vectors=vectors)
+    queries, keys = labels[name]
+    attentions[name] = dict(queries=queries, keys=keys, weights=begin, vectors=vectors)
   return attentions, arrays.packed()
 
 

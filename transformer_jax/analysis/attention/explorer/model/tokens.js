@@ -88,11 +88,10 @@ function followChoice() {
 }
 // Returns whether the other panels show the sentence and the translation that were asked for.
 function panelsShowThis() {
-  if (!data.attentions || !asked.source) return false;
+  if (!asked.source || data.source_text !== asked.source.text) return false;
   const { queries, keys } = data.attentions.cross;
-  const same = (words, others) => words.length === others.length
-    && words.every((word, i) => word === others[i]);
-  return same(keys, asked.source.pieces) && same(queries, asked.tokens.map((token) => token.piece));
+  return keys.length === asked.source.pieces.length && queries.length === asked.tokens.length
+    && queries.every((piece, place) => piece === asked.tokens[place].piece);
 }
 
 // --- Lines: those of the heads and the layer that are chosen for the whole page. ---
