@@ -96,6 +96,7 @@ def test_attention_of_a_typed_sentence_is_the_models(opened, model):
 
 def test_a_rival_is_forced_and_taken_back(opened, model):
   free = ids_written(opened)
+  click(opened, opened.find_element("css selector", "#output_tokens button"))
   rival = opened.find_element("css selector", "#rivals button")
   forced = int(rival.get_attribute("data-id"))
   logits = model.logits(FIRST, "")[0].astype(float)

@@ -85,13 +85,13 @@ async function finish(isStale, isQuiet) {
   if (isStale()) return;
   byId("output_text").textContent = target;
   asked.isDone = true;
-  asked.selected = { side: "output", place: 0 };
+  asked.selected = { side: "output", place: leastSure() };
   drawTokens();
   if (!isQuiet) {
     const { shown, arrays } = await asked.engine.attention(asked.source, ids, asked.switches);
     if (isStale()) return;
     byId("scaled").checked = asked.switches.is_scaled;
-    showAttention({ ...data, ...shown, unknown: [] }, arrays);
+    showAttention({ ...data, ...shown }, arrays);
     writeAddress();
   }
   asked.trained = isChanged() ? await outputAsTrained(isStale) : ids;
@@ -112,6 +112,12 @@ async function outputAsTrained(isStale) {
   return ids;
 }
 
+// Returns the place where the model was least sure of its own choice: its rivals are worth a look.
+function leastSure() {
+  const shares = asked.tokens.map((token) => token.is_forced ? 1 : token.probability);
+  return shares.indexOf(Math.min(...shares));
+}
+
 function outputIds() { return asked.tokens.map((token) => token.id); }
 
 // Returns whether a sentence can be translated; says what is wrong with it, or unknown in it.
@@ -127,7 +133,7 @@ function checkSource({ ids, texts, is_unknown: isUnknown }) {
       `この文は ${ids.length} 個の断片になり、モデルが受け取れるのは ${most} 個までです。`);
     return false;
   }
-  const unknown = texts.filter((_, place) => isUnknown[place]).map((text) => text.replace("▁", ""));
+  const unknown = texts.filter((_, place) => isUnknown[place]).map(withoutMark);
   if (unknown.length) {
     const list = unknown.join(", ");
     warn(`The model has never seen “${list}”: it reads <unk> there, and can only guess.`,

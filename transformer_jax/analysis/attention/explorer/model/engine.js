@@ -138,6 +138,9 @@ class PageEngine {
     const steps = target.map((_, place) =>
       this.model.step(state, place ? target[place - 1] : PAD, switches));
     const pieces = target.map((id) => this.tokenizer.piece(id));
+    const unknown = source.texts.filter((_, place) => source.is_unknown[place]).map(withoutMark);
+    const read = source.pieces.map((piece, place) =>
+      source.is_unknown[place] ? `${withoutMark(source.texts[place])} ${piece}` : piece);
     const arrays = new Arrays();
     // Of a kind of attention: by layer, what was seen at each position, then by head.
     const of = (kind) => state.layers.map((memories, layer) => ({
@@ -146,15 +149,17 @@ class PageEngine {
       weights: steps.map(({ layers }) => layers[layer][kind].weights),
     }));
     const attentions = {
-      encoder: attentionOf(source.pieces, source.pieces, encoded.layers, arrays),
+      encoder: attentionOf(read, read, encoded.layers, arrays),
       decoder: attentionOf(pieces, [START, ...pieces.slice(0, -1)], of("decoder"), arrays),
-      cross: attentionOf(pieces, source.pieces, of("cross"), arrays),
+      cross: attentionOf(pieces, read, of("cross"), arrays),
     };
     const { layers, heads } = this.facts;
-    const texts = { source_text: source.text, target_text: await this.decode(target) };
+    const texts = { source_text: source.text, target_text: await this.decode(target), unknown };
     return { shown: { ...texts, layers, heads, attentions }, arrays: await arrays.joined() };
   }
 }
+
+function withoutMark(text) { return text.replace(/^▁/, ""); }
 
 // Lets the page draw.
 function pause() { return new Promise((resolve) => { setTimeout(resolve); }); }

@@ -6,7 +6,9 @@ const HARDLY_MISSED = 0.3; // nats: the most by which a translation is less like
 const MOST_WORDS = 40; // of a longer sentence it is not asked, as each word takes a translation
 
 async function findLost(isStale) {
-  const words = wordsOf(asked.source.pieces);
+  const { is_unknown: isUnknown } = asked.source;
+  const words = wordsOf(asked.source.pieces).filter(({ places }) =>
+    !places.every((place) => isUnknown[place])); // these are unknown already
   asked.lost = null;
   drawLost();
   if (words.length < 2 || words.length > MOST_WORDS) return;
@@ -46,7 +48,7 @@ function isWord(text) { return /[\p{L}\p{N}]/u.test(text); }
 
 function drawLost() {
   const { lost } = asked;
-  const list = (lost ?? []).map(({ text }) => text.replace(/^▁/, "")).join(say(", ", "、"));
+  const list = (lost ?? []).map(({ text }) => withoutMark(text)).join(say(", ", "、"));
   byId("coverage").textContent = !lost ? "" : lost.length
     ? say(`The translation would not miss: ${list}. (It is as likely without them, however much ` +
       "they were looked at. What it should have said of them got lost.)",

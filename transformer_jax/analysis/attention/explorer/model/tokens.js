@@ -9,7 +9,7 @@ function drawTokens() {
     if (asked.lost?.some((word) => word.places.includes(place))) button.classList.add("lost");
     if (source.is_unknown[place]) {
       button.classList.add("unknown");
-      button.textContent = source.texts[place].replace("▁", "") + " ?";
+      button.textContent = withoutMark(source.texts[place]) + " ?";
     }
     return tokenItem(button, coverage.length ? coverage[place] / top : 0, coverage.length
       ? say(`looked at ${coverage[place].toFixed(2)}`, `見られた量 ${coverage[place].toFixed(2)}`)
