@@ -1,5 +1,6 @@
 """The page's model against Python's, in a real browser: tokens, log-probabilities, tokenizers."""
 
+import dataclasses
 import random
 import unicodedata
 
@@ -150,6 +151,17 @@ def test_token_ids_are_those_of_python(tokenizer, browser, tmp_path):
   different = [text for text, a, b in zip(texts, found, expected, strict=True) if a != b]
   assert different == []
   assert any(unicodedata.normalize("NFKC", text) != text for text in texts)
+
+
+def test_every_setting_of_the_model_is_known_to_the_page(pieces):
+  """A new one must be computed in transformer.js, or named here, or refused."""
+  of_training = {"dropout_rate", "attention_dropout_rate", "relu_dropout_rate", "attention_init"}
+  by_parameters = {"d_ff", "d_v", "max_positions", "attention_bias", "output_bias"}
+  changes_no_result = {"attention_kernel", "rematerialize", "dtype"}
+  config = tiny_config()
+  packed = model_in_page(config, pieces, dict(bias=np.zeros(3, np.float32)))
+  known = of_training | by_parameters | changes_no_result | set(packed["settings"])
+  assert {field.name for field in dataclasses.fields(config.model)} == known
 
 
 def test_what_a_page_cannot_compute_is_named(pieces):
