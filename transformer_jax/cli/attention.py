@@ -39,6 +39,12 @@ def declare(command: Command) -> None:
     kind=bool,
   )
   command.declare(
+    "model_in_page",
+    True,
+    "with --source: the page carries the model, if it has at most 6 million parameters, so that "
+    "other sentences can be typed into it",
+  )
+  command.declare(
     "tokenized_input", False, "the text has been through the run's preprocessing already"
   )
   command.declare_checkpoint()
@@ -64,6 +70,7 @@ def run(command: Command) -> None:
     Selection(layer=command["layer"], head=command["head"], word=command["word"]),
     overrides=command.settings(),
     with_figures=command["figures"],
+    with_model=command["model_in_page"],
     checkpoint=checkpoint,
   )
   for folder in folders:

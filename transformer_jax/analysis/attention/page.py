@@ -11,22 +11,38 @@ The page's script is one after another the files that `_SCRIPTS` names. It reads
   importance: null, or from heads.json, which `heads` writes
   view: what it shows first, counted from 0: layer, head, query (each may be absent)
   unknown: the words of both texts that the vocabulary lacks
+  model: null, or the object of model_in_page.py
+  examples: sentences to choose from
+  credit: null, or where the model comes from: text, url
+Without a sentence, source_text is the one to begin with, and attentions is null: the page computes
+them.
 """
 
-import base64
 import pathlib
 import re
-import zlib
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float32
 
 from transformer_jax.analysis.attention.maps import AttentionMap, SentenceAttention
+from transformer_jax.analysis.attention.packed_arrays import PackedArrays
 from transformer_jax.strict_json import json_text
 
+# What computes with the model that is in the page.
+ENGINE_SCRIPTS = (
+  "model/arithmetic.js",
+  "model/transformer.js",
+  "model/heap.js",
+  "model/sentencepiece.js",
+  "model/words.js",
+  "model/weights.js",
+  "model/engine.js",
+)
 # Each defines functions for those after it; start.js, the last, calls them.
 _SCRIPTS = (
+  *ENGINE_SCRIPTS,
   "state.js",
   "numbers.js",
   "elements.js",
@@ -42,6 +58,11 @@ _SCRIPTS = (
   "address.js",
   "picture.js",
   "controls.js",
+  "model/ask.js",
+  "model/tokens.js",
+  "model/lost.js",
+  "model/switches.js",
+  "model/tour.js",
   "start.js",
 )
 _FOLDER = pathlib.Path(__file__).parent / "explorer"
@@ -52,6 +73,8 @@ def page(
   attention: SentenceAttention,
   importance: dict[str, Any] | None = None,
   view: dict[str, int] | None = None,
+  model: dict[str, Any] | None = None,
+  examples: Sequence[str] = (),
 ) -> str:
   """Returns the page for a sentence, HTML text.
 
@@ -59,6 +82,8 @@ def page(
     attention: the attention for the sentence.
     importance: the content of heads.json for the same run, or None.
     view: the layer, head and query it shows first, counted from 0; each may be absent.
+    model: the model in the page, by `model_in_page`, or None.
+    examples: sentences that a reader may choose from.
   """
   num_layers, num_heads = attention.maps["cross"].weights_NHTS.shape[:2]
   attentions, packed = _packed(attention, 0)
@@ -69,7 +94,7 @@ def page(
   if importance:
     kept = ("perplexity", "heads", "rank_correlation")
     importance = {name: importance[name] for name in kept if name in importance}
-  data = dict(
+  return _html(
     source_text=attention.source_text,
     target_text=attention.target_text,
     layers=num_layers,
@@ -79,11 +104,51 @@ def page(
     importance=importance,
     view=view or {},
     unknown=attention.unknown_words(),
+    model=model,
+    examples=list(examples),
+    credit=None,
   )
+
+
+def page_of_model(
+  model: dict[str, Any], examples: Sequence[str], credit: dict[str, str] | None = None
+) -> str:
+  """Returns a page that computes all that it shows, HTML text.
+
+  Args:
+    model: the model in the page, by `model_in_page`.
+    examples: sentences that a reader may choose from; the page begins with the first.
+    credit: where the model comes from: "text" and "url".
+  """
+  settings = model["settings"]
+  return _html(
+    source_text=examples[0],
+    target_text="",
+    layers=settings["num_layers"],
+    heads=settings["num_heads"],
+    attentions=None,
+    packed="",
+    importance=None,
+    view={},
+    unknown=[],
+    model=model,
+    examples=list(examples),
+    credit=credit,
+  )
+
+
+def _html(**data: Any) -> str:
+  """Returns the page for an object as it is described above."""
   # "<" could end the script element, so it is written as its number, as JSON allows.
   text = json_text(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
-  parts = dict(STYLE=_read("style.css"), DATA=text, SCRIPT="\n".join(map(_read, _SCRIPTS)))
-  return re.sub(r"/\*(STYLE|DATA|SCRIPT)\*/", lambda place: parts[place[1]], _read("page.html"))
+  parts = dict(
+    STYLE=_read("style.css") + _read("model/panel.css"),
+    PANEL=_read("model/panel.html"),
+    DATA=text,
+    SCRIPT="\n".join(['"use strict";', *map(_read, _SCRIPTS)]),
+  )
+  places = re.compile(r"/\*(STYLE|PANEL|DATA|SCRIPT)\*/")
+  return places.sub(lambda place: parts[place[1]], _read("page.html"))
 
 
 def _packed(attention: SentenceAttention, first_layer: int) -> tuple[dict[str, Any], str]:
@@ -91,7 +156,7 @@ def _packed(attention: SentenceAttention, first_layer: int) -> tuple[dict[str, A
 
   Only the layers from `first_layer` on have vectors.
   """
-  arrays = _Arrays()
+  arrays = PackedArrays()
   attentions = {}
   labels = attention.labels()
   for name, one in attention.maps.items():
@@ -105,7 +170,7 @@ def _packed(attention: SentenceAttention, first_layer: int) -> tuple[dict[str, A
   return attentions, arrays.packed()
 
 
-def _layer_vectors(arrays: "_Arrays", one: AttentionMap, layer: int) -> dict[str, Any]:
+def _layer_vectors(arrays: PackedArrays, one: AttentionMap, layer: int) -> dict[str, Any]:
   """Adds the vectors of a layer; returns where they are."""
   return dict(
     query=_vectors(arrays, one.query_NHTK[layer]),
@@ -114,7 +179,7 @@ def _layer_vectors(arrays: "_Arrays", one: AttentionMap, layer: int) -> dict[str
   )
 
 
-def _vectors(arrays: "_Arrays", array_HPK: Float32[np.ndarray, "H P K"]) -> dict[str, int]:
+def _vectors(arrays: PackedArrays, array_HPK: Float32[np.ndarray, "H P K"]) -> dict[str, int]:
   """Adds vectors of P positions with all 32 bits; returns where they are.
 
   Scores reach 80. With 16 bits a weight that the page computes from them would be wrong in the
@@ -122,27 +187,6 @@ def _vectors(arrays: "_Arrays", array_HPK: Float32[np.ndarray, "H P K"]) -> dict
   """
   _, count, width = array_HPK.shape
   return dict(values=arrays.add(array_HPK.astype("<f4")), count=count, width=width)
-
-
-class _Arrays:
-  """Arrays one after another, as bytes."""
-
-  def __init__(self) -> None:
-    self._blocks: list[bytes] = []
-    self._length = 0
-
-  def add(self, array: np.ndarray) -> int:
-    """Appends an array; returns the byte at which it begins."""
-    begin = self._length
-    content = array.tobytes()
-    content += b"\0" * (-len(content) % 4)  # so that the next array is aligned
-    self._blocks.append(content)
-    self._length += len(content)
-    return begin
-
-  def packed(self) -> str:
-    """Returns all arrays, deflated, in base64."""
-    return base64.b64encode(zlib.compress(b"".join(self._blocks), 9)).decode()
 
 
 def _read(name: str) -> str:

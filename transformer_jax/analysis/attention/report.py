@@ -9,11 +9,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from transformer_jax.analysis.attention import figures
+from transformer_jax.analysis.attention.examples import examples
 from transformer_jax.analysis.attention.maps import (
   SentenceAttention,
   sentence_attention,
   to_json,
 )
+from transformer_jax.analysis.attention.model_in_page import model_in_page
 from transformer_jax.analysis.attention.page import page
 from transformer_jax.data.text import read_lines
 from transformer_jax.errors import ConfigError, DataError
@@ -65,6 +67,7 @@ def report(
   *,
   overrides: Mapping[str, Any],
   with_figures: bool | None = None,
+  with_model: bool = True,
   checkpoint: int | str = "last",
 ) -> list[pathlib.Path]:
   """Writes attention.json, the page and the figures of sentences.
@@ -78,6 +81,7 @@ def report(
     overrides: decoding settings that replace the run's.
     with_figures: whether to draw figures beside page and JSON; None: for sentences of at most
       `figures.MOST_WORDS` sub-words.
+    with_model: whether the page of a single sentence carries the model, to type other ones.
     checkpoint: "best", "last" or a step, as for `TrainedModel.load`.
 
   Returns:
@@ -92,6 +96,7 @@ def report(
   translator = TrainedModel.load(workdir, checkpoint, **overrides)
   selection.check(translator.config.model)
   importance = _importance(pathlib.Path(workdir) / "heads" / "heads.json", translator.steps)
+  parts = _model_parts(translator) if with_model and not sentences.input_path else {}
   folders = []
   for number, text in numbered:
     try:
@@ -105,7 +110,7 @@ def report(
     folder = pathlib.Path(output)
     if number is not None:
       folder /= str(number)
-    _write(attention, importance, folder, selection)
+    _write(attention, page(attention, importance, selection.view(), **parts), folder)
     if _draws(attention, with_figures):
       with as_workdir_error(folder):
         figures.draw(attention, translator.config, folder, selection)
@@ -113,6 +118,12 @@ def report(
   if not folders:
     raise DataError(sentences.input_path, "none of its sentences can be shown")
   return folders
+
+
+def _model_parts(translator: TrainedModel) -> dict[str, Any]:
+  """Returns what of `page`'s arguments belongs to the model in the page."""
+  model = model_in_page(translator.config, translator.task.tokenizer, translator.parameters())
+  return dict(model=model, examples=examples(translator.config.data))
 
 
 def _refused(error: ValueError | ConfigError) -> ConfigError | DataError:
@@ -134,18 +145,13 @@ def _draws(attention: SentenceAttention, with_figures: bool | None) -> bool:
   return draws
 
 
-def _write(
-  attention: SentenceAttention,
-  importance: dict[str, Any] | None,
-  folder: pathlib.Path,
-  selection: figures.Selection,
-) -> None:
+def _write(attention: SentenceAttention, html: str, folder: pathlib.Path) -> None:
   """Writes attention.json and attention.html."""
   with as_workdir_error(folder):
     folder.mkdir(parents=True, exist_ok=True)
   text = json_text(to_json(attention), ensure_ascii=False)
   atomic_write(folder / "attention.json", text + "\n")
-  atomic_write(folder / "attention.html", page(attention, importance, selection.view()))
+  atomic_write(folder / "attention.html", html)
 
 
 def _importance(path: pathlib.Path, steps: list[int]) -> dict[str, Any] | None:

@@ -4,11 +4,7 @@ const weightCache = new Map();
 function forgetWeights() { weightCache.clear(); }
 
 // Returns the arrays of a page object, an ArrayBuffer.
-async function unpack(object) {
-  const bytes = Uint8Array.from(atob(object.packed), (c) => c.charCodeAt(0));
-  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
-  return await new Response(stream).arrayBuffer();
-}
+function unpack(object) { return inflated(object.packed); }
 
 // Returns a head's weights, a row of keys for each query.
 function weightsOf(attention, layer, head) {
@@ -39,13 +35,6 @@ function vector(kind, head, place) {
   const begin = values + 4 * width * (head * count + place);
   return Float64Array.from(new Float32Array(buffer, begin, width));
 }
-
-function softmax(scores) {
-  const top = Math.max(...scores), powers = scores.map((score) => Math.exp(score - top));
-  const sum = powers.reduce((a, b) => a + b, 0);
-  return powers.map((power) => power / sum);
-}
-function dot(a, b) { return a.reduce((sum, x, i) => sum + x * b[i], 0); }
 
 // Returns how many keys a query may look at: in the decoder, those that stand before.
 function visible(query) {

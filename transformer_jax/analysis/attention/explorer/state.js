@@ -1,4 +1,3 @@
-"use strict";
 // What is shown and what is chosen, and the hooks for other files. All files share one scope.
 //
 // Another sentence: showAttention(object, arrays). Another choice: choose({layer: 1, query: 2}).
