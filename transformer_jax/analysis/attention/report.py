@@ -1,7 +1,6 @@
 """`attention`: writes attention.json, the explorer page and figures to a folder per sentence."""
 
 import dataclasses
-import json
 import os
 import pathlib
 import sys
@@ -18,6 +17,7 @@ from transformer_jax.analysis.attention.page import page
 from transformer_jax.data.text import read_lines
 from transformer_jax.errors import ConfigError, DataError
 from transformer_jax.files import as_workdir_error, atomic_write
+from transformer_jax.runs.measured_heads import read_heads
 from transformer_jax.runs.trained_model import TrainedModel
 from transformer_jax.strict_json import json_text
 
@@ -90,7 +90,7 @@ def report(
   numbered = sentences.numbered()
   translator = TrainedModel.load(workdir, checkpoint, **overrides)
   selection.check(translator.config.model)
-  importance = _importance(pathlib.Path(workdir) / "heads" / "heads.json", translator.steps)
+  importance = read_heads(workdir, translator.steps)
   folders = []
   for number, text in numbered:
     try:
@@ -120,28 +120,3 @@ def _write(
   text = json_text(to_json(attention), ensure_ascii=False)
   atomic_write(folder / "attention.json", text + "\n")
   atomic_write(folder / "attention.html", page(attention, importance))
-
-
-def _importance(path: pathlib.Path, steps: list[int]) -> dict[str, Any] | None:
-  """Returns the content of heads.json, or None.
-
-  If it was measured on other checkpoints, a warning says so.
-
-  Raises:
-    DataError: the file was not written by `heads`.
-  """
-  if not path.exists():
-    return None
-  problem = DataError(
-    path, "is not what transformer-jax heads writes", "remove it, or run heads again"
-  )
-  try:
-    found = json.loads(path.read_text(encoding="utf-8"))
-  except (OSError, ValueError):
-    raise problem from None
-  if not isinstance(found, dict) or not {"steps", "perplexity", "heads"} <= found.keys():
-    raise problem
-  if found["steps"] != steps:
-    measured = f"{path} was measured on checkpoints {found['steps']}"
-    print(f"transformer-jax: {measured}, but the attention is that of {steps}", file=sys.stderr)
-  return found

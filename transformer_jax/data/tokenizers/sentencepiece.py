@@ -6,7 +6,12 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Self
 
 from transformer_jax.config import EOS_ID, PAD_ID, UNK_ID, DataConfig
-from transformer_jax.data.tokenizers.pieces import SPECIAL_PIECES, tokens_before_eos
+from transformer_jax.data.tokenizers.pieces import (
+  SPECIAL_PIECES,
+  texts_without_unknown,
+  tokens_before_eos,
+  with_spaces,
+)
 from transformer_jax.data.tokenizers.training_text import no_text_error
 from transformer_jax.errors import DataError
 from transformer_jax.files import StrPath
@@ -83,6 +88,19 @@ class SentencePieceTokenizer:
   ) -> list[int]:
     """Returns the token ids of a text, without EOS."""
     return self._processor.encode(text)
+
+  def texts(
+    self,
+    text: str,
+    is_target: bool = False,  # noqa: ARG002 (both sides are encoded alike)
+  ) -> list[str]:
+    """Returns the text that each token of `encode(text)` stands for, normalized as it does."""
+    return with_spaces(self._processor.encode(text, out_type=str))
+
+  def texts_of(self, tokens: Iterable[int]) -> list[str]:
+    """Returns what each token gives to the text of `decode`."""
+    tokens = list(tokens)
+    return texts_without_unknown(tokens, self.pieces(tokens))
 
   def decode(self, tokens: Iterable[int]) -> str:
     """Returns the text of the tokens before the first EOS, without UNK."""
