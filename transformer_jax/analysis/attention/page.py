@@ -1,6 +1,6 @@
 """The explorer: one HTML file that holds a sentence's attention and needs nothing else.
 
-The page's script (explorer/explorer.js) reads a JSON object:
+The page's script is one after another the files that `_SCRIPTS` names. It reads a JSON object:
   source_text, target_text, layers, heads
   attentions: name -> an object of
     queries, keys: words
@@ -9,6 +9,8 @@ The page's script (explorer/explorer.js) reads a JSON object:
       float32 array [H, positions, width] begins), count, width
   packed: all arrays, little-endian, deflated, base64
   importance: null, or from heads.json, which `heads` writes
+  view: what it shows first, counted from 0: layer, head, query (each may be absent)
+  unknown: the words of both texts that the vocabulary lacks
 """
 
 import base64
@@ -23,6 +25,25 @@ from jaxtyping import Float32
 from transformer_jax.analysis.attention.maps import AttentionMap, SentenceAttention
 from transformer_jax.strict_json import json_text
 
+# Each defines functions for those after it; start.js, the last, calls them.
+_SCRIPTS = (
+  "state.js",
+  "numbers.js",
+  "elements.js",
+  "colors.js",
+  "pens.js",
+  "words.js",
+  "lines.js",
+  "map.js",
+  "overview.js",
+  "steps.js",
+  "importance.js",
+  "cost.js",
+  "address.js",
+  "picture.js",
+  "controls.js",
+  "start.js",
+)
 _FOLDER = pathlib.Path(__file__).parent / "explorer"
 MAX_PACKED_BYTES = 2_700_000  # beyond it the vectors of the first layers are left out
 
@@ -53,7 +74,7 @@ def page(attention: SentenceAttention, importance: dict[str, Any] | None = None)
   )
   # "<" could end the script element, so it is written as its number, as JSON allows.
   text = json_text(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
-  parts = dict(STYLE=_read("style.css"), DATA=text, SCRIPT=_read("explorer.js"))
+  parts = dict(STYLE=_read("style.css"), DATA=text, SCRIPT="\n".join(map(_read, _SCRIPTS)))
   return re.sub(r"/\*(STYLE|DATA|SCRIPT)\*/", lambda place: parts[place[1]], _read("page.html"))
 
 

@@ -1,0 +1,29 @@
+// Starts the page: its own data, the view that the command or the address asks for.
+
+function firstView() {
+  const asked = data.view ?? {};
+  if (navigator.language.startsWith("ja")) document.documentElement.lang = "ja";
+  chosen.layer = asked.layer ?? data.layers - 1;
+  chosen.head = asked.head ?? sharpestHead("cross", chosen.layer);
+  chosen.heads = new Set([chosen.head]);
+  chosen.query = asked.query ?? 0;
+  chosen.key = strongest("query", chosen.query);
+  if (asked.query !== undefined) chosen.held = "query";
+  view.contrast = meanRowMaximum("cross", chosen.layer, chosen.head) < 0.3;  // otherwise all is pale
+}
+async function start() {
+  data = JSON.parse(byId("data").textContent);
+  buffer = await unpack(data);
+  firstView();
+  readAddress();
+  showLanguage();
+  listenToControls();
+  listenToMap();
+  listenToSteps();
+  listenToPage();
+  drawCost();
+  showAttention(data, buffer);
+  onChoice.push(writeAddress);
+  document.documentElement.dataset.ready = "true";
+}
+start();
