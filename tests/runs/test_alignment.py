@@ -133,9 +133,8 @@ def test_words_of_the_raw_line_with_moses():
   ]
   run = Given(task, [weights])  # and the input
   aligner = Aligner(run, HEADS, is_preprocessed=True)
-  assert list(aligner.links([("ja , it &apos;s", tokens, "yes , it")])) == [
-    [(0, 0), (1, 1), (3, 2)]
-  ]
+  (links,) = aligner.links([("ja , it &apos;s", tokens, "yes , it")])
+  assert links == [(0, 0), (1, 1), (3, 2)]
 
 
 def test_a_source_that_is_cut(trained, tmp_path, capsys):
