@@ -13,7 +13,8 @@ import json
 import pathlib
 from collections.abc import Iterator, Sequence
 
-from transformer_jax.metrics.alignment import GoldPair, alignment_error_rate, read_gold
+from transformer_jax.data.text import read_lines
+from transformer_jax.metrics.alignment import GoldPair, alignment_error_rate, gold_pairs
 from transformer_jax.runs.alignment import Aligner, Heads, heads_of_run
 from transformer_jax.runs.trained_model import TrainedModel
 
@@ -29,7 +30,8 @@ def main() -> None:
   arguments = parser.parse_args()
   translator = TrainedModel.load(arguments.workdir)
   is_turned = translator.config.data.source_language == "en"
-  gold = [_turned(pair) if is_turned else pair for pair in read_gold(arguments.gold)]
+  pairs = gold_pairs(read_lines(arguments.gold), arguments.gold)
+  gold = [_turned(pair) if is_turned else pair for pair in pairs]
   heads = heads_of_run(translator, arguments.workdir)
   _print("used", heads, "predicts", _links(translator, heads, gold)["predicts"], gold)
   if arguments.all_heads:

@@ -4,8 +4,9 @@ import pathlib
 
 import pytest
 
+from transformer_jax.data.text import read_lines
 from transformer_jax.errors import DataError
-from transformer_jax.metrics.alignment import GoldPair, alignment_error_rate, read_gold
+from transformer_jax.metrics.alignment import GoldPair, alignment_error_rate, gold_pairs
 
 GOLD = pathlib.Path(__file__).resolve().parents[2] / "benchmarks/alignment/german_english.tsv"
 
@@ -36,7 +37,7 @@ def test_bounds():
 
 def test_our_gold_standard_is_whole():
   """Each English word has a link, and each sentence sure ones."""
-  gold = read_gold(GOLD)
+  gold = gold_pairs(read_lines(GOLD), GOLD)
   assert len(gold) == 42
   for each in gold:
     assert each.sure and each.sure <= each.possible
@@ -55,9 +56,7 @@ def test_our_gold_standard_is_whole():
     ("a b\tc\t0?1", "word 1 of 1"),
   ],
 )
-def test_lines_that_are_none(tmp_path, line, problem):
-  path = tmp_path / "gold.tsv"
-  path.write_text(f"a\tb\t0-0\n{line}\n", encoding="utf-8")
+def test_lines_that_are_none(line, problem):
   with pytest.raises(DataError, match=problem) as caught:
-    read_gold(path)
-  assert caught.value.where == f"{path}:2"
+    gold_pairs(["a\tb\t0-0", line], "gold.tsv")
+  assert caught.value.where == "gold.tsv:2"

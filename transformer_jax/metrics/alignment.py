@@ -11,8 +11,6 @@ import dataclasses
 import re
 from collections.abc import Iterable, Sequence
 
-from transformer_jax.data.text import read_lines
-from transformer_jax.data.words_of_pieces import words_of
 from transformer_jax.errors import DataError
 from transformer_jax.files import StrPath
 
@@ -61,15 +59,19 @@ def alignment_error_rate(
   )
 
 
-def read_gold(path: StrPath) -> list[GoldPair]:
-  """Reads a gold standard: lines of source, target and links, with tabs between them.
+def gold_pairs(lines: Iterable[str], name: StrPath) -> list[GoldPair]:
+  """Returns the pairs of a gold standard: lines of source, target and links, with tabs between.
 
   Links are "0-0" if sure and "0?0" if possible; words are separated by spaces, numbered from 0.
+
+  Args:
+    lines: the lines, without their ends.
+    name: their file, for errors.
 
   Raises:
     DataError: a line is not of this form, or links a word that is not there; names the line.
   """
-  return [_gold_pair(f"{path}:{number}", line) for number, line in enumerate(read_lines(path), 1)]
+  return [_gold_pair(f"{name}:{number}", line) for number, line in enumerate(lines, 1)]
 
 
 def _gold_pair(where: str, line: str) -> GoldPair:
@@ -77,7 +79,7 @@ def _gold_pair(where: str, line: str) -> GoldPair:
   if len(fields) != 3:
     raise DataError(where, f"has {len(fields)} fields", "give source, target and links, with tabs")
   source, target, links = fields
-  sizes = len(words_of(source)), len(words_of(target))
+  sizes = len(source.split()), len(target.split())
   marked = [(_link(where, text, sizes), "?" not in text) for text in links.split()]
   sure = frozenset(link for link, is_sure in marked if is_sure)
   return GoldPair(source, target, sure, frozenset(link for link, _ in marked))
