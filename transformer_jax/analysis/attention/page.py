@@ -48,12 +48,17 @@ _FOLDER = pathlib.Path(__file__).parent / "explorer"
 MAX_PACKED_BYTES = 2_700_000  # beyond it the vectors of the first layers are left out
 
 
-def page(attention: SentenceAttention, importance: dict[str, Any] | None = None) -> str:
+def page(
+  attention: SentenceAttention,
+  importance: dict[str, Any] | None = None,
+  view: dict[str, int] | None = None,
+) -> str:
   """Returns the page for a sentence, HTML text.
 
   Args:
     attention: the attention for the sentence.
     importance: the content of heads.json for the same run, or None.
+    view: the layer, head and query it shows first, counted from 0; each may be absent.
   """
   num_layers, num_heads = attention.maps["cross"].weights_NHTS.shape[:2]
   attentions, packed = _packed(attention, 0)
@@ -62,7 +67,8 @@ def page(attention: SentenceAttention, importance: dict[str, Any] | None = None)
       break
     attentions, packed = _packed(attention, first_layer)
   if importance:
-    importance = {name: importance[name] for name in ("perplexity", "heads")}
+    kept = ("perplexity", "heads", "rank_correlation")
+    importance = {name: importance[name] for name in kept if name in importance}
   data = dict(
     source_text=attention.source_text,
     target_text=attention.target_text,
@@ -71,6 +77,8 @@ def page(attention: SentenceAttention, importance: dict[str, Any] | None = None)
     attentions=attentions,
     packed=packed,
     importance=importance,
+    view=view or {},
+    unknown=attention.unknown_words(),
   )
   # "<" could end the script element, so it is written as its number, as JSON allows.
   text = json_text(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
@@ -85,13 +93,15 @@ def _packed(attention: SentenceAttention, first_layer: int) -> tuple[dict[str, A
   """
   arrays = _Arrays()
   attentions = {}
+  labels = attention.labels()
   for name, one in attention.maps.items():
     weights_NHTS = np.round(one.weights_NHTS.astype(np.float64) * 65535)
     begin = arrays.add(weights_NHTS.astype("<u2"))
     vectors = []
     for layer in range(len(one.weights_NHTS)):
       vectors.append(None if layer < first_layer else _layer_vectors(arrays, one, layer))
-    attentions[name] = dict(queries=one.queries, keys=one.keys, weights=begin, vectors=vectors)
+    queries, keys = labels[name]
+    attentions[name] = dict(queries=queries, keys=keys, weights=begin, vectors=vectors)
   return attentions, arrays.packed()
 
 

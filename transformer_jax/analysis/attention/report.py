@@ -64,7 +64,7 @@ def report(
   selection: figures.Selection,
   *,
   overrides: Mapping[str, Any],
-  with_figures: bool = True,
+  with_figures: bool | None = None,
   checkpoint: int | str = "last",
 ) -> list[pathlib.Path]:
   """Writes attention.json, the page and the figures of sentences.
@@ -76,7 +76,8 @@ def report(
       standard error.
     selection: what the figures show.
     overrides: decoding settings that replace the run's.
-    with_figures: whether to draw figures beside page and JSON.
+    with_figures: whether to draw figures beside page and JSON; None: for sentences of at most
+      `figures.MOST_WORDS` sub-words.
     checkpoint: "best", "last" or a step, as for `TrainedModel.load`.
 
   Returns:
@@ -84,7 +85,7 @@ def report(
 
   Raises:
     ConfigError: both a sentence and a file or neither, or a wrong layer, head or word.
-    DataError: an empty sentence, or a file without any.
+    DataError: an empty sentence, or a file without any that can be shown.
   """
   sentences.check()
   numbered = sentences.numbered()
@@ -95,28 +96,53 @@ def report(
   for number, text in numbered:
     try:
       attention = sentence_attention(translator, text, sentences.target, sentences.are_preprocessed)
-    except ValueError as error:
+      selection.check_word(attention)
+    except (ValueError, ConfigError) as error:
       if number is None:
-        raise DataError("--source", str(error)) from None
+        raise _refused(error) from None
       print(f"transformer-jax: {sentences.input_path}:{number}: {error}", file=sys.stderr)
       continue
     folder = pathlib.Path(output)
     if number is not None:
       folder /= str(number)
-    _write(attention, importance, folder)
-    if with_figures:
+    _write(attention, importance, folder, selection)
+    if _draws(attention, with_figures):
       with as_workdir_error(folder):
         figures.draw(attention, translator.config, folder, selection)
     folders.append(folder)
+  if not folders:
+    raise DataError(sentences.input_path, "none of its sentences can be shown")
   return folders
 
 
+def _refused(error: ValueError | ConfigError) -> ConfigError | DataError:
+  """Returns the error of a sentence that cannot be shown."""
+  return error if isinstance(error, ConfigError) else DataError("--source", str(error))
+
+
+def _draws(attention: SentenceAttention, with_figures: bool | None) -> bool:
+  """Returns whether figures are drawn; reports why if they were not refused."""
+  count = figures.words_shown(attention)
+  draws = count <= figures.MOST_WORDS if with_figures is None else with_figures
+  problem = ""
+  if not draws and with_figures is None:
+    problem = f"no figures of a sentence of {count} sub-words, which nobody could read (--figures)"
+  elif draws and (missing := figures.missing_characters(attention)):
+    problem = f"no installed font has {missing}: install one (Debian: fonts-noto-cjk)"
+  if problem:
+    print(f"transformer-jax: {problem}", file=sys.stderr)
+  return draws
+
+
 def _write(
-  attention: SentenceAttention, importance: dict[str, Any] | None, folder: pathlib.Path
+  attention: SentenceAttention,
+  importance: dict[str, Any] | None,
+  folder: pathlib.Path,
+  selection: figures.Selection,
 ) -> None:
   """Writes attention.json and attention.html."""
   with as_workdir_error(folder):
     folder.mkdir(parents=True, exist_ok=True)
   text = json_text(to_json(attention), ensure_ascii=False)
   atomic_write(folder / "attention.json", text + "\n")
-  atomic_write(folder / "attention.html", page(attention, importance))
+  atomic_write(folder / "attention.html", page(attention, importance, selection.view()))

@@ -20,10 +20,13 @@ function rowOf(cells, attributes = {}) {
   }
   return row;
 }
-// Returns a cell with a bar of a share of its width, from 0 to 1.
-function barCell(share) {
+// Returns a cell with a bar of a share of its width, from 0 to 1; it moves there from `before`.
+function barCell(share, before = share) {
   const cell = element("td", undefined, { class: "bars" }), bar = element("span", "", { class: "bar" });
-  bar.style.width = `${100 * share}%`;
+  bar.style.width = `${100 * before}%`;
+  if (before !== share) requestAnimationFrame(() => requestAnimationFrame(() => {
+    bar.style.width = `${100 * share}%`;
+  }));
   cell.append(bar);
   return cell;
 }

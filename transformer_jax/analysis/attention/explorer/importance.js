@@ -25,8 +25,13 @@ function importanceTitles() {
 }
 function importanceRow(row, top) {
   const share = row.rise === Infinity ? 1 : top > 0 && top < Infinity ? Math.max(0, row.rise / top) : 0;
-  const name = element("button", `${row.layer + 1}.${row.head + 1}`, { type: "button" });
-  name.onclick = () => choose({ layer: row.layer, head: row.head, heads: new Set([row.head]) });
+  const name = element("button", `${row.layer + 1}.${row.head + 1}`, {
+    type: "button", id: `worth_${row.layer}_${row.head}`,
+  });
+  name.onclick = () => {
+    choose({ layer: row.layer, head: row.head, heads: new Set([row.head]) });
+    byId(name.id).focus();  // the table has been drawn anew
+  };
   const cell = element("td");
   cell.append(name);
   const isChosen = row.layer === chosen.layer && row.head === chosen.head;

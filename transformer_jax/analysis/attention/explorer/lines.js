@@ -46,7 +46,7 @@ function spotlight() {
 
 function drawLines() {
   const both = sides(), canvas = byId("lines_canvas");
-  const width = Math.max(40, Math.min(460, byId("lines_gap").clientWidth));
+  const width = Math.max(40, Math.min(460, Math.floor(byId("lines_gap").getBoundingClientRect().width)));
   const height = ROW * Math.max(both.queries.length, both.keys.length);
   paintLines(new CanvasPen(canvas, width, height), both, 0, width, 0);
   markWords(both);

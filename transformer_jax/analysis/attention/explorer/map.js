@@ -1,6 +1,6 @@
 // The heat map of the chosen heads, and its key.
 
-const MAX_CELL = 26, MIN_CELL = 6, LABELS = 160;  // pixels
+const MAX_CELL = 34, MIN_CELL = 6, LABELS = 160;  // pixels
 const cursor = { left: 0, top: 0, cell: MAX_CELL, row: 0, column: 0 };  // where the map lies
 
 function meanShares(both) {

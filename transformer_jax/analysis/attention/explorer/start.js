@@ -7,7 +7,7 @@ function firstView() {
   chosen.head = asked.head ?? sharpestHead("cross", chosen.layer);
   chosen.heads = new Set([chosen.head]);
   chosen.query = asked.query ?? 0;
-  chosen.key = strongest("query", chosen.query);
+  restPlace();
   if (asked.query !== undefined) chosen.held = "query";
   view.contrast = meanRowMaximum("cross", chosen.layer, chosen.head) < 0.3;  // otherwise all is pale
 }

@@ -35,6 +35,7 @@ function showAttention(object, arrays) {
 function choose(change) {
   const before = chosen.attention;
   Object.assign(chosen, change);
+  if (change.attention && change.query === undefined) restPlace();
   if (change.head !== undefined && !change.heads && !chosen.heads.has(chosen.head))
     chosen.heads = new Set([chosen.head]);
   fitChoice();
@@ -64,6 +65,12 @@ function fitChoice() {
   if (chosen.heads.size && !chosen.heads.has(chosen.head)) chosen.head = Math.min(...chosen.heads);
   chosen.query = within(chosen.query, current().queries.length);
   chosen.key = within(chosen.key, visible(chosen.query));
+}
+
+// Chooses for the chosen word that looks the word it looks at most.
+function restPlace() {
+  fitChoice();
+  chosen.key = strongest("query", chosen.query);
 }
 
 function selectedHeads() { return [...chosen.heads].sort((a, b) => a - b); }

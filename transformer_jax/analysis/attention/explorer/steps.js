@@ -15,19 +15,21 @@ function drawSteps() {
   drawProduct(steps);
   drawValueSum(steps);
 }
+let lastWeights = [];  // from which the bars grow or shrink to the new ones
 function drawWeights({ q, products, scores, weights }, isScaled) {
   const { keys } = current(), { query, key, head } = chosen;
   byId("divided_head").textContent = isScaled ? `÷ √${q.length}` : "÷ 1";
   byId("models_head").hidden = isScaled;
   const rows = weights.map((computed, i) => {
     const cell = element("td", show(computed), { "data-weight": computed });
-    const cells = [keys[i], show(products[i]), show(scores[i]), cell, barCell(computed)];
+    const cells = [keys[i], show(products[i]), show(scores[i]), cell, barCell(computed, lastWeights[i])];
     if (!isScaled) cells.push(show(weight(head, query, i)));
     const row = rowOf(cells, i === key ? { class: "chosen" } : {});
     row.onclick = () => choosePlace(query, i);
     return row;
   });
   byId("weights_table").tBodies[0].replaceChildren(...rows);
+  lastWeights = weights;
   const gap = Math.max(...weights.map((w, i) => Math.abs(w - weight(head, query, i))));
   byId("models_note").textContent = isScaled ? agreement(gap) : "";
 }
