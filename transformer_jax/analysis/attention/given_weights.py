@@ -95,7 +95,9 @@ def _map(name: str, found: Any, problem: Problem) -> AttentionMap:
       raise problem(name, f"has no {part!r}")
   queries, keys = (_words(f"{name}.{part}", found[part], problem) for part in ("queries", "keys"))
   if name != "cross" and len(queries) != len(keys):
-    raise problem(name, f"has {len(queries)} queries and {len(keys)} keys, which look at each other")
+    raise problem(
+      name, f"has {len(queries)} queries and {len(keys)} keys, which look at each other"
+    )
   place = f"{name}.weights"
   weights_NHTS = _array(
     place,
@@ -194,9 +196,7 @@ def _vectors(
   widths = arrays["query"].shape[-1], arrays["key"].shape[-1]
   if widths[0] != widths[1]:
     raise problem(f"{name}.key", f"has {widths[1]} columns, but the queries have {widths[0]}")
-  return dict(
-    query_NHTK=arrays["query"], key_NHSK=arrays["key"], value_NHSV=arrays["value"]
-  )
+  return dict(query_NHTK=arrays["query"], key_NHSK=arrays["key"], value_NHSV=arrays["value"])
 
 
 def _at(place: str, index: np.ndarray) -> str:

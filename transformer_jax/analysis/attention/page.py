@@ -60,7 +60,7 @@ def page(
     importance: the content of heads.json for the same run, or None.
     view: the layer, head and query it shows first, counted from 0; each may be absent.
   """
-  num_layers, num_heads = attention.maps["cross"].weights_NHTS.shape[:2]
+  num_layers, num_heads = attention.first.weights_NHTS.shape[:2]
   attentions, packed = _packed(attention, 0)
   for first_layer in range(1, num_layers + 1):
     if len(packed) <= MAX_PACKED_BYTES:
@@ -105,8 +105,10 @@ def _packed(attention: SentenceAttention, first_layer: int) -> tuple[dict[str, A
   return attentions, arrays.packed()
 
 
-def _layer_vectors(arrays: "_Arrays", one: AttentionMap, layer: int) -> dict[str, Any]:
-  """Adds the vectors of a layer; returns where they are."""
+def _layer_vectors(arrays: "_Arrays", one: AttentionMap, layer: int) -> dict[str, Any] | None:
+  """Adds the vectors of a layer; returns where they are, None if there are none."""
+  if one.query_NHTK is None or one.key_NHSK is None or one.value_NHSV is None:
+    return None
   return dict(
     query=_vectors(arrays, one.query_NHTK[layer]),
     key=_vectors(arrays, one.key_NHSK[layer]),

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from transformer_jax.analysis.attention import figures
+from transformer_jax.analysis.attention.given_weights import read_attention
 from transformer_jax.analysis.attention.maps import (
   SentenceAttention,
   sentence_attention,
@@ -16,7 +17,7 @@ from transformer_jax.analysis.attention.maps import (
 from transformer_jax.analysis.attention.page import page
 from transformer_jax.data.text import read_lines
 from transformer_jax.errors import ConfigError, DataError
-from transformer_jax.files import as_workdir_error, atomic_write
+from transformer_jax.files import StrPath, as_workdir_error, atomic_write
 from transformer_jax.runs.measured_heads import read_heads
 from transformer_jax.runs.trained_model import TrainedModel
 from transformer_jax.strict_json import json_text
@@ -90,7 +91,7 @@ def report(
   sentences.check()
   numbered = sentences.numbered()
   translator = TrainedModel.load(workdir, checkpoint, **overrides)
-  selection.check(translator.config.model)
+  selection.check(translator.config.model.num_layers, translator.config.model.num_heads)
   importance = read_heads(workdir, translator.steps)
   folders = []
   for number, text in numbered:
@@ -113,6 +114,34 @@ def report(
   if not folders:
     raise DataError(sentences.input_path, "none of its sentences can be shown")
   return folders
+
+
+def report_given(
+  path: StrPath,
+  output: StrPath,
+  selection: figures.Selection,
+  with_figures: bool | None = None,
+) -> None:
+  """Writes the same for the attention of any model, read from a file of the same format.
+
+  Args:
+    path: the JSON file.
+    output: folder.
+    selection: what the figures show.
+    with_figures: as for `report`.
+
+  Raises:
+    ConfigError: a wrong layer, head or word.
+    DataError: the file is not of the format.
+  """
+  attention = read_attention(path)
+  selection.check(*attention.first.weights_NHTS.shape[:2])
+  selection.check_word(attention)
+  folder = pathlib.Path(output)
+  _write(attention, None, folder, selection)
+  if _draws(attention, with_figures):
+    with as_workdir_error(folder):
+      figures.draw(attention, None, folder, selection)
 
 
 def _refused(error: ValueError | ConfigError) -> ConfigError | DataError:
