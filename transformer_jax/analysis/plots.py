@@ -99,7 +99,7 @@ def use_installed_fonts() -> None:
 def missing_characters(texts: Iterable[str]) -> str:
   """Returns the characters that no font of the figures has, each once, in order."""
   fonts = [
-    font_manager.get_font(font_manager.findfont(font_manager.FontProperties(family=name)))
+    font_manager.get_font(font_manager.findfont(font_manager.FontProperties(family=[name])))
     for name in matplotlib.rcParams["font.family"]
   ]
   known = {code for font in fonts for code in font.get_charmap()}

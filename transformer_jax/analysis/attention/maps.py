@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32
 
+from transformer_jax.analysis.attention.parse import Parse, parse_of
 from transformer_jax.model.head_gates import ATTENTIONS
 from transformer_jax.runs.trained_model import TrainedModel
 
@@ -41,6 +42,7 @@ class SentenceAttention:
   source_text: str
   target_text: str
   maps: dict[str, AttentionMap]  # by the names in ATTENTIONS
+  parse: Parse | None = None  # of a parser's output
 
   @property
   def first(self) -> AttentionMap:
@@ -48,11 +50,19 @@ class SentenceAttention:
     return self.maps.get("cross") or next(iter(self.maps.values()))
 
   def labels(self) -> dict[str, tuple[list[str], list[str]]]:
-    """Returns each attention's (queries, keys) for display: an unknown one as "彼 <unk>"."""
+    """Returns each attention's (queries, keys) for display.
+
+    An unknown one is shown as "彼 <unk>", a symbol of a tree with its words, "NP the dog".
+    """
     labels = {}
     for name, one in self.maps.items():
       queries_text, keys_text = self._texts(name)
-      labels[name] = (_labels(one.queries, queries_text), _labels(one.keys, keys_text))
+      queries, keys = _labels(one.queries, queries_text), _labels(one.keys, keys_text)
+      if self.parse and name != "encoder":
+        queries = _with_words(one.queries, self.parse)
+      if self.parse and name == "decoder":
+        keys = [keys[0], *queries[:-1]]
+      labels[name] = queries, keys
     return labels
 
   def _texts(self, name: str) -> tuple[str, str]:
@@ -71,6 +81,11 @@ class SentenceAttention:
     for text, pieces in by_text.items():
       found += [word for word, _ in _unknown(pieces, text) if word]
     return found
+
+
+def _with_words(symbols: Sequence[str], parse: Parse) -> list[str]:
+  pairs = zip(symbols, parse.words_beside(), strict=True)
+  return [f"{symbol} {words}".strip() for symbol, words in pairs]
 
 
 def _labels(pieces: Sequence[str], text: str) -> list[str]:
@@ -142,7 +157,8 @@ def sentence_attention(
       key_NHSK=vectors["key"],
       value_NHSV=vectors["value"],
     )
-  return SentenceAttention(source, found["target_text"], maps)
+  parse = parse_of(translator.task, found["target_text"])
+  return SentenceAttention(source, found["target_text"], maps, parse)
 
 
 def to_json(attention: SentenceAttention) -> dict[str, Any]:

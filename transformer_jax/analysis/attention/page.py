@@ -11,6 +11,7 @@ The page's script is one after another the files that `_SCRIPTS` names. It reads
   importance: null, or from heads.json, which `heads` writes
   view: what it shows first, counted from 0: layer, head, query (each may be absent)
   unknown: the words of both texts that the vocabulary lacks
+  tree: null, or the nodes of a parser's output (`Parse.nodes`)
 """
 
 import base64
@@ -41,6 +42,7 @@ _SCRIPTS = (
   "cost.js",
   "address.js",
   "picture.js",
+  "tree.js",
   "controls.js",
   "start.js",
 )
@@ -79,6 +81,7 @@ def page(
     importance=importance,
     view=view or {},
     unknown=attention.unknown_words(),
+    tree=attention.parse.nodes() if attention.parse else None,
   )
   # "<" could end the script element, so it is written as its number, as JSON allows.
   text = json_text(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")

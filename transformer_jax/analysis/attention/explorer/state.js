@@ -82,6 +82,7 @@ function selectedHeads() { return [...chosen.heads].sort((a, b) => a - b); }
 
 function redrawAll() {
   showSentence();
+  drawTree();
   drawOverview();
   redrawChoice();
 }
@@ -93,4 +94,5 @@ function redrawChoice() {
   markOverview();
   drawSteps();
   drawImportance();
+  markTree();
 }
