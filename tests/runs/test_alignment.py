@@ -199,3 +199,9 @@ def test_the_output_is_no_place_for_it(trained, tmp_path, capsys):
     flags = [f"--workdir={trained}", f"--output={output}", f"--alignment={alignment}"]
     assert command_line(["translate", *flags]) == 2
     assert "is also the output" in capsys.readouterr().err
+
+
+def test_an_ensemble_has_no_attention_of_its_own(trained, tmp_path, capsys):
+  flags = [f"--workdir={trained}", f"--ensemble={trained}", f"--alignment={tmp_path}/x"]
+  assert command_line(["translate", *flags]) == 2
+  assert "leave out --ensemble" in capsys.readouterr().err

@@ -36,15 +36,19 @@ def declare(command: Command) -> None:
   )
   command.declare("strict", False, "refuse lines that are not UTF-8, instead of replacing bytes")
   command.declare_checkpoint()
+  command.declare_ensemble()
 
 
 def run(command: Command) -> None:
   """Writes one line for each line read."""
   checkpoint = command.checkpoint()
   workdir = command.workdir_of_a_run()
+  ensemble = command.ensemble()
   alignment, output = command["alignment"], command["output"] or "-"
   if alignment and os.path.realpath(alignment) == os.path.realpath(output):
     raise ConfigError(f"--alignment={alignment}", "is also the output", "name another file")
+  if alignment and ensemble:
+    raise ConfigError("--alignment", "is made of one run's attention", "leave out --ensemble")
   from transformer_jax.runs.translate import translate
 
   translate(
@@ -57,6 +61,7 @@ def run(command: Command) -> None:
     tokenized_input=command["tokenized_input"],
     tokenized_output=command["tokenized_output"],
     checkpoint=checkpoint,
+    ensemble=ensemble,
     is_strict=command["strict"],
     alignment_path=alignment,
   )

@@ -84,7 +84,6 @@ def _check_number(name: str, value: int | None, limit: int) -> None:
 
 def missing_characters(attention: SentenceAttention) -> str:
   """Returns the characters of the words that no font of the figures has."""
-  plots.use_installed_fonts()
   words = [word for one in attention.maps.values() for word in (*one.queries, *one.keys)]
   return plots.missing_characters(words)
 
@@ -96,7 +95,6 @@ def draw(
 
   Those of positions and of the learning rate need the run's settings.
   """
-  plots.use_installed_fonts()
   num_layers, num_heads = attention.first.weights_NHTS.shape[:2]
   layer = (selection.layer or num_layers) - 1
   head = _sharpest_head(attention.first, layer) if selection.head is None else selection.head - 1

@@ -10,7 +10,7 @@ function firstView() {
   chosen.query = asked.query ?? 0;
   restPlace();
   if (asked.query !== undefined) chosen.held = "query";
-  view.contrast = meanRowMaximum(chosen.attention, chosen.layer, chosen.head) < 0.3;  // otherwise all is pale
+  view.contrast = meanRowMaximum(chosen.attention, chosen.layer, chosen.head) < 0.3;  // or all is pale
 }
 async function start() {
   data = JSON.parse(byId("data").textContent);
