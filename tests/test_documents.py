@@ -36,6 +36,7 @@ ELSEWHERE = re.compile(
 )
 IN_A_WORKDIR = {"config.json", "score.json", "meta.json", "metrics.jsonl", "attention.json"}
 IN_A_WORKDIR |= {"attention.html", "splits_unknown.txt", "log.txt"}
+IN_A_WORKDIR |= {"weights.json"}  # the reader's own
 SUFFIXES = "py|md|flags|json|jsonl|sh|png|pdf|html|toml|yml|yaml|cff|txt"
 FLAGS_OF_OTHERS = {"flagfile", "signal", "check"}
 

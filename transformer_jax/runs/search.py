@@ -29,6 +29,7 @@ class Answer:
   output: Output
   log_prob: float  # nats, EOS included
   score: float  # log-probability / length penalty
+  tokens: tuple[int, ...] = ()  # of the output, without EOS
 
   @property
   def text(self) -> str:
@@ -102,7 +103,7 @@ def answers(
 
 def _answer(task: Task, text: str, hypothesis: Hypothesis, detokenize: bool) -> Answer:
   output = task.decode_target(hypothesis.tokens, text, detokenize)
-  return Answer(output, hypothesis.log_prob, hypothesis.score)
+  return Answer(output, hypothesis.log_prob, hypothesis.score, tuple(hypothesis.tokens))
 
 
 def make_search(

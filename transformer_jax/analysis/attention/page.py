@@ -11,6 +11,7 @@ The page's script is one after another the files that `_SCRIPTS` names. It reads
   importance: null, or from heads.json, which `heads` writes
   view: what it shows first, counted from 0: layer, head, query (each may be absent)
   unknown: the words of both texts that the vocabulary lacks
+  tree: null, or the nodes of a parser's output (`Parse.nodes`)
   model: null, or the object of model_in_page.py
   examples: sentences to choose from
   credit: null, or where the model comes from: text, url
@@ -57,6 +58,7 @@ _SCRIPTS = (
   "cost.js",
   "address.js",
   "picture.js",
+  "tree.js",
   "controls.js",
   "model/ask.js",
   "model/tokens.js",
@@ -85,7 +87,7 @@ def page(
     model: the model in the page, by `model_in_page`, or None.
     examples: sentences that a reader may choose from.
   """
-  num_layers, num_heads = attention.maps["cross"].weights_NHTS.shape[:2]
+  num_layers, num_heads = attention.first.weights_NHTS.shape[:2]
   attentions, packed = _packed(attention, 0)
   for first_layer in range(1, num_layers + 1):
     if len(packed) <= MAX_PACKED_BYTES:
@@ -104,6 +106,7 @@ def page(
     importance=importance,
     view=view or {},
     unknown=attention.unknown_words(),
+    tree=attention.parse.nodes() if attention.parse else None,
     model=model,
     examples=list(examples),
     credit=None,
@@ -131,6 +134,7 @@ def page_of_model(
     importance=None,
     view={},
     unknown=[],
+    tree=None,
     model=model,
     examples=list(examples),
     credit=credit,
@@ -170,8 +174,10 @@ def _packed(attention: SentenceAttention, first_layer: int) -> tuple[dict[str, A
   return attentions, arrays.packed()
 
 
-def _layer_vectors(arrays: PackedArrays, one: AttentionMap, layer: int) -> dict[str, Any]:
-  """Adds the vectors of a layer; returns where they are."""
+def _layer_vectors(arrays: PackedArrays, one: AttentionMap, layer: int) -> dict[str, Any] | None:
+  """Adds the vectors of a layer; returns where they are, None if there are none."""
+  if one.query_NHTK is None or one.key_NHSK is None or one.value_NHSV is None:
+    return None
   return dict(
     query=_vectors(arrays, one.query_NHTK[layer]),
     key=_vectors(arrays, one.key_NHSK[layer]),
