@@ -31,6 +31,7 @@ setup(
     "transformer_jax": ["py.typed"],
     "transformer_jax.analysis.attention": ["explorer/*"],
     "transformer_jax.attention": ["fastest.json"],
+    "transformer_jax.service": ["*.html"],
     "transformer_jax.experiments": EXPERIMENTS,
   },
   python_requires=">=3.11",
@@ -63,6 +64,7 @@ setup(
     "prepare": ["tensorflow-cpu"],  # only the download of a TensorFlow dataset needs it
     "ctranslate2": ["ctranslate2>=4.6"],  # export --format=ctranslate2
     "huggingface": ["huggingface_hub>=0.24", "safetensors>=0.5"],  # export and import
+    "serve": ["starlette>=0.40", "uvicorn>=0.30"],
     "test": [
       "beartype>=0.20",
       "hypothesis>=6.100",
@@ -70,6 +72,8 @@ setup(
       "pytest-xdist>=3.5",
       "safetensors>=0.5",
       "selenium>=4.20",
+      "starlette>=0.40",
+      "uvicorn>=0.30",
     ],
     "lint": ["mdformat-gfm>=1", "pyright[nodejs]>=1.1.400", "ruff>=0.15"],
     "docs": ["mkdocs-material>=9.5", "mkdocstrings[python]>=0.27"],

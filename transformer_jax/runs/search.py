@@ -9,9 +9,10 @@ import numpy as np
 from jaxtyping import Array, Int32
 
 from transformer_jax import parallel
-from transformer_jax.config import DecodeConfig
+from transformer_jax.config import EOS_ID, DecodeConfig
 from transformer_jax.decoding.beam_search import beam_search
 from transformer_jax.decoding.constrained import BracketRules, Brackets, constrain
+from transformer_jax.decoding.forced import force
 from transformer_jax.decoding.generate import DecodeBatch, Hypothesis, Source, generate
 from transformer_jax.decoding.greedy import greedy_search
 from transformer_jax.decoding.length_penalty import LENGTH_PENALTIES
@@ -28,6 +29,7 @@ class Answer:
   output: Output
   log_prob: float  # nats, EOS included
   score: float  # log-probability / length penalty
+  tokens: tuple[int, ...] = ()  # EOS included, unless the limit of length came first
 
   @property
   def text(self) -> str:
@@ -101,7 +103,9 @@ def answers(
 
 def _answer(task: Task, text: str, hypothesis: Hypothesis, detokenize: bool) -> Answer:
   output = task.decode_target(hypothesis.tokens, text, detokenize)
-  return Answer(output, hypothesis.log_prob, hypothesis.score)
+  end = [EOS_ID] if hypothesis.is_finished else []
+  tokens = (*hypothesis.tokens, *end)
+  return Answer(output, hypothesis.log_prob, hypothesis.score, tokens)
 
 
 def make_search(
@@ -113,8 +117,9 @@ def make_search(
 ) -> Callable[..., SearchResult]:
   """Returns the search that the settings describe, for one device.
 
-  It is a function (params, source_BS, max_lengths_B[, min_lengths_B[, gates[, num_words_B]]]) ->
-  SearchResult.
+  It is a function (params, source_BS, max_lengths_B[, min_lengths_B[, gates[, num_words_B[,
+  prefix_BT]]]]) -> SearchResult. `prefix_BT` are the tokens that outputs begin with, PAD where any
+  may come.
 
   Args:
     model: the Transformer.
@@ -134,6 +139,7 @@ def make_search(
     min_lengths_B: Int32[Array, " B"] | None = None,
     gates: HeadGates | None = None,
     num_words_B: Int32[Array, " B"] | None = None,
+    prefix_BT: Int32[Array, "B T"] | None = None,
   ) -> SearchResult:
     room = _room(model, decode, source_BS.shape[1], max_length)
     steps = _model_steps(model, params, source_BS, decode.beam_size, room, gates)
@@ -142,6 +148,8 @@ def make_search(
         raise ValueError("a constrained search needs the number of words of each sentence")
       steps = constrain(*steps, rules, decode.beam_size, room, max_lengths_B, num_words_B)
     tokens_to_logits, cache, reorder = steps
+    if prefix_BT is not None:
+      tokens_to_logits = force(tokens_to_logits, prefix_BT)
     shared: dict[str, Any] = dict(
       batch_size=source_BS.shape[0],
       max_length=room,
