@@ -178,7 +178,7 @@ class Record:
     for name in value:
       if name not in self.fields:
         known = ", ".join(self.fields)
-        raise Problem(400, _path(where, ascii(name)[1:41]), "is unknown", f"there are {known}")
+        raise Problem(400, _path(where, ascii(name)[1:-1][:40]), "is unknown", f"there are {known}")
     for name, field in self.fields.items():
       if name in value:
         checked[name] = field.kind.check(value[name], _path(where, name))
