@@ -35,9 +35,7 @@ def assert_same(ours, theirs):
   np.testing.assert_allclose(*scores, rtol=1e-4)
 
 
-@pytest.mark.parametrize(
-  "beam_size, alpha, has_more", [(4, 0.6, True), (4, 1.5, False), (1, 0, False)]
-)
+@pytest.mark.parametrize("beam_size, alpha, has_more", [(4, 1.5, True), (1, 0, False)])
 def test_searches_are_those_of_the_model(trained, engine, beam_size, alpha, has_more):
   model = transformer_jax.load(trained, beam_size=beam_size, length_penalty=float(alpha))
   num_best = beam_size if has_more else 1
@@ -51,13 +49,18 @@ def test_closed_heads_are_those_of_the_model(model, engine):
   assert_same(found, list(model.with_heads_closed([HEAD]).n_best(LINES, 4)))
 
 
-def test_another_penalty_needs_no_other_program(engine):
+def test_other_penalties_and_heads_need_no_other_program(engine, monkeypatch):
   asked = sentences(engine)
-  engine.search(Search(4, 0.6), asked)
-  programs = engine._program(4, False)
-  before = programs._cache_size()
-  engine.search(Search(4, 0.7), asked)
-  assert engine._program(4, False) is programs and programs._cache_size() == before
+  engine.search(Search(4, 0.6, True), asked)
+
+  def make_search(*args, **settings):
+    raise AssertionError("a program is traced again")
+
+  monkeypatch.setattr("transformer_jax.service.engine.make_search", make_search)
+  engine.search(Search(4, 0.7, True, Switches((HEAD,), divide=False)), asked)
+  with pytest.raises(AssertionError, match="traced again"):
+    engine.search(Search(3, 0.7), asked)
+  del engine._searches[3, False]
 
 
 def test_few_searches_are_kept(engine):

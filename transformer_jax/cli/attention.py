@@ -16,17 +16,34 @@ def declare(command: Command) -> None:
   command.declare_path(
     "output", "folder for the page, JSON and figures; default: attention/ in the workdir"
   )
-  command.declare("layer", None, "layer in the figures, from 1; default: the last", kind=int)
   command.declare(
-    "head",
+    "layer",
     None,
-    "head to draw by itself, from 1; default: the cross-attention head with the sharpest weights",
+    "layer that the page shows first and the figures, from 1; default: the last",
     kind=int,
   )
   command.declare(
-    "word", None, "output word to draw by itself, from 1; default: the first", kind=int
+    "head",
+    None,
+    "head to show first and to draw by itself, from 1; default: the cross-attention head with the "
+    "sharpest weights",
+    kind=int,
   )
-  command.declare("figures", True, "also draw figures, PNG and PDF")
+  command.declare(
+    "word", None, "output word to hold and to draw by itself, from 1; default: the first", kind=int
+  )
+  command.declare(
+    "figures",
+    None,
+    "also draw figures, PNG and PDF; default: for sentences of at most 40 sub-words",
+    kind=bool,
+  )
+  command.declare(
+    "model_in_page",
+    True,
+    "with --source: the page carries the model, if it has at most 6 million parameters, so that "
+    "other sentences can be typed into it",
+  )
   command.declare(
     "tokenized_input", False, "the text has been through the run's preprocessing already"
   )
@@ -53,6 +70,7 @@ def run(command: Command) -> None:
     Selection(layer=command["layer"], head=command["head"], word=command["word"]),
     overrides=command.settings(),
     with_figures=command["figures"],
+    with_model=command["model_in_page"],
     checkpoint=checkpoint,
   )
   for folder in folders:

@@ -28,6 +28,7 @@ COMMANDS = {
   "verify": "checks the paper's facts, without training",
   "cost": "compares the cost of h heads and of one: formulas, counted operations, measured time",
   "ablate": "trains every row of a table of flag files, with seeds; compares with the paper",
+  "demo": "opens a page with a small German-English model that one can type to; nothing is trained",
   "attention": "shows what each head attends to in a sentence: an HTML page, figures, JSON",
   "heads": "measures each head of a run: its importance, its role, the model without it",
   "export": "writes a run as a folder for CTranslate2, Hugging Face transformers, or safetensors",

@@ -1,6 +1,7 @@
 """Collects a model's attention for one sentence: each head's weights, queries, keys and values."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from jaxtyping import Float32
 from transformer_jax.model.head_gates import ATTENTIONS
 from transformer_jax.runs.trained_model import TrainedModel
 
+UNKNOWN = "<unk>"  # the piece that stands for what the vocabulary lacks
 START = "<start>"  # shown in place of a word before the first word of the output
 
 
@@ -35,6 +37,47 @@ class SentenceAttention:
   source_text: str
   target_text: str
   maps: dict[str, AttentionMap]  # by the names in ATTENTIONS
+
+  def labels(self) -> dict[str, tuple[list[str], list[str]]]:
+    """Returns each attention's (queries, keys) for display: an unknown one as "彼 <unk>"."""
+    cross = self.maps["cross"]
+    source = [f"{text} {piece}".strip() for text, piece in _unknown(cross.keys, self.source_text)]
+    target = [
+      f"{text} {piece}".strip() for text, piece in _unknown(cross.queries, self.target_text)
+    ]
+    return dict(
+      encoder=(source, source), decoder=(target, [START, *target[:-1]]), cross=(target, source)
+    )
+
+  def unknown_words(self) -> list[str]:
+    """Returns the words of both texts that the vocabulary lacks, as far as they can be found."""
+    cross = self.maps["cross"]
+    sides = ((cross.keys, self.source_text), (cross.queries, self.target_text))
+    return [text for words, whole in sides for text, _ in _unknown(words, whole) if text]
+
+
+def _unknown(pieces: Sequence[str], text: str) -> list[tuple[str, str]]:
+  """Returns (text, piece) of each piece: of an unknown one the text it stands for, else "".
+
+  The text is what stands between the pieces before and after, found one after another. It stays ""
+  where the tokenizer has changed the text so much that these are not found.
+  """
+  found = [("", piece) for piece in pieces]
+  end = 0  # of what has been found
+  waiting = None  # the place of an unknown piece
+  for place, piece in enumerate(pieces):
+    if piece == UNKNOWN:
+      waiting = place if waiting is None else waiting
+      continue
+    known = piece.removesuffix("@@").replace("▁", " ").strip()
+    begin = len(text) if piece == "</s>" else text.find(known, end)
+    if begin < 0 or not known:
+      continue
+    if waiting is not None:
+      found[waiting] = (text[end:begin].strip(), UNKNOWN)
+      waiting = None
+    end = begin + len(known)
+  return found
 
 
 def sentence_attention(
