@@ -31,7 +31,6 @@ setup(
     "transformer_jax": ["py.typed", "demo/README.md", "demo/german_english/*"],
     "transformer_jax.analysis.attention": ["explorer/*", "explorer/model/*"],
     "transformer_jax.attention": ["fastest.json"],
-    "transformer_jax.service": ["*.html"],
     "transformer_jax.experiments": EXPERIMENTS,
   },
   python_requires=">=3.11",

@@ -6,7 +6,9 @@ import pytest
 def test_each_path_is_described(client):
   status, document = client.get("/openapi.json")
   assert status == 200 and document["openapi"] == "3.1.0"
-  assert list(document["paths"]) == ["/translate", "/attention", "/step", "/healthz", "/"]
+  assert list(document["paths"]) == [
+    *("/translate", "/attention", "/step", "/encode", "/decode", "/view", "/healthz", "/")
+  ]
   translate = document["paths"]["/translate"]["post"]
   schema = translate["requestBody"]["content"]["application/json"]["schema"]
   assert schema["properties"]["lines"]["maxItems"] == 3

@@ -1,11 +1,22 @@
 """The service answers as the model does, and refuses in one form."""
 
+import base64
 import json
+import threading
+import zlib
 
 import numpy as np
 import pytest
 
-from transformer_jax.service.messages import ATTENTION, HEALTH, PROBLEM, STEPS, TRANSLATIONS
+from transformer_jax.service.messages import (
+  ATTENTION,
+  ENCODED,
+  HEALTH,
+  PROBLEM,
+  STEPS,
+  TRANSLATIONS,
+  VIEW,
+)
 
 LINES = ["forty two", "", "six"]
 
@@ -74,14 +85,50 @@ def test_heads_and_the_division_act(client, model):
   assert np.abs(difference).max() > 1e-4
 
 
+def test_what_the_page_asks_for(client, model):
+  _, encoded = client.post("/encode", dict(source="forty two"))
+  ENCODED.check(encoded, "")
+  tokens = model.encode("forty two")
+  assert [each["token"] for each in encoded["tokens"]] == tokens
+  assert [each["piece"] for each in encoded["tokens"]] == model.pieces(tokens)
+  assert encoded["tokens"][-1]["text"] == ""
+  _, empty = client.post("/encode", dict(source=""))
+  assert [each["token"] for each in empty["tokens"]] == [1]
+  output = model.encode("vier", side="target")
+  assert client.post("/decode", dict(tokens=output)) == (200, dict(text="vier"))
+  head = dict(attention="cross", layer=1, head=2)
+  _, found = client.post("/view", dict(source="forty two", tokens=output, closed_heads=[head]))
+  VIEW.check(found, "")
+  place = found["attentions"]["encoder"]
+  arrays = zlib.decompress(base64.b64decode(found["packed"]))
+  S, H = len(tokens), model.config.model.num_heads
+  weights = np.frombuffer(arrays, "<u2", H * S * S, place["weights"]).reshape(1, H, S, S)
+  expected = model.attention("forty two", "vier")
+  np.testing.assert_allclose(weights / 65535, expected["encoder"], atol=1e-4)
+  query = place["vectors"][0]["query"]
+  size = H * query["count"] * query["width"]
+  vectors = np.frombuffer(arrays, "<f4", size, query["values"]).reshape(H, S, -1)
+  np.testing.assert_allclose(vectors, expected["vectors"]["encoder"]["query"][0], atol=1e-4)
+
+
+def test_a_whole_output_by_tokens_is_not_searched_for(client, model):
+  source, output = model.encode("forty two"), model.encode("vier", side="target")
+  asked = dict(source_tokens=source, prefix=output, complete=True)
+  status, found = client.post("/step", asked)
+  assert status == 200 and found["target"] == "vier"
+  assert [step["chosen"][0]["token"] for step in found["steps"]] == output
+  ((log_prob, _),) = model.log_probs([("forty two", "vier")])
+  total = sum(step["chosen"][0]["log_prob"] for step in found["steps"])
+  assert total == pytest.approx(log_prob, rel=1e-4)
+
+
 def test_health_and_the_page(client, model):
   status, answer = client.get("/healthz")
   HEALTH.check(answer, "")
   assert status == 200 and answer["layers"] == model.config.model.num_layers
-  status, headers, start = client.ask("GET", "/")
-  assert status == 200 and headers["content-type"].startswith("text/html") and b"<form" in start
-  status, headers, page = client.ask("GET", "/?source=forty+two")
-  assert status == 200 and b"forty two" in page
+  status, headers, page = client.ask("GET", "/?source=forty+three")
+  assert status == 200 and headers["content-type"].startswith("text/html")
+  assert b'"source_text":"forty three"' in page and b'"server":{"layers":1' in page
   policy = headers["content-security-policy"]
   assert "sha256-" in policy and "script-src 'unsafe-inline'" not in policy
 
@@ -108,9 +155,14 @@ REFUSED = [
   ("/attention", dict(source=" "), 422, "source", "is empty"),
   ("/attention", dict(source="six", target="x", prefix=[5]), 422, "prefix", "both given"),
   ("/attention", dict(source="six", target="x y " * 25), 413, "the answer", "attention weights"),
-  ("/step", dict(source="six", prefix=[1]), 400, "prefix[0]", "below 2"),
+  ("/step", dict(source="six", prefix=[0]), 400, "prefix[0]", "below 1"),
   ("/step", dict(source="six", prefix=[70]), 400, "prefix[0]", "above"),
-  ("/step", dict(source="six", prefix=[5] * 50), 400, "prefix", "at most 49"),
+  ("/step", dict(source="six", prefix=[5, 1, 5]), 422, "the output", "after its end"),
+  ("/step", dict(source="six", prefix=[5] * 90), 413, "the output", "has 91 tokens"),
+  ("/step", dict(source="six", source_tokens=[5, 1]), 422, "source", "one of the two"),
+  ("/step", dict(source_tokens=[5, 6]), 422, "source_tokens", "do not end in 1"),
+  ("/step", dict(source_tokens=[1]), 422, "source_tokens", "do not end in 1"),
+  ("/view", dict(source="six", tokens=[]), 422, "the output", "is empty"),
 ]
 
 
@@ -172,8 +224,6 @@ def test_only_names_of_this_service_are_answered(client, host, is_ours):
 
 
 def test_a_full_queue_and_slow_answers_are_503(blocked):
-  import threading
-
   client, begun, gate = blocked
   answers = []
 
@@ -198,8 +248,6 @@ def test_a_full_queue_and_slow_answers_are_503(blocked):
 
 
 def test_who_is_being_answered_gets_the_answer_before_the_service_ends(blocked):
-  import threading
-
   client, begun, gate = blocked
   answers = []
   thread = threading.Thread(target=lambda: answers.append(client.post("/translate", TRANSLATE)))

@@ -84,6 +84,14 @@ class Engine:
       raise Problem(413, where, f"has {len(tokens):,} tokens", f"at most {limit:,}")
     return Sentence(text, tokens if len(tokens) > 1 else [])
 
+  def longest_output(self, sentence: Sentence) -> int:
+    """Returns how many tokens the output of a sentence may have, EOS included, as `generate`."""
+    config = self.model.config
+    longest = max(1, len(sentence.tokens) - 1 + config.decode.max_extra_length)
+    if config.model.positions == "learned":
+      return min(longest, config.model.max_positions)
+    return longest
+
   def search(self, search: Search, sentences: Sequence[Sentence]) -> list[list[Answer]]:
     """Returns the answers to each sentence, best first; none to an empty one."""
     config = self.model.config

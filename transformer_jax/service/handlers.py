@@ -6,14 +6,18 @@ from typing import Any
 
 import numpy as np
 
+from transformer_jax.analysis.attention.examples import examples
 from transformer_jax.analysis.attention.maps import (
   AttentionMap,
   SentenceAttention,
   map_to_json,
   queries_and_keys,
+  with_unknown,
 )
-from transformer_jax.analysis.attention.page import page
+from transformer_jax.analysis.attention.page import page_of_server, sentence_data
+from transformer_jax.config import EOS_ID
 from transformer_jax.errors import DataError
+from transformer_jax.runs.cut_sources import longest_source
 from transformer_jax.runs.search import Answer, Sentence
 from transformer_jax.service.engine import Engine, Look, Search, Switches
 from transformer_jax.service.limits import Limits
@@ -85,40 +89,57 @@ class Handlers:
 
   async def step(self, request: Request) -> dict[str, Any]:
     """Returns STEPS."""
-    sentence = await self._sentence(request["source"])
+    sentence = await self._sentence(request["source"], request["source_tokens"])
     target = list(request["prefix"])
-    text = self._task.decode_target(target, sentence.text).text
     if request["complete"]:
       text, target = await self._own_output(sentence, request)
+    else:
+      text = self._task.decode_target(target, sentence.text).text
     # After a prefix, the place of the next token is looked at as well, with any token in it.
-    is_open = not request["complete"]
-    look = await self._look(request, sentence, [*target, 0] if is_open else target)
+    is_open = not request["complete"] and EOS_ID not in target
+    look = await self._look(request, sentence, [*target, EOS_ID] if is_open else target)
     places = range(len(look.log_probs_T))
     steps = [self._step(look, place, target, request["num_rivals"]) for place in places]
     maps = self._maps(sentence, text, target, look, is_open)
     return dict(**maps, source_tokens=sentence.tokens, steps=steps)
 
-  async def page(self, source: str) -> str:
-    """Returns the explorer page of a sentence, HTML text."""
-    decode = self._engine.model.config.decode
-    beam_size = min(decode.beam_size, self._limits.max_beam_size)
-    request: Request = dict(beam_size=beam_size, length_penalty=decode.length_penalty)
-    request |= dict(closed_heads=(), divide=True, prefix=())
-    sentence = await self._sentence(source)
-    text, target = await self._own_output(sentence, request)
+  async def encode(self, request: Request) -> dict[str, Any]:
+    """Returns ENCODED. A sentence may be empty: it has only its end."""
+    sentence = await asyncio.to_thread(self._engine.encode, request["source"], "source")
+    tokens = sentence.tokens or [EOS_ID]
+    pieces = self._task.source_pieces(tokens)
+    texts = [text or piece for text, piece in with_unknown(pieces, sentence.text)]
+    texts[-1] = ""
+    found = zip(tokens, pieces, texts, strict=True)
+    return dict(tokens=[dict(token=token, piece=piece, text=text) for token, piece, text in found])
+
+  async def decode(self, request: Request) -> dict[str, Any]:
+    """Returns DECODED."""
+    return dict(text=self._task.decode_target(request["tokens"], "").text)
+
+  async def view(self, request: Request) -> dict[str, Any]:
+    """Returns VIEW: what the explorer page shows of a sentence and an output."""
+    sentence, target = await self._sentence(request["source"]), request["tokens"]
     look = await self._look(request, sentence, target)
+    words = queries_and_keys(*self._words(sentence, target))
     maps = {}
-    for name, (queries, keys) in self._words(sentence, target).items():
-      vectors = look.vectors[name]
-      maps[name] = AttentionMap(
-        queries,
-        keys,
-        look.weights[name],
-        vectors["query"],
-        vectors["key"],
-        vectors["value"],
-      )
-    return page(SentenceAttention(source, text, maps))
+    for name, (queries, keys) in words.items():
+      found = look.vectors[name]
+      vectors = (found["query"], found["key"], found["value"])
+      maps[name] = AttentionMap(queries, keys, look.weights[name], *vectors)
+    text = self._task.decode_target(target, sentence.text).text
+    return sentence_data(SentenceAttention(sentence.text, text, maps))
+
+  def page(self, source: str) -> str:
+    """Returns the explorer page, HTML text; it asks for what it shows. It begins with `source`."""
+    config = self._engine.model.config
+    facts = dict(
+      layers=config.model.num_layers,
+      heads=config.model.num_heads,
+      d_k=config.model.d_k,
+      max_source=longest_source(config),
+    )
+    return page_of_server(facts, [*[source] * bool(source), *examples(config.data)])
 
   def health(self) -> dict[str, Any]:
     """Returns HEALTH."""
@@ -132,12 +153,19 @@ class Handlers:
       waiting=len(self.queue),
     )
 
-  async def _sentence(self, text: str) -> Sentence:
-    """Returns a sentence to look at.
+  async def _sentence(self, text: str | None, tokens: list[int] | None = None) -> Sentence:
+    """Returns a sentence to look at, from its text or from its tokens.
 
     Raises:
-      Problem: it is empty or too long.
+      Problem: both or neither are given; it is empty or too long, or its tokens do not end.
     """
+    if (text is None) == (tokens is None):
+      raise Problem(422, "source", "is to be given, or source_tokens", "give one of the two")
+    if tokens is not None:
+      if len(tokens) < 2 or tokens[-1] != EOS_ID or EOS_ID in tokens[:-1]:
+        problem = f"do not end in {EOS_ID}, the only one, after other tokens"
+        raise Problem(422, "source_tokens", problem, "give what /encode returns")
+      return Sentence(self._task.decode_target(tokens, "").text, tokens)
     sentence = await asyncio.to_thread(self._engine.encode, text, "source")
     if not sentence.tokens:
       raise Problem(422, "source", "is empty for the model's tokenizer", "give a sentence")
@@ -155,27 +183,34 @@ class Handlers:
       raise Problem(422, "target", error.problem, error.remedy) from None
 
   async def _own_output(self, sentence: Sentence, request: Request) -> tuple[str, list[int]]:
-    """Returns text and tokens of the best output."""
-    self._check_room(sentence.tokens, request["prefix"])
+    """Returns text and tokens of the best output that begins with the prefix."""
+    prefix = request["prefix"]
+    self._check_output(sentence, prefix)
+    if EOS_ID in prefix or len(prefix) == self._engine.longest_output(sentence):
+      return self._task.decode_target(prefix, sentence.text).text, list(prefix)
     ((best, *_),) = await self.queue.ask(_search(request), [sentence])
     return best.text, list(best.tokens)
 
   async def _look(self, request: Request, sentence: Sentence, target: list[int]) -> Look:
-    self._check_room(sentence.tokens, target)
+    self._check_output(sentence, target)
+    if not target:
+      raise Problem(422, "the output", "is empty", "give tokens")
     ((look),) = await self.queue.ask(_switches(request), [(sentence.tokens, target)])
     return look
 
-  def _check_room(self, source: Sequence[int], target: Sequence[int]) -> None:
-    """Checks that the model has positions for the output, and an answer room for the weights.
+  def _check_output(self, sentence: Sentence, target: Sequence[int]) -> None:
+    """Checks that the output may be so long, and the answer hold the weights.
 
     Raises:
-      Problem: it has not.
+      Problem: it may not, or the output goes on after its end.
     """
+    if EOS_ID in target[:-1]:
+      raise Problem(422, "the output", f"goes on after its end ({EOS_ID})", "let it end there")
+    longest = self._engine.longest_output(sentence)
+    if len(target) > longest + 1:  # the place of the next token may be looked at
+      raise Problem(413, "the output", f"has {len(target):,} tokens", f"at most {longest:,}")
     model = self._engine.model.config.model
-    if model.positions == "learned" and len(target) > model.max_positions:
-      most = f"at most {model.max_positions:,}"
-      raise Problem(413, "the output", f"has {len(target):,} tokens", most)
-    S, T = len(source), len(target)
+    S, T = len(sentence.tokens), len(target)
     num_weights = model.num_layers * model.num_heads * (S * S + T * T + T * S)
     if num_weights > self._limits.max_weights:
       most = f"at most {self._limits.max_weights:,}; give a shorter sentence"
@@ -190,17 +225,18 @@ class Handlers:
     is_open: bool = False,
   ) -> dict[str, Any]:
     """Returns the content of attention.json; `is_open`: the last place has no token yet."""
+    words = queries_and_keys(*self._words(sentence, target, is_open))
     maps = {}
-    for name, (queries, keys) in self._words(sentence, target, is_open).items():
+    for name, (queries, keys) in words.items():
       maps[name] = map_to_json(queries, keys, look.weights[name])
     return dict(source=sentence.text, target=text, **maps)
 
   def _words(
     self, sentence: Sentence, target: Sequence[int], is_open: bool = False
-  ) -> dict[str, tuple[list[str], list[str]]]:
-    """Returns the sub-words that attend and are attended to, by attention."""
+  ) -> tuple[list[str], list[str]]:
+    """Returns the sub-words of both sides."""
     target_words = self._task.target_pieces(target) + [""] * is_open
-    return queries_and_keys(self._task.source_pieces(sentence.tokens), target_words)
+    return self._task.source_pieces(sentence.tokens), target_words
 
   def _step(self, look: Look, place: int, target: Sequence[int], num_rivals: int) -> dict[str, Any]:
     """Returns what the model expected at a place of the output."""

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import json
-import pathlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from typing import Any, NoReturn
 
@@ -15,22 +14,29 @@ from starlette.responses import Response  # pyright: ignore[reportMissingImports
 from starlette.routing import Route  # pyright: ignore[reportMissingImports]
 
 from transformer_jax.runs.trained_model import TrainedModel
-from transformer_jax.service import guard
 from transformer_jax.service.engine import Engine
+from transformer_jax.service.guard import LOOPBACK, App, Guard, Receive, Scope, Send, page_policy
 from transformer_jax.service.handlers import Handlers
 from transformer_jax.service.kinds import Field, Text
 from transformer_jax.service.limits import Limits
-from transformer_jax.service.messages import ATTENTION, HEALTH, STEPS, TRANSLATIONS, Messages
+from transformer_jax.service.messages import (
+  ATTENTION,
+  DECODED,
+  ENCODED,
+  HEALTH,
+  STEPS,
+  TRANSLATIONS,
+  VIEW,
+  Messages,
+)
 from transformer_jax.service.openapi import HTML, JSON, WITH_BODY, Operation, document
 from transformer_jax.service.problem import Problem
 from transformer_jax.strict_json import json_text
 
-_START = pathlib.Path(__file__).parent / "start.html"
-
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
-def make_app(model: TrainedModel, limits: Limits, hosts: Iterable[str], version: str) -> guard.App:
+def make_app(model: TrainedModel, limits: Limits, hosts: Iterable[str], version: str) -> App:
   """Returns the ASGI application that answers with a model.
 
   Args:
@@ -63,44 +69,42 @@ def make_app(model: TrainedModel, limits: Limits, hosts: Iterable[str], version:
   errors = {HTTPException: _http_error, Problem: _problem, Exception: _bug}
   app = Starlette(routes=routes, exception_handlers=errors, lifespan=lifespan)
   app.router.redirect_slashes = False
-  return guard.Guard(app, [*guard.LOOPBACK, *hosts], _refuse_host)
+  return Guard(app, [*LOOPBACK, *hosts], _refuse_host)
 
 
 def _operations(
   model: TrainedModel, handlers: Handlers, limits: Limits
 ) -> dict[Operation, Endpoint]:
   """Returns what is answered by what."""
-  messages = Messages(model.config, model.task.target_vocab_size, limits)
+  sizes = (model.task.source_vocab_size, model.task.target_vocab_size)
+  messages = Messages(model.config, sizes, limits)
   posts = [
-    ("/translate", "Translates lines, or parses them.", TRANSLATIONS, messages.translate),
-    ("/attention", "Returns what each head attends to.", ATTENTION, messages.attention),
-    ("/step", "Returns what the model expects at each place of an output.", STEPS, messages.step),
+    ("/translate", "Translates lines, or parses them.", messages.translate, TRANSLATIONS),
+    ("/attention", "Returns what each head attends to.", messages.attention, ATTENTION),
+    ("/step", "Returns what the model expects at each place of an output.", messages.step, STEPS),
+    ("/encode", "Returns the tokens of a sentence.", messages.encode, ENCODED),
+    ("/decode", "Returns the text of an output's tokens.", messages.decode, DECODED),
+    ("/view", "Returns what the page shows of a sentence.", messages.view, VIEW),
   ]
-  handle = dict(translate=handlers.translate, attention=handlers.attention, step=handlers.step)
   found: dict[Operation, Endpoint] = {}
-  for path, summary, answer, request in posts:
+  for path, summary, request, answer in posts:
     operation = Operation("POST", path, summary, answer, request=request, problems=WITH_BODY)
-    found[operation] = _answering(operation, handle[path[1:]], limits)
+    found[operation] = _answering(operation, getattr(handlers, path[1:]), limits)
 
   async def health(request: Request) -> Response:
     del request
     return _json(handlers.health())
 
-  source = dict(source=Field(Text(limits.max_characters), "a sentence to look at", ""))
+  source = Field(Text(limits.max_characters), "the sentence to begin with", "")
 
   async def page(request: Request) -> Response:
-    return await _page(request.query_params, handlers, source["source"])
+    html = handlers.page(source.kind.check(request.query_params.get("source", ""), "source"))
+    return Response(html, media_type=HTML, headers={"content-security-policy": page_policy(html)})
 
+  front = "Returns the explorer page."
+  query = dict(source=source)
   found[Operation("GET", "/healthz", "Returns facts about the model.", HEALTH)] = health
-  front = Operation(
-    "GET",
-    "/",
-    "Returns the explorer page of a sentence.",
-    media=HTML,
-    query=source,
-    problems=(400, 413, 422, 503),
-  )
-  found[front] = page
+  found[Operation("GET", "/", front, media=HTML, query=query, problems=(400,))] = page
   return found
 
 
@@ -131,13 +135,6 @@ def _timed(endpoint: Endpoint, limits: Limits) -> Endpoint:
       raise Problem(503, "the service", problem, "ask for less, or again later") from None
 
   return timed
-
-
-async def _page(query: Mapping[str, str], handlers: Handlers, field: Field) -> Response:
-  source = field.kind.check(query.get("source", ""), "source")
-  html = await handlers.page(source) if source else _START.read_text(encoding="utf-8")
-  headers = {"content-security-policy": guard.page_policy(html)}
-  return Response(html, media_type=HTML, headers=headers)
 
 
 async def _read_json(request: Request, max_bytes: int) -> Any:
@@ -189,7 +186,7 @@ async def _bug(request: Request, error: Exception) -> Response:
   return await _problem(request, Problem(500, "the service", "failed", "this is a bug: report it"))
 
 
-async def _refuse_host(scope: guard.Scope, receive: guard.Receive, send: guard.Send) -> None:
+async def _refuse_host(scope: Scope, receive: Receive, send: Send) -> None:
   shown = dict(
     where="Host", problem="is no name of this service", remedy="ask for 127.0.0.1 or localhost"
   )

@@ -41,22 +41,22 @@ class SentenceAttention:
   def labels(self) -> dict[str, tuple[list[str], list[str]]]:
     """Returns each attention's (queries, keys) for display: an unknown one as "彼 <unk>"."""
     cross = self.maps["cross"]
-    source = [f"{text} {piece}".strip() for text, piece in _unknown(cross.keys, self.source_text)]
-    target = [
-      f"{text} {piece}".strip() for text, piece in _unknown(cross.queries, self.target_text)
+    source = [
+      f"{text} {piece}".strip() for text, piece in with_unknown(cross.keys, self.source_text)
     ]
-    return dict(
-      encoder=(source, source), decoder=(target, [START, *target[:-1]]), cross=(target, source)
-    )
+    target = [
+      f"{text} {piece}".strip() for text, piece in with_unknown(cross.queries, self.target_text)
+    ]
+    return queries_and_keys(source, target)
 
   def unknown_words(self) -> list[str]:
     """Returns the words of both texts that the vocabulary lacks, as far as they can be found."""
     cross = self.maps["cross"]
     sides = ((cross.keys, self.source_text), (cross.queries, self.target_text))
-    return [text for words, whole in sides for text, _ in _unknown(words, whole) if text]
+    return [text for words, whole in sides for text, _ in with_unknown(words, whole) if text]
 
 
-def _unknown(pieces: Sequence[str], text: str) -> list[tuple[str, str]]:
+def with_unknown(pieces: Sequence[str], text: str) -> list[tuple[str, str]]:
   """Returns (text, piece) of each piece: of an unknown one the text it stands for, else "".
 
   The text is what stands between the pieces before and after, found one after another. It stays ""
