@@ -77,7 +77,8 @@ def test_an_output_goes_on_from_its_prefix(model, engine):
     (answers,) = engine.search(Search(beam_size, 0.6, prefix=prefix), [source])
     (best,) = answers
     assert best.tokens[: len(prefix)] == prefix
-    look = engine.look(Switches(), source.tokens, best.tokens)
+    tokens = [*best.tokens, *[EOS_ID] * best.is_finished]
+    look = engine.look(Switches(), source.tokens, tokens)
     assert best.log_prob == pytest.approx(float(look.log_probs_T.sum()), rel=1e-4)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Int32
 
 from transformer_jax import parallel
-from transformer_jax.config import EOS_ID, DecodeConfig
+from transformer_jax.config import DecodeConfig
 from transformer_jax.decoding.beam_search import beam_search
 from transformer_jax.decoding.constrained import BracketRules, Brackets, constrain
 from transformer_jax.decoding.forced import force
@@ -29,7 +29,8 @@ class Answer:
   output: Output
   log_prob: float  # nats, EOS included
   score: float  # log-probability / length penalty
-  tokens: tuple[int, ...] = ()  # EOS included, unless the limit of length came first
+  tokens: tuple[int, ...] = ()  # of the output, without EOS
+  is_finished: bool = True  # False: cut at its limit of length, without EOS
 
   @property
   def text(self) -> str:
@@ -103,9 +104,8 @@ def answers(
 
 def _answer(task: Task, text: str, hypothesis: Hypothesis, detokenize: bool) -> Answer:
   output = task.decode_target(hypothesis.tokens, text, detokenize)
-  end = [EOS_ID] if hypothesis.is_finished else []
-  tokens = (*hypothesis.tokens, *end)
-  return Answer(output, hypothesis.log_prob, hypothesis.score, tokens)
+  tokens = tuple(hypothesis.tokens)
+  return Answer(output, hypothesis.log_prob, hypothesis.score, tokens, hypothesis.is_finished)
 
 
 def make_search(

@@ -189,7 +189,7 @@ class Handlers:
     if EOS_ID in prefix or len(prefix) == self._engine.longest_output(sentence):
       return self._task.decode_target(prefix, sentence.text).text, list(prefix)
     ((best, *_),) = await self.queue.ask(_search(request), [sentence])
-    return best.text, list(best.tokens)
+    return best.text, [*best.tokens, *[EOS_ID] * best.is_finished]
 
   async def _look(self, request: Request, sentence: Sentence, target: list[int]) -> Look:
     self._check_output(sentence, target)
