@@ -7,14 +7,13 @@ from typing import Any
 
 from transformer_jax.cli.flags import Command
 from transformer_jax.errors import ConfigError
+from transformer_jax.service.limits import Limits
 
 SETTINGS: dict[str, Any] = dict(groups=("decode",), overrides=True)
 
 
 def declare(command: Command) -> None:
   """Declares the flags other than the decoding settings."""
-  from transformer_jax.service.limits import Limits
-
   command.declare_path("workdir", "folder of the run, or of another model that load takes")
   command.declare("port", 8765, "port to listen on; 0: any that is free")
   command.declare(
@@ -29,14 +28,13 @@ def run(command: Command) -> int:
   """Answers requests until a signal comes."""
   checkpoint = command.checkpoint()
   limits = _limits(command)
+  host, port = command["host"], _between(command, "port", 0, 65_535)
   workdir = command.required("workdir")
   _check_packages()
   from transformer_jax.service.guard import LOOPBACK
   from transformer_jax.service.server import bind, serve
 
-  host = command["host"]
-  listening = bind(host, command.at_least("port", 0))
-  port = listening.getsockname()[1]
+  listening = bind(host, port)
   if host not in LOOPBACK:
     print(
       f"transformer-jax: --host={host}: whoever reaches it can ask; there is no password",
@@ -48,24 +46,32 @@ def run(command: Command) -> int:
   model = load(workdir, checkpoint, **command.settings())
   app = make_app(model, limits, [host], __version__)
   name = f"[{host}]" if ":" in host else host
-  return serve(app, listening, f"http://{name}:{port}/")
+  return serve(app, listening, f"http://{name}:{listening.getsockname()[1]}/")
 
 
-def _limits(command: Command) -> Any:
+def _limits(command: Command) -> Limits:
   """Returns the Limits of the flags.
 
   Raises:
     ConfigError: one is out of its range.
   """
-  from transformer_jax.service.limits import Limits
-
   values = {}
   for field in dataclasses.fields(Limits):
-    values[field.name] = command.at_least(field.name, field.metadata["low"])
-    high = field.metadata["high"]
-    if high is not None and values[field.name] > high:
-      raise ConfigError(f"--{field.name}", f"{values[field.name]} is too large", f"at most {high}")
+    low, high = field.metadata["low"], field.metadata["high"]
+    values[field.name] = _between(command, field.name, low, high)
   return Limits(**values)
+
+
+def _between(command: Command, name: str, low: int, high: int) -> int:
+  """Returns the value of a flag that has a range.
+
+  Raises:
+    ConfigError: it is out of it.
+  """
+  value = command.at_least(name, low)
+  if value > high:
+    raise ConfigError(f"--{name}", f"{value} is too large", f"at most {high}")
+  return value
 
 
 def _check_packages() -> None:

@@ -84,10 +84,11 @@ class Engine:
       raise Problem(413, where, f"has {len(tokens):,} tokens", f"at most {limit:,}")
     return Sentence(text, tokens if len(tokens) > 1 else [])
 
-  def longest_output(self, sentence: Sentence) -> int:
-    """Returns how many tokens the output of a sentence may have, EOS included, as `generate`."""
+  def longest_output(self, sentence: Sentence | None = None) -> int:
+    """Returns how many tokens the output of a sentence, or of any, may have, EOS included."""
     config = self.model.config
-    longest = max(1, len(sentence.tokens) - 1 + config.decode.max_extra_length)
+    source = len(sentence.tokens) if sentence else longest_source(config)
+    longest = max(1, source - 1 + config.decode.max_extra_length)
     if config.model.positions == "learned":
       return min(longest, config.model.max_positions)
     return longest

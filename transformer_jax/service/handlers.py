@@ -24,6 +24,8 @@ from transformer_jax.service.limits import Limits
 from transformer_jax.service.problem import Problem
 from transformer_jax.service.queue import Queue
 
+_ANY_LANGUAGE = "1, 2, 3."  # the example where the language has none
+
 Request = dict[str, Any]  # checked by its Record in `messages`
 
 
@@ -94,9 +96,10 @@ class Handlers:
     if request["complete"]:
       text, target = await self._own_output(sentence, request)
     else:
-      text = self._task.decode_target(target, sentence.text).text
+      text = self._text(target, sentence.text)
     # After a prefix, the place of the next token is looked at as well, with any token in it.
-    is_open = not request["complete"] and EOS_ID not in target
+    is_whole = request["complete"] or EOS_ID in target
+    is_open = not is_whole and len(target) < self._engine.longest_output()
     look = await self._look(request, sentence, [*target, EOS_ID] if is_open else target)
     places = range(len(look.log_probs_T))
     steps = [self._step(look, place, target, request["num_rivals"]) for place in places]
@@ -115,7 +118,7 @@ class Handlers:
 
   async def decode(self, request: Request) -> dict[str, Any]:
     """Returns DECODED."""
-    return dict(text=self._task.decode_target(request["tokens"], "").text)
+    return dict(text=self._text(request["tokens"], ""))
 
   async def view(self, request: Request) -> dict[str, Any]:
     """Returns VIEW: what the explorer page shows of a sentence and an output."""
@@ -127,19 +130,26 @@ class Handlers:
       found = look.vectors[name]
       vectors = (found["query"], found["key"], found["value"])
       maps[name] = AttentionMap(queries, keys, look.weights[name], *vectors)
-    text = self._task.decode_target(target, sentence.text).text
+    text = self._text(target, sentence.text)
     return sentence_data(SentenceAttention(sentence.text, text, maps))
 
-  def page(self, source: str) -> str:
-    """Returns the explorer page, HTML text; it asks for what it shows. It begins with `source`."""
+  async def page(self, source: str) -> str:
+    """Returns the explorer page, HTML text; it asks for what it shows.
+
+    It begins with `source`, or with an example.
+    """
     config = self._engine.model.config
+    sentences = list(examples(config.data)) or [_ANY_LANGUAGE]
+    if source:
+      await self._sentence(source)
+      sentences.insert(0, source)
     facts = dict(
       layers=config.model.num_layers,
       heads=config.model.num_heads,
       d_k=config.model.d_k,
       max_source=longest_source(config),
     )
-    return page_of_server(facts, [*[source] * bool(source), *examples(config.data)])
+    return page_of_server(facts, sentences)
 
   def health(self) -> dict[str, Any]:
     """Returns HEALTH."""
@@ -157,16 +167,18 @@ class Handlers:
     """Returns a sentence to look at, from its text or from its tokens.
 
     Raises:
-      Problem: both or neither are given; it is empty or too long, or its tokens do not end.
+      Problem: neither is given; it is empty or too long, or its tokens do not end.
     """
-    if (text is None) == (tokens is None):
-      raise Problem(422, "source", "is to be given, or source_tokens", "give one of the two")
+    if text is None and tokens is None:
+      raise Problem(422, "source", "is missing", "give it or source_tokens")
+    sentence = Sentence("", tokens or [])
+    if text is not None:
+      sentence = await asyncio.to_thread(self._engine.encode, text, "source")
     if tokens is not None:
       if len(tokens) < 2 or tokens[-1] != EOS_ID or EOS_ID in tokens[:-1]:
         problem = f"do not end in {EOS_ID}, the only one, after other tokens"
         raise Problem(422, "source_tokens", problem, "give what /encode returns")
-      return Sentence(self._task.decode_target(tokens, "").text, tokens)
-    sentence = await asyncio.to_thread(self._engine.encode, text, "source")
+      return Sentence(sentence.text, tokens)
     if not sentence.tokens:
       raise Problem(422, "source", "is empty for the model's tokenizer", "give a sentence")
     return sentence
@@ -186,8 +198,8 @@ class Handlers:
     """Returns text and tokens of the best output that begins with the prefix."""
     prefix = request["prefix"]
     self._check_output(sentence, prefix)
-    if EOS_ID in prefix or len(prefix) == self._engine.longest_output(sentence):
-      return self._task.decode_target(prefix, sentence.text).text, list(prefix)
+    if EOS_ID in prefix or len(prefix) >= self._engine.longest_output(sentence):
+      return self._text(prefix, sentence.text), list(prefix)
     ((best, *_),) = await self.queue.ask(_search(request), [sentence])
     return best.text, [*best.tokens, *[EOS_ID] * best.is_finished]
 
@@ -198,6 +210,11 @@ class Handlers:
     ((look),) = await self.queue.ask(_switches(request), [(sentence.tokens, target)])
     return look
 
+  def _text(self, target: Sequence[int], source: str) -> str:
+    """Returns the text of an output."""
+    detokenize = self._engine.model.config.data.preprocessing != "none"
+    return self._task.decode_target(target, source, detokenize).text
+
   def _check_output(self, sentence: Sentence, target: Sequence[int]) -> None:
     """Checks that the output may be so long, and the answer hold the weights.
 
@@ -206,8 +223,8 @@ class Handlers:
     """
     if EOS_ID in target[:-1]:
       raise Problem(422, "the output", f"goes on after its end ({EOS_ID})", "let it end there")
-    longest = self._engine.longest_output(sentence)
-    if len(target) > longest + 1:  # the place of the next token may be looked at
+    longest = self._engine.longest_output()
+    if len(target) > longest:
       raise Problem(413, "the output", f"has {len(target):,} tokens", f"at most {longest:,}")
     model = self._engine.model.config.model
     S, T = len(sentence.tokens), len(target)

@@ -25,4 +25,6 @@ class Limits:
 
   max_waiting: int = setting(64, "requests that wait for the model", low=1, high=100_000)
 
-  max_seconds: int = setting(60, "seconds until an answer that is not ready is given up", low=1)
+  max_seconds: int = setting(
+    60, "seconds until an answer that is not ready is given up", low=1, high=86_400
+  )

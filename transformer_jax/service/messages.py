@@ -66,7 +66,9 @@ class Messages:
     )
     self.step = Record(
       source=Field(sentence, "the sentence", None),
-      source_tokens=Field(source_tokens, "in place of it its tokens, the end (1) included", None),
+      source_tokens=Field(
+        source_tokens, "its tokens, the end (1) included, in place of those of its text", None
+      ),
       prefix=prefix,
       complete=Field(Switch(), "first go on from the prefix to the end, as the search does", False),
       num_rivals=Field(

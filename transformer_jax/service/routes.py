@@ -98,13 +98,13 @@ def _operations(
   source = Field(Text(limits.max_characters), "the sentence to begin with", "")
 
   async def page(request: Request) -> Response:
-    html = handlers.page(source.kind.check(request.query_params.get("source", ""), "source"))
+    html = await handlers.page(source.kind.check(request.query_params.get("source", ""), "source"))
     return Response(html, media_type=HTML, headers={"content-security-policy": page_policy(html)})
 
   front = "Returns the explorer page."
   query = dict(source=source)
   found[Operation("GET", "/healthz", "Returns facts about the model.", HEALTH)] = health
-  found[Operation("GET", "/", front, media=HTML, query=query, problems=(400,))] = page
+  found[Operation("GET", "/", front, media=HTML, query=query, problems=(400, 413, 422, 503))] = page
   return found
 
 

@@ -19,7 +19,7 @@ class ServerEngine {
   async *translate(source, switches, prefix = []) {
     const settings = { complete: true, beam_size: 1, num_rivals: NUM_RIVALS + 1 };
     const found = await posted("/step", {
-      source_tokens: source.ids, prefix, ...settings, ...asServer(switches),
+      source: source.text, source_tokens: source.ids, prefix, ...settings, ...asServer(switches),
     });
     for (const [place, { chosen: [token], rivals }] of found.steps.entries()) {
       const others = rivals.map(named).filter(({ id }) => id !== token.token);
