@@ -27,11 +27,12 @@ def hardware() -> dict[str, Any]:
     device=f"{jax.device_count()} x {jax.devices()[0].device_kind}",
     processor=processor(),
     cores=os.cpu_count(),
-    usable_cores=_usable_cores(),
+    usable_cores=usable_cores(),
   )
 
 
-def _usable_cores() -> int | None:
+def usable_cores() -> int | None:
+  """Returns the number of cores that this process may run on, if it is known."""
   if hasattr(os, "sched_getaffinity"):  # not on macOS
     return len(os.sched_getaffinity(0))
   return os.cpu_count()

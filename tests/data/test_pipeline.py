@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from transformer_jax.config import EOS_ID, PAD_ID, UNK_ID
-from transformer_jax.data.encoded import encode_pairs
+from transformer_jax.data.encoding import PairEncoder, encode_pairs
 from transformer_jax.data.pipeline import BatchStream, make_batch, ordered_batches, pad_rows
 from transformer_jax.errors import DataError
 
@@ -24,7 +24,7 @@ def encoded(tmp_path_factory):
   pairs = [(side(number), side(number)) for number in range(COUNT)]
   encode = lambda tokens: [*tokens, EOS_ID]
   cache = tmp_path_factory.mktemp("cache")
-  return encode_pairs(lambda: iter(pairs), encode, encode, cache, "pairs")
+  return encode_pairs(lambda: iter(pairs), PairEncoder(encode, encode), cache, "pairs")
 
 
 def stream_of(encoded, seed=1, position=None):
@@ -157,14 +157,14 @@ def test_ordered_batches_hold_every_pair_once_whatever_its_length(encoded):
 def test_a_pair_longer_than_the_batch_is_a_batch_by_itself(tmp_path):
   pairs = [([3] * 200, [4] * 10), ([5], [6])]
   encode = lambda tokens: [*tokens, EOS_ID]
-  encoded = encode_pairs(lambda: iter(pairs), encode, encode, tmp_path, "long")
+  encoded = encode_pairs(lambda: iter(pairs), PairEncoder(encode, encode), tmp_path, "long")
   stream = BatchStream(encoded, 2, BATCH_TOKENS, 1)
   assert stream.shapes()[-1][0] == 1
   assert stream.next().source_BS.shape == (1, 204)
 
 
 def test_no_pairs_at_all_is_an_expected_error(tmp_path):
-  nothing = encode_pairs(lambda: iter([]), list, list, tmp_path, "nothing")
+  nothing = encode_pairs(lambda: iter([]), PairEncoder(list, list), tmp_path, "nothing")
   with pytest.raises(DataError, match="no pairs"):
     BatchStream(nothing, 2, BATCH_TOKENS, 1)
 

@@ -15,6 +15,7 @@ def declare(command: Command) -> None:
   """Declares the flags other than the configuration's."""
   command.declare_workdir()
   command.declare_data_root()
+  command.declare_check_data()
   command.declare(
     "on_corrupt",
     "refuse",
@@ -70,6 +71,7 @@ def run(command: Command) -> None:
     allow_device_change=command["allow_device_change"],
     hosts=hosts,
     profile_steps=profile_steps,
+    check_data=command["check_data"],
   )
 
 

@@ -29,12 +29,14 @@ def declare(command: Command) -> None:
   command.declare("tokenized_output", False, "do not undo the run's preprocessing in the output")
   command.declare("strict", False, "refuse lines that are not UTF-8, instead of replacing bytes")
   command.declare_checkpoint()
+  command.declare_ensemble()
 
 
 def run(command: Command) -> None:
   """Writes one line for each line read."""
   checkpoint = command.checkpoint()
   workdir = command.workdir_of_a_run()
+  ensemble = command.ensemble()
   from transformer_jax.runs.translate import translate
 
   translate(
@@ -47,5 +49,6 @@ def run(command: Command) -> None:
     tokenized_input=command["tokenized_input"],
     tokenized_output=command["tokenized_output"],
     checkpoint=checkpoint,
+    ensemble=ensemble,
     is_strict=command["strict"],
   )

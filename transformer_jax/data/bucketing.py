@@ -25,8 +25,8 @@ def choose_buckets(
   widths = _grid(longer_sides)
   narrowest = np.searchsorted(widths, longer_sides)  # the first width that holds each pair
   counts = np.bincount(narrowest, minlength=len(widths))
-  longest_source = np.zeros(len(widths), np.int64)
-  longest_target = np.zeros(len(widths), np.int64)
+  longest_source = np.zeros_like(source_lengths, shape=len(widths))
+  longest_target = np.zeros_like(target_lengths, shape=len(widths))
   np.maximum.at(longest_source, narrowest, source_lengths)
   np.maximum.at(longest_target, narrowest, target_lengths)
   return _cut(counts, longest_source, longest_target, num_buckets)
@@ -95,7 +95,7 @@ def assign_buckets(
   source_lengths: Lengths, target_lengths: Lengths, buckets: Sequence[Widths]
 ) -> Int[np.ndarray, " pairs"]:
   """Returns the index of the first bucket that holds each pair; `len(buckets)` where none does."""
-  index = np.full(len(source_lengths), len(buckets))
+  index = np.full(len(source_lengths), len(buckets), np.min_scalar_type(len(buckets)))
   for number in reversed(range(len(buckets))):
     source_width, target_width = buckets[number]
     index[(source_lengths <= source_width) & (target_lengths <= target_width)] = number
@@ -126,10 +126,14 @@ def plan_epoch(
     seed, epoch: they determine the order.
   """
   rng = np.random.default_rng((seed, epoch))
-  order = rng.permutation(len(bucket_of_pair))
+  # Small integers: with tens of millions of pairs, time and memory go where the order is kept. The
+  # draws do not depend on their type.
+  order = np.arange(len(bucket_of_pair), dtype=np.int32)
+  rng.shuffle(order)
+  bucket_in_order = bucket_of_pair[order]
   batches = []
   for number, widths in enumerate(buckets):
-    pairs = order[bucket_of_pair[order] == number]
+    pairs = order[bucket_in_order == number]
     size = rows_per_batch(widths, batch_tokens)
     batches += [(number, pairs[start : start + size]) for start in range(0, len(pairs), size)]
   return [batches[index] for index in rng.permutation(len(batches))]

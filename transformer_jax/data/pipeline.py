@@ -9,6 +9,7 @@ from jaxtyping import Int32, Integer
 
 from transformer_jax.config import EOS_ID, PAD_ID, UNK_ID
 from transformer_jax.data.bucketing import (
+  Lengths,
   Widths,
   assign_buckets,
   choose_buckets,
@@ -16,6 +17,7 @@ from transformer_jax.data.bucketing import (
   rows_per_batch,
 )
 from transformer_jax.data.encoded import Counts, EncodedPairs
+from transformer_jax.data.planning import EpochPlan, EpochPlans
 from transformer_jax.errors import DataError
 
 Tokens = Sequence[int] | Int32[np.ndarray, " tokens"]
@@ -48,6 +50,18 @@ class Pairs(Protocol):
 
   def unknown_shares(self) -> dict[str, float]:
     """Returns side -> share of its tokens that are UNK."""
+    ...
+
+
+class Cuts(Protocol):
+  """Pairs that are cut into sub-words anew in each epoch: `recut_ahead.EpochCuts`."""
+
+  def expected_lengths(self) -> tuple[Lengths, Lengths]:
+    """Returns about the tokens of each pair's sides; they do not depend on the epoch."""
+    ...
+
+  def pairs(self, epoch: int, buckets: Sequence[Widths]) -> Pairs:
+    """Returns the pairs of an epoch; each fits one of the buckets."""
     ...
 
 
@@ -99,6 +113,7 @@ class BatchStream:
     position: `position` of an earlier stream over the same pairs, to go on from; None: the start.
     word_dropout_rate: share of the sources' tokens that UNK takes the place of; which ones is a
       pure function of seed and position.
+    cuts: the same pairs, cut anew in each epoch; None: as they are encoded.
 
   Raises:
     DataError: no pairs, or a position that these pairs do not have.
@@ -112,6 +127,7 @@ class BatchStream:
     seed: int,
     position: dict[str, int] | None = None,
     word_dropout_rate: float = 0.0,
+    cuts: Cuts | None = None,
   ) -> None:
     if not len(encoded):
       raise DataError("training data", "there are no pairs")
@@ -121,13 +137,16 @@ class BatchStream:
     self._batch_tokens = batch_tokens
     self._seed = seed
     self._word_dropout_rate = word_dropout_rate
-    self._buckets = choose_buckets(encoded.source_lengths, encoded.target_lengths, num_buckets)
-    self._bucket_of_pair = assign_buckets(
-      encoded.source_lengths, encoded.target_lengths, self._buckets
-    )
+    self._cuts = cuts
+    lengths = encoded.source_lengths, encoded.target_lengths
+    if cuts is not None:
+      lengths = cuts.expected_lengths()
+    self._buckets = choose_buckets(*lengths, num_buckets)
     self._epoch = position["epoch"]
     self._batch = position["batch"]
-    self._plan = self._plan_epoch(self._epoch)
+    self._plans = EpochPlans(self._plan_epoch, len(encoded))
+    self._bucket_of_pair = self._assigned()
+    self._plan = self._begin_epoch()
     if self._batch > len(self._plan):
       raise DataError(
         "training data",
@@ -145,12 +164,19 @@ class BatchStream:
     """Batches that hold every pair once."""
     return len(self._plan)
 
+  @property
+  def tokens_in_epoch(self) -> tuple[int, int]:
+    """Tokens of all sources and of all targets in this epoch, EOS included."""
+    return int(self._encoded.source_lengths.sum()), int(self._encoded.target_lengths.sum())
+
   def next(self) -> Batch:
     """Returns the next Batch and moves on."""
     if self._batch == len(self._plan):
       self._epoch += 1
       self._batch = 0
-      self._plan = self._plan_epoch(self._epoch)
+      self._plan = self._begin_epoch()
+    if self._cuts is None and 2 * self._batch >= len(self._plan):
+      self._plans.make_ahead(self._epoch + 1)
     bucket, rows = self._plan[self._batch]
     widths = self._buckets[bucket]
     batch = make_batch(self._encoded, rows, widths, rows_per_batch(widths, self._batch_tokens))
@@ -165,7 +191,19 @@ class BatchStream:
     """Returns (rows, source width, target width) of every bucket."""
     return [(rows_per_batch(widths, self._batch_tokens), *widths) for widths in self._buckets]
 
-  def _plan_epoch(self, epoch):
+  def _begin_epoch(self) -> EpochPlan:
+    """Returns the plan of the epoch's batches; the pairs are those of its cut from now on."""
+    if self._cuts is not None:
+      self._encoded = self._cuts.pairs(self._epoch, self._buckets)
+      self._bucket_of_pair = self._assigned()
+    return self._plans.of(self._epoch)
+
+  def _assigned(self) -> Integer[np.ndarray, " pairs"]:
+    """Returns the bucket of each pair."""
+    lengths = self._encoded.source_lengths, self._encoded.target_lengths
+    return assign_buckets(*lengths, self._buckets)
+
+  def _plan_epoch(self, epoch: int) -> EpochPlan:
     plan = plan_epoch(self._bucket_of_pair, self._buckets, self._batch_tokens, self._seed, epoch)
     if epoch == 0:
       areas = [sum(self._buckets[bucket]) for bucket, _ in plan]

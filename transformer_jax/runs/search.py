@@ -2,7 +2,7 @@
 
 import collections
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +12,7 @@ from transformer_jax import parallel
 from transformer_jax.config import DecodeConfig
 from transformer_jax.decoding.beam_search import beam_search
 from transformer_jax.decoding.constrained import BracketRules, Brackets, constrain
+from transformer_jax.decoding.ensemble import Steps, ensemble
 from transformer_jax.decoding.forced import force
 from transformer_jax.decoding.generate import DecodeBatch, Hypothesis, Source, generate
 from transformer_jax.decoding.greedy import greedy_search
@@ -109,7 +110,7 @@ def _answer(task: Task, text: str, hypothesis: Hypothesis, detokenize: bool) -> 
 
 
 def make_search(
-  model: Transformer,
+  model: Transformer | Sequence[Transformer],
   decode: DecodeConfig,
   max_length: int | None = None,
   brackets: Brackets | None = None,
@@ -122,7 +123,8 @@ def make_search(
   may come.
 
   Args:
-    model: the Transformer.
+    model: the Transformer; or several, an ensemble, whose params are as many and which have no
+      gates.
     decode: the decoding settings.
     max_length: room for output tokens; by default the padded length of the source +
       `decode.max_extra_length`.
@@ -130,6 +132,7 @@ def make_search(
     num_best: outputs to search for; by default all that the beam holds.
   """
   rules = _rules(decode, brackets)
+  models = [model] if isinstance(model, Transformer) else model
   penalty_of = LENGTH_PENALTIES[decode.length_penalty_form]
 
   def search(
@@ -141,8 +144,14 @@ def make_search(
     num_words_B: Int32[Array, " B"] | None = None,
     prefix_BT: Int32[Array, "B T"] | None = None,
   ) -> SearchResult:
-    room = _room(model, decode, source_BS.shape[1], max_length)
-    steps = _model_steps(model, params, source_BS, decode.beam_size, room, gates)
+    room = min(_room(each, decode, source_BS.shape[1], max_length) for each in models)
+    members = zip(models, [params] if isinstance(model, Transformer) else params, strict=True)
+    steps = ensemble(
+      [
+        _model_steps(each, its_params, source_BS, decode.beam_size, room, gates)
+        for each, its_params in members
+      ]
+    )
     if rules is not None:
       if num_words_B is None:
         raise ValueError("a constrained search needs the number of words of each sentence")
@@ -181,8 +190,8 @@ def _model_steps(
   beam_size: int,
   room: int,
   gates: HeadGates | None,
-) -> tuple[Callable, Any, Callable]:
-  """Encodes the sources; returns the (tokens_to_logits, cache, reorder) that a search takes."""
+) -> Steps:
+  """Encodes the sources; returns what a search takes."""
   variables = {"params": params}
   memory, cache = model.apply(variables, source_BS, beam_size, room, gates, method="start")
 
@@ -192,7 +201,7 @@ def _model_steps(
   def reorder(cache, parents_BM):
     return cache.reorder(parents_BM)
 
-  return tokens_to_logits, cache, reorder
+  return Steps(tokens_to_logits, cache, reorder)
 
 
 def _room(
@@ -206,7 +215,7 @@ def _room(
 
 
 def make_decode_batch(
-  model: Transformer,
+  model: Transformer | Sequence[Transformer],
   decode: DecodeConfig,
   brackets: Brackets | None = None,
   num_best: int = 1,

@@ -50,6 +50,7 @@ def train(
   allow_device_change: bool = False,
   hosts: tuple[str, int, int] | None = None,
   profile_steps: tuple[int, int] | None = None,
+  check_data: bool = False,
 ) -> None:
   """Trains until `train_steps`, resuming from the workdir's latest checkpoint if there is one.
 
@@ -63,6 +64,7 @@ def train(
     hosts: for several processes: (coordinator's address, their number, this one's number), as
       `parallel.start_up` takes them.
     profile_steps: (first, last) update of this start, counted from 1, to write a trace of.
+    check_data: read the data even if its files seem unchanged (`by_content` of `prepare`).
 
   Raises:
     Interrupted: SIGTERM, SIGHUP or Ctrl-C; the state is saved.
@@ -81,7 +83,7 @@ def train(
     WorkdirLock(workdir, primary=parallel.is_primary()),
     StopSignals(_say) as signals,
   ):
-    config, prepared = _prepare(config, folder, data_root)
+    config, prepared = _prepare(config, folder, data_root, check_data)
     model = build_model(config, prepared.task)
     with _open_checkpoints(config, folder) as checkpoints:
       _train(RunParts(config, folder, prepared, model, checkpoints, time), signals, options)
@@ -95,15 +97,17 @@ def _start_up(config: Config, hosts: tuple[str, int, int] | None) -> None:
   )
 
 
-def _prepare(config: Config, folder: Workdir, data_root: StrPath) -> tuple[Config, Prepared]:
+def _prepare(
+  config: Config, folder: Workdir, data_root: StrPath, check_data: bool
+) -> tuple[Config, Prepared]:
   """Returns the configuration to train with and its data; they agree with the run in the folder."""
   stored = stored_settings(folder)
   config = agreed_config(config, stored, folder.path)
   if stored:
-    prepared = prepare(config, data_root, folder.tokenizer)
+    prepared = prepare(config, data_root, folder.tokenizer, by_content=check_data)
     check_same_tokenizer(config, stored, prepared, data_root)
   else:
-    prepared = prepare(config, data_root)
+    prepared = prepare(config, data_root, by_content=check_data)
     if parallel.is_primary():
       save_tokenizer(prepared.task.tokenizer, folder.tokenizer)
   return config, prepared

@@ -6,7 +6,7 @@ import itertools
 import pathlib
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -45,6 +45,16 @@ EncodedPair = tuple[list[int], list[int]]  # source and target tokens, EOS inclu
 Item = TypeVar("Item")
 
 
+class LoadedRun(NamedTuple):
+  """What a workdir gives; the parameters are on the host."""
+
+  config: Config
+  task: Task
+  model: Transformer
+  params: Any
+  steps: list[int]
+
+
 class TrainedModel:
   """A model with its task and decoding settings. Make one with `TrainedModel.load`.
 
@@ -68,6 +78,8 @@ class TrainedModel:
     self.model = model
     self.steps = steps
     self._params = parallel.replicate(params)
+    # What a search is made of; an ensemble has several.
+    self._searched: Transformer | tuple[Transformer, ...] = model
     self._gates: HeadGates | None = None  # None if all heads are open
     # num_best -> (params, gates) -> decode_batch, compiled once for all gates
     self._searches: dict[int, Callable[..., DecodeBatch]] = {}
@@ -159,21 +171,7 @@ class TrainedModel:
     Raises:
       CheckpointError: there is no such checkpoint, or it cannot be read.
     """
-    if step is not None:
-      checkpoint = step
-    parallel.start_up()
-    folder = Workdir(workdir, primary=False)
-    config = Config.from_flat(folder.read_config()).override(settings)
-    task = build_task(config.data, load_tokenizer(folder.tokenizer))
-    model = build_model(config, task)
-    with Checkpoints(folder.checkpoints, read_only=True) as checkpoints:
-      average_last = settings.get("average_last") or 1
-      if checkpoint == "last":
-        average_last = config.decode.average_last
-      steps = _steps_to_average(checkpoints, checkpoint, average_last, folder.path)
-      part = part_in_use(config.train.ema_decay)
-      params = average_params(checkpoints, parameter_shapes(model), steps, part)
-    return cls(config, task, model, params, steps)
+    return cls(*load_run(workdir, checkpoint if step is None else step, settings))
 
   def translate(
     self, sentences: Iterable[str], is_preprocessed: bool = False, detokenize: bool = False
@@ -253,7 +251,7 @@ class TrainedModel:
     if num_best not in self._searches:
       brackets = self.task.brackets()
       self._searches[num_best] = make_decode_batch(
-        self.model, self.config.decode, brackets, num_best
+        self._searched, self.config.decode, brackets, num_best
       )
     return self._searches[num_best](self._params, *self._further())
 
@@ -457,6 +455,23 @@ class TrainedModel:
       room = f"a batch holds only --decode_batch_tokens={decode.decode_batch_tokens}"
       return f"has {length} tokens, but {room}", "leave it out, or raise --decode_batch_tokens"
     return None
+
+
+def load_run(workdir: StrPath, checkpoint: int | str, settings: Mapping[str, Any]) -> LoadedRun:
+  """Reads a run; see `TrainedModel.load`."""
+  parallel.start_up()
+  folder = Workdir(workdir, primary=False)
+  config = Config.from_flat(folder.read_config()).override(settings)
+  task = build_task(config.data, load_tokenizer(folder.tokenizer))
+  model = build_model(config, task)
+  with Checkpoints(folder.checkpoints, read_only=True) as checkpoints:
+    average_last = settings.get("average_last") or 1
+    if checkpoint == "last":
+      average_last = config.decode.average_last
+    steps = _steps_to_average(checkpoints, checkpoint, average_last, folder.path)
+    part = part_in_use(config.train.ema_decay)
+    params = average_params(checkpoints, parameter_shapes(model), steps, part)
+  return LoadedRun(config, task, model, params, steps)
 
 
 def _logits(

@@ -8,6 +8,7 @@ from transformer_jax.data.line_stream import LineStream, open_input
 from transformer_jax.errors import ConfigError
 from transformer_jax.files import StrPath, output_file
 from transformer_jax.runs.cut_sources import source_limit
+from transformer_jax.runs.ensemble import load_together
 from transformer_jax.runs.search import Answer
 from transformer_jax.runs.trained_model import TrainedModel
 
@@ -26,6 +27,7 @@ def translate(  # noqa: PLR0913 - one argument for each flag of the command
   tokenized_input: bool = False,
   tokenized_output: bool = False,
   checkpoint: int | str = "last",
+  ensemble: str = "",
   is_strict: bool = False,
 ) -> None:
   """Translates a file or standard input to a file or standard output.
@@ -40,6 +42,7 @@ def translate(  # noqa: PLR0913 - one argument for each flag of the command
     tokenized_input: the text has been through the run's preprocessing.
     tokenized_output: do not undo that preprocessing in the output.
     checkpoint: "best", "last" or a step, as `TrainedModel.load` takes it.
+    ensemble: workdirs of other runs to translate with, as `load_together` takes them.
     is_strict: refuse lines that are not UTF-8.
 
   Raises:
@@ -47,7 +50,7 @@ def translate(  # noqa: PLR0913 - one argument for each flag of the command
       translations of a sentence.
     DataError: the input cannot be read as lines of text.
   """
-  translator = TrainedModel.load(workdir, checkpoint, **overrides)
+  translator = load_together(workdir, ensemble, checkpoint, **overrides)
   config = translator.config
   if config.data.task != "translation":
     raise ConfigError(

@@ -1,11 +1,37 @@
 """Special pieces, words and counts of pieces, which all tokenizers use."""
 
 import collections
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from transformer_jax.config import EOS_ID, PAD_ID
 
+_MOST_CACHED = 1 << 18  # words whose pieces are kept
+_LONGEST_CACHED = 40  # letters; longer ones are rare, or whole sentences in scripts without spaces
+
 SPECIAL_PIECES = ("<pad>", "</s>", "<unk>")  # ids 0, 1, 2 of every vocabulary
+
+
+class WordCache(dict[str, list]):
+  """word -> what `compute` makes of it, computed when it is first asked for.
+
+  Most words of a text have come before, so it saves most of the work. A full cache begins anew.
+  """
+
+  def __init__(self, compute: Callable[[str], list]) -> None:
+    super().__init__()
+    self._compute = compute
+
+  def __missing__(self, word: str) -> list:
+    value = self._compute(word)
+    if len(word) > _LONGEST_CACHED:
+      return value
+    if len(self) > _MOST_CACHED:
+      self.clear()
+    self[word] = value
+    return value
+
+  def __reduce__(self) -> tuple:
+    return WordCache, (self._compute,)
 
 
 def split_at_spaces(text: str) -> list[str]:

@@ -20,7 +20,9 @@ function headBox(head) {
 function showControls() {
   byId("controls").querySelector(`input[value=${chosen.attention}]`).checked = true;
   byId("layer").value = chosen.layer;
-  byId("heads").querySelectorAll("input").forEach((box, head) => { box.checked = chosen.heads.has(head); });
+  byId("heads").querySelectorAll("input").forEach((box, head) => {
+    box.checked = chosen.heads.has(head);
+  });
   byId("contrast").checked = view.contrast;
   byId("hides_special").checked = view.hidesSpecial;
   byId("joins_words").checked = view.joinsWords;
@@ -85,6 +87,12 @@ function listenToPage() {
   document.addEventListener("keydown", (event) => {
     if (event.key === "Escape" && chosen.held) choose({ held: null });
   });
+  window.addEventListener("hashchange", () => {
+    readAddress();
+    fitChoice();
+    showLanguage();
+    recolored();
+  });
   new ResizeObserver(fitToWidth).observe(byId("controls"));
   window.addEventListener("resize", fitToWidth);
 }
@@ -95,6 +103,8 @@ function fitToWidth() {
   document.documentElement.style.scrollPaddingTop = isSticky ? `${bar.offsetHeight + 8}px` : "0";
   if (document.body.clientWidth === lastWidth) return;
   lastWidth = document.body.clientWidth;
+  drawOverview();
+  markOverview();
   drawLines();
   drawMap();
 }

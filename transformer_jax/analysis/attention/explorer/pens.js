@@ -77,7 +77,8 @@ class SvgPen {
     this.make("rect", { x, y, width, height, fill: color, "fill-opacity": opacity });
   }
   frame(x, y, width, height, { color, thickness = 1 }) {
-    this.make("rect", { x, y, width, height, fill: "none", stroke: color, "stroke-width": thickness });
+    const stroke = { fill: "none", stroke: color, "stroke-width": thickness };
+    this.make("rect", { x, y, width, height, ...stroke });
   }
   text(text, x, y, { color, size = 13, align = "left", turned = false }) {
     const anchor = { left: "start", right: "end", center: "middle" }[align];
