@@ -4,14 +4,15 @@
 
 Each client keeps one connection, and asks again as soon as it is answered: eight of ten times for
 one translation, once for every step of one, once for attention with a head closed. Prints one JSON
-line: answers by status, seconds until the answer, and the service's memory in MB, at each
-tenth of the requests.
+line: answers by status, seconds until the answer, the service's processor time, and its memory in
+MB at each tenth of the requests.
 """
 
 import argparse
 import http.client
 import itertools
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -77,6 +78,13 @@ def megabytes(process: int) -> int:
   return int(text.split("VmRSS:")[1].split()[0]) // 1024
 
 
+def processor_seconds(process: int) -> float:
+  """Returns the processor time that a process has used."""
+  text = pathlib.Path(f"/proc/{process}/stat").read_text(encoding="utf-8")
+  user, system = text.rpartition(")")[2].split()[11:13]
+  return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+
 def main() -> None:
   """Starts the service, asks, and prints."""
   parser = argparse.ArgumentParser(
@@ -96,7 +104,9 @@ def main() -> None:
     port = int(service.stdout.readline().split("127.0.0.1:")[1].split("/")[0])
     Load(port, lines, service.pid).run(flags.clients, flags.first)  # compiles
     load = Load(port, lines, service.pid)
+    processor = processor_seconds(service.pid)
     seconds = load.run(flags.clients, flags.requests)
+    processor = processor_seconds(service.pid) - processor
   finally:
     service.terminate()
   times = sorted(load.seconds)
@@ -105,6 +115,7 @@ def main() -> None:
     clients=flags.clients,
     seconds=round(seconds, 2),
     requests_per_second=round(len(times) / seconds, 1),
+    processor_seconds=round(processor, 2),
     p50_seconds=round(times[len(times) // 2], 4),
     p99_seconds=round(times[len(times) * 99 // 100], 4),
     slowest_seconds=round(times[-1], 4),
