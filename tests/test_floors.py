@@ -16,6 +16,7 @@ FLOORS = [
   ("training", "decoding"),
   ("runs",),
   ("analysis", "interop"),
+  ("service",),
   ("cli",),
   ("__init__", "__main__"),
 ]

@@ -13,6 +13,7 @@ from transformer_jax.config import DecodeConfig
 from transformer_jax.decoding.beam_search import beam_search
 from transformer_jax.decoding.constrained import BracketRules, Brackets, constrain
 from transformer_jax.decoding.ensemble import Steps, ensemble
+from transformer_jax.decoding.forced import force
 from transformer_jax.decoding.generate import DecodeBatch, Hypothesis, Source, generate
 from transformer_jax.decoding.greedy import greedy_search
 from transformer_jax.decoding.length_penalty import LENGTH_PENALTIES
@@ -30,6 +31,7 @@ class Answer:
   log_prob: float  # nats, EOS included
   score: float  # log-probability / length penalty
   tokens: tuple[int, ...] = ()  # of the output, without EOS
+  is_finished: bool = True  # False: cut at its limit of length, without EOS
 
   @property
   def text(self) -> str:
@@ -103,7 +105,8 @@ def answers(
 
 def _answer(task: Task, text: str, hypothesis: Hypothesis, detokenize: bool) -> Answer:
   output = task.decode_target(hypothesis.tokens, text, detokenize)
-  return Answer(output, hypothesis.log_prob, hypothesis.score, tuple(hypothesis.tokens))
+  tokens = tuple(hypothesis.tokens)
+  return Answer(output, hypothesis.log_prob, hypothesis.score, tokens, hypothesis.is_finished)
 
 
 def make_search(
@@ -115,8 +118,9 @@ def make_search(
 ) -> Callable[..., SearchResult]:
   """Returns the search that the settings describe, for one device.
 
-  It is a function (params, source_BS, max_lengths_B[, min_lengths_B[, gates[, num_words_B]]]) ->
-  SearchResult.
+  It is a function (params, source_BS, max_lengths_B[, min_lengths_B[, gates[, num_words_B[,
+  prefix_BT]]]]) -> SearchResult. `prefix_BT` are the tokens that outputs begin with, PAD where any
+  may come.
 
   Args:
     model: the Transformer; or several, an ensemble, whose params are as many and which have no
@@ -138,6 +142,7 @@ def make_search(
     min_lengths_B: Int32[Array, " B"] | None = None,
     gates: HeadGates | None = None,
     num_words_B: Int32[Array, " B"] | None = None,
+    prefix_BT: Int32[Array, "B T"] | None = None,
   ) -> SearchResult:
     room = min(_room(each, decode, source_BS.shape[1], max_length) for each in models)
     members = zip(models, [params] if isinstance(model, Transformer) else params, strict=True)
@@ -152,6 +157,8 @@ def make_search(
         raise ValueError("a constrained search needs the number of words of each sentence")
       steps = constrain(*steps, rules, decode.beam_size, room, max_lengths_B, num_words_B)
     tokens_to_logits, cache, reorder = steps
+    if prefix_BT is not None:
+      tokens_to_logits = force(tokens_to_logits, prefix_BT)
     shared: dict[str, Any] = dict(
       batch_size=source_BS.shape[0],
       max_length=room,

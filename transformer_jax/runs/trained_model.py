@@ -23,7 +23,7 @@ from transformer_jax.decoding.generate import plan_batches, width_for
 from transformer_jax.errors import CheckpointError, DataError
 from transformer_jax.files import StrPath
 from transformer_jax.model.head_gates import HeadGates
-from transformer_jax.model.intermediates import attention_weights_and_vectors
+from transformer_jax.model.intermediates import attention_weights_and_vectors, longer_queries
 from transformer_jax.model.transformer import Transformer
 from transformer_jax.runs.build import build_model, build_task, parameter_shapes
 from transformer_jax.runs.cut_sources import CutSources, cut, longest_source
@@ -135,6 +135,22 @@ class TrainedModel:
     closed = copy.copy(self)
     closed._gates = gates.without(heads)  # noqa: SLF001  of our own class
     return closed
+
+  def without_division(self) -> "TrainedModel":
+    """Returns the same model without the division by sqrt(d_k); this one stays as it is.
+
+    Its queries are sqrt(d_k) times as long, which cancels the division in each head. The two models
+    share their other parameters and their compiled programs.
+    """
+    undivided = copy.copy(self)
+    undivided._params = longer_queries(self._params, self.config.model)  # noqa: SLF001
+    return undivided
+
+  @property
+  def on_devices(self) -> tuple[Any, HeadGates]:
+    """The parameters and the gates as programs take them: a copy on each device."""
+    gates = self._gates or HeadGates.open(self.config.model)
+    return self._params, parallel.replicate(gates)
 
   @classmethod
   def load(

@@ -79,7 +79,7 @@ class SentenceAttention:
       queries_text, keys_text = self._texts(name)
       by_text.update({queries_text: one.queries, keys_text: one.keys})
     for text, pieces in by_text.items():
-      found += [word for word, _ in _unknown(pieces, text) if word]
+      found += [word for word, _ in with_unknown(pieces, text) if word]
     return found
 
 
@@ -89,10 +89,10 @@ def _with_words(symbols: Sequence[str], parse: Parse) -> list[str]:
 
 
 def _labels(pieces: Sequence[str], text: str) -> list[str]:
-  return [f"{word} {piece}".strip() for word, piece in _unknown(pieces, text)]
+  return [f"{word} {piece}".strip() for word, piece in with_unknown(pieces, text)]
 
 
-def _unknown(pieces: Sequence[str], text: str) -> list[tuple[str, str]]:
+def with_unknown(pieces: Sequence[str], text: str) -> list[tuple[str, str]]:
   """Returns (text, piece) of each piece: of an unknown one the text it stands for, else "".
 
   The text is what stands between the pieces before and after, found one after another. It stays ""
@@ -138,13 +138,7 @@ def sentence_attention(
     cross.weights_NHTS[-1, 0]  # the last layer's first head: a row for each of cross.queries
   """
   found = translator.attention(source, target, is_preprocessed)
-  source_words = found["source"]
-  target_words = found["target"]
-  words = dict(
-    encoder=(source_words, source_words),
-    decoder=(target_words, [START, *target_words[:-1]]),
-    cross=(target_words, source_words),
-  )
+  words = queries_and_keys(found["source"], found["target"])
   maps = {}
   for name in ATTENTIONS:
     queries, keys = words[name]
@@ -161,6 +155,27 @@ def sentence_attention(
   return SentenceAttention(source, found["target_text"], maps, parse)
 
 
+def queries_and_keys(
+  source: list[str], target: list[str]
+) -> dict[str, tuple[list[str], list[str]]]:
+  """Returns what attends and what is attended to in each of the three attentions.
+
+  Args:
+    source, target: the sub-words of the sentence and of its output.
+  """
+  return dict(
+    encoder=(source, source), decoder=(target, [START, *target[:-1]]), cross=(target, source)
+  )
+
+
+def map_to_json(
+  queries: list[str], keys: list[str], weights_NHTS: Float32[np.ndarray, "N H T S"]
+) -> dict[str, Any]:
+  """Returns one of the three maps of attention.json."""
+  rounded_NHTS = np.round(weights_NHTS.astype(np.float64), 8)
+  return dict(queries=queries, keys=keys, weights=rounded_NHTS.tolist())
+
+
 def to_json(attention: SentenceAttention) -> dict[str, Any]:
   """Returns the sentence's attention as lists and numbers, the format of attention.json.
 
@@ -172,6 +187,5 @@ def to_json(attention: SentenceAttention) -> dict[str, Any]:
   """
   result: dict[str, Any] = dict(source=attention.source_text, target=attention.target_text)
   for name, one in attention.maps.items():
-    rounded_NHTS = np.round(one.weights_NHTS.astype(np.float64), 8)
-    result[name] = dict(queries=one.queries, keys=one.keys, weights=rounded_NHTS.tolist())
+    result[name] = map_to_json(one.queries, one.keys, one.weights_NHTS)
   return result

@@ -12,7 +12,8 @@ The page's script is one after another the files that `_SCRIPTS` names. It reads
   view: what it shows first, counted from 0: layer, head, query (each may be absent)
   unknown: the words of both texts that the vocabulary lacks
   tree: null, or the nodes of a parser's output (`Parse.nodes`)
-  model: null, or the object of model_in_page.py
+  model: null, or the object of model_in_page.py, or server: facts of the model that the page's
+    server has (explorer/model/server.js)
   examples: sentences to choose from
   credit: null, or where the model comes from: text, url
 Without a sentence, source_text is the one to begin with, and attentions is null: the page computes
@@ -44,6 +45,7 @@ ENGINE_SCRIPTS = (
 # Each defines functions for those after it; start.js, the last, calls them.
 _SCRIPTS = (
   *ENGINE_SCRIPTS,
+  "model/server.js",
   "state.js",
   "numbers.js",
   "elements.js",
@@ -68,6 +70,7 @@ _SCRIPTS = (
   "start.js",
 )
 _FOLDER = pathlib.Path(__file__).parent / "explorer"
+_CLOSED = "script-src 'unsafe-inline'"  # the end of the page's own policy
 MAX_PACKED_BYTES = 2_700_000  # beyond it the vectors of the first layers are left out
 
 
@@ -88,24 +91,20 @@ def page(
     examples: sentences that a reader may choose from.
   """
   num_layers, num_heads = attention.first.weights_NHTS.shape[:2]
-  attentions, packed = _packed(attention, 0)
+  sentence = sentence_data(attention)
   for first_layer in range(1, num_layers + 1):
-    if len(packed) <= MAX_PACKED_BYTES:
+    if len(sentence["packed"]) <= MAX_PACKED_BYTES:
       break
-    attentions, packed = _packed(attention, first_layer)
+    sentence = sentence_data(attention, first_layer)
   if importance:
     kept = ("perplexity", "heads", "rank_correlation")
     importance = {name: importance[name] for name in kept if name in importance}
   return _html(
-    source_text=attention.source_text,
-    target_text=attention.target_text,
+    **sentence,
     layers=num_layers,
     heads=num_heads,
-    attentions=attentions,
-    packed=packed,
     importance=importance,
     view=view or {},
-    unknown=attention.unknown_words(),
     tree=attention.parse.nodes() if attention.parse else None,
     model=model,
     examples=list(examples),
@@ -124,11 +123,33 @@ def page_of_model(
     credit: where the model comes from: "text" and "url".
   """
   settings = model["settings"]
+  return _html_of_model(settings["num_layers"], settings["num_heads"], model, examples, credit)
+
+
+def page_of_server(facts: dict[str, Any], examples: Sequence[str]) -> str:
+  """Returns a page that asks the server it comes from, HTML text.
+
+  Args:
+    facts: "layers", "heads", "d_k" and "max_source" of the server's model.
+    examples: sentences that a reader may choose from; the page begins with the first.
+  """
+  html = _html_of_model(facts["layers"], facts["heads"], dict(server=facts), examples)
+  return html.replace(_CLOSED, f"{_CLOSED}; connect-src 'self'", 1)
+
+
+def _html_of_model(
+  layers: int,
+  heads: int,
+  model: dict[str, Any],
+  examples: Sequence[str],
+  credit: dict[str, str] | None = None,
+) -> str:
+  """Returns a page without a sentence: its model computes all that it shows."""
   return _html(
     source_text=examples[0],
     target_text="",
-    layers=settings["num_layers"],
-    heads=settings["num_heads"],
+    layers=layers,
+    heads=heads,
     attentions=None,
     packed="",
     importance=None,
@@ -155,10 +176,11 @@ def _html(**data: Any) -> str:
   return places.sub(lambda place: parts[place[1]], _read("page.html"))
 
 
-def _packed(attention: SentenceAttention, first_layer: int) -> tuple[dict[str, Any], str]:
-  """Returns the page's ("attentions", "packed").
+def sentence_data(attention: SentenceAttention, first_layer: int = 0) -> dict[str, Any]:
+  """Returns what the page's object has of a sentence.
 
-  Only the layers from `first_layer` on have vectors.
+  It is "source_text", "target_text", "unknown", "attentions" and "packed". Only the layers from
+  `first_layer` on have vectors.
   """
   arrays = PackedArrays()
   attentions = {}
@@ -171,7 +193,13 @@ def _packed(attention: SentenceAttention, first_layer: int) -> tuple[dict[str, A
       vectors.append(None if layer < first_layer else _layer_vectors(arrays, one, layer))
     queries, keys = labels[name]
     attentions[name] = dict(queries=queries, keys=keys, weights=begin, vectors=vectors)
-  return attentions, arrays.packed()
+  return dict(
+    source_text=attention.source_text,
+    target_text=attention.target_text,
+    unknown=attention.unknown_words(),
+    attentions=attentions,
+    packed=arrays.packed(),
+  )
 
 
 def _layer_vectors(arrays: PackedArrays, one: AttentionMap, layer: int) -> dict[str, Any] | None:

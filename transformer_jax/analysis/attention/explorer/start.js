@@ -13,9 +13,10 @@ function firstView() {
   if (asked.query !== undefined) chosen.held = "query";
   view.contrast = meanRowMaximum(chosen.attention, chosen.layer, chosen.head) < 0.3;  // or all is pale
 }
-// Returns the model that is in the page, or null; says why there is none.
+// Returns the model that is in the page or at its server, or null; says why there is none.
 async function ownEngine() {
   const { model } = data;
+  if (model?.server) return new ServerEngine(model.server);
   if (model && !model.refusal) return PageEngine.from(model);
   byId("no_model").hidden = !model;
   byId("no_model_why").textContent = model?.refusal ?? "";
