@@ -18,13 +18,11 @@ from flax import jax_utils
 from transformer_jax import interrupt, machine
 from transformer_jax.cache_folder import cache_folder
 from transformer_jax.errors import ConfigError
+from transformer_jax.roll_call import START_TIMEOUT, call_roll
 
 MIN_SECONDS_TO_CACHE = 0.5  # programs that compile in less time are not kept on disk
 
 _AXIS = "devices"
-
-# Seconds to wait until all processes of a run have started.
-_START_TIMEOUT = 100
 
 # Seconds until jax ends a process that waits for a lost one; `runs.watchdog` is usually sooner.
 _HEARTBEAT_TIMEOUT = 60
@@ -35,6 +33,7 @@ def start_up(
   num_processes: int | None = None,
   process_id: int | None = None,
   *,
+  start_timeout: int = START_TIMEOUT,
   deterministic: bool = False,
 ) -> None:
   """Joins the hosts of a run, if there are several, and turns on the compilation cache.
@@ -44,6 +43,7 @@ def start_up(
       Slurm).
     num_processes: number of processes of the run.
     process_id: number of this process, from 0.
+    start_timeout: seconds to wait for the other processes.
     deterministic: GPUs use only kernels that give the same bits each time. It takes effect only
       before the first computation.
 
@@ -56,7 +56,7 @@ def start_up(
   if deterministic:
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_gpu_deterministic_ops=true"
   if coordinator is not None:
-    _join(coordinator, num_processes, process_id)
+    _join(coordinator, num_processes, process_id, start_timeout)
   _keep_programs(cache_folder() / "compiled")
 
 
@@ -82,7 +82,9 @@ def _keep_programs(folder: pathlib.Path) -> None:
   jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
-def _join(coordinator: str, num_processes: int | None, process_id: int | None) -> None:
+def _join(
+  coordinator: str, num_processes: int | None, process_id: int | None, timeout: int
+) -> None:
   """Waits for the other hosts.
 
   Raises:
@@ -91,13 +93,17 @@ def _join(coordinator: str, num_processes: int | None, process_id: int | None) -
   # The service's handler of SIGTERM only records the signal. Other versions of jax may lack it.
   with contextlib.suppress(AttributeError):
     jax.config.update("jax_enable_preemption_service", False)
-  address: dict[str, Any] = dict(
-    coordinator_address=coordinator, num_processes=num_processes, process_id=process_id
-  )
   try:
+    address, count, number = coordinator, num_processes, process_id
+    if coordinator == "auto":
+      address, count, number = _detected(timeout)
+    if address is None or count is None or number is None:
+      raise ValueError("nothing here says which processes belong to the run")
     jax.distributed.initialize(
-      **({} if coordinator == "auto" else address),
-      initialization_timeout=_START_TIMEOUT,
+      call_roll(address, count, number, timeout),
+      count,
+      number,
+      initialization_timeout=timeout,
       heartbeat_timeout_seconds=_HEARTBEAT_TIMEOUT,
     )
     interrupt.has_others = jax.process_count() > 1
@@ -107,6 +113,15 @@ def _join(coordinator: str, num_processes: int | None, process_id: int | None) -
       f"the hosts of the run were not found: {error}",
       "name the first process's host:port; auto is for Slurm and TPU pods",
     ) from None
+
+
+def _detected(timeout: int) -> tuple[str | None, int | None, int | None]:
+  """Returns coordinator, number of processes and number of this one, as the platform knows them."""
+  # jax says them nowhere else before it connects.
+  from jax._src.clusters import ClusterEnv  # noqa: PLC0415  needed on several hosts only
+
+  detected = ClusterEnv.auto_detect_unset_distributed_params(None, None, None, None, None, timeout)
+  return detected[:3]
 
 
 def backend() -> str:
