@@ -196,32 +196,43 @@ def to_host(tree: Any) -> Any:
   return jax.device_get(jax_utils.unreplicate(tree))
 
 
+def own_rows(num_rows: int) -> range:
+  """Returns which rows of a batch of all hosts this process's devices take.
+
+  Each device takes as many, so the last ones may be beyond the batch: padding, so that a batch has
+  the same tokens on any number of devices.
+  """
+  num_own = -(-num_rows // jax.device_count()) * jax.local_device_count()
+  start = jax.process_index() * num_own
+  return range(start, start + num_own)
+
+
+def split_rows(array: np.ndarray) -> np.ndarray:
+  """Returns this process's own rows [rows, ...] as [local devices, rows per device, ...]."""
+  num_rows, *shape = array.shape
+  num_local = jax.local_device_count()
+  return array.reshape(num_local, num_rows // num_local, *shape)
+
+
 def shard_rows(array: np.ndarray) -> np.ndarray:
   """Returns this process's rows of a global array, split over its devices.
 
-  Rows of zeros (padding) are added up to a multiple of the number of devices, so that a batch has
-  the same tokens on any number of devices.
-
   Args:
-    array: [rows, ...], the same in all processes.
+    array: [rows, ...], the same in all processes; rows of zeros take the places beyond its end.
 
   Returns:
     [local devices, rows per device, ...].
   """
-  num_rows, *shape = array.shape
-  num_devices = jax.device_count()
-  num_local = jax.local_device_count()
-  rows_per_device = -(-num_rows // num_devices)
-  padding = rows_per_device * num_devices - num_rows
+  own = own_rows(len(array))
+  rows = array[own.start : own.stop]
+  padding = len(own) - len(rows)
   if padding:
-    array = np.concatenate([array, np.zeros((padding, *shape), array.dtype)])
-  split = array.reshape(num_devices, rows_per_device, *shape)
-  start = jax.process_index() * num_local
-  return split[start : start + num_local]
+    rows = np.concatenate([rows, np.zeros((padding, *array.shape[1:]), array.dtype)])
+  return split_rows(rows)
 
 
 def gather_rows(tree: Any, num_rows: int) -> Any:
-  """Reverses `shard_rows` for results that all hosts need.
+  """Reverses `split_rows` for results that all hosts need.
 
   Args:
     tree: pytree of arrays [local devices, rows per device, ...].

@@ -19,6 +19,7 @@ from transformer_jax.data.pipeline import (
   Batch,
   BatchStream,
   FittingPairs,
+  OwnRows,
   Pairs,
   ordered_batches,
 )
@@ -73,7 +74,9 @@ class Prepared:
     """split -> Counts of the pairs kept and dropped."""
     return {split: encoded.counts for split, encoded in self.encoded.items()}
 
-  def stream_from(self, position: dict[str, int] | None = None) -> BatchStream:
+  def stream_from(
+    self, position: dict[str, int] | None = None, own_rows: OwnRows = range
+  ) -> BatchStream:
     """Returns the training batches from a checkpoint's data position on, or from the start."""
     data, train = self.config.data, self.config.train
     return BatchStream(
@@ -83,6 +86,7 @@ class Prepared:
       train.seed,
       position,
       train.word_dropout_rate,
+      own_rows,
     )
 
   def tokens_per_update(self, stream: BatchStream) -> tuple[float, float]:
@@ -91,10 +95,10 @@ class Prepared:
     updates = stream.batches_in_epoch / self.config.data.accumulation_steps
     return train.source_lengths.sum() / updates, train.target_lengths.sum() / updates
 
-  def valid_batches(self) -> Iterator[Batch]:
+  def valid_batches(self, own_rows: OwnRows = range) -> Iterator[Batch]:
     """Yields batches that hold every validation pair once."""
     data = self.config.data
-    return ordered_batches(self.encoded["valid"], data.num_buckets, data.batch_tokens)
+    return ordered_batches(self.encoded["valid"], data.num_buckets, data.batch_tokens, own_rows)
 
   def is_preprocessed(self, split: str) -> bool:
     """Returns whether the text of a split has been through the preprocessing already."""
