@@ -14,12 +14,22 @@ import select
 import socket
 import threading
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 from transformer_jax.errors import ConfigError
 from transformer_jax.strict_json import json_text
 
 START_TIMEOUT = 100  # seconds to wait until all processes of a run have started
+
+
+class Place(NamedTuple):
+  """The place of this process among those of a run."""
+
+  coordinator: str  # host:port of the first process, or "auto" where the platform knows
+  num_processes: int
+  process_id: int  # from 0
+  start_timeout: int = START_TIMEOUT  # seconds to wait until all of them have started
+
 
 _ATTEMPT = 5.0  # seconds to wait for a connection, or for a line, before the next attempt
 _PAUSE = 0.2  # seconds between attempts
