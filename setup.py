@@ -28,8 +28,8 @@ setup(
   # The flag files lie outside of the package here, and inside of it where it is installed.
   package_dir={"transformer_jax.experiments": "experiments"},
   package_data={
-    "transformer_jax": ["py.typed"],
-    "transformer_jax.analysis.attention": ["explorer/*"],
+    "transformer_jax": ["py.typed", "demo/README.md", "demo/german_english/*"],
+    "transformer_jax.analysis.attention": ["explorer/*", "explorer/model/*"],
     "transformer_jax.attention": ["fastest.json"],
     "transformer_jax.experiments": EXPERIMENTS,
   },
@@ -46,6 +46,7 @@ setup(
     "orbax-checkpoint>=0.12.8,<0.13",
     "sacrebleu>=2.4",
     "sacremoses>=0.1.1",
+    "safetensors>=0.5",  # the demo's model, export and import
     "nltk>=3.8",
     "scipy>=1.13",
     "sentencepiece>=0.2",
@@ -62,14 +63,16 @@ setup(
     "datasets": ["datasets>=4"],  # --data_source=huggingface
     "prepare": ["tensorflow-cpu"],  # only the download of a TensorFlow dataset needs it
     "ctranslate2": ["ctranslate2>=4.6"],  # export --format=ctranslate2
-    "huggingface": ["huggingface_hub>=0.24", "safetensors>=0.5"],  # export and import
+    "huggingface": ["huggingface_hub>=0.24", "safetensors>=0.5"],  # import by name; export
+    "serve": ["starlette>=0.40", "uvicorn>=0.30"],
     "test": [
       "beartype>=0.20",
       "hypothesis>=6.100",
       "pytest>=8",
       "pytest-xdist>=3.5",
-      "safetensors>=0.5",
       "selenium>=4.20",
+      "starlette>=0.40",
+      "uvicorn>=0.30",
     ],
     "lint": ["mdformat-gfm>=1", "pyright[nodejs]>=1.1.400", "ruff>=0.15"],
     "docs": ["mkdocs-material>=9.5", "mkdocstrings[python]>=0.27"],

@@ -4,11 +4,38 @@ import contextlib
 import json
 import shutil
 
+import numpy as np
 import pytest
 
 
+def made_attention(words, layers=2, heads=4, seed=0, sharpness=0.3):
+  """Returns a sentence's attention of random numbers, the weights computed from its vectors."""
+  from transformer_jax.analysis.attention.maps import START, AttentionMap, SentenceAttention
+
+  rng = np.random.default_rng(seed)
+
+  def one(queries, keys, is_causal=False):
+    shape = (layers, heads, len(keys), 8)
+    query = rng.normal(size=(layers, heads, len(queries), 8)).astype(np.float32) / sharpness
+    key, value = (rng.normal(size=shape).astype(np.float32) for _ in range(2))
+    scores = np.einsum("nhtk,nhsk->nhts", query, key, dtype=np.float64) / np.sqrt(8)
+    if is_causal:
+      scores = np.where(np.tri(*scores.shape[2:], dtype=bool), scores, -np.inf)
+    weights = np.exp(scores - scores.max(-1, keepdims=True))
+    weights = (weights / weights.sum(-1, keepdims=True)).astype(np.float32)
+    return AttentionMap(queries, keys, weights, query, key, value)
+
+  maps = dict(
+    encoder=one(words, words),
+    decoder=one(words, [START, *words[:-1]], is_causal=True),
+    cross=one(words, words),
+  )
+  text = " ".join(words)
+  return SentenceAttention(text, text, maps)
+
+
 @contextlib.contextmanager
-def started():
+def started(*more_arguments):
   """Starts headless Chromium, which records its console and its network requests."""
   webdriver = pytest.importorskip("selenium.webdriver", reason="needs the package selenium")
   chromium = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -28,6 +55,7 @@ def started():
     "--disable-sync",
     "--disable-dev-shm-usage",
     "--window-size=1200,1400",
+    *more_arguments,
   ):
     options.add_argument(argument)
   options.set_capability("goog:loggingPrefs", dict(browser="ALL", performance="ALL"))
@@ -38,17 +66,33 @@ def started():
     found.quit()
 
 
-def open_page(browser, html, tmp_path):
+def open_page(browser, html, tmp_path, address=""):
   (tmp_path / "page.html").write_text(html, encoding="utf-8")
   for name in ("browser", "performance"):
     browser.get_log(name)  # empties the log of earlier pages
-  browser.get(f"file://{tmp_path}/page.html")
+  browser.get("about:blank")  # otherwise another hash alone loads nothing
+  browser.get(f"file://{tmp_path}/page.html{address}")
+  wait_until_ready(browser)
+  return browser
+
+
+def wait_until_ready(browser):
   from selenium.webdriver.support.ui import WebDriverWait
 
   WebDriverWait(browser, 20).until(
     lambda b: b.execute_script("return document.documentElement.dataset.ready") == "true"
   )
-  return browser
+
+
+@contextlib.contextmanager
+def window(browser, width, height):
+  """Gives the page a window of this size in CSS pixels."""
+  size = dict(width=width, height=height, deviceScaleFactor=1, mobile=False)
+  browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+  try:
+    yield
+  finally:
+    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
 def requests_of(browser):

@@ -85,6 +85,7 @@ def test_a_parser_translates_nothing(name):
     (Form("onnx"), "--format=onnx"),
     (Form("ctranslate2", "int3"), "--quantization=int3"),
     (Form("huggingface", "int8"), "--quantization=int8"),
+    (Form("safetensors", "int16"), "--quantization=int16"),
     (Form("ctranslate2", is_untied=True), "--untied"),
     (Form("safetensors", is_untied=True), "--untied"),
   ],

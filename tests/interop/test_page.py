@@ -27,6 +27,7 @@ def test_it_draws_and_shows_the_weights_of_the_model(browser, tmp_path):
   words = [button.text for button in opened.find_elements("css selector", "#keys button")]
   assert words[0] == ">>deu<<"
   check_weights(opened, sentence_attention(transformer_jax.load(run), SOURCE, TARGET))
+  click(opened, element(opened, "all_heads"))
   pictures = set()
   for layer in range(marian.LAYERS):
     choose(opened, "layer", layer)

@@ -10,6 +10,7 @@ from tiny_run import flags
 
 import transformer_jax
 from transformer_jax.checkpoints.leaves import named_leaves
+from transformer_jax.checkpoints.quantization import rounded
 from transformer_jax.cli.main import run as command_line
 from transformer_jax.data.tokenizers.folder import (
   fingerprint,
@@ -105,6 +106,29 @@ def test_the_header_is_the_documented_one(exported, trained):
   assert header["shared_embedding.embedding"]["dtype"] == "F32"
 
 
+@pytest.mark.parametrize(
+  "quantization, dtype, share", [("int8", "I8", 0.4), ("float16", "F16", 0.6)]
+)
+def test_rounded_matrices_come_back_as_they_were_rounded(
+  quantization, dtype, share, trained, exported, tmp_path
+):
+  out = tmp_path / "out"
+  model = transformer_jax.load(trained)
+  export_model(model, out, Form("safetensors", quantization))
+  content = (out / FILE).read_bytes()
+  assert len(content) < share * (exported / FILE).stat().st_size
+  header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+  assert header["shared_embedding.embedding"]["dtype"] == dtype
+  found = transformer_jax.load(out).parameters()
+  for name, array in rounded(model.parameters(), quantization).items():
+    np.testing.assert_array_equal(found[name], array, err_msg=name)
+  assert "rounded to" in (out / "README.md").read_text()
+  # A flipped bit is noticed.
+  (out / FILE).write_bytes(content[:-9] + bytes([content[-9] ^ 1]) + content[-8:])
+  with pytest.raises(CheckpointError, match="not those that were written"):
+    transformer_jax.load(out)
+
+
 def test_a_header_of_an_older_version_is_read(copy, exported):
   """Without the SHA-256, and without settings that were added later."""
 
@@ -167,7 +191,7 @@ def test_a_parser_comes_back(trained, tmp_path, capsys):
   settings = dict(task="parsing", data_source="grammar", embedding_sharing="target")
   data = config.replace(**settings, vocab_size=40).data
   pairs = [("the cat sat", TREE), ("a dog sat on the mat", TREE)]
-  tokenizer = train_parsing_tokenizer(data, lambda: pairs)
+  tokenizer = train_parsing_tokenizer(data, *zip(*pairs, strict=True))
   model = random_model(config, tokenizer, **settings, **FAST)
   export_model(model, tmp_path / "out", Form("safetensors"))
   result = json.loads(

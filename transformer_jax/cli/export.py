@@ -25,7 +25,7 @@ def declare(command: Command) -> None:
   command.declare(
     "quantization",
     QUANTIZATIONS[0],
-    "for ctranslate2: how matrices are stored; none: float32",
+    "how matrices are stored, for ctranslate2, and int8 or float16 for safetensors; none: float32",
     QUANTIZATIONS,
   )
   command.declare(

@@ -27,6 +27,8 @@ QUANTIZATIONS = (
   "float16",
   "float32",
 )
+# Those of our own file; each leaves float32 parameters when it is read.
+_OF_SAFETENSORS = ("none", "int8", "float16")
 _USE_CTRANSLATE2 = "use --format=ctranslate2"
 
 
@@ -36,7 +38,7 @@ class Form:
 
   Attributes:
     format: "ctranslate2", "huggingface" or "safetensors".
-    quantization: for ctranslate2, one of QUANTIZATIONS.
+    quantization: for ctranslate2, one of QUANTIZATIONS; for safetensors, int8 or float16.
     is_untied: for huggingface, whether embeddings and output matrix are written separately.
   """
 
@@ -60,7 +62,13 @@ def check(config: Config, form: Form) -> None:
     raise ConfigError(
       f"--quantization={form.quantization}", "is not known", f"choose one of {known}"
     )
-  if form.quantization != "none" and form.format != "ctranslate2":
+  if form.format == "safetensors" and form.quantization not in _OF_SAFETENSORS:
+    raise ConfigError(
+      f"--quantization={form.quantization}",
+      "--format=safetensors has no such form",
+      f"choose one of {', '.join(_OF_SAFETENSORS)}, or {_USE_CTRANSLATE2}",
+    )
+  if form.format == "huggingface" and form.quantization != "none":
     raise ConfigError(
       f"--quantization={form.quantization}",
       f"--format={form.format} keeps the parameters as they are",

@@ -76,5 +76,5 @@ def export_model(
     elif form.format == "huggingface":
       huggingface.write(model, folder, form.is_untied)
     else:
-      safetensors.write(model, folder)
+      safetensors.write(model, folder, form.quantization)
     atomic_write(folder / "README.md", readme(model, form, name, scores or []))

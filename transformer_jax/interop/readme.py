@@ -214,6 +214,8 @@ def _moses(config: Config) -> str:
 
 def _differences(config: Config, form: Form) -> list[str]:
   """Returns the differences from the model in transformer_jax."""
+  if form.format == "safetensors" and form.quantization != "none":
+    return [f"Matrices are rounded to {form.quantization}: some answers change."]
   if form.format == "safetensors":
     return ["Nothing: the parameters are equal to the bit, under the names of the package."]
   penalty = "The length penalty divides by length^alpha, EOS counted. " + (

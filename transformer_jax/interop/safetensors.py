@@ -1,4 +1,7 @@
-"""Writes the parameters under their own names to one file, and reads them, equal to the bit."""
+"""Writes the parameters under their own names to one file, and reads them, equal to the bit.
+
+Matrices may be written in 16 or 8 bits; then what was left of them is read, to the bit.
+"""
 
 import json
 import pathlib
@@ -9,6 +12,13 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from transformer_jax.checkpoints.leaves import check_fit, named_leaves
+from transformer_jax.checkpoints.quantization import (
+  Int8Matrix,
+  as_matrix,
+  is_matrix,
+  rounded,
+  to_int8,
+)
 from transformer_jax.config import Config
 from transformer_jax.data.text import read_problem
 from transformer_jax.data.tokenizers.folder import load_tokenizer, save_tokenizer
@@ -23,20 +33,63 @@ from transformer_jax.workdir.folder import whole_settings
 
 FILE = "model.safetensors"
 
+_SCALES = ".row_scales"  # an int8 matrix's, after its name
 _AGAIN = "export the run again"
 
 
-def write(model: TrainedModel, folder: pathlib.Path) -> None:
-  """Writes the parameters, the settings and the tokenizer into a folder that exists."""
+def write(model: TrainedModel, folder: pathlib.Path, quantization: str = "none") -> None:
+  """Writes the parameters, the settings and the tokenizer into a folder that exists.
+
+  Args:
+    model: the model.
+    folder: the folder.
+    quantization: "none", or how matrices are stored: "int8" or "float16".
+  """
+  parameters = model.parameters()
+  if quantization != "none":
+    parameters = rounded(parameters, quantization)
+  params = unflatten_dict(parameters, sep=".")
   metadata = {
     "format": "np",
     "settings": json_text(model.config.to_flat()),
     "step": str(model.steps[-1]),
     "steps": json_text(model.steps),
-    "params_sha256": params_digest(dict(named_leaves(model.params))),
+    "params_sha256": params_digest(dict(named_leaves(params))),
   }
-  write_arrays(folder / FILE, model.parameters(), metadata)
+  if quantization != "none":
+    metadata["quantization"] = quantization
+  write_arrays(folder / FILE, _stored(parameters, quantization), metadata)
   save_tokenizer(model.task.tokenizer, folder)
+
+
+def _stored(parameters: Mapping[str, np.ndarray], quantization: str) -> dict[str, np.ndarray]:
+  """Returns the file's arrays; an int8 matrix has its scales beside it."""
+  arrays = dict(parameters)
+  for name, array in parameters.items():
+    if not is_matrix(array):
+      continue
+    if quantization == "float16":
+      arrays[name] = array.astype(np.float16)
+    elif quantization == "int8":
+      matrix = to_int8(as_matrix(name, array))
+      arrays[name] = matrix.values.reshape(array.shape)
+      arrays[name + _SCALES] = matrix.scales
+  return arrays
+
+
+def _restored(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+  """Returns the parameters, float32, of `_stored` arrays; of others, what they are."""
+  parameters = {}
+  for name, array in arrays.items():
+    scales = arrays.get(name + _SCALES)
+    if array.dtype == np.int8 and scales is not None and array.size % scales.size == 0:
+      matrix = Int8Matrix(array.reshape(scales.size, -1), scales)
+      parameters[name] = matrix.to_float().reshape(array.shape)
+    elif array.dtype == np.float16:
+      parameters[name] = array.astype(np.float32)
+    elif not name.endswith(_SCALES):
+      parameters[name] = array
+  return parameters
 
 
 def read(folder: StrPath) -> Imported:
@@ -54,6 +107,8 @@ def read(folder: StrPath) -> Imported:
   folder = pathlib.Path(folder)
   path = folder / FILE
   metadata, arrays = read_arrays(path)
+  if "quantization" in metadata:
+    arrays = _restored(arrays)
   config, steps = _described(metadata, path)
   tokenizer = load_tokenizer(folder)
   task = config.data.task

@@ -84,6 +84,7 @@ def focus(browser, node):
 
 
 def test_choosing_heads_changes_lines_and_map(opened):
+  click(opened, element(opened, "all_heads"))
   lines = pixels(opened, "lines_canvas")
   heat = pixels(opened, "map")
   click(opened, element(opened, "one_head"))
@@ -98,6 +99,9 @@ def test_choosing_heads_changes_lines_and_map(opened):
 
 
 def test_pointing_at_words_and_cells_reads_them_out(opened, attention):
+  click(opened, element(opened, "all_heads"))
+  choose(opened, "step_query", 0)
+  choose(opened, "step_key", 0)
   lines = pixels(opened, "lines_canvas")
   word = opened.find_elements("css selector", "#queries button")[1]
   focus(opened, word)
@@ -139,11 +143,16 @@ def test_the_cost_moves_with_its_controls(opened):
   assert element(opened, "cost_n_out").text == "132"
 
 
-def test_heads_are_listed_by_importance(opened):
+def test_heads_are_listed_by_what_their_absence_costs(browser, attention, tmp_path):
+  """Not by the gradient's guess: here it has the order of the heads turned round."""
+  found = importance()
+  for row in found["heads"]:
+    row["importance"] = 1 - row["importance"]
+  opened = open_page(browser, page(attention, found), tmp_path)
   assert "3.500" in element(opened, "importance").text
   first = opened.find_element("css selector", "#importance tbody tr").text
   assert first.startswith("1.2")
-  assert "0.3000" in first
+  assert "4.600" in first and "0.7000" in first
 
 
 def test_a_perplexity_beyond_all_numbers(browser, attention, tmp_path):

@@ -7,19 +7,31 @@ import dataclasses
 import os
 import pathlib
 from collections.abc import Iterable, Sequence
+from typing import Literal
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.collections import LineCollection
+from matplotlib.colors import Normalize
+from matplotlib.lines import Line2D
 
 from transformer_jax.analysis import plots
 from transformer_jax.analysis.attention.maps import AttentionMap, SentenceAttention
-from transformer_jax.config import Config, ModelConfig
+from transformer_jax.config import Config
 from transformer_jax.errors import ConfigError
-from transformer_jax.model.head_gates import ATTENTIONS
 from transformer_jax.reference.positions import positional_encoding
 from transformer_jax.training.schedule import noam_schedule
 
 _SMALLEST = 0.02  # weights below it are not drawn
+_MOST_LABELS = 25  # a heat map of more words has no words beside it
+MOST_WORDS = 40  # a sentence of more sub-words has no figures, unless they are asked for
+
+_TITLES = dict(
+  encoder="encoder self-attention",
+  decoder="decoder self-attention",
+  cross="cross attention",
+)
 
 Folder = str | os.PathLike[str]
 
@@ -36,16 +48,36 @@ class Selection:
   head: int | None = None
   word: int | None = None
 
-  def check(self, model: ModelConfig) -> None:
+  def check(self, num_layers: int, num_heads: int) -> None:
     """Checks the numbers.
 
     Raises:
       ConfigError: the model has no such layer or head, or the word is below 1.
     """
-    _check_number("layer", self.layer, model.num_layers)
-    _check_number("head", self.head, model.num_heads)
+    _check_number("layer", self.layer, num_layers)
+    _check_number("head", self.head, num_heads)
     if self.word is not None and self.word < 1:
       raise ConfigError(f"--word={self.word}", "words are counted from 1")
+
+  def check_word(self, attention: SentenceAttention) -> None:
+    """Checks that the output has the word.
+
+    Raises:
+      ConfigError: it has fewer words.
+    """
+    count = len(attention.first.queries)
+    if self.word is not None and self.word > count:
+      raise ConfigError(f"--word={self.word}", f"the output has {count} sub-words", f"1 to {count}")
+
+  def view(self) -> dict[str, int]:
+    """Returns what the page shows first, counted from 0."""
+    asked = dict(layer=self.layer, head=self.head, query=self.word)
+    return {name: number - 1 for name, number in asked.items() if number is not None}
+
+
+def words_shown(attention: SentenceAttention) -> int:
+  """Returns the number of sub-words of the longer side."""
+  return max(len(words) for one in attention.maps.values() for words in (one.queries, one.keys))
 
 
 def _check_number(name: str, value: int | None, limit: int) -> None:
@@ -53,26 +85,37 @@ def _check_number(name: str, value: int | None, limit: int) -> None:
     raise ConfigError(f"--{name}={value}", f"the model has {limit}", f"1 to {limit}")
 
 
+def missing_characters(attention: SentenceAttention) -> str:
+  """Returns the characters of the words that no font of the figures has."""
+  words = [word for one in attention.maps.values() for word in (*one.queries, *one.keys)]
+  return plots.missing_characters(words)
+
+
 def draw(
-  attention: SentenceAttention, config: Config, folder: Folder, selection: Selection
+  attention: SentenceAttention, config: Config | None, folder: Folder, selection: Selection
 ) -> list[pathlib.Path]:
-  """Writes all figures for a sentence as PNG and PDF; returns their paths."""
-  layer = (selection.layer or config.model.num_layers) - 1
-  if selection.head is None:
-    head = _sharpest_head(attention.maps["cross"], layer)
-  else:
-    head = selection.head - 1
-  all_heads = range(config.model.num_heads)
+  """Writes all figures for a sentence as PNG and PDF; returns their paths.
+
+  Those of positions and of the learning rate need the run's settings.
+  """
+  num_layers, num_heads = attention.first.weights_NHTS.shape[:2]
+  layer = (selection.layer or num_layers) - 1
+  head = _sharpest_head(attention.first, layer) if selection.head is None else selection.head - 1
+  all_heads = range(num_heads)
   paths = []
-  for name, one in attention.maps.items():
-    where = f"{ATTENTIONS[name]}, layer {layer + 1}"
+  labels = attention.labels()
+  for name, weights in attention.maps.items():
+    one = dataclasses.replace(weights, queries=labels[name][0], keys=labels[name][1])
+    where = f"{_TITLES[name]}, layer {layer + 1}"
     begin = f"{folder}/{name}"
     word = min(selection.word or 1, len(one.queries)) - 1
     lines = _Lines(one, layer)
     paths += lines.draw(all_heads, f"{where}, all heads", f"{begin}_all_heads")
     paths += lines.draw([head], f"{where}, head {head + 1}", f"{begin}_one_head")
     paths += lines.draw(all_heads, f"{where}, one word", f"{begin}_one_word", word)
-    paths += _draw_maps(one, ATTENTIONS[name], f"{begin}_maps")
+    paths += _draw_maps(one, _TITLES[name], f"{begin}_maps")
+  if config is None:
+    return paths
   paths += _draw_positions(config.model.d_model, folder)
   return [*paths, *_draw_learning_rate(config, folder)]
 
@@ -96,7 +139,7 @@ class _Lines:
   ) -> list[pathlib.Path]:
     """Writes the figure of these heads, for all queries or for query `word` only."""
     rows = max(len(self._queries), len(self._keys))
-    figure, (panel,) = plots.axes(width=4.5, height=max(2.5, 0.28 * rows + 0.6))
+    figure, (panel,) = plots.axes(width=4.5, height=max(2.5, 0.28 * rows + 1.0))
     panel.set_axis_off()
     panel.set_xlim(-1.4, 2.4)
     panel.set_ylim(rows - 0.4, -1)
@@ -108,20 +151,45 @@ class _Lines:
       middle = (len(self._weights_HTS) - 1) / 2
       shift = 0.04 * (head - middle) if len(heads) > 1 else 0.0  # so that none hides another
       self._draw_head(panel, head, queries, shift)
+    figure.legend(
+      handles=_key(heads), loc="outside lower center", ncols=4, frameon=False, fontsize=7
+    )
     return plots.save(figure, path)
 
   def _draw_head(self, panel: Axes, head: int, queries: Iterable[int], shift: float) -> None:
     weights_TS = self._weights_HTS[head]
-    for query in queries:
-      for key in np.flatnonzero(weights_TS[query] >= _SMALLEST):
-        panel.plot(
-          [0, 1],
-          [query + shift, key + shift],
-          color=plots.COLORS[head % len(plots.COLORS)],
-          alpha=min(1.0, float(weights_TS[query, key])),
-          linewidth=1.6,
-          solid_capstyle="round",
-        )
+    places = [(t, s) for t in queries for s in np.flatnonzero(weights_TS[t] >= _SMALLEST)]
+    color = _color(head)
+    panel.add_collection(
+      LineCollection(
+        [[(0, t + shift), (1, s + shift)] for t, s in places],
+        colors=[(color, min(1.0, float(weights_TS[t, s]))) for t, s in places],
+        linewidths=1.6,
+        linestyles=_style(head),
+        capstyle="round",
+      )
+    )
+
+
+def _color(head: int) -> str:
+  return plots.HEAD_COLORS[head % len(plots.HEAD_COLORS)]
+
+
+def _style(head: int) -> Literal["solid", "dashed"]:
+  """Returns how a head's lines are drawn: dashed where its color has been used before."""
+  return "solid" if head < len(plots.HEAD_COLORS) else "dashed"
+
+
+def _key(heads: Sequence[int]) -> list[Line2D]:
+  """Returns the key of a figure of lines: each head's color, and how strong a weight is drawn."""
+  lines = [
+    Line2D([], [], color=_color(h), linestyle=_style(h), label=f"head {h + 1}") for h in heads
+  ]
+  weights = (0.1, 0.5, 1.0)
+  return [
+    *lines,
+    *(Line2D([], [], color=plots.BLACK, alpha=w, label=f"weight {w:g}") for w in weights),
+  ]
 
 
 def _write_words(
@@ -141,16 +209,29 @@ def _write_words(
 
 
 def _draw_maps(one: AttentionMap, title: str, path: str) -> list[pathlib.Path]:
-  """Draws a heat map for each layer (down) and head (across)."""
+  """Draws a heat map for each layer (down) and head (across).
+
+  The color scale ends at the largest weight of all, so that attention spread thin is seen too.
+  """
   num_layers, num_heads, num_queries, num_keys = one.weights_NHTS.shape
-  height = 1.3 * num_queries / max(num_queries, num_keys) + 0.25
-  figure, grid = plots.grid(num_layers, num_heads, width=1.3, height=height)
+  has_words = max(num_queries, num_keys) <= _MOST_LABELS
+  size = max(1.3, 0.13 * max(num_queries, num_keys)) if has_words else 1.3
+  height = size * num_queries / max(num_queries, num_keys) + 0.25
+  figure, grid = plots.grid(num_layers, num_heads, width=size, height=height)
+  largest = float(one.weights_NHTS.max())
   for layer, head in np.ndindex(num_layers, num_heads):
     panel = grid[layer][head]
-    plots.heat_map(panel, one.weights_NHTS[layer, head], "viridis", low=0, high=1)
+    plots.heat_map(panel, one.weights_NHTS[layer, head], "viridis", low=0, high=largest)
     panel.set_xticks([])
     panel.set_yticks([])
+    if has_words and head == 0:
+      panel.set_yticks(range(num_queries), list(map(plots.plain, one.queries)), fontsize=6)
+    if has_words and layer == num_layers - 1:
+      words = list(map(plots.plain, one.keys))
+      panel.set_xticks(range(num_keys), words, fontsize=6, rotation=90)
     panel.set_title(f"{layer + 1}.{head + 1}", fontsize=8)
+  scale = ScalarMappable(Normalize(0, largest), "viridis")
+  figure.colorbar(scale, ax=np.array(grid).ravel().tolist(), label="weight")
   figure.suptitle(f"{title}: layer.head, a row for each word that attends", fontsize=10)
   return plots.save(figure, path)
 
