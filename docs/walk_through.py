@@ -21,11 +21,14 @@ import tempfile
 import numpy as np
 from matplotlib.image import imread
 
+import transformer_jax
 from transformer_jax.analysis.attention import figures
 from transformer_jax.analysis.attention.maps import sentence_attention
 from transformer_jax.analysis.markdown import table
+from transformer_jax.cli.demo import MODEL
 from transformer_jax.files import atomic_write
 from transformer_jax.model.head_gates import ATTENTIONS
+from transformer_jax.model.intermediates import longer_queries
 from transformer_jax.runs.trained_model import TrainedModel
 
 PAGE = pathlib.Path(__file__).with_name("understanding-attention.md")
@@ -41,7 +44,7 @@ MOST_DIFFERENT = 0.01  # mean of a picture's shares of black: other versions dra
 
 SENTENCE = "Ich habe gestern ein neues Auto gekauft."
 LONGER = "Ich habe gestern mit meinem Bruder ein neues Auto gekauft."
-LAYER, HEAD, WORD = 1, 3, 1  # from 0: the head of the tables and pictures, and "bought"
+LAYER, HEAD, WORD = 1, 0, 1  # from 0: the head of the tables and pictures, and "bought"
 _BLOCK = re.compile(r"(<!-- demo: (\w+) (en|ja) -->\n).*?(<!-- end of demo -->)", re.DOTALL)
 _NUMBER = re.compile(r"\d\.\d\d")
 
@@ -65,7 +68,9 @@ class Demo:
       [_piece(query), *(_bold_if_large(weight) for weight in weights_S)]
       for query, weights_S in zip(self.cross.queries, self._weights_TS, strict=True)
     ]
-    return table([corner, *map(_piece, self.cross.keys)], rows)
+    name = {"en": "Layer {}, head {}.", "ja": "第{}層、ヘッド{}です。"}[language]
+    lines = table([corner, *map(_piece, self.cross.keys)], rows)
+    return [*lines, "", name.format(LAYER + 1, HEAD + 1)]
 
   def importance(self, language: str) -> list[str]:
     """How much the same word counts for two words that look."""
@@ -173,20 +178,9 @@ _ATTENTION = {
 
 
 def without_division(model: TrainedModel) -> TrainedModel:
-  """Returns the model with queries longer by the square root of d_k, which undoes the division."""
-  factor = np.sqrt(np.float32(model.config.model.d_k))
-
-  def scaled(tree: dict) -> dict:
-    return {
-      name: {each: array * factor for each, array in part.items()}
-      if name == "query"
-      else scaled(part)
-      if isinstance(part, dict)
-      else part
-      for name, part in tree.items()
-    }
-
-  return TrainedModel(model.config, model.task, model.model, scaled(model.params), model.steps)
+  """Returns the same model, whose heads do not divide by the square root of d_k."""
+  params = longer_queries(model.params, model.config.model)
+  return TrainedModel(model.config, model.task, model.model, params, model.steps)
 
 
 def _log_prob(model: TrainedModel, pair: tuple[str, str]) -> float:
@@ -246,7 +240,7 @@ def differs(path: pathlib.Path, other: pathlib.Path) -> bool:
 
 def load(folder: str) -> Demo:
   """Returns the Demo of a model's folder; "": of the model in the package."""
-  return Demo(TrainedModel.load(folder, beam_size=1))
+  return Demo(transformer_jax.load(folder or MODEL, beam_size=1))
 
 
 def main() -> int:

@@ -18,7 +18,7 @@ def walk_through():
 
 @pytest.fixture(scope="module")
 def demo(walk_through):
-  return walk_through.load("/tmp/w/demo/snap")
+  return walk_through.load("")
 
 
 @pytest.fixture(scope="module")
