@@ -85,3 +85,9 @@ def test_the_declared_work_is_the_work_done():
   per_target = 6 * d_squared + feed_forward + 32 * size["vocab"]
   by_hand = 6 * (2 * per_source + 3 * per_target) + 12 * 32 * (4 + 9 + 6)
   assert work.training_flops("T-tiny", batch) == by_hand
+
+
+def test_bpe_dropout_is_timed(trained):
+  (record,) = records_of(output_of("bpe_dropout.py", f"--workdir={trained}", "--rate=0.3"))
+  assert record["tokens"] > record["pairs"] > 0
+  assert record["source_growth"] > 1 and record["processor_seconds"] > 0
