@@ -96,3 +96,9 @@ def test_the_alignment_error(trained):
   ]
   assert all(0 <= record["aer"] <= 100 for record in records)
   assert others[4]["aer"] == used["aer"]  # the layer's
+
+
+def test_bpe_dropout_is_timed(trained):
+  (record,) = records_of(output_of("bpe_dropout.py", f"--workdir={trained}", "--rate=0.3"))
+  assert record["tokens"] > record["pairs"] > 0
+  assert record["source_growth"] > 1 and record["processor_seconds"] > 0
