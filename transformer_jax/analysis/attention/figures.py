@@ -11,9 +11,7 @@ from typing import Literal
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
 from matplotlib.collections import LineCollection
-from matplotlib.colors import Normalize
 from matplotlib.lines import Line2D
 
 from transformer_jax.analysis import plots
@@ -219,9 +217,11 @@ def _draw_maps(one: AttentionMap, title: str, path: str) -> list[pathlib.Path]:
   height = size * num_queries / max(num_queries, num_keys) + 0.25
   figure, grid = plots.grid(num_layers, num_heads, width=size, height=height)
   largest = float(one.weights_NHTS.max())
+  images = []
   for layer, head in np.ndindex(num_layers, num_heads):
     panel = grid[layer][head]
-    plots.heat_map(panel, one.weights_NHTS[layer, head], "viridis", low=0, high=largest)
+    weights_TS = one.weights_NHTS[layer, head]
+    images.append(plots.heat_map(panel, weights_TS, "viridis", low=0, high=largest))
     panel.set_xticks([])
     panel.set_yticks([])
     if has_words and head == 0:
@@ -230,8 +230,7 @@ def _draw_maps(one: AttentionMap, title: str, path: str) -> list[pathlib.Path]:
       words = list(map(plots.plain, one.keys))
       panel.set_xticks(range(num_keys), words, fontsize=6, rotation=90)
     panel.set_title(f"{layer + 1}.{head + 1}", fontsize=8)
-  scale = ScalarMappable(Normalize(0, largest), "viridis")
-  figure.colorbar(scale, ax=np.array(grid).ravel().tolist(), label="weight")
+  figure.colorbar(images[-1], ax=np.array(grid).ravel().tolist(), label="weight")
   figure.suptitle(f"{title}: layer.head, a row for each word that attends", fontsize=10)
   return plots.save(figure, path)
 

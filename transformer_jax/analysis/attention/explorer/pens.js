@@ -90,8 +90,8 @@ class SvgPen {
   }
   cells(strengths, rows, columns, side, x, y, color) {
     strengths.forEach((opacity, i) => {
-      const row = Math.floor(i / columns), column = i % columns;
-      if (opacity >= 0.004) this.box(x + column * side, y + row * side, side, side, { color, opacity });
+      const left = x + i % columns * side, top = y + Math.floor(i / columns) * side;
+      if (opacity >= 0.004) this.box(left, top, side, side, { color, opacity });
     });
   }
   frame(x, y, width, height, { color, thickness = 1 }) {
