@@ -36,6 +36,7 @@ def axes(
   width: float = 6.0, height: float = 4.0, columns: int = 1, **kwargs: Any
 ) -> tuple[Figure, list[Axes]]:
   """Returns (figure, its axes from left to right); each is `width` x `height` inches."""
+  _use_installed_fonts()
   figure, grid = pyplot.subplots(
     1, columns, figsize=(width * columns, height), squeeze=False, layout="constrained", **kwargs
   )
@@ -49,6 +50,7 @@ def axes(
 
 def grid(rows: int, columns: int, width: float, height: float) -> tuple[Figure, list[list[Axes]]]:
   """Returns (figure, rows of axes) for small pictures of `width` x `height` inches."""
+  _use_installed_fonts()
   figure, panels = pyplot.subplots(
     rows,
     columns,
@@ -89,7 +91,7 @@ _CJK = re.compile(
 )
 
 
-def use_installed_fonts() -> None:
+def _use_installed_fonts() -> None:
   """Lets text fall back to an installed font with Chinese, Japanese and Korean, if there is one."""
   installed = sorted({font.name for font in font_manager.fontManager.ttflist})
   found = [name for name in installed if _CJK.search(name)]
@@ -98,10 +100,10 @@ def use_installed_fonts() -> None:
 
 def missing_characters(texts: Iterable[str]) -> str:
   """Returns the characters that no font of the figures has, each once, in order."""
-  fonts = [
-    font_manager.get_font(font_manager.findfont(name))
-    for name in matplotlib.rcParams["font.family"]
-  ]
+  _use_installed_fonts()
+  families = matplotlib.rcParams["font.family"]
+  properties = [font_manager.FontProperties(family=[name]) for name in families]
+  fonts = [font_manager.get_font(font_manager.findfont(one)) for one in properties]
   known = {code for font in fonts for code in font.get_charmap()}
   return "".join(dict.fromkeys(c for text in texts for c in text if ord(c) not in known))
 

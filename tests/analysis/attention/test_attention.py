@@ -4,14 +4,19 @@ import base64
 import itertools
 import json
 import re
+import warnings
 import zlib
 
+import explorer_page
 import jax
 import numpy as np
 import pytest
 import tiny_run
+from matplotlib import pyplot
 
 import transformer_jax
+from transformer_jax.analysis import plots
+from transformer_jax.analysis.attention import figures, maps
 from transformer_jax.analysis.attention import page as attention_page
 from transformer_jax.analysis.attention.maps import START, sentence_attention, to_json
 from transformer_jax.cli.main import run as command_line
@@ -236,6 +241,137 @@ def test_a_file_of_sentences(workdir, tmp_path, monkeypatch):
 def test_sentences_that_cannot_be_shown(workdir, tmp_path, capsys, flags, code, problem):
   assert command_line(["attention", f"--workdir={workdir}", f"--output={tmp_path}", *flags]) == code
   assert problem in capsys.readouterr().err
+
+
+def test_a_word_that_the_output_lacks_is_refused(workdir, tmp_path, capsys):
+  flags = [f"--workdir={workdir}", "--source=forty", "--target=vierzig", f"--output={tmp_path}"]
+  assert command_line(["attention", *flags, "--word=99"]) == 2
+  problem = capsys.readouterr().err
+  assert "--word=99" in problem and "the output has" in problem
+  assert not list(tmp_path.iterdir())
+
+
+def test_a_file_of_sentences_that_are_all_refused(workdir, tmp_path, monkeypatch, capsys):
+  monkeypatch.setattr(
+    TrainedModel, "translate", lambda self, sentences, *_: ["" for _ in sentences]
+  )
+  (tmp_path / "in").write_text("forty\nseven\n")
+  flags = [f"--workdir={workdir}", f"--input={tmp_path / 'in'}", f"--output={tmp_path / 'out'}"]
+  assert command_line(["attention", *flags]) == 3
+  assert "none of its sentences can be shown" in capsys.readouterr().err
+
+
+def test_what_the_command_asks_for_is_what_the_page_shows_first(workdir, tmp_path):
+  flags = [f"--workdir={workdir}", "--source=forty two", "--target=zwei", f"--output={tmp_path}"]
+  asked = ["--layer=1", "--head=2", "--word=1", "--nofigures"]
+  assert command_line(["attention", *flags, *asked]) == 0
+  view = data_of((tmp_path / "attention.html").read_text())["view"]
+  assert view == dict(layer=0, head=1, query=0)
+
+
+def test_long_sentences_have_no_figures_unless_asked(workdir, tmp_path, monkeypatch, capsys):
+  monkeypatch.setattr(figures, "MOST_WORDS", 3)
+  flags = [f"--workdir={workdir}", "--source=forty two", "--target=zweiundvierzig"]
+  assert command_line(["attention", *flags, f"--output={tmp_path / 'without'}"]) == 0
+  assert "no figures of a sentence of" in capsys.readouterr().err
+  assert len(list((tmp_path / "without").iterdir())) == 2
+  assert command_line(["attention", *flags, f"--output={tmp_path / 'with'}", "--figures"]) == 0
+  assert (tmp_path / "with" / "cross_maps.png").exists()
+
+
+@pytest.mark.parametrize(
+  "pieces, text, expected",
+  [
+    (["▁two", "<unk>", "▁three", "</s>"], "two 彼は three", ["", "彼は", "", ""]),
+    (["▁", "<unk>", "</s>"], "彼は", ["", "彼は", ""]),
+    (["for@@", "ty", "<unk>", "</s>"], "forty ω", ["", "", "ω", ""]),
+    (["<unk>", "<unk>", "▁a", "</s>"], "α β a", ["α β", "", "", ""]),
+    (["▁gone", "<unk>", "</s>"], "ω", ["", "ω", ""]),
+    (["▁two", "</s>"], "two", ["", ""]),
+  ],
+)
+def test_what_unknown_pieces_stand_for(pieces, text, expected):
+  assert [found for found, _ in maps._unknown(pieces, text)] == expected
+
+
+def drawn(attention, folder, monkeypatch, **selection):
+  """Returns the figures that are drawn, by name, and writes none."""
+  saved = {}
+
+  def keep(figure, path):
+    saved[path.rpartition("/")[2]] = figure
+    pyplot.close(figure)  # it can still be looked at
+    return []
+
+  monkeypatch.setattr(plots, "save", keep)
+  config = tiny_run.tiny_config(
+    num_layers=2, num_heads=len(attention.maps["cross"].weights_NHTS[0])
+  )
+  figures.draw(attention, config, folder, figures.Selection(**selection))
+  return saved
+
+
+def test_every_figure_has_a_key(tmp_path, monkeypatch):
+  words = ["▁a", "▁b", "</s>"]
+  saved = drawn(explorer_page.made_attention(words, heads=9), tmp_path, monkeypatch)
+  legend = saved["cross_all_heads"].legends[0]
+  texts = [text.get_text() for text in legend.get_texts()]
+  assert texts[:9] == [f"head {h + 1}" for h in range(9)]
+  assert "weight 0.5" in texts
+  looks = {(line.get_color(), line.get_linestyle()) for line in legend.get_lines()[:9]}
+  assert len(looks) == 9  # no two heads look alike
+  assert saved["cross_all_heads"].axes[0].get_title() == "cross attention, layer 2, all heads"
+  one, *_ = saved["cross_maps"].axes
+  assert [label.get_text() for label in one.get_yticklabels()] == words
+  assert any("weight" in panel.get_ylabel() for panel in saved["cross_maps"].axes)
+
+
+def test_a_thin_attention_is_seen_in_the_maps(tmp_path, monkeypatch):
+  attention = explorer_page.made_attention([f"▁w{i}" for i in range(30)], sharpness=9.0)
+  saved = drawn(attention, tmp_path, monkeypatch)
+  largest = attention.maps["cross"].weights_NHTS.max()
+  assert largest < 0.2
+  assert saved["cross_maps"].axes[0].images[0].get_clim() == (0, pytest.approx(largest))
+
+
+def test_japanese_is_written_by_an_installed_font(tmp_path, monkeypatch):
+  """The font is made here: one glyph, under a name that fonts with Japanese have."""
+  from fontTools.fontBuilder import FontBuilder
+  from fontTools.pens.ttGlyphPen import TTGlyphPen
+  from matplotlib import font_manager, rcParams
+
+  pen = TTGlyphPen(None)
+  for move, place in zip(
+    (pen.moveTo, pen.lineTo, pen.lineTo), ((0, 0), (900, 0), (0, 900)), strict=True
+  ):
+    move(place)
+  pen.closePath()
+  glyph = pen.glyph()
+  builder = FontBuilder(1000, isTTF=True)
+  builder.setupGlyphOrder([".notdef", "kare"])
+  builder.setupCharacterMap({ord("彼"): "kare"})
+  builder.setupGlyf({".notdef": glyph, "kare": glyph})
+  builder.setupHorizontalMetrics({".notdef": (1000, 0), "kare": (1000, 0)})
+  builder.setupHorizontalHeader(ascent=900, descent=-100)
+  builder.setupNameTable(dict(familyName="Noto Sans CJK Test", styleName="Regular"))
+  builder.setupOS2()
+  builder.setupPost()
+  builder.save(tmp_path / "font.ttf")
+  monkeypatch.setitem(rcParams, "font.family", ["sans-serif"])
+  known = font_manager.fontManager.ttflist
+  monkeypatch.setattr(
+    font_manager.fontManager,
+    "ttflist",
+    [font for font in known if not plots._CJK.search(font.name)],
+  )
+  assert plots.missing_characters(["ein", "彼の"]) == "彼の"
+  font_manager.fontManager.addfont(tmp_path / "font.ttf")
+  assert plots.missing_characters(["ein", "彼の"]) == "の"
+  attention = explorer_page.made_attention(["彼", "</s>"])
+  with warnings.catch_warnings():
+    warnings.simplefilter("error")  # of a missing glyph
+    saved = drawn(attention, tmp_path, monkeypatch)
+    saved["cross_one_head"].savefig(tmp_path / "figure.png")
 
 
 def test_importance_that_is_none(workdir, tmp_path, capsys):

@@ -6,8 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from matplotlib import pyplot
 
-from transformer_jax.analysis import timing
+from transformer_jax.analysis import plots, timing
+from transformer_jax.analysis.cost import figures as cost_figures
 from transformer_jax.analysis.cost import heads, layers, report
 from transformer_jax.analysis.cost.formulas import attention_terms
 from transformer_jax.analysis.cost.heads import CORE, FULL, NARROW, SUBLAYER, Case
@@ -155,6 +157,25 @@ def test_where_lines_cross():
   ]
   assert layers.crossing(records) == 4
   assert layers.crossing([r for r in records if r["length"] < 4]) is None
+
+
+def test_full_heads_are_divided_by_the_head_of_the_kernel_that_auto_takes(monkeypatch):
+  """`auto` takes the fastest: the full column is measured by it, and beside it in the figure."""
+  records = [
+    record(1, 8, 2.0, kernel="reference"),
+    record(4, 8, 9.0, kernel="reference"),
+    record(1, 8, 1.0, kernel="blocked"),
+    record(4, 8, 1.2, kernel="blocked"),
+    record(4, 8, 4.0, kernel="auto", column=FULL),
+  ]
+  records = [one | dict(formula_flops=one["num_heads"]) for one in records]
+  saved = []
+  monkeypatch.setattr(plots, "save", lambda figure, path: saved.append(figure) or [])
+  cost_figures._draw_columns(records, "", 16)
+  narrow, full = saved[0].axes[1].get_lines()[:2]
+  assert narrow.get_ydata().tolist() == [1.0, 1.2]
+  assert full.get_ydata().tolist() == [1.0, 4.0]
+  pyplot.close(saved[0])
 
 
 def test_the_command_writes_page_data_and_figures(tmp_path, capsys):

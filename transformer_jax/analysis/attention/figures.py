@@ -85,7 +85,6 @@ def _check_number(name: str, value: int | None, limit: int) -> None:
 
 def missing_characters(attention: SentenceAttention) -> str:
   """Returns the characters of the words that no font of the figures has."""
-  plots.use_installed_fonts()
   words = [word for one in attention.maps.values() for word in (*one.queries, *one.keys)]
   return plots.missing_characters(words)
 
@@ -94,7 +93,6 @@ def draw(
   attention: SentenceAttention, config: Config, folder: Folder, selection: Selection
 ) -> list[pathlib.Path]:
   """Writes all figures for a sentence as PNG and PDF; returns their paths."""
-  plots.use_installed_fonts()
   layer = (selection.layer or config.model.num_layers) - 1
   if selection.head is None:
     head = _sharpest_head(attention.maps["cross"], layer)

@@ -12,7 +12,8 @@ function writeView(params) {
   params.set("key", chosen.key + 1);
   if (chosen.held) params.set("held", chosen.held);
   params.set("lang", language());
-  if (document.documentElement.dataset.theme) params.set("theme", document.documentElement.dataset.theme);
+  const { theme } = document.documentElement.dataset;
+  if (theme) params.set("theme", theme);
   if (view.top < 100) params.set("top", view.top);
   for (const [name, isOn] of Object.entries(switches())) if (isOn) params.set(name, 1);
 }
@@ -23,7 +24,8 @@ function switches() {
   };
 }
 function readView(params) {
-  const number = (name, otherwise) => params.has(name) ? (parseInt(params.get(name)) || 1) - 1 : otherwise;
+  const number = (name, otherwise) =>
+    params.has(name) ? (parseInt(params.get(name)) || 1) - 1 : otherwise;
   if (data.attentions[params.get("attention")]) chosen.attention = params.get("attention");
   chosen.layer = number("layer", chosen.layer);
   chosen.head = number("head", chosen.head);
@@ -34,8 +36,9 @@ function readView(params) {
   chosen.query = number("query", chosen.query);
   chosen.key = number("key", chosen.key);
   chosen.held = ["query", "key"].includes(params.get("held")) ? params.get("held") : null;
-  if (["en", "ja"].includes(params.get("lang"))) document.documentElement.lang = params.get("lang");
-  if (["light", "dark"].includes(params.get("theme"))) document.documentElement.dataset.theme = params.get("theme");
+  const root = document.documentElement, lang = params.get("lang"), theme = params.get("theme");
+  if (["en", "ja"].includes(lang)) root.lang = lang;
+  if (["light", "dark"].includes(theme)) root.dataset.theme = theme;
   view.top = Math.max(10, Math.min(100, parseInt(params.get("top")) || 100));
   view.contrast = params.has("contrast");
   view.hidesSpecial = params.has("plain");

@@ -20,7 +20,9 @@ function headBox(head) {
 function showControls() {
   byId("controls").querySelector(`input[value=${chosen.attention}]`).checked = true;
   byId("layer").value = chosen.layer;
-  byId("heads").querySelectorAll("input").forEach((box, head) => { box.checked = chosen.heads.has(head); });
+  byId("heads").querySelectorAll("input").forEach((box, head) => {
+    box.checked = chosen.heads.has(head);
+  });
   byId("contrast").checked = view.contrast;
   byId("hides_special").checked = view.hidesSpecial;
   byId("joins_words").checked = view.joinsWords;
@@ -51,6 +53,7 @@ function listenToControls() {
   byId("save").onclick = saveView;
 }
 
+let lastWidth = 0;  // the page's, for which it is drawn
 function setLanguage(name) {
   document.documentElement.lang = name;
   showLanguage();
@@ -85,16 +88,24 @@ function listenToPage() {
   document.addEventListener("keydown", (event) => {
     if (event.key === "Escape" && chosen.held) choose({ held: null });
   });
+  window.addEventListener("hashchange", () => {
+    readAddress();
+    fitChoice();
+    showLanguage();
+    recolored();
+  });
+  lastWidth = document.body.clientWidth;
   new ResizeObserver(fitToWidth).observe(byId("controls"));
   window.addEventListener("resize", fitToWidth);
 }
 // Draws for the width of the window, and keeps what is focused out from under the controls.
-let lastWidth = 0;
 function fitToWidth() {
   const bar = byId("controls"), isSticky = getComputedStyle(bar).position === "sticky";
   document.documentElement.style.scrollPaddingTop = isSticky ? `${bar.offsetHeight + 8}px` : "0";
   if (document.body.clientWidth === lastWidth) return;
   lastWidth = document.body.clientWidth;
+  drawOverview();
+  markOverview();
   drawLines();
   drawMap();
 }

@@ -12,17 +12,19 @@ function costOf(h, width, n) {
   };
 }
 function drawCost() {
-  const h = 2 ** byId("cost_h").value, n = +byId("cost_n").value, isFull = byId("cost_full").checked;
+  const h = 2 ** byId("cost_h").value, n = +byId("cost_n").value;
+  const isFull = byId("cost_full").checked;
   const width = isFull ? COST_WIDTH : COST_WIDTH / h, cost = costOf(h, width, n);
   byId("cost_h_out").textContent = `${h} × ${width}`;
   byId("cost_n_out").textContent = n;
-  byId("cost_h").setAttribute("aria-valuetext", say(`${h} heads of width ${width}`, `幅 ${width} のヘッド ${h} 個`));
+  const spoken = say(`${h} heads of width ${width}`, `幅 ${width} のヘッド ${h} 個`);
+  byId("cost_h").setAttribute("aria-valuetext", spoken);
   byId("cost_n").setAttribute("aria-valuetext", say(`${n} words`, `${n} 語`));
   const total = (c) => c.projections + c.scores + c.sums, one = total(costOf(1, COST_WIDTH, n));
   const scale = isFull ? MOST_HEADS * one : one;  // the whole width of a bar
   const row = (name, count, id) => {
-    const cells = [name, `${(count / 1e6).toFixed(2)} M`, `× ${(count / one).toFixed(2)}`, barCell(count / scale)];
-    return rowOf(cells, id ? { id } : {});
+    const numbers = [`${(count / 1e6).toFixed(2)} M`, `× ${(count / one).toFixed(2)}`];
+    return rowOf([name, ...numbers, barCell(count / scale)], id ? { id } : {});
   };
   byId("cost_table").tBodies[0].replaceChildren(
     row(say("one head of 512", "幅 512 のヘッド1個"), one, "cost_one"),

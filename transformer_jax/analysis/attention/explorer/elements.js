@@ -1,4 +1,4 @@
-// Small helpers: elements, numbers as text, the reader's language. Text goes in as text, never HTML.
+// Small helpers: elements, numbers as text, the reader's language. Text stays text, never HTML.
 
 const byId = (id) => document.getElementById(id);
 function element(tag, text, attributes = {}) {
@@ -22,7 +22,8 @@ function rowOf(cells, attributes = {}) {
 }
 // Returns a cell with a bar of a share of its width, from 0 to 1; it moves there from `before`.
 function barCell(share, before = share) {
-  const cell = element("td", undefined, { class: "bars" }), bar = element("span", "", { class: "bar" });
+  const cell = element("td", undefined, { class: "bars" });
+  const bar = element("span", "", { class: "bar" });
   bar.style.width = `${100 * before}%`;
   if (before !== share) requestAnimationFrame(() => requestAnimationFrame(() => {
     bar.style.width = `${100 * share}%`;

@@ -5,10 +5,16 @@ function drawImportance() {
   if (!data.importance) return;
   const rows = data.importance.heads.map((row) => ({ ...row, rise: riseWithout(row) }));
   const top = Math.max(...rows.map((row) => row.rise)), own = rows.filter(isOfAttention);
-  const table = element("table"), body = table.createTBody(), head = table.createTHead().insertRow();
+  const table = element("table"), body = table.createTBody();
+  const head = table.createTHead().insertRow();
   for (const title of importanceTitles()) head.append(element("th", title, { scope: "col" }));
+  head.cells[2].className = "bars";
   for (const row of own.sort((a, b) => b.rise - a.rise)) body.append(importanceRow(row, top));
-  byId("importance").replaceChildren(element("p", importanceText(rows)), table);
+  const box = element("div", undefined, {
+    class: "scroll", tabindex: 0, role: "group", "aria-labelledby": "importance_title",
+  });
+  box.append(table);
+  byId("importance").replaceChildren(element("p", importanceText(rows)), box);
 }
 function isOfAttention(row) { return row.attention === chosen.attention; }
 // Returns by how much the log-perplexity rises without the head, nats.
@@ -24,7 +30,7 @@ function importanceTitles() {
   ];
 }
 function importanceRow(row, top) {
-  const share = row.rise === Infinity ? 1 : top > 0 && top < Infinity ? Math.max(0, row.rise / top) : 0;
+  const share = row.rise === top ? 1 : Math.max(0, row.rise / top) || 0;
   const name = element("button", `${row.layer + 1}.${row.head + 1}`, {
     type: "button", id: `worth_${row.layer}_${row.head}`,
   });
@@ -40,9 +46,10 @@ function importanceRow(row, top) {
 }
 function guess(number) { return number === null ? "–" : show(number); }
 function importanceText(rows) {
-  const spared = rows.filter((row) => row.rise < 0.01).length, whole = perplexity(data.importance.perplexity);
-  const english = `With all heads: perplexity ${whole}. ${spared} of ${rows.length} heads can be closed `
-    + "by themselves with a rise of less than 1%.";
+  const spared = rows.filter((row) => row.rise < Math.log(1.01)).length;
+  const whole = perplexity(data.importance.perplexity);
+  const english = `With all heads: perplexity ${whole}. ${spared} of ${rows.length} heads can be `
+    + "closed by themselves with a rise of less than 1%.";
   const japanese = `全ヘッドありの perplexity ${whole}。${rows.length} 個のうち ${spared} 個は、`
     + "単独で外しても上昇が1%未満です。";
   const agreement = data.importance.rank_correlation;

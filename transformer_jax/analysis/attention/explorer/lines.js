@@ -1,11 +1,13 @@
 // Lines between two columns of words.
 
 const ROW = 26;  // height of a word, pixels
-const SMALLEST_LINE = 0.02;  // weights below are not drawn
+// Weaker lines are not drawn. With the contrast switch strengths are relative to a row's largest.
+function smallestLine() { return view.contrast ? 0.3 : 0.02; }
 
 function drawWords() {
   const both = sides();
-  for (const [id, groups, side] of [["queries", both.queries, "query"], ["keys", both.keys, "key"]]) {
+  const lists = [["queries", both.queries, "query"], ["keys", both.keys, "key"]];
+  for (const [id, groups, side] of lists) {
     const buttons = groups.map((group) => wordButton(group, side));
     byId(id).replaceChildren(...buttons.map((button) => {
       const item = element("li");
@@ -46,7 +48,8 @@ function spotlight() {
 
 function drawLines() {
   const both = sides(), canvas = byId("lines_canvas");
-  const width = Math.max(40, Math.min(460, Math.floor(byId("lines_gap").getBoundingClientRect().width)));
+  const room = Math.floor(byId("lines_gap").getBoundingClientRect().width);
+  const width = Math.max(40, Math.min(460, room));
   const height = ROW * Math.max(both.queries.length, both.keys.length);
   paintLines(new CanvasPen(canvas, width, height), both, 0, width, 0);
   markWords(both);
@@ -56,6 +59,7 @@ function drawLines() {
 function paintLines(pen, both, left, right, top) {
   const { queries, keys } = both, light = spotlight(), heads = selectedHeads();
   const row = light && groupAt(light.side === "query" ? queries : keys, light.place);
+  const smallest = smallestLine();
   heads.forEach((head, number) => {
     const shift = (number - (heads.length - 1) / 2) * Math.min(2, 14 / heads.length);
     const shares = sharesOf(chosen.layer, head, both);
@@ -63,7 +67,7 @@ function paintLines(pen, both, left, right, top) {
     const style = { color: headColor(head), dash: headDash(head) };
     for (let q = 0; q < queries.length; q++) for (let k = 0; k < keys.length; k++) {
       const strength = strengths[q * keys.length + k];
-      if (strength < SMALLEST_LINE || light && row !== (light.side === "query" ? q : k)) continue;
+      if (strength < smallest || light && row !== (light.side === "query" ? q : k)) continue;
       const [from, to] = [top + (q + .5) * ROW + shift, top + (k + .5) * ROW + shift];
       const opacity = Math.min(1, strength), thickness = 1 + 2 * opacity;
       pen.line(left + 2, from, right - 2, to, { ...style, opacity, width: thickness });
@@ -103,14 +107,18 @@ function drawLinesKey() {
   const width = keyWidth(heads.length);
   paintLinesKey(new CanvasPen(byId("lines_key"), width, 44), heads, 0, 0);
 }
+function contrastText() {
+  return say("strong: the row's largest weight", "濃い線：行で最大の重み");
+}
 function keyWidth(heads) { return Math.max(230, 44 * Math.min(heads, 8)); }
 function paintLinesKey(pen, heads, left, top) {
   const color = themeColor("--text");
   heads.slice(0, 8).forEach((head, i) => {
-    const x = left + 44 * i;
-    pen.line(x, top + 10, x + 20, top + 10, { color: headColor(head), width: 3, dash: headDash(head) });
+    const x = left + 44 * i, style = { color: headColor(head), width: 3, dash: headDash(head) };
+    pen.line(x, top + 10, x + 20, top + 10, style);
     pen.text(String(head + 1), x + 25, top + 10, { color, size: 12 });
   });
+  if (view.contrast) return pen.text(contrastText(), left, top + 32, { color, size: 12 });
   [0.05, 0.25, 0.5, 1].forEach((share, i) => {
     const x = left + 56 * i;
     pen.line(x, top + 32, x + 20, top + 32, { color, opacity: share, width: 1 + 2 * share });

@@ -19,7 +19,8 @@ function mapSizes({ queries, keys }, room) {
   const measure = byId("map").getContext("2d");
   const widest = (groups, size) => {
     measure.font = `${size}px ${themeColor("--font")}`;
-    return Math.min(LABELS, Math.max(0, ...groups.map(({ text }) => measure.measureText(text).width))) + 8;
+    const widths = groups.map(({ text }) => measure.measureText(text).width);
+    return Math.min(LABELS, Math.max(0, ...widths)) + 8;
   };
   const left = widest(queries, 13), fitting = (room - left - 4) / Math.max(1, keys.length);
   const cell = Math.max(MIN_CELL, Math.min(MAX_CELL, fitting, 900 / Math.max(1, queries.length)));
@@ -28,15 +29,16 @@ function mapSizes({ queries, keys }, room) {
   return { left, top, cell, size, width, height };
 }
 function paintMap(pen, both, { left, top, cell, size }, x, y) {
-  const { queries, keys } = both, color = themeColor("--text");
+  const { queries, keys } = both, style = { color: themeColor("--text"), size, limit: LABELS };
   queries.forEach(({ text }, i) => {
-    pen.text(text, x + left - 4, y + top + (i + .5) * cell, { color, size, align: "right", limit: LABELS });
+    pen.text(text, x + left - 4, y + top + (i + .5) * cell, { ...style, align: "right" });
   });
   keys.forEach(({ text }, i) => {
-    pen.text(text, x + left + (i + .5) * cell, y + top - 4, { color, size, turned: true, limit: LABELS });
+    pen.text(text, x + left + (i + .5) * cell, y + top - 4, { ...style, turned: true });
   });
   const strengths = strengthsOf(meanShares(both), queries.length, keys.length);
-  paintCells(pen, strengths, queries.length, keys.length, cell, x + left, y + top);
+  const heat = themeColor("--heat");
+  pen.cells(strengths, queries.length, keys.length, cell, x + left, y + top, heat);
   const line = themeColor("--line");
   pen.frame(x + left, y + top, keys.length * cell, queries.length * cell, { color: line });
   const row = groupAt(queries, chosen.query), column = groupAt(keys, chosen.key);
@@ -44,19 +46,11 @@ function paintMap(pen, both, { left, top, cell, size }, x, y) {
   const place = [x + left + column * cell, y + top + row * cell, cell, cell];
   pen.frame(...place, { color: themeColor("--mark"), thickness: 2 });
 }
-function paintCells(pen, strengths, rows, columns, cell, left, top) {
-  const color = themeColor("--heat");
-  for (let row = 0; row < rows; row++) for (let column = 0; column < columns; column++) {
-    const opacity = strengths[row * columns + column];
-    if (opacity < 0.004) continue;
-    pen.box(left + column * cell, top + row * cell, cell, cell, { color, opacity });
-  }
-}
 function drawMapKey() { paintMapKey(new CanvasPen(byId("map_key"), 330, 30), 0, 0); }
 function paintMapKey(pen, left, top) {
-  const color = themeColor("--text"), steps = 20;
+  const color = themeColor("--text"), heat = themeColor("--heat"), steps = 20;
   for (let i = 0; i < steps; i++)
-    pen.box(left + 14 + 6 * i, top + 6, 6, 14, { color: themeColor("--heat"), opacity: (i + 1) / steps });
+    pen.box(left + 14 + 6 * i, top + 6, 6, 14, { color: heat, opacity: (i + 1) / steps });
   pen.frame(left + 14, top + 6, 6 * steps, 14, { color: themeColor("--line") });
   pen.text("0", left, top + 13, { color, size: 12 });
   const end = view.contrast ? say("the row's largest", "行の最大値") : "1 (100%)";

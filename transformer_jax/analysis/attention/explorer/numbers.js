@@ -53,9 +53,10 @@ function stepsOf(head, query, isScaled) {
 
 // Returns the place on the other side with the largest weight, by the head of the steps.
 function strongest(side, place) {
-  const { queries, keys } = current();
+  const { queries } = current();
   const count = side === "query" ? visible(place) : queries.length;
-  let best = side === "query" ? 0 : place < keys.length && chosen.attention === "decoder" ? place : 0;
+  // In the decoder a key is seen only from its own place on.
+  let best = side === "key" && chosen.attention === "decoder" ? place : 0;
   for (let i = best + 1; i < count; i++) {
     const [here, there] = side === "query"
       ? [weight(chosen.head, place, i), weight(chosen.head, place, best)]
@@ -67,7 +68,7 @@ function strongest(side, place) {
 
 // Returns the head of a layer whose rows have the largest mean maximum (as the figures choose it).
 function sharpestHead(attention, layer) {
-  const sharpness = Array.from({ length: data.heads }, (_, head) => meanRowMaximum(attention, layer, head));
+  const sharpness = range(data.heads).map((head) => meanRowMaximum(attention, layer, head));
   return sharpness.indexOf(Math.max(...sharpness));
 }
 function meanRowMaximum(attention, layer, head) {

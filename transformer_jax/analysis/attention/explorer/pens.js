@@ -29,6 +29,18 @@ class CanvasPen {
     this.context.fillRect(x, y, width, height);
     this.context.globalAlpha = 1;
   }
+  // A matrix of cells, each as opaque as its strength: painted as one picture of a pixel a cell.
+  cells(strengths, rows, columns, side, x, y, color) {
+    if (!rows || !columns) return;
+    const image = new ImageData(columns, rows), small = new OffscreenCanvas(columns, rows);
+    const rgb = [1, 3, 5].map((i) => parseInt(color.slice(i, i + 2), 16));
+    strengths.forEach((strength, i) => {
+      image.data.set([...rgb, Math.round(255 * strength)], 4 * i);
+    });
+    small.getContext("2d").putImageData(image, 0, 0);
+    this.context.imageSmoothingEnabled = side < 1;
+    this.context.drawImage(small, x, y, columns * side, rows * side);
+  }
   frame(x, y, width, height, { color, thickness = 1 }) {
     this.context.setLineDash([]);
     this.context.strokeStyle = color;
@@ -76,8 +88,15 @@ class SvgPen {
   box(x, y, width, height, { color, opacity = 1 }) {
     this.make("rect", { x, y, width, height, fill: color, "fill-opacity": opacity });
   }
+  cells(strengths, rows, columns, side, x, y, color) {
+    strengths.forEach((opacity, i) => {
+      const row = Math.floor(i / columns), column = i % columns;
+      if (opacity >= 0.004) this.box(x + column * side, y + row * side, side, side, { color, opacity });
+    });
+  }
   frame(x, y, width, height, { color, thickness = 1 }) {
-    this.make("rect", { x, y, width, height, fill: "none", stroke: color, "stroke-width": thickness });
+    const stroke = { fill: "none", stroke: color, "stroke-width": thickness };
+    this.make("rect", { x, y, width, height, ...stroke });
   }
   text(text, x, y, { color, size = 13, align = "left", turned = false }) {
     const anchor = { left: "start", right: "end", center: "middle" }[align];

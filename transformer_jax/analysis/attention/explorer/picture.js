@@ -8,9 +8,12 @@ function viewAsSvg() {
   const top = 56, height = top + Math.max(lines, measured.height) + 70;
   const pen = new SvgPen(width, height, themeColor("--card")), color = themeColor("--text");
   pen.text(`${data.source_text} → ${data.target_text}`, 16, 18, { color, size: 14 });
-  pen.text(`${attentionName()}, ${say("layer", "層")} ${chosen.layer + 1}, ${headsText(heads)}`, 16, 38, { color });
+  const layer = `${say("layer", "層")} ${chosen.layer + 1}`;
+  pen.text([attentionName(), layer, headsText(heads)].join(", "), 16, 38, { color });
   paintLines(pen, both, words, words + gap, top);
-  const write = (groups, x, align) => groups.forEach(({ text }, i) => pen.text(text, x, top + (i + .5) * ROW, { color, align }));
+  const write = (groups, x, align) => groups.forEach(({ text }, i) => {
+    pen.text(text, x, top + (i + .5) * ROW, { color, align });
+  });
   write(queries, words - 6, "right");
   write(keys, words + gap + 6, "left");
   paintLinesKey(pen, heads, 16, height - 54);
@@ -19,7 +22,8 @@ function viewAsSvg() {
   return new XMLSerializer().serializeToString(pen.root);
 }
 function attentionName() {
-  return byId("controls").querySelector(`input[value=${chosen.attention}]`).parentElement.innerText.trim();
+  const radio = byId("controls").querySelector(`input[value=${chosen.attention}]`);
+  return radio.parentElement.innerText.trim();
 }
 function saveView() {
   const link = element("a", undefined, { download: "attention.svg" });

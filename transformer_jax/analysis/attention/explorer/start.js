@@ -10,7 +10,7 @@ function firstView() {
   chosen.query = asked.query ?? 0;
   restPlace();
   if (asked.query !== undefined) chosen.held = "query";
-  view.contrast = meanRowMaximum("cross", chosen.layer, chosen.head) < 0.3;  // otherwise all is pale
+  view.contrast = meanRowMaximum("cross", chosen.layer, chosen.head) < 0.3;  // or all is pale
 }
 // Returns the model that is in the page, or null; says why there is none.
 async function ownEngine() {

@@ -6,8 +6,8 @@
 
 let data = null;  // an object in the format of analysis/attention/page.py
 let buffer = null;  // its arrays, an ArrayBuffer
-// `head` is the one whose steps are shown, `heads` are those drawn. `held` is "query" or "key" where
-// a click holds a word of that side, otherwise null.
+// `head` is the one whose steps are shown, `heads` are those drawn. `held` is "query" or "key"
+// where a click holds a word of that side, otherwise null.
 const chosen = {
   attention: "cross", layer: 0, heads: new Set(), head: 0, query: 0, key: 0, held: null,
 };

@@ -22,7 +22,8 @@ function drawWeights({ q, products, scores, weights }, isScaled) {
   byId("models_head").hidden = isScaled;
   const rows = weights.map((computed, i) => {
     const cell = element("td", show(computed), { "data-weight": computed });
-    const cells = [keys[i], show(products[i]), show(scores[i]), cell, barCell(computed, lastWeights[i])];
+    const bar = barCell(computed, lastWeights[i]);
+    const cells = [keys[i], show(products[i]), show(scores[i]), cell, bar];
     if (!isScaled) cells.push(show(weight(head, query, i)));
     const row = rowOf(cells, i === key ? { class: "chosen" } : {});
     row.onclick = () => choosePlace(query, i);
@@ -48,7 +49,9 @@ function drawProduct({ q, products }) {
 }
 function drawValueSum({ weights }) {
   const sum = new Float64Array(vector("value", chosen.head, 0).length);
-  weights.forEach((w, i) => vector("value", chosen.head, i).forEach((v, j) => { sum[j] += w * v; }));
+  weights.forEach((w, i) => {
+    vector("value", chosen.head, i).forEach((v, j) => { sum[j] += w * v; });
+  });
   byId("value_sum").textContent = `(${[...sum].map((x) => x.toFixed(2)).join(", ")})`;
 }
 function listenToSteps() {

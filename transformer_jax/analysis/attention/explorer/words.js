@@ -12,7 +12,9 @@ function groupsOf(words) {
       last.text = joined(last.text, word);
     } else groups.push({ text: word, places: [place] });
   });
-  if (view.joinsWords) for (const group of groups) if (group.text.length > 1) group.text = group.text.replace(/^▁/, "");
+  if (view.joinsWords) groups.forEach((group) => {
+    if (group.text.length > 1) group.text = group.text.replace(/^▁/, "");
+  });
   return view.hidesSpecial ? groups.filter((group) => !SPECIAL.has(group.text)) : groups;
 }
 
@@ -29,7 +31,9 @@ function sides() {
   const { queries, keys } = current();
   return { queries: groupsOf(queries), keys: groupsOf(keys) };
 }
-function groupAt(groups, place) { return groups.findIndex((group) => group.places.includes(place)); }
+function groupAt(groups, place) {
+  return groups.findIndex((group) => group.places.includes(place));
+}
 
 // Returns a head's weights between groups: the sum over a word's keys, the mean over its queries.
 function sharesOf(layer, head, { queries, keys }) {
