@@ -69,7 +69,7 @@ test-slow: $(VENV)/installed
 # PIP_EXTRA_INDEX_URL may name an index with torch for CPUs (1.3 GB instead of many).
 $(INTEROP)/installed: setup.py
 	@$(PYTHON) -m venv $(INTEROP) && $(INTEROP)/bin/pip install --quiet --disable-pip-version-check \
-	  -e '.[test,ctranslate2,huggingface,datasets]' torch==2.13.0 transformers
+	  -e '.[test,ctranslate2,huggingface,datasets]' torch==2.13.0 transformers schemathesis
 	@touch $@
 
 install-interop: $(INTEROP)/installed

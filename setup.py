@@ -64,12 +64,15 @@ setup(
     "prepare": ["tensorflow-cpu"],  # only the download of a TensorFlow dataset needs it
     "ctranslate2": ["ctranslate2>=4.6"],  # export --format=ctranslate2
     "huggingface": ["huggingface_hub>=0.24", "safetensors>=0.5"],  # import by name; export
+    "serve": ["starlette>=0.40", "uvicorn>=0.30"],
     "test": [
       "beartype>=0.20",
       "hypothesis>=6.100",
       "pytest>=8",
       "pytest-xdist>=3.5",
       "selenium>=4.20",
+      "starlette>=0.40",
+      "uvicorn>=0.30",
     ],
     "lint": ["mdformat-gfm>=1", "pyright[nodejs]>=1.1.400", "ruff>=0.15"],
     "docs": ["mkdocs-material>=9.5", "mkdocstrings[python]>=0.27"],

@@ -11,6 +11,7 @@ from test_floors import FLOORS
 
 from transformer_jax.cli.main import COMMANDS
 from transformer_jax.config import Config
+from transformer_jax.service.limits import Limits
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 # As in the Makefile's PAGES; commands of this package write the others.
@@ -36,6 +37,7 @@ ELSEWHERE = re.compile(
 )
 IN_A_WORKDIR = {"config.json", "score.json", "meta.json", "metrics.jsonl", "attention.json"}
 IN_A_WORKDIR |= {"attention.html", "splits_unknown.txt", "log.txt"}
+IN_A_WORKDIR |= {"weights.json"}  # the reader's own
 SUFFIXES = "py|md|flags|json|jsonl|sh|png|pdf|html|toml|yml|yaml|cff|txt"
 FLAGS_OF_OTHERS = {"flagfile", "signal", "check"}
 
@@ -132,6 +134,7 @@ def known_flags():
   """Returns the names of all flags: settings, those that commands declare, those of scripts."""
   groups = dataclasses.fields(Config)
   known = {name for group in groups for name in dataclasses.asdict(getattr(Config(), group.name))}
+  known |= {field.name for field in dataclasses.fields(Limits)}
   scripts = [*ROOT.glob("transformer_jax/cli/*.py"), *ROOT.glob("benchmarks/*.py")]
   scripts += ROOT.glob("tests/faults/*.py")
   for path in scripts:

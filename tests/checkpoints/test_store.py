@@ -24,6 +24,8 @@ def test_latest_or_the_named_step_is_restored(opened):
   assert checkpoints.steps() == []
   assert checkpoints.best_step() is None
   save(checkpoints, 2, 10)
+  with pytest.raises(CheckpointError, match=r"no checkpoint has a score .*there: 2, 10\); give"):
+    checkpoints.named_step("best")
   assert checkpoints.steps() == [2, 10]
   assert checkpoints.restore(make_state(0))[2] == 10
   assert_same(checkpoints.restore(make_state(0), step=2)[0], make_state(2))

@@ -191,7 +191,7 @@ def test_a_parser_comes_back(trained, tmp_path, capsys):
   settings = dict(task="parsing", data_source="grammar", embedding_sharing="target")
   data = config.replace(**settings, vocab_size=40).data
   pairs = [("the cat sat", TREE), ("a dog sat on the mat", TREE)]
-  tokenizer = train_parsing_tokenizer(data, lambda: pairs)
+  tokenizer = train_parsing_tokenizer(data, *zip(*pairs, strict=True))
   model = random_model(config, tokenizer, **settings, **FAST)
   export_model(model, tmp_path / "out", Form("safetensors"))
   result = json.loads(

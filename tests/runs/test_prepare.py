@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from tiny_run import tiny_config
 
+from transformer_jax.data import encoding, fingerprints, workers
 from transformer_jax.data.tokenizers.folder import save_tokenizer
 from transformer_jax.errors import ConfigError, DataError, WorkdirError
 from transformer_jax.runs import prepare as prepare_module
@@ -44,9 +45,8 @@ def test_the_second_time_nothing_is_made_again(data, monkeypatch):
   first = prepare(config_of(), data)
   monkeypatch.setattr(prepare_module, "train_tokenizer", None)
   monkeypatch.setattr(prepare_module.Prepared, "is_preprocessed", lambda *_: False)
-  monkeypatch.setattr(
-    type(first.task), "encode_source", None
-  )  # the encoder is passed, and not called
+  encoded_again = lambda *_, **__: pytest.fail("the text was encoded again")
+  monkeypatch.setattr(type(first.task), "encode_source", encoded_again)
   again = prepare(config_of(), data)
   assert again.fingerprint == first.fingerprint
   np.testing.assert_array_equal(again.encoded["train"].source(3), first.encoded["train"].source(3))
@@ -304,7 +304,7 @@ def test_train_refuses_such_a_setting_before_there_is_a_folder_and_resumes_a_run
   class Reached(Exception):
     """Raised instead of preparing the data."""
 
-  def reached(*_):
+  def reached(*_, **__):
     raise Reached
 
   monkeypatch.setattr(train_module, "prepare", reached)
@@ -317,3 +317,110 @@ def test_train_refuses_such_a_setting_before_there_is_a_folder_and_resumes_a_run
   Workdir(tmp_path / "older").write_config(config.to_flat())
   with pytest.raises(Reached):
     train_module.train(config, tmp_path / "older", tmp_path)
+
+
+def test_a_tokenizer_learns_from_a_sample_above_the_limit(data, monkeypatch):
+  read = []
+  train = prepare_module.train_tokenizer
+
+  def noting(settings, texts, data_root):
+    read.append(list(texts))
+    return train(settings, read[-1], data_root)
+
+  monkeypatch.setattr(prepare_module, "train_tokenizer", noting)
+  for limit in (0, 120, 119, 40):
+    prepare(config_of(tokenizer_sentences=limit), data)
+  everything, at_the_limit, below, sampled = read
+  assert everything == at_the_limit and len(everything) == 120
+  assert len(below) == 118 and len(sampled) == 40
+  pairs = lambda texts: list(zip(texts[::2], texts[1::2], strict=True))
+  assert all(source.upper() == target for source, target in pairs(sampled))
+  places = [pairs(everything).index(pair) for pair in pairs(sampled)]
+  assert places == sorted(places)
+  prepare(config_of(tokenizer_sentences=40), data)
+  assert len(read) == 4  # it was kept under a key of its own
+
+
+@pytest.mark.parametrize("settings", [dict(tokenizer="subword_nmt", bpe_merges=20), {}])
+def test_a_limit_that_the_text_does_not_reach_changes_no_bit(data, settings):
+  first, second = (
+    prepare(config_of(**settings, tokenizer_sentences=limit), data) for limit in (0, 1000)
+  )
+  assert first.fingerprint == second.fingerprint
+
+
+def test_filters_are_counted_in_what_prepare_says(data):
+  for side, text in (("en", "same\n...\na cat\nthe cat\nthe cat\n"), ("de", "same\nx\n")):
+    with open(data / f"train.{side}", "a", encoding="utf-8") as file:
+      file.write(text + "A CAT on a mat and a mat\nTHE CAT\nTHE CAT\n" * (side == "de"))
+  filters = dict(drop_identical=True, drop_wordless=True, drop_duplicates=True)
+  plain = prepare(config_of(), data)
+  assert plain.counts["train"].kept == 65 and not plain.counts["train"].dropped
+  found = prepare(config_of(**filters), data)
+  dropped = found.counts["train"].dropped
+  assert dropped["with identical sides"] == dropped["without a letter or digit"] == 1
+  assert dropped["that came before"] >= 1
+  assert found.counts["train"].kept + sum(dropped.values()) == 65
+  assert found.counts["valid"].kept == 5 and not found.counts["valid"].dropped
+  assert found.fingerprint == plain.fingerprint  # that of text and tokenizer
+  lines = lines_of(found)
+  assert "1 with identical sides" in lines and "1 without a letter or digit" in lines
+  assert " that came before" in lines
+
+
+def test_a_ratio_below_one_is_refused():
+  with pytest.raises(ConfigError, match=r"--max_length_ratio=0.5: is below 1"):
+    config_of(max_length_ratio=0.5)
+
+
+@pytest.mark.parametrize(
+  "settings",
+  [
+    dict(),
+    dict(tokenizer="subword_nmt", bpe_merges=20, preprocessing="moses"),
+    dict(tokenizer="segmented"),
+  ],
+)
+def test_other_processes_encode_to_the_same_bits(data, monkeypatch, settings):
+  alone = prepare(config_of(**settings), data).encoded["train"]
+  monkeypatch.setenv("TRANSFORMER_JAX_CACHE", str(data / "other"))
+  monkeypatch.setattr(encoding, "_BATCH", 7)
+  monkeypatch.setattr(workers, "_ALONE", 1)
+  monkeypatch.setattr(workers, "usable_cores", lambda: 2)
+  together = prepare(config_of(**settings), data).encoded["train"]
+  assert together.counts == alone.counts
+  for index in range(len(alone)):
+    np.testing.assert_array_equal(alone.source(index), together.source(index))
+    np.testing.assert_array_equal(alone.target(index), together.target(index))
+
+
+def test_trees_are_encoded_in_other_processes_too(data, monkeypatch):
+  trees = [f"(TOP (NP (DT the) (NN cat{n % 5})))" for n in range(30)]
+  (data / "some.trees").write_text("\n".join(trees) + "\n")
+  config = tiny_config(
+    task="parsing",
+    data_source="treebank",
+    embedding_sharing="none",
+    train_trees="some.trees",
+    valid_trees="some.trees",
+    vocab_size=40,
+  )
+  monkeypatch.setattr(encoding, "_BATCH", 7)
+  monkeypatch.setattr(workers, "_ALONE", 1)
+  monkeypatch.setattr(workers, "usable_cores", lambda: 2)
+  assert prepare(config, data).counts["train"].kept == 30
+
+
+def test_a_start_reads_text_only_if_it_has_changed_or_that_is_asked_for(data, monkeypatch):
+  monkeypatch.setattr(fingerprints, "_LARGE", 100)
+  monkeypatch.setattr(fingerprints, "_SETTLED_AFTER", -1)
+  first = prepare(config_of(), data)
+  read = []
+  read_facts = fingerprints._read_facts
+  monkeypatch.setattr(
+    fingerprints, "_read_facts", lambda path: read.append(path.name) or read_facts(path)
+  )
+  assert prepare(config_of(), data).fingerprint == first.fingerprint
+  assert not set(read) & {"train.en", "train.de", "source.npy", "target.npy"}
+  assert prepare(config_of(), data, by_content=True).fingerprint == first.fingerprint
+  assert {"train.en", "train.de", "source.npy", "target.npy"} <= set(read)

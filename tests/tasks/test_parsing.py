@@ -25,7 +25,7 @@ def make(style="vinyals", **settings):
   of_parsing = dict(task="parsing", data_source="grammar", embedding_sharing="none")
   data = Config().replace(**of_parsing, linearization=style, **{"vocab_size": 30, **settings}).data
   pairs = [("dogs bark .", TREES[0]), ("the dog barks .", TREES[1])] * 4
-  return ParsingTask(data, train_parsing_tokenizer(data, lambda: iter(pairs)))
+  return ParsingTask(data, train_parsing_tokenizer(data, *zip(*pairs, strict=True)))
 
 
 @pytest.fixture(scope="module", params=["vinyals", "t2t"])
@@ -131,6 +131,27 @@ def test_right_branching_trees(task):
   )
   assert report["labels"]["NP"]["f1"] == 100
   assert report["summary_up_to_40_words"]["f1"] == 100
+
+
+def test_f1_by_length_counts_every_sentence_once(task):
+  """Also those that EVALB leaves out, here one with another word."""
+  right = lambda length: f"(TOP (S (NP (NN a)) (VP{' (VB b)' * (length - 1)})))"
+  lengths = [10, 11, 20, 21, 40, 41, 60]
+  gold = [right(length) for length in lengths]
+  outputs = [Output(text) for text in gold]
+  outputs[2] = Output("(TOP (S (NN c)))")
+  outputs[5] = Output(f"(TOP (S (NN a){' (VB b)' * 40}))")
+  table = task.report(outputs, gold)["by_length"]
+  sentences = {name: row["sentences"] for name, row in table.items()}
+  assert sentences == {"0-10": 1, "11-20": 2, "21-40": 2, "over 40": 2}
+  assert table["0-10"]["f1"] == table["21-40"]["f1"] == 100
+  assert table["11-20"]["recall"] == table["11-20"]["precision"] / 2 == 50
+  matched, predicted, in_gold = 1 + 3, 1 + 3, 3 + 3
+  assert table["over 40"]["precision"] == pytest.approx(100 * matched / predicted)
+  assert table["over 40"]["recall"] == pytest.approx(100 * matched / in_gold)
+  assert task.report(outputs[:1], gold[:1])["by_length"]["over 40"] == dict(
+    sentences=0, f1=0.0, precision=0.0, recall=0.0
+  )
 
 
 def test_sums_of_statistics_are_f1(task):

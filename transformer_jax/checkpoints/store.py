@@ -140,7 +140,9 @@ class Checkpoints:
     if best is None:
       steps = ", ".join(map(str, self.steps()))
       raise CheckpointError(
-        self._folder, "no checkpoint has a score to find the best by", f"there are {steps}"
+        self._folder,
+        f"no checkpoint has a score to find the best by (steps that are there: {steps})",
+        "give last or a step; only training scores checkpoints, an imported model has no score",
       )
     return best
 

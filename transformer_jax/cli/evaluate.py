@@ -35,6 +35,7 @@ def declare(command: Command) -> None:
   )
   command.declare("pair", "", "its language pair, such as en-de; default: the run's languages")
   command.declare_checkpoint()
+  command.declare_ensemble()
   command.declare_path(
     "results",
     "also write a JSON of the run and its scores to this folder, such as experiments/results; "
@@ -50,6 +51,7 @@ def run(command: Command) -> None:
   given = [flag for flag in EXCLUDED if command.is_given(flag) and command[flag]]
   refuse_contradictions(name, command["pair"], given)
   workdir = command.workdir_of_a_run()
+  ensemble = command.ensemble()
   flag_file = _flag_file(command)
   from transformer_jax.analysis.results import record
   from transformer_jax.runs.evaluate import evaluate
@@ -65,17 +67,25 @@ def run(command: Command) -> None:
     reference=command["reference"],
     data_root=command["data_root"],
     checkpoint=checkpoint,
+    ensemble=ensemble,
     tokenized_input=command["tokenized_input"],
   )
   if "pair" in result:
     size = f"{result['sentences']:,} sentences"
     print(f"{result['set']} {result['pair']}: {size}, {result['signature']}")
   print(f"{result['set']}: {result['headline']}, perplexity {result['perplexity']:.3f}")
+  if "by_length" in result:
+    print(f"labeled F1 by words: {_by_length(result['by_length'])}")
   print(json_text(result))
   if experiment:
     given = {name: value for name, value in command.given().items() if name not in _NOT_RECORDED}
     path = record.write(workdir, experiment, result, given, command["results"])
     print(f"transformer-jax: the run and its scores are in {path}", file=sys.stderr)
+
+
+def _by_length(table: dict[str, dict[str, Any]]) -> str:
+  """Returns the F1 of sentences of each range of lengths, and how many there are, on one line."""
+  return ", ".join(f"{name}: {row['f1']:.2f} ({row['sentences']:,})" for name, row in table.items())
 
 
 def _flag_file(command: Command) -> tuple[pathlib.Path, str, Config] | None:
@@ -89,6 +99,8 @@ def _flag_file(command: Command) -> tuple[pathlib.Path, str, Config] | None:
   for one, other in (("results", "experiment"), ("experiment", "results")):
     if not command[one]:
       raise ConfigError(f"--{one}", f"is missing, which --{other} needs", "give both, or neither")
+  if command["ensemble"]:
+    raise ConfigError("--results", "is for one run", "leave --ensemble out")
   if command["source"]:
     raise ConfigError(
       "--results", "is for sets that others have, too", "leave --source and --reference out"

@@ -122,6 +122,15 @@ class Command:
       os.path.expanduser(os.environ.get("TRANSFORMER_JAX_DATA", ".")),
     )
 
+  def declare_check_data(self) -> None:
+    """Declares --check_data."""
+    self.declare(
+      "check_data",
+      False,
+      "read text and encoded data again and compare checksums; by default this is done only if the "
+      "size or the time of change of a file is another than before",
+    )
+
   def declare_workdir(self) -> None:
     """Declares --workdir."""
     self.declare_path("workdir", "folder of the run")
@@ -135,6 +144,28 @@ class Command:
       "--average_last=K, the average of the last K up to it",
     )
     self.declare("step", None, "the same as --checkpoint=STEP", kind=int)
+
+  def declare_ensemble(self) -> None:
+    """Declares --ensemble."""
+    self.declare(
+      "ensemble",
+      "",
+      "workdirs of other runs with the same tokenizer, comma-separated: each next token's "
+      "probability is the mean of those of all runs, --workdir among them",
+    )
+
+  def ensemble(self) -> str:
+    """Returns --ensemble, after it has read each run's config.json.
+
+    Raises:
+      ConfigError, WorkdirError: one is no run; names it.
+    """
+    from transformer_jax.config import split_list
+    from transformer_jax.workdir.folder import Workdir
+
+    for workdir in split_list(self["ensemble"]):
+      Workdir(workdir, primary=False).read_config()
+    return self["ensemble"]
 
   def checkpoint(self) -> int | str:
     """Returns the requested checkpoint: "best", "last" or a step.

@@ -33,6 +33,7 @@ COMMANDS = {
   "heads": "measures each head of a run: its importance, its role, the model without it",
   "export": "writes a run as a folder for CTranslate2, Hugging Face transformers, or safetensors",
   "import": "makes a run of a Marian (OPUS-MT) model in Hugging Face's form",
+  "serve": "answers over HTTP with a trained model: translations, attention, a page",
   "prepare": "reads the data, trains the tokenizer, encodes, reports counts",
   "results": "writes the tables of scored runs into Markdown pages",
   "experiments": "lists the flag files of this package, with their results; prints or copies one",

@@ -28,12 +28,14 @@ def declare(command: Command) -> None:
   )
   command.declare("strict", False, "refuse lines that are not UTF-8, instead of replacing bytes")
   command.declare_checkpoint()
+  command.declare_ensemble()
 
 
 def run(command: Command) -> None:
   """Writes one tree for each line read."""
   checkpoint = command.checkpoint()
   workdir = command.workdir_of_a_run()
+  ensemble = command.ensemble()
   from transformer_jax.runs.parse import parse
 
   parse(
@@ -45,5 +47,6 @@ def run(command: Command) -> None:
     pretty=command["pretty"],
     tokenized_input=command["tokenized_input"],
     checkpoint=checkpoint,
+    ensemble=ensemble,
     is_strict=command["strict"],
   )

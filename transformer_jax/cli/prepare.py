@@ -13,6 +13,7 @@ def declare(command: Command) -> None:
   The configuration's flags are those of `train`, so its flag files can be given.
   """
   command.declare_data_root()
+  command.declare_check_data()
 
 
 def run(command: Command) -> None:
@@ -21,6 +22,6 @@ def run(command: Command) -> None:
   from transformer_jax.runs.prepare import prepare
   from transformer_jax.runs.startup_report import data_lines
 
-  prepared = prepare(config, command["data_root"])
+  prepared = prepare(config, command["data_root"], by_content=command["check_data"])
   for line in data_lines(config, prepared, prepared.stream_from()):
     print(line)

@@ -18,6 +18,7 @@ def declare(command: Command) -> None:
     "tokenized_input", False, "the text has been through the run's preprocessing already"
   )
   command.declare_checkpoint()
+  command.declare_ensemble()
 
 
 def run(command: Command) -> None:
@@ -27,6 +28,7 @@ def run(command: Command) -> None:
   target = command.required("target")
   checkpoint = command.checkpoint()
   workdir = command.workdir_of_a_run()
+  ensemble = command.ensemble()
   from transformer_jax.runs.score import score
 
   result = score(
@@ -37,5 +39,6 @@ def run(command: Command) -> None:
     output_path=command["output"],
     tokenized_input=command["tokenized_input"],
     checkpoint=checkpoint,
+    ensemble=ensemble,
   )
   print(json_text(result))

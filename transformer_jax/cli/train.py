@@ -5,6 +5,7 @@ from typing import Any
 
 from transformer_jax.cli.flags import Command
 from transformer_jax.errors import ConfigError
+from transformer_jax.roll_call import START_TIMEOUT
 
 SETTINGS: dict[str, Any] = dict(groups=("model", "data", "train", "decode"))
 
@@ -15,6 +16,7 @@ def declare(command: Command) -> None:
   """Declares the flags other than the configuration's."""
   command.declare_workdir()
   command.declare_data_root()
+  command.declare_check_data()
   command.declare(
     "on_corrupt",
     "refuse",
@@ -29,11 +31,14 @@ def declare(command: Command) -> None:
   command.declare(
     "coordinator",
     "",
-    "several hosts: address of the first one, host:port, or auto where the platform knows it (TPU "
-    "pods, Slurm)",
+    "several hosts: address of the first one, host:port, or auto where the platform knows it "
+    "(Slurm, Open MPI, TPU pods)",
   )
   command.declare("num_processes", 1, "several hosts: number of processes")
   command.declare("process_id", 0, "several hosts: number of this process, from 0")
+  command.declare(
+    "start_timeout", START_TIMEOUT, "several hosts: seconds to wait until all processes are there"
+  )
   command.declare(
     "profile_steps",
     "",
@@ -69,7 +74,9 @@ def run(command: Command) -> None:
     on_corrupt=command["on_corrupt"],
     allow_device_change=command["allow_device_change"],
     hosts=hosts,
+    start_timeout=command.at_least("start_timeout", 1),
     profile_steps=profile_steps,
+    check_data=command["check_data"],
   )
 
 
@@ -110,7 +117,7 @@ def _check_single(count: int, number: int) -> None:
 
 def _is_address(text: str) -> bool:
   host, _, port = text.rpartition(":")
-  return bool(host) and port.isdecimal() and int(port) < _NUM_PORTS
+  return bool(host) and port.isdecimal() and 0 < int(port) < _NUM_PORTS
 
 
 def _profile_steps(text: str) -> tuple[int, int] | None:

@@ -22,6 +22,7 @@ def check_together(
     ConfigError: names the first one that contradicts another.
   """
   _check_sizes(model, data)
+  _check_filters(data)
   if data.data_source == "text":
     _check_text_files(data)
   if data.data_source == "tfds":
@@ -34,6 +35,7 @@ def check_together(
         "name a dataset such as wmt/wmt14, or a folder",
       )
     _check_split_names("dataset_splits", data.dataset_splits)
+    _check_columns(data)
   if decode.average_last > train.keep_checkpoints:
     raise ConfigError(
       "--average_last",
@@ -84,6 +86,27 @@ def _check_sizes(model: ModelConfig, data: DataConfig) -> None:
       "--max_positions",
       f"{model.max_positions} positions are too few for --max_length={data.max_length}",
       "raise --max_positions or lower --max_length",
+    )
+
+
+def _check_columns(data: DataConfig) -> None:
+  """Refuses one column for both sides: the model would learn to copy."""
+  source = data.source_column or data.source_language
+  if source == (data.target_column or data.target_language):
+    name = "target_column" if data.target_column else "target_language"
+    raise ConfigError(
+      f"--{name}={source}",
+      "is the column of the source, too",
+      "name another one by --source_column or --target_column",
+    )
+
+
+def _check_filters(data: DataConfig) -> None:
+  if 0 < data.max_length_ratio < 1:
+    raise ConfigError(
+      f"--max_length_ratio={data.max_length_ratio:g}",
+      "is below 1, so that no pair would be left",
+      "such as 3, or 0 for no limit",
     )
 
 

@@ -225,6 +225,17 @@ class DataConfig:
     only_for=dict(vocabulary_file=("",)),
   )
 
+  tokenizer_sentences: int = setting(
+    1_000_000,
+    "the most sentences, of both languages together, that sub-words are learned from; of a larger "
+    "text, pairs drawn at random, always the same; 0: all. SentencePiece advises a sample above a "
+    "million",
+    low=0,
+    high=1_000_000_000,
+    added_later=True,
+    only_for=dict(tokenizer=("sentencepiece", "subword_nmt")),
+  )
+
   bpe_codes: str = setting(
     "",
     "subword-nmt merge operations to use; empty: learn them",
@@ -240,6 +251,16 @@ class DataConfig:
     only_for=dict(_SUBWORD_NMT, bpe_codes=("",)),
   )
 
+  bpe_dropout: float = setting(
+    0.0,
+    "probability of leaving out each merge when training text is cut into sub-words, anew in each "
+    "epoch (BPE-dropout, Provilkov et al. 2020), such as 0.1; not in the paper's text",
+    low=0.0,
+    high=0.99,
+    added_later=True,
+    only_for=dict(tokenizer=("sentencepiece", "subword_nmt")),
+  )
+
   vocabulary_file: str = setting(
     "",
     "vocabulary of segmented text, one symbol a line (a count after it is ignored); empty: made "
@@ -253,6 +274,29 @@ class DataConfig:
     "longest side of a training pair, in tokens with EOS; longer pairs are dropped",
     low=4,
     high=100_000,
+  )
+
+  max_length_ratio: float = setting(
+    0.0,
+    "drop training pairs of which one side has more than this many times the tokens of the other, "
+    "EOS included; 0: none",
+    low=0.0,
+    high=1000.0,
+    added_later=True,
+  )
+
+  drop_identical: bool = setting(
+    False, "drop training pairs whose two sides are the same text", added_later=True
+  )
+
+  drop_wordless: bool = setting(
+    False,
+    "drop training pairs of which a side is empty once cleaned: without a letter or a digit",
+    added_later=True,
+  )
+
+  drop_duplicates: bool = setting(
+    False, "drop training pairs that came before, both sides alike", added_later=True
   )
 
   num_buckets: int = setting(

@@ -26,6 +26,7 @@ _OF_THE_TOKENIZER = (
   "preprocessing",
   "tokenizer",
   "vocab_size",
+  "tokenizer_sentences",
   "bpe_codes",
   "bpe_merges",
   "vocabulary_file",

@@ -9,6 +9,7 @@ Widths = tuple[int, int]  # (S, T): a bucket, the padded lengths of its sources 
 Lengths = Integer[np.ndarray, " pairs"]
 
 _STEP = 4  # widths are multiples of this
+_BLOCK = 1 << 18  # pairs
 _CANDIDATES = 64  # widths that the search may choose from
 
 
@@ -25,8 +26,8 @@ def choose_buckets(
   widths = _grid(longer_sides)
   narrowest = np.searchsorted(widths, longer_sides)  # the first width that holds each pair
   counts = np.bincount(narrowest, minlength=len(widths))
-  longest_source = np.zeros(len(widths), np.int64)
-  longest_target = np.zeros(len(widths), np.int64)
+  longest_source = np.zeros_like(source_lengths, shape=len(widths))
+  longest_target = np.zeros_like(target_lengths, shape=len(widths))
   np.maximum.at(longest_source, narrowest, source_lengths)
   np.maximum.at(longest_target, narrowest, target_lengths)
   return _cut(counts, longest_source, longest_target, num_buckets)
@@ -95,7 +96,7 @@ def assign_buckets(
   source_lengths: Lengths, target_lengths: Lengths, buckets: Sequence[Widths]
 ) -> Int[np.ndarray, " pairs"]:
   """Returns the index of the first bucket that holds each pair; `len(buckets)` where none does."""
-  index = np.full(len(source_lengths), len(buckets))
+  index = np.full(len(source_lengths), len(buckets), np.min_scalar_type(len(buckets)))
   for number in reversed(range(len(buckets))):
     source_width, target_width = buckets[number]
     index[(source_lengths <= source_width) & (target_lengths <= target_width)] = number
@@ -126,10 +127,27 @@ def plan_epoch(
     seed, epoch: they determine the order.
   """
   rng = np.random.default_rng((seed, epoch))
-  order = rng.permutation(len(bucket_of_pair))
+  # Small integers: with tens of millions of pairs, time and memory go where the order is kept. The
+  # draws do not depend on their type.
+  order = np.arange(len(bucket_of_pair), dtype=np.int32)
+  rng.shuffle(order)
   batches = []
-  for number, widths in enumerate(buckets):
-    pairs = order[bucket_of_pair[order] == number]
-    size = rows_per_batch(widths, batch_tokens)
+  for number, pairs in enumerate(_by_bucket(order, bucket_of_pair, len(buckets))):
+    size = rows_per_batch(buckets[number], batch_tokens)
     batches += [(number, pairs[start : start + size]) for start in range(0, len(pairs), size)]
   return [batches[index] for index in rng.permutation(len(batches))]
+
+
+def _by_bucket(order, bucket_of_pair, num_buckets):
+  """Yields the pairs of each bucket in their order.
+
+  It goes by blocks, which stay in the processor's cache. Between them another thread may run.
+  """
+  parts = [[order[:0]] for _ in range(num_buckets)]
+  for start in range(0, len(order), _BLOCK):
+    block = order[start : start + _BLOCK]
+    buckets = bucket_of_pair[block]
+    for number, part in enumerate(parts):
+      part.append(block[buckets == number])
+  for part in parts:
+    yield np.concatenate(part)

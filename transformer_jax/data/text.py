@@ -2,7 +2,6 @@
 
 import glob
 import gzip
-import hashlib
 import io
 import os
 import pathlib
@@ -12,6 +11,7 @@ from collections.abc import Iterator
 from typing import NoReturn
 
 from transformer_jax.config import split_list
+from transformer_jax.data.fingerprints import file_sha256
 from transformer_jax.errors import DataError, MissingDataError
 from transformer_jax.files import StrPath
 
@@ -150,15 +150,14 @@ def decode_line(raw: bytes, number: int = 0) -> str:
   return _strip(raw.decode("utf-8", errors="replace"), number)
 
 
-def hash_file(path: StrPath) -> bytes:
-  """Returns the SHA-256 of a file's bytes.
+def hash_file(path: StrPath, by_content: bool = False) -> bytes:
+  """Returns the SHA-256 of a file's bytes; arguments as in `fingerprints.file_sha256`.
 
   Raises:
     DataError: the file cannot be read.
   """
   try:
-    with open(path, "rb") as file:
-      return hashlib.file_digest(file, "sha256").digest()
+    return bytes.fromhex(file_sha256(path, by_content))
   except OSError as error:
     raise DataError(path, f"cannot be read: {read_problem(error)}") from None
 

@@ -7,12 +7,12 @@ import dataclasses
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int32, Integer
 
-from transformer_jax.config import EOS_ID, PAD_ID
+from transformer_jax.config import EOS_ID
+from transformer_jax.decoding.next_tokens import allow_only
 from transformer_jax.decoding.search_state import (
   Cache,
   Lengths,
@@ -105,11 +105,7 @@ def constrain(
     logits_BMC, model_cache = tokens_to_logits(tokens_BM, position, model_cache)
     state = _advance(rules, state, tokens_BM)
     is_allowed_BMC = _is_allowed(rules, state, limits_B1 - position, num_words_B[:, None])
-    log_probs_BMC = jax.nn.log_softmax(logits_BMC.astype(jnp.float32))
-    forbidden_BM = jax.nn.logsumexp(jnp.where(is_allowed_BMC, -jnp.inf, log_probs_BMC), axis=-1)
-    log_probs_BMC = jnp.where(is_allowed_BMC, log_probs_BMC, -jnp.inf)
-    log_probs_BMC = log_probs_BMC.at[..., PAD_ID].set(forbidden_BM)
-    return log_probs_BMC, (model_cache, state)
+    return allow_only(logits_BMC, is_allowed_BMC), (model_cache, state)
 
   def reorder_both(cache, parents_BM):
     model_cache, state = cache

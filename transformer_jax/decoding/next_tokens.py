@@ -40,6 +40,20 @@ def best_next_tokens(
   return logits - log_sums_BM[..., None], jnp.take_along_axis(tokens, index, axis=-1)
 
 
+def allow_only(
+  logits_BMC: Float[Array, "B M C"], is_allowed_BMC: Bool[Array, "B M C"]
+) -> Float32[Array, "B M C"]:
+  """Returns the log-probabilities of the allowed tokens, and -inf for the others.
+
+  The probability of forbidden tokens goes to PAD, which is never chosen: an allowed token keeps the
+  model's.
+  """
+  log_probs_BMC = jax.nn.log_softmax(logits_BMC.astype(jnp.float32))
+  forbidden_BM = jax.nn.logsumexp(jnp.where(is_allowed_BMC, -jnp.inf, log_probs_BMC), axis=-1)
+  log_probs_BMC = jnp.where(is_allowed_BMC, log_probs_BMC, -jnp.inf)
+  return log_probs_BMC.at[..., PAD_ID].set(forbidden_BM)
+
+
 def top_of_rows(
   rows: Float[Array, "*batch width"], count: int
 ) -> tuple[Float[Array, "*batch {count}"], Int32[Array, "*batch {count}"]]:

@@ -3,12 +3,15 @@
 The names of the model's modules are known here, so that the floors above need not know them.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import jax.numpy as jnp
+from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Array, Float, Float32, Int32
 
+from transformer_jax.config import ModelConfig
 from transformer_jax.model.embedding import AnyArray
 from transformer_jax.model.head_gates import HeadGates
 from transformer_jax.model.transformer import Transformer
@@ -63,6 +66,20 @@ def attention_weights_and_vectors(
   )
   vectors = {name: _vectors(state["intermediates"], name) for name in _MODULES}
   return weights, vectors
+
+
+def longer_queries(params: Any, config: ModelConfig) -> Any:
+  """Returns the parameters with which each head attends without dividing by sqrt(d_k).
+
+  The projections to queries, biases included, are multiplied by it; the rest is shared.
+  """
+  flat = flatten_dict(params)
+  query = VECTORS[0]
+  scaled = {
+    path: array * math.sqrt(config.d_k) if path[-2] == query else array
+    for path, array in flat.items()
+  }
+  return unflatten_dict(scaled)
 
 
 def _vectors(

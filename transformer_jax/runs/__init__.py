@@ -3,7 +3,8 @@
 train, prepare, evaluate, translate, parse,    one file for each command: its function takes
 score, bleu, evalb, digest, doctor             settings and paths
 build          task and model from settings    search          text to answers, on all devices
-trained_model  a loaded run                    validation      evaluation during training
+trained_model  a loaded run                    ensemble       several that answer together
+validation     evaluation during training
 same_run, resuming, hooks, parts, patience,    the parts of `train`
 device_errors, stop_signals, watchdog,
 startup_report, profile

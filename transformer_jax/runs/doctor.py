@@ -235,7 +235,9 @@ def _data(
 ) -> None:
   """Compares tokenizer and training text with those of the latest checkpoint."""
   try:
-    fingerprints = text_fingerprints(open_source(config.data, data_root), config.data)
+    fingerprints = text_fingerprints(
+      open_source(config.data, data_root), config.data, by_content=True
+    )
   except TransformerJaxError as error:
     found.blame("data", error)
     return

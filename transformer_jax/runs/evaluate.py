@@ -11,6 +11,7 @@ from transformer_jax.data.text import read_parallel
 from transformer_jax.errors import ConfigError, DataError
 from transformer_jax.files import StrPath
 from transformer_jax.runs.cut_sources import CutSources
+from transformer_jax.runs.ensemble import Ensemble, load_together
 from transformer_jax.runs.evaluation_files import keep, text_digest
 from transformer_jax.runs.trained_model import TrainedModel
 from transformer_jax.runs.validation import perplexity_of
@@ -29,7 +30,7 @@ class EvaluationSet(NamedTuple):
   pair: str = ""  # of a test set of sacreBLEU, such as "en-de"
 
 
-def evaluate(
+def evaluate(  # noqa: PLR0913 - one argument for each flag of the command
   workdir: StrPath,
   *,
   split: str | NamedSet = "test",
@@ -38,6 +39,7 @@ def evaluate(
   reference: StrPath | None = None,
   data_root: StrPath = ".",
   checkpoint: int | str = "last",
+  ensemble: str = "",
   tokenized_input: bool = False,
 ) -> dict[str, Any]:
   """Scores a split of the run's data, a pair of files, or a test set of sacreBLEU.
@@ -49,6 +51,8 @@ def evaluate(
     source, reference: files to translate and to compare with, instead of a split.
     data_root: folder that relative data paths start from.
     checkpoint: "best", "last" or a step, as `TrainedModel.load` takes it.
+    ensemble: workdirs of other runs to score together with this one, as `load_together` takes them;
+      the result names all of them, with their steps, under "ensemble".
     tokenized_input: the files have been through the run's preprocessing.
 
   Returns:
@@ -68,7 +72,7 @@ def evaluate(
       "is about --source and --reference",
       "for a split, the run's --preprocessed_splits decides",
     )
-  translator = TrainedModel.load(workdir, checkpoint, **overrides)
+  translator = load_together(workdir, ensemble, checkpoint, **overrides)
   if isinstance(split, NamedSet):
     test_set = _named(translator.task, split)
   elif source or reference:
@@ -81,6 +85,9 @@ def evaluate(
   if test_set.pair:
     result.update(pair=test_set.pair)
   result["headline"] = translator.task.headline(result)
+  if isinstance(translator, Ensemble):
+    result["ensemble"] = [dict(workdir=path, steps=steps) for path, steps in translator.members]
+    result["headline"] += f", ensemble of {len(translator.members)}"
   keep(workdir, translator.config.decode, sentences, result)
   return result
 

@@ -28,6 +28,7 @@ _IDENTITY = (
   "max_extra_length",
   "constrained",
   "max_source_length",
+  "ensemble",
 )
 _ENDINGS = (".hypotheses.txt", ".sentences.jsonl", ".json")
 
@@ -85,6 +86,8 @@ def keep(
   if not parallel.is_primary():
     return
   stem = evaluation_stem(workdir, set_name(result), result["steps"], decode)
+  if "ensemble" in result:
+    stem += f"-ensemble{len(result['ensemble'])}-{_digest_of_members(result['ensemble'])[:8]}"
   folder = Workdir(workdir, primary=False).evaluations
   hypotheses = "".join(f"{sentence['hypothesis']}\n" for sentence in sentences)
   sentence_lines = "".join(f"{json_text(sentence)}\n" for sentence in sentences)
@@ -99,6 +102,12 @@ def keep(
     print(
       f"transformer-jax: {error.where}: {error.problem}; the scores are not kept", file=sys.stderr
     )
+
+
+def _digest_of_members(members: Sequence[Mapping[str, Any]]) -> str:
+  """Returns the SHA-256 of the runs and checkpoints of an ensemble."""
+  names = [[str(pathlib.Path(member["workdir"]).resolve()), member["steps"]] for member in members]
+  return hashlib.sha256(json_text(names).encode()).hexdigest()
 
 
 def _rename_other(stem: str, result: dict[str, Any]) -> None:
@@ -120,6 +129,6 @@ def _is_same(content: bytes, result: dict[str, Any]) -> bool:
   """Returns whether a kept result is of the same evaluation. An old one may lack some names."""
   try:
     before = json.loads(content)
-    return all(before.get(name, result[name]) == result[name] for name in _IDENTITY)
+    return all(before.get(name, result.get(name)) == result.get(name) for name in _IDENTITY)
   except (ValueError, AttributeError, RecursionError):
     return False

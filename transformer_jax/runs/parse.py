@@ -9,8 +9,8 @@ from transformer_jax.data.preprocessing import penn_tokenize
 from transformer_jax.data.trees import parse_tree, to_text
 from transformer_jax.errors import ConfigError
 from transformer_jax.files import StrPath
+from transformer_jax.runs.ensemble import load_together
 from transformer_jax.runs.search import Answer
-from transformer_jax.runs.trained_model import TrainedModel
 from transformer_jax.runs.translate import OnCut, answer_lines, scored_line
 
 
@@ -24,6 +24,7 @@ def parse(  # noqa: PLR0913 - one argument for each flag of the command
   pretty: bool = False,
   tokenized_input: bool = False,
   checkpoint: int | str = "last",
+  ensemble: str = "",
   is_strict: bool = False,
 ) -> None:
   """Parses a file or standard input to a file or standard output.
@@ -39,6 +40,7 @@ def parse(  # noqa: PLR0913 - one argument for each flag of the command
     tokenized_input: the sentences are space-separated words; else they are split into words as in
       the Penn Treebank.
     checkpoint: "best", "last" or a step, as `TrainedModel.load` takes it.
+    ensemble: workdirs of other runs to parse with, as `load_together` takes them.
     is_strict: refuse lines that are not UTF-8.
 
   Raises:
@@ -47,7 +49,7 @@ def parse(  # noqa: PLR0913 - one argument for each flag of the command
   """
   if pretty and with_scores:
     raise ConfigError("--pretty", "cannot show scores", "leave out --with_scores")
-  translator = TrainedModel.load(workdir, checkpoint, **overrides)
+  translator = load_together(workdir, ensemble, checkpoint, **overrides)
   task_name = translator.config.data.task
   if task_name != "parsing":
     raise ConfigError(

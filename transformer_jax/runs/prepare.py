@@ -6,23 +6,31 @@ from. So a second run on the same data begins at once, and changed text is alway
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import os
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from transformer_jax.cache_folder import cache_folder
 from transformer_jax.config import Config, DataConfig, check_kept, refuse_unread, split_list
-from transformer_jax.data.encoded import Counts, EncodedPairs, encode_pairs
+from transformer_jax.data.encoded import Counts, EncodedPairs
+from transformer_jax.data.encoding import PairEncoder, encode_pairs
+from transformer_jax.data.filters import OFF, PairFilters
 from transformer_jax.data.pipeline import (
   Batch,
   BatchStream,
   FittingPairs,
+  OwnRows,
   Pairs,
   ordered_batches,
 )
 from transformer_jax.data.preprocessing import build_preprocessors
+from transformer_jax.data.progress import timed, with_progress
+from transformer_jax.data.recut import Recutter
+from transformer_jax.data.recut_ahead import EpochCuts
+from transformer_jax.data.sampling import sample
 from transformer_jax.data.sources.catalog import open_source
 from transformer_jax.data.sources.source import TextSource
 from transformer_jax.data.tokenizers.folder import (
@@ -35,6 +43,7 @@ from transformer_jax.data.tokenizers.folder import (
 )
 from transformer_jax.errors import DataError
 from transformer_jax.files import StrPath, as_workdir_error
+from transformer_jax.machine import usable_cores
 from transformer_jax.runs.build import build_task
 from transformer_jax.runs.empty_splits import nothing_left, refuse_blank
 from transformer_jax.tasks.task import Task
@@ -46,6 +55,7 @@ _TOKENIZER_FORMAT = "2"
 _TOKENIZER_SETTINGS = (
   "tokenizer",
   "vocab_size",
+  "tokenizer_sentences",
   "bpe_merges",
   "preprocessing",
   "preprocessed_splits",
@@ -54,6 +64,7 @@ _TOKENIZER_SETTINGS = (
   "task",
   "linearization",
 )
+_MAX_CUTTERS = 8  # processes that cut words anew (BPE-dropout)
 _OTHER_CACHE = "set TRANSFORMER_JAX_CACHE to a writable folder"
 
 
@@ -73,7 +84,9 @@ class Prepared:
     """split -> Counts of the pairs kept and dropped."""
     return {split: encoded.counts for split, encoded in self.encoded.items()}
 
-  def stream_from(self, position: dict[str, int] | None = None) -> BatchStream:
+  def stream_from(
+    self, position: dict[str, int] | None = None, own_rows: OwnRows = range
+  ) -> BatchStream:
     """Returns the training batches from a checkpoint's data position on, or from the start."""
     data, train = self.config.data, self.config.train
     return BatchStream(
@@ -83,18 +96,31 @@ class Prepared:
       train.seed,
       position,
       train.word_dropout_rate,
+      self._cuts(),
+      own_rows,
     )
+
+  def _cuts(self) -> EpochCuts | None:
+    """Returns the training pairs as they are cut in each epoch; None without BPE-dropout."""
+    data, plain = self.config.data, self.encoded["train"]
+    if not data.bpe_dropout:
+      return None
+    assert isinstance(plain, EncodedPairs)
+    seed = self.config.train.seed
+    recutter = Recutter(plain, self.task.tokenizer, data.bpe_dropout, seed)
+    num_processes = min(max(1, (usable_cores() or 1) // 2), _MAX_CUTTERS)
+    return EpochCuts(recutter, data.max_length, num_processes)
 
   def tokens_per_update(self, stream: BatchStream) -> tuple[float, float]:
     """Returns the mean (source, target) tokens of an update, with EOS and without padding."""
-    train = self.encoded["train"]
     updates = stream.batches_in_epoch / self.config.data.accumulation_steps
-    return train.source_lengths.sum() / updates, train.target_lengths.sum() / updates
+    source, target = stream.tokens_in_epoch
+    return source / updates, target / updates
 
-  def valid_batches(self) -> Iterator[Batch]:
+  def valid_batches(self, own_rows: OwnRows = range) -> Iterator[Batch]:
     """Yields batches that hold every validation pair once."""
     data = self.config.data
-    return ordered_batches(self.encoded["valid"], data.num_buckets, data.batch_tokens)
+    return ordered_batches(self.encoded["valid"], data.num_buckets, data.batch_tokens, own_rows)
 
   def is_preprocessed(self, split: str) -> bool:
     """Returns whether the text of a split has been through the preprocessing already."""
@@ -102,7 +128,11 @@ class Prepared:
 
 
 def prepare(
-  config: Config, data_root: StrPath, tokenizer_folder: pathlib.Path | None = None
+  config: Config,
+  data_root: StrPath,
+  tokenizer_folder: pathlib.Path | None = None,
+  *,
+  by_content: bool = False,
 ) -> Prepared:
   """Reads the data, learns the tokenizer unless it exists already, and encodes the pairs.
 
@@ -110,6 +140,8 @@ def prepare(
     config: the Config.
     data_root: folder that relative data paths start from.
     tokenizer_folder: the tokenizer of a run that is resumed, which is used in any case.
+    by_content: read text and encoded pairs and compare them with what is known of them, even if
+      their files have the size and the time of change of the last time.
 
   Raises:
     ConfigError: a new run has a setting that nothing would read.
@@ -119,7 +151,7 @@ def prepare(
     refuse_unread(config)
   source = open_source(config.data, data_root)
   # This comes before the tokenizer is learned, so that a missing file is reported at once.
-  fingerprints = text_fingerprints(source, config.data)
+  fingerprints = text_fingerprints(source, config.data, by_content)
   if tokenizer_folder is None:
     for split in fingerprints:
       refuse_blank(config.data, source, split)
@@ -134,20 +166,21 @@ def prepare(
     fingerprint=data_fingerprint(fingerprints, tokenizer),
     valid_fingerprint=fingerprints["valid"],
   )
-  _encode_splits(prepared, fingerprints)
+  _encode_splits(prepared, fingerprints, by_content)
   return prepared
 
 
-def _encode_splits(prepared: Prepared, fingerprints: dict[str, str]) -> None:
+def _encode_splits(prepared: Prepared, fingerprints: dict[str, str], by_content: bool) -> None:
   """Fills `prepared.encoded`.
 
   Raises:
     DataError: no pairs of a split are left.
   """
   config = prepared.config
-  train = _encode(prepared, "train", fingerprints["train"], config.data.max_length)
+  encode = functools.partial(_encode, prepared, fingerprints, by_content)
+  train = encode("train", config.data.max_length, PairFilters.of(config.data))
   # Perplexity is that of all validation pairs, or of those that fit a learned table of positions.
-  valid = _encode(prepared, "valid", fingerprints["valid"], None)
+  valid = encode("valid", None, OFF)
   has_table = config.model.positions == "learned"
   fitting = FittingPairs(valid, config.model.max_positions) if has_table else valid
   prepared.encoded.update(train=train, valid=fitting)
@@ -159,13 +192,18 @@ def _encode_splits(prepared: Prepared, fingerprints: dict[str, str]) -> None:
 
 
 def _encode(
-  prepared: Prepared, split: str, text_fingerprint: str, max_length: int | None
+  prepared: Prepared,
+  fingerprints: dict[str, str],
+  by_content: bool,
+  split: str,
+  max_length: int | None,
+  filters: PairFilters,
 ) -> EncodedPairs:
   """Returns the encoded pairs of a split, from the cache if it has them."""
   task, data = prepared.task, prepared.config.data
   is_preprocessed = prepared.is_preprocessed(split)
   key = _hash(
-    text_fingerprint,
+    fingerprints[split],
     fingerprint(task.tokenizer),
     data.preprocessing,
     str(is_preprocessed),
@@ -174,13 +212,20 @@ def _encode(
     data.task,
     data.linearization,
   )
+  encoder = PairEncoder(
+    functools.partial(task.encode_source, is_preprocessed=is_preprocessed),
+    functools.partial(task.encode_target, is_preprocessed=is_preprocessed),
+    max_length,
+    filters,
+  )
   return encode_pairs(
     lambda: prepared.source.pairs(split),
-    lambda text: task.encode_source(text, is_preprocessed),
-    lambda text: task.encode_target(text, is_preprocessed),
+    encoder,
     cache_folder() / "encoded",
     key,
-    max_length,
+    what=f"encoding {split}",
+    count=lambda: prepared.source.count(split),
+    by_content=by_content,
   )
 
 
@@ -196,15 +241,17 @@ def _longer_sides(prepared: Prepared, split: str) -> list[int]:
   return lengths
 
 
-def text_fingerprints(source: TextSource, data: DataConfig) -> dict[str, str]:
+def text_fingerprints(
+  source: TextSource, data: DataConfig, by_content: bool = False
+) -> dict[str, str]:
   """Returns split -> fingerprint of the text that must exist for training.
 
-  The test split is included if the settings name it.
+  The test split is included if the settings name it. `by_content` is as in `prepare`.
   """
   splits = ["train", "valid"]
   if data.test_source or data.test_trees or data.test_sections:
     splits.append("test")
-  return {split: source.fingerprint(split) for split in splits}
+  return {split: source.fingerprint(split, by_content) for split in splits}
 
 
 def data_fingerprint(fingerprints: dict[str, str], tokenizer: Any) -> str:
@@ -236,7 +283,9 @@ def _tokenizer(
   """
   if data.bpe_codes or data.vocabulary_file:
     return make_tokenizer(data, source, data_root)
-  settings = (f"{name}={getattr(data, name)}" for name in _TOKENIZER_SETTINGS)
+  settings = [f"{name}={getattr(data, name)}" for name in _TOKENIZER_SETTINGS]
+  if data.bpe_dropout and data.tokenizer == "subword_nmt":
+    settings.append("pieces of any cut")
   folder = cache_folder() / "tokenizers" / _hash(_TOKENIZER_FORMAT, text_fingerprint, *settings)
   if has_tokenizer(folder):
     with contextlib.suppress(DataError):  # a damaged one is made again
@@ -245,7 +294,8 @@ def _tokenizer(
     folder.mkdir(parents=True, exist_ok=True)
     if not os.access(folder, os.W_OK | os.X_OK):
       raise PermissionError("it belongs to another user")
-  tokenizer = make_tokenizer(data, source, data_root)
+  with timed("learning the tokenizer, with reading"):
+    tokenizer = make_tokenizer(data, source, data_root)
   with as_workdir_error(folder, _OTHER_CACHE):
     save_tokenizer(tokenizer, folder)
   return tokenizer
@@ -253,16 +303,27 @@ def _tokenizer(
 
 def make_tokenizer(data: DataConfig, source: TextSource, data_root: StrPath) -> Any:
   """Learns or reads the tokenizer that the settings describe, without the cache."""
+  pairs = _sampled_pairs(data, source)
   if data.task == "parsing":
-    return train_parsing_tokenizer(data, lambda: source.pairs("train"), data_root)
-  return train_tokenizer(data, _training_texts(data, source), data_root)
+    trees = (tree for _, tree in source.pairs("train"))
+    return train_parsing_tokenizer(data, (sentence for sentence, _ in pairs), trees, data_root)
+  return train_tokenizer(data, _both_sides(data, pairs), data_root)
 
 
-def _training_texts(data: DataConfig, source: TextSource) -> Iterator[str]:
+def _sampled_pairs(data: DataConfig, source: TextSource) -> Iterator[tuple[str, str]]:
+  """Yields the training pairs to learn the tokenizer from: a sample, if there are many."""
+  pairs = with_progress(source.pairs("train"), "reading train", source.count("train"), "pairs")
+  if data.tokenizer == "segmented" or not data.tokenizer_sentences:  # a list of all words, or all
+    return pairs
+  sides = 1 if data.task == "parsing" else 2
+  return sample(pairs, max(1, data.tokenizer_sentences // sides))
+
+
+def _both_sides(data: DataConfig, pairs: Iterable[tuple[str, str]]) -> Iterator[str]:
   """Yields the sentences of both sides as the tokenizer encodes them."""
   preprocessors = build_preprocessors(data)
   is_preprocessed = "train" in split_list(data.preprocessed_splits)
-  for pair in source.pairs("train"):
+  for pair in pairs:
     for preprocess, text in zip(preprocessors, pair, strict=True):
       yield text if is_preprocessed else preprocess(text)
 

@@ -6,7 +6,7 @@ from transformer_jax.data.text import read_parallel
 from transformer_jax.errors import DataError
 from transformer_jax.files import StrPath, output_file
 from transformer_jax.runs.cut_sources import CutSources
-from transformer_jax.runs.trained_model import TrainedModel
+from transformer_jax.runs.ensemble import load_together
 from transformer_jax.runs.validation import perplexity_of
 
 
@@ -19,6 +19,7 @@ def score(
   output_path: StrPath | None = None,
   tokenized_input: bool = False,
   checkpoint: int | str = "last",
+  ensemble: str = "",
 ) -> dict[str, Any]:
   """Writes one log-probability (nats, EOS included) a line; returns totals.
 
@@ -29,6 +30,7 @@ def score(
     output_path: file to write; None or "-" is standard output.
     tokenized_input: the text has been through the run's preprocessing.
     checkpoint: "best", "last" or a step, as `TrainedModel.load` takes it.
+    ensemble: workdirs of other runs to score with, as `load_together` takes them.
 
   Returns:
     dict with "pairs", "log_prob", "tokens" (EOS included), "perplexity" per token, and
@@ -38,7 +40,7 @@ def score(
     DataError: no lines, files of different lengths, or a target that is too long to be scored; the
       message names its line.
   """
-  translator = TrainedModel.load(workdir, checkpoint, **overrides)
+  translator = load_together(workdir, ensemble, checkpoint, **overrides)
   sources, targets = read_parallel(source_path, target_path)
   if not sources:
     raise DataError(source_path, "has no lines")

@@ -2,7 +2,7 @@
 
 import collections
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +12,8 @@ from transformer_jax import parallel
 from transformer_jax.config import DecodeConfig
 from transformer_jax.decoding.beam_search import beam_search
 from transformer_jax.decoding.constrained import BracketRules, Brackets, constrain
+from transformer_jax.decoding.ensemble import Steps, ensemble
+from transformer_jax.decoding.forced import force
 from transformer_jax.decoding.generate import DecodeBatch, Hypothesis, Source, generate
 from transformer_jax.decoding.greedy import greedy_search
 from transformer_jax.decoding.length_penalty import LENGTH_PENALTIES
@@ -28,6 +30,8 @@ class Answer:
   output: Output
   log_prob: float  # nats, EOS included
   score: float  # log-probability / length penalty
+  tokens: tuple[int, ...] = ()  # of the output, without EOS
+  is_finished: bool = True  # False: cut at its limit of length, without EOS
 
   @property
   def text(self) -> str:
@@ -92,6 +96,7 @@ def answers(
     beam_size=decode.beam_size,
     num_best=num_best,
     row_multiple=parallel.num_devices(),
+    own_rows=parallel.own_rows,
     is_at_hand=is_at_hand,
   )
   for hypotheses in n_best_lists:
@@ -101,11 +106,12 @@ def answers(
 
 def _answer(task: Task, text: str, hypothesis: Hypothesis, detokenize: bool) -> Answer:
   output = task.decode_target(hypothesis.tokens, text, detokenize)
-  return Answer(output, hypothesis.log_prob, hypothesis.score)
+  tokens = tuple(hypothesis.tokens)
+  return Answer(output, hypothesis.log_prob, hypothesis.score, tokens, hypothesis.is_finished)
 
 
 def make_search(
-  model: Transformer,
+  model: Transformer | Sequence[Transformer],
   decode: DecodeConfig,
   max_length: int | None = None,
   brackets: Brackets | None = None,
@@ -113,11 +119,13 @@ def make_search(
 ) -> Callable[..., SearchResult]:
   """Returns the search that the settings describe, for one device.
 
-  It is a function (params, source_BS, max_lengths_B[, min_lengths_B[, gates[, num_words_B]]]) ->
-  SearchResult.
+  It is a function (params, source_BS, max_lengths_B[, min_lengths_B[, gates[, num_words_B[,
+  prefix_BT]]]]) -> SearchResult. `prefix_BT` are the tokens that outputs begin with, PAD where any
+  may come.
 
   Args:
-    model: the Transformer.
+    model: the Transformer; or several, an ensemble, whose params are as many and which have no
+      gates.
     decode: the decoding settings.
     max_length: room for output tokens; by default the padded length of the source +
       `decode.max_extra_length`.
@@ -125,6 +133,7 @@ def make_search(
     num_best: outputs to search for; by default all that the beam holds.
   """
   rules = _rules(decode, brackets)
+  models = [model] if isinstance(model, Transformer) else model
   penalty_of = LENGTH_PENALTIES[decode.length_penalty_form]
 
   def search(
@@ -134,14 +143,23 @@ def make_search(
     min_lengths_B: Int32[Array, " B"] | None = None,
     gates: HeadGates | None = None,
     num_words_B: Int32[Array, " B"] | None = None,
+    prefix_BT: Int32[Array, "B T"] | None = None,
   ) -> SearchResult:
-    room = _room(model, decode, source_BS.shape[1], max_length)
-    steps = _model_steps(model, params, source_BS, decode.beam_size, room, gates)
+    room = min(_room(each, decode, source_BS.shape[1], max_length) for each in models)
+    members = zip(models, [params] if isinstance(model, Transformer) else params, strict=True)
+    steps = ensemble(
+      [
+        _model_steps(each, its_params, source_BS, decode.beam_size, room, gates)
+        for each, its_params in members
+      ]
+    )
     if rules is not None:
       if num_words_B is None:
         raise ValueError("a constrained search needs the number of words of each sentence")
       steps = constrain(*steps, rules, decode.beam_size, room, max_lengths_B, num_words_B)
     tokens_to_logits, cache, reorder = steps
+    if prefix_BT is not None:
+      tokens_to_logits = force(tokens_to_logits, prefix_BT)
     shared: dict[str, Any] = dict(
       batch_size=source_BS.shape[0],
       max_length=room,
@@ -173,8 +191,8 @@ def _model_steps(
   beam_size: int,
   room: int,
   gates: HeadGates | None,
-) -> tuple[Callable, Any, Callable]:
-  """Encodes the sources; returns the (tokens_to_logits, cache, reorder) that a search takes."""
+) -> Steps:
+  """Encodes the sources; returns what a search takes."""
   variables = {"params": params}
   memory, cache = model.apply(variables, source_BS, beam_size, room, gates, method="start")
 
@@ -184,7 +202,7 @@ def _model_steps(
   def reorder(cache, parents_BM):
     return cache.reorder(parents_BM)
 
-  return tokens_to_logits, cache, reorder
+  return Steps(tokens_to_logits, cache, reorder)
 
 
 def _room(
@@ -198,15 +216,16 @@ def _room(
 
 
 def make_decode_batch(
-  model: Transformer,
+  model: Transformer | Sequence[Transformer],
   decode: DecodeConfig,
   brackets: Brackets | None = None,
   num_best: int = 1,
 ) -> Callable[..., DecodeBatch]:
   """Returns a function (replicated params[, replicated HeadGates]) -> decode_batch.
 
-  decode_batch(source_BS, max_lengths_B, num_words_B) runs the search on all devices. It returns a
-  SearchResult of numpy arrays with `num_best` outputs for each sentence.
+  decode_batch(source_BS, max_lengths_B, num_words_B) takes this process's rows and runs the search
+  on all devices. It returns a SearchResult of numpy arrays with `num_best` outputs for each
+  sentence, in all processes.
   """
   search = parallel.on_devices(make_search(model, decode, brackets=brackets, num_best=num_best))
 
@@ -216,11 +235,11 @@ def make_decode_batch(
       max_lengths_B: Int32[np.ndarray, " B"],
       num_words_B: Int32[np.ndarray, " B"],
     ) -> SearchResult:
-      source = parallel.shard_rows(source_BS)
-      max_lengths = parallel.shard_rows(max_lengths_B)
-      num_words = parallel.shard_rows(num_words_B)
+      source = parallel.split_rows(source_BS)
+      max_lengths = parallel.split_rows(max_lengths_B)
+      num_words = parallel.split_rows(num_words_B)
       result = search(params, source, max_lengths, None, gates, num_words)
-      return parallel.gather_rows(result, source_BS.shape[0])
+      return parallel.gather_rows(result, source_BS.shape[0] * parallel.num_processes())
 
     return decode_batch
 

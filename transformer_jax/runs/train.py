@@ -18,6 +18,7 @@ from transformer_jax.data.tokenizers.folder import save_tokenizer
 from transformer_jax.errors import Interrupted
 from transformer_jax.files import StrPath
 from transformer_jax.machine import hardware
+from transformer_jax.roll_call import START_TIMEOUT
 from transformer_jax.runs.build import build_model
 from transformer_jax.runs.device_errors import (
   check_memory,
@@ -49,7 +50,9 @@ def train(
   on_corrupt: str = "refuse",
   allow_device_change: bool = False,
   hosts: tuple[str, int, int] | None = None,
+  start_timeout: int = START_TIMEOUT,
   profile_steps: tuple[int, int] | None = None,
+  check_data: bool = False,
 ) -> None:
   """Trains until `train_steps`, resuming from the workdir's latest checkpoint if there is one.
 
@@ -62,7 +65,9 @@ def train(
       uninterrupted run).
     hosts: for several processes: (coordinator's address, their number, this one's number), as
       `parallel.start_up` takes them.
+    start_timeout: seconds to wait until all of them have started.
     profile_steps: (first, last) update of this start, counted from 1, to write a trace of.
+    check_data: read the data even if its files seem unchanged (`by_content` of `prepare`).
 
   Raises:
     Interrupted: SIGTERM, SIGHUP or Ctrl-C; the state is saved.
@@ -71,7 +76,7 @@ def train(
   time = TimeSpent()
   options = _Options(on_corrupt, allow_device_change, profile_steps)
   check_sums(config)
-  _start_up(config, hosts)
+  _start_up(config, hosts, start_timeout)
   if not Workdir(workdir, primary=False).has_config():
     refuse_unread(config)
   folder = Workdir(workdir, primary=parallel.is_primary())
@@ -81,29 +86,35 @@ def train(
     WorkdirLock(workdir, primary=parallel.is_primary()),
     StopSignals(_say) as signals,
   ):
-    config, prepared = _prepare(config, folder, data_root)
+    config, prepared = _prepare(config, folder, data_root, check_data)
     model = build_model(config, prepared.task)
     with _open_checkpoints(config, folder) as checkpoints:
       _train(RunParts(config, folder, prepared, model, checkpoints, time), signals, options)
 
 
-def _start_up(config: Config, hosts: tuple[str, int, int] | None) -> None:
+def _start_up(config: Config, hosts: tuple[str, int, int] | None, timeout: int) -> None:
   """Joins the processes of the run, if there are several."""
   coordinator, num_processes, process_id = hosts or (None, None, None)
   parallel.start_up(
-    coordinator, num_processes, process_id, deterministic=config.train.deterministic
+    coordinator,
+    num_processes,
+    process_id,
+    start_timeout=timeout,
+    deterministic=config.train.deterministic,
   )
 
 
-def _prepare(config: Config, folder: Workdir, data_root: StrPath) -> tuple[Config, Prepared]:
+def _prepare(
+  config: Config, folder: Workdir, data_root: StrPath, check_data: bool
+) -> tuple[Config, Prepared]:
   """Returns the configuration to train with and its data; they agree with the run in the folder."""
   stored = stored_settings(folder)
   config = agreed_config(config, stored, folder.path)
   if stored:
-    prepared = prepare(config, data_root, folder.tokenizer)
+    prepared = prepare(config, data_root, folder.tokenizer, by_content=check_data)
     check_same_tokenizer(config, stored, prepared, data_root)
   else:
-    prepared = prepare(config, data_root)
+    prepared = prepare(config, data_root, by_content=check_data)
     if parallel.is_primary():
       save_tokenizer(prepared.task.tokenizer, folder.tokenizer)
   return config, prepared

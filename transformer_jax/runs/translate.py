@@ -1,18 +1,22 @@
 """`translate`: reads lines and writes one for each; output line i belongs to input line i."""
 
+import collections
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 from transformer_jax.data.line_stream import LineStream, open_input
 from transformer_jax.errors import ConfigError
 from transformer_jax.files import StrPath, output_file
+from transformer_jax.runs.alignment import Aligner, Links, heads_of_run, pharaoh
 from transformer_jax.runs.cut_sources import source_limit
+from transformer_jax.runs.ensemble import load_together
 from transformer_jax.runs.search import Answer
 from transformer_jax.runs.trained_model import TrainedModel
 
 OnCut = Callable[[int, int], None]  # (number of a line, from 1; its tokens)
 Result = TypeVar("Result")
+_Aligned = tuple[list[Answer], list[Links]]  # the answers to a sentence, and the links of each
 
 
 def translate(  # noqa: PLR0913 - one argument for each flag of the command
@@ -26,7 +30,9 @@ def translate(  # noqa: PLR0913 - one argument for each flag of the command
   tokenized_input: bool = False,
   tokenized_output: bool = False,
   checkpoint: int | str = "last",
+  ensemble: str = "",
   is_strict: bool = False,
+  alignment_path: StrPath | None = None,
 ) -> None:
   """Translates a file or standard input to a file or standard output.
 
@@ -40,14 +46,16 @@ def translate(  # noqa: PLR0913 - one argument for each flag of the command
     tokenized_input: the text has been through the run's preprocessing.
     tokenized_output: do not undo that preprocessing in the output.
     checkpoint: "best", "last" or a step, as `TrainedModel.load` takes it.
+    ensemble: workdirs of other runs to translate with, as `load_together` takes them.
     is_strict: refuse lines that are not UTF-8.
+    alignment_path: file for word alignments, a line for each line of the output; None writes none.
 
   Raises:
     ConfigError: the run is not a translation, or the search keeps fewer than `num_best`
       translations of a sentence.
-    DataError: the input cannot be read as lines of text.
+    DataError: the input cannot be read as lines of text, or heads.json is damaged.
   """
-  translator = TrainedModel.load(workdir, checkpoint, **overrides)
+  translator = load_together(workdir, ensemble, checkpoint, **overrides)
   config = translator.config
   if config.data.task != "translation":
     raise ConfigError(
@@ -70,7 +78,34 @@ def translate(  # noqa: PLR0913 - one argument for each flag of the command
   def to_text(number: int, n_best: list[Answer]) -> str:
     return _format(number, n_best, num_best, with_scores)
 
-  answer_lines(input_path, output_path, translator, answer, to_text, is_strict)
+  if not alignment_path:
+    answer_lines(input_path, output_path, translator, answer, to_text, is_strict)
+    return
+  aligner = Aligner(translator, heads_of_run(translator, workdir), tokenized_input)
+
+  def aligned(lines: LineStream, on_cut: OnCut) -> Iterator[_Aligned]:
+    sentences = collections.deque()
+    n_best_lists = translator.n_best(
+      _kept(lines, sentences), num_best, tokenized_input, detokenize, on_cut, lines.is_at_hand
+    )
+    return aligner.links_of_answers(sentences, n_best_lists, lines.is_at_hand)
+
+  with output_file(alignment_path) as alignment:
+
+    def with_alignment(number: int, result: _Aligned) -> str:
+      n_best, links = result
+      alignment.write("".join(f"{pharaoh(each)}\n" for each in links) or "\n")
+      alignment.flush()
+      return to_text(number, n_best)
+
+    answer_lines(input_path, output_path, translator, aligned, with_alignment, is_strict)
+
+
+def _kept(texts: Iterable[str], kept: collections.deque[str]) -> Iterator[str]:
+  """Yields the texts, and appends each to `kept`."""
+  for text in texts:
+    kept.append(text)
+    yield text
 
 
 def answer_lines(

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 import re
 from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
@@ -9,7 +10,15 @@ from typing import Any, ClassVar
 import numpy as np
 
 from transformer_jax.config import EOS_ID, DataConfig
-from transformer_jax.data.linearization import CLOSE, SymbolKind, linearize, symbol_kinds, to_tree
+from transformer_jax.data.linearization import (
+  CLOSE,
+  SymbolKind,
+  SymbolPlace,
+  linearize,
+  symbol_kinds,
+  symbol_places,
+  to_tree,
+)
 from transformer_jax.data.tokenizers.parsing import ParsingTokenizer
 from transformer_jax.data.trees import ROOT, Constituent, Tree, TreeError, parse_tree, with_tags
 from transformer_jax.errors import DataError
@@ -32,6 +41,7 @@ _BRACKETS = {"(": "-LRB-", ")": "-RRB-"}  # how treebanks write a bracket in a w
 _NO_TREE = Tree((), ())
 _NOT_A_TREE = "is not a tree in brackets, (TOP ...)"
 _NUM_SPECIAL = 3  # PAD, EOS and UNK
+_LENGTHS = (10, 20, 40)  # the most words of a sentence in each range that F1 is reported of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,6 +116,13 @@ class ParsingTask:
     tree, is_repaired = to_tree(symbols, words, self.config.linearization, self._labels)
     return Output(str(tree), is_repaired)
 
+  def symbol_places(self, text: str) -> tuple[Tree, list[SymbolPlace]]:
+    """Returns a clean tree, and what each token of `encode_target(text)` is in it; of EOS None."""
+    tree, _ = _clean_tree(text)
+    symbols = linearize(tree, self.config.linearization)
+    tree, places = symbol_places(symbols, tree.words, self.config.linearization)
+    return tree, [*places, None]
+
   def source_pieces(self, tokens: Iterable[int]) -> list[str]:
     """Returns the sub-words of source tokens, for display."""
     return self.tokenizer.words.pieces(tokens)
@@ -161,9 +178,9 @@ class ParsingTask:
   ) -> dict[str, Any]:
     """Returns `score`, and more for a test set.
 
-    The rest is EVALB's summary, of all sentences and of those of up to 40 words; a table of labels;
-    and a baseline that needs no model: the F1 of right-branching trees in which every constituent
-    is an S, with labels compared and without.
+    The rest is EVALB's summary, of all sentences and of those of up to 40 words; F1 by the length
+    of sentences; a table of labels; and a baseline that needs no model: the F1 of right-branching
+    trees in which every constituent is an S, with labels compared and without.
     """
     gold_trees, trees, scores = _compare(outputs, references)
     rules = PARAMETERS["collins"]
@@ -171,6 +188,7 @@ class ParsingTask:
     result["summary"] = summarize(scores)
     short_summary = summarize(scores, rules.cutoff_length)
     result[f"summary_up_to_{rules.cutoff_length}_words"] = short_summary
+    result["by_length"] = _by_length(scores, gold_trees)
     result["labels"] = by_label(scores)
     without_labels = dataclasses.replace(rules, is_labeled=False)
     result["right_branching_f1"] = dict(  # these names are in files of earlier versions
@@ -272,6 +290,28 @@ def _scores_of_all(scores: Sequence[SentenceScore], gold_trees: Sequence[Tree]) 
   precision = percent(matched, predicted)
   recall = percent(matched, gold)
   return dict(f1=harmonic_mean(precision, recall), precision=precision, recall=recall)
+
+
+def _by_length(
+  scores: Sequence[SentenceScore], gold_trees: Sequence[Tree]
+) -> dict[str, dict[str, Any]]:
+  """Returns F1, precision and recall of the sentences of each range of lengths, and their number.
+
+  Lengths are gold words without traces; a range is named as "11-20". Every sentence counts.
+  """
+  table = {}
+  least = 0
+  for most in (*_LENGTHS, math.inf):
+    chosen = [
+      (score, tree)
+      for score, tree in zip(scores, gold_trees, strict=True)
+      if least <= score.length <= most
+    ]
+    name = f"{least}-{most}" if most < math.inf else f"over {least - 1}"
+    figures = _scores_of_all([score for score, _ in chosen], [tree for _, tree in chosen])
+    table[name] = dict(sentences=len(chosen), **figures)
+    least = most + 1
+  return table
 
 
 def _bracket_counts(scores: Sequence[SentenceScore], gold_trees: Sequence[Tree]) -> np.ndarray:

@@ -111,11 +111,22 @@ def sequence_log_probs(
 
   A target that is all PAD gets 0. `gates` scale the outputs of the heads.
   """
+  return jnp.sum(token_log_probs(model, params, source_BS, target_BT, gates), axis=-1)
+
+
+def token_log_probs(
+  model: Transformer,
+  params: dict[str, Any],
+  source_BS: Int32[Array, "B S"],
+  target_BT: Int32[Array, "B T"],
+  gates: HeadGates | None = None,
+) -> Float32[Array, "B T"]:
+  """Returns the log-probability of each target token, in nats; 0 for PAD."""
   outputs: Any = model.apply(
     {"params": params}, source_BS, target_BT, gates=gates, method="before_logits"
   )
   outputs_BTD, matrix_CD, bias_C = outputs
-  return -jnp.sum(nll_of_targets(outputs_BTD, matrix_CD, target_BT, bias_C), axis=-1)
+  return -nll_of_targets(outputs_BTD, matrix_CD, target_BT, bias_C)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(4,))

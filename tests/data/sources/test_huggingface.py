@@ -295,3 +295,38 @@ def test_it_imports_no_framework(lines, tmp_path):
   assert fingerprint == source_of(lines).fingerprint("valid")
   assert list(map(tuple, pairs)) == VALID
   assert run.stderr == ""
+
+
+@pytest.mark.interop
+@pytest.mark.parametrize(
+  "rows, line",
+  [
+    (['{"translation": {"en": "a", "de": "b"}}', '{"translation": {"en": "c"}}'], 2),
+    (['{"translation": {"en": "a"}}'], 1),
+    (['{"en": "a"}', '{"en": "b"}'], 1),
+  ],
+)
+def test_a_row_without_a_language_is_named(library, tmp_path, rows, line):
+  """The library would report a type or a column that differs."""
+  folder = tmp_path / "lacking"
+  write_lines(folder, validation=VALID, test=VALID)
+  if "translation" in rows[0]:
+    for split in ("validation", "test"):
+      (folder / f"{split}.jsonl").write_text('{"translation": {"en": "a", "de": "b"}}\n')
+  (folder / "train.jsonl").write_text("".join(f"{row}\n" for row in rows))
+  where = rf"train\.jsonl:{line}: has no de \(--target_language\); give every row"
+  with pytest.raises(DataError, match=where):
+    list(source_of(folder).pairs("train"))
+
+
+@pytest.mark.parametrize(
+  "columns, flag",
+  [
+    (dict(source_column="x", target_column="x"), "--target_column=x"),
+    (dict(target_column="en"), "--target_column=en"),
+    (dict(target_language="en"), "--target_language=en"),
+  ],
+)
+def test_one_column_for_both_sides_is_refused(columns, flag):
+  with pytest.raises(ConfigError, match=f"^{flag}: is the column of the source, too"):
+    Config().replace(data_source="huggingface", dataset="x/y", **columns)

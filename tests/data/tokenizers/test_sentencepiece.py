@@ -1,5 +1,7 @@
 """SentencePiece: its settings, and errors that name ours."""
 
+import pickle
+
 import pytest
 from small_tokenizers import TEXTS, settings, trained
 
@@ -22,6 +24,28 @@ def test_sentencepiece_covers_every_character_and_normalizes():
   assert UNK_ID not in learned.encode("漢")
   full_width = "ｔｈｅ\u00a0 cat"  # and a no-break space
   assert learned.encode(full_width) == learned.encode("the cat")
+
+
+def strange_texts():
+  """Yields texts with every 61st character of Unicode between, before and after words."""
+  for code in range(0, 0x110000, 61):
+    if not 0xD800 <= code < 0xE000:
+      letter = chr(code)
+      yield f"the {letter} cat{letter} sat {letter}on{letter}the mat {letter}"
+
+
+def test_words_are_encoded_as_the_library_encodes_the_text():
+  """One by one, from a cache; also with spaces that normalization adds or takes away."""
+  learned = trained("sentencepiece", [*TEXTS, "the  mat \u00a8 a\u00a8b"])
+  library = learned._processor
+  spaces = ["", " ", "  the  cat ", "the\tcat\u3000on\u200b the", "the\N{ACUTE ACCENT} cat \u0301a"]
+  for text in [*strange_texts(), *spaces, *TEXTS]:
+    assert learned.encode(text) == library.encode(text), ascii(text)
+
+
+def test_a_copy_in_another_process_encodes_alike():
+  learned = trained("sentencepiece")
+  assert pickle.loads(pickle.dumps(learned)).encode(TEXTS[1]) == learned.encode(TEXTS[1])
 
 
 @pytest.mark.parametrize("texts", [["\N{ZERO WIDTH SPACE}"], ["\ufffd"], ["x" * (1 << 21)]])

@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 
 from transformer_jax.analysis import plots
 from transformer_jax.analysis.attention.maps import AttentionMap, SentenceAttention
-from transformer_jax.config import Config, ModelConfig
+from transformer_jax.config import Config
 from transformer_jax.errors import ConfigError
 from transformer_jax.reference.positions import positional_encoding
 from transformer_jax.training.schedule import noam_schedule
@@ -45,14 +45,14 @@ class Selection:
   head: int | None = None
   word: int | None = None
 
-  def check(self, model: ModelConfig) -> None:
+  def check(self, num_layers: int, num_heads: int) -> None:
     """Checks the numbers.
 
     Raises:
       ConfigError: the model has no such layer or head, or the word is below 1.
     """
-    _check_number("layer", self.layer, model.num_layers)
-    _check_number("head", self.head, model.num_heads)
+    _check_number("layer", self.layer, num_layers)
+    _check_number("head", self.head, num_heads)
     if self.word is not None and self.word < 1:
       raise ConfigError(f"--word={self.word}", "words are counted from 1")
 
@@ -62,7 +62,7 @@ class Selection:
     Raises:
       ConfigError: it has fewer words.
     """
-    count = len(attention.maps["cross"].queries)
+    count = len(attention.first.queries)
     if self.word is not None and self.word > count:
       raise ConfigError(f"--word={self.word}", f"the output has {count} sub-words", f"1 to {count}")
 
@@ -74,8 +74,7 @@ class Selection:
 
 def words_shown(attention: SentenceAttention) -> int:
   """Returns the number of sub-words of the longer side."""
-  cross = attention.maps["cross"]
-  return max(len(cross.queries), len(cross.keys))
+  return max(len(words) for one in attention.maps.values() for words in (one.queries, one.keys))
 
 
 def _check_number(name: str, value: int | None, limit: int) -> None:
@@ -90,15 +89,16 @@ def missing_characters(attention: SentenceAttention) -> str:
 
 
 def draw(
-  attention: SentenceAttention, config: Config, folder: Folder, selection: Selection
+  attention: SentenceAttention, config: Config | None, folder: Folder, selection: Selection
 ) -> list[pathlib.Path]:
-  """Writes all figures for a sentence as PNG and PDF; returns their paths."""
-  layer = (selection.layer or config.model.num_layers) - 1
-  if selection.head is None:
-    head = _sharpest_head(attention.maps["cross"], layer)
-  else:
-    head = selection.head - 1
-  all_heads = range(config.model.num_heads)
+  """Writes all figures for a sentence as PNG and PDF; returns their paths.
+
+  Those of positions and of the learning rate need the run's settings.
+  """
+  num_layers, num_heads = attention.first.weights_NHTS.shape[:2]
+  layer = (selection.layer or num_layers) - 1
+  head = _sharpest_head(attention.first, layer) if selection.head is None else selection.head - 1
+  all_heads = range(num_heads)
   paths = []
   labels = attention.labels()
   for name, weights in attention.maps.items():
@@ -111,6 +111,8 @@ def draw(
     paths += lines.draw([head], f"{where}, head {head + 1}", f"{begin}_one_head")
     paths += lines.draw(all_heads, f"{where}, one word", f"{begin}_one_word", word)
     paths += _draw_maps(one, _TITLES[name], f"{begin}_maps")
+  if config is None:
+    return paths
   paths += _draw_positions(config.model.d_model, folder)
   return [*paths, *_draw_learning_rate(config, folder)]
 

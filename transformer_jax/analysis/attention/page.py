@@ -11,7 +11,9 @@ The page's script is one after another the files that `_SCRIPTS` names. It reads
   importance: null, or from heads.json, which `heads` writes
   view: what it shows first, counted from 0: layer, head, query (each may be absent)
   unknown: the words of both texts that the vocabulary lacks
-  model: null, or the object of model_in_page.py
+  tree: null, or the nodes of a parser's output (`Parse.nodes`)
+  model: null, or the object of model_in_page.py, or server: facts of the model that the page's
+    server has (explorer/model/server.js)
   examples: sentences to choose from
   credit: null, or where the model comes from: text, url
 Without a sentence, source_text is the one to begin with, and attentions is null: the page computes
@@ -43,6 +45,7 @@ ENGINE_SCRIPTS = (
 # Each defines functions for those after it; start.js, the last, calls them.
 _SCRIPTS = (
   *ENGINE_SCRIPTS,
+  "model/server.js",
   "state.js",
   "numbers.js",
   "elements.js",
@@ -57,6 +60,7 @@ _SCRIPTS = (
   "cost.js",
   "address.js",
   "picture.js",
+  "tree.js",
   "controls.js",
   "model/ask.js",
   "model/tokens.js",
@@ -66,6 +70,7 @@ _SCRIPTS = (
   "start.js",
 )
 _FOLDER = pathlib.Path(__file__).parent / "explorer"
+_CLOSED = "script-src 'unsafe-inline'"  # the end of the page's own policy
 MAX_PACKED_BYTES = 2_700_000  # beyond it the vectors of the first layers are left out
 
 
@@ -85,25 +90,22 @@ def page(
     model: the model in the page, by `model_in_page`, or None.
     examples: sentences that a reader may choose from.
   """
-  num_layers, num_heads = attention.maps["cross"].weights_NHTS.shape[:2]
-  attentions, packed = _packed(attention, 0)
+  num_layers, num_heads = attention.first.weights_NHTS.shape[:2]
+  sentence = sentence_data(attention)
   for first_layer in range(1, num_layers + 1):
-    if len(packed) <= MAX_PACKED_BYTES:
+    if len(sentence["packed"]) <= MAX_PACKED_BYTES:
       break
-    attentions, packed = _packed(attention, first_layer)
+    sentence = sentence_data(attention, first_layer)
   if importance:
     kept = ("perplexity", "heads", "rank_correlation")
     importance = {name: importance[name] for name in kept if name in importance}
   return _html(
-    source_text=attention.source_text,
-    target_text=attention.target_text,
+    **sentence,
     layers=num_layers,
     heads=num_heads,
-    attentions=attentions,
-    packed=packed,
     importance=importance,
     view=view or {},
-    unknown=attention.unknown_words(),
+    tree=attention.parse.nodes() if attention.parse else None,
     model=model,
     examples=list(examples),
     credit=None,
@@ -121,16 +123,39 @@ def page_of_model(
     credit: where the model comes from: "text" and "url".
   """
   settings = model["settings"]
+  return _html_of_model(settings["num_layers"], settings["num_heads"], model, examples, credit)
+
+
+def page_of_server(facts: dict[str, Any], examples: Sequence[str]) -> str:
+  """Returns a page that asks the server it comes from, HTML text.
+
+  Args:
+    facts: "layers", "heads", "d_k" and "max_source" of the server's model.
+    examples: sentences that a reader may choose from; the page begins with the first.
+  """
+  html = _html_of_model(facts["layers"], facts["heads"], dict(server=facts), examples)
+  return html.replace(_CLOSED, f"{_CLOSED}; connect-src 'self'", 1)
+
+
+def _html_of_model(
+  layers: int,
+  heads: int,
+  model: dict[str, Any],
+  examples: Sequence[str],
+  credit: dict[str, str] | None = None,
+) -> str:
+  """Returns a page without a sentence: its model computes all that it shows."""
   return _html(
     source_text=examples[0],
     target_text="",
-    layers=settings["num_layers"],
-    heads=settings["num_heads"],
+    layers=layers,
+    heads=heads,
     attentions=None,
     packed="",
     importance=None,
     view={},
     unknown=[],
+    tree=None,
     model=model,
     examples=list(examples),
     credit=credit,
@@ -151,10 +176,11 @@ def _html(**data: Any) -> str:
   return places.sub(lambda place: parts[place[1]], _read("page.html"))
 
 
-def _packed(attention: SentenceAttention, first_layer: int) -> tuple[dict[str, Any], str]:
-  """Returns the page's ("attentions", "packed").
+def sentence_data(attention: SentenceAttention, first_layer: int = 0) -> dict[str, Any]:
+  """Returns what the page's object has of a sentence.
 
-  Only the layers from `first_layer` on have vectors.
+  It is "source_text", "target_text", "unknown", "attentions" and "packed". Only the layers from
+  `first_layer` on have vectors.
   """
   arrays = PackedArrays()
   attentions = {}
@@ -167,11 +193,19 @@ def _packed(attention: SentenceAttention, first_layer: int) -> tuple[dict[str, A
       vectors.append(None if layer < first_layer else _layer_vectors(arrays, one, layer))
     queries, keys = labels[name]
     attentions[name] = dict(queries=queries, keys=keys, weights=begin, vectors=vectors)
-  return attentions, arrays.packed()
+  return dict(
+    source_text=attention.source_text,
+    target_text=attention.target_text,
+    unknown=attention.unknown_words(),
+    attentions=attentions,
+    packed=arrays.packed(),
+  )
 
 
-def _layer_vectors(arrays: PackedArrays, one: AttentionMap, layer: int) -> dict[str, Any]:
-  """Adds the vectors of a layer; returns where they are."""
+def _layer_vectors(arrays: PackedArrays, one: AttentionMap, layer: int) -> dict[str, Any] | None:
+  """Adds the vectors of a layer; returns where they are, None if there are none."""
+  if one.query_NHTK is None or one.key_NHSK is None or one.value_NHSV is None:
+    return None
   return dict(
     query=_vectors(arrays, one.query_NHTK[layer]),
     key=_vectors(arrays, one.key_NHSK[layer]),

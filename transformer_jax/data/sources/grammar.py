@@ -6,17 +6,14 @@ phrases nest to the right. The ending of a word also says its part of speech, so
 occur only in valid and test belong to known classes.
 """
 
-import contextlib
 import hashlib
 import random
 import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from transformer_jax.cache_folder import cache_folder
+from transformer_jax.data.fingerprints import remembered
 from transformer_jax.data.trees import parse_tree
-from transformer_jax.errors import WorkdirError
-from transformer_jax.files import atomic_write
 
 _GENERATOR = 1  # part of a saved fingerprint's name: raise it with any change to the trees
 _HELD_OUT = dict(valid=500, test=1000)  # trees
@@ -120,20 +117,19 @@ class GrammarTreebank:
         found.add(sentence)
         yield sentence, str(tree)
 
-  def fingerprint(self, split: str) -> str:
+  def fingerprint(self, split: str, by_content: bool = False) -> str:
     """Returns the SHA-256 of the split's trees; the cache keeps it, as drawing takes seconds."""
-    name = f"grammar{_GENERATOR}-{split}-{self._size(split)}"
-    path = cache_folder() / "fingerprints" / name
-    with contextlib.suppress(OSError, ValueError):
-      saved = path.read_text(encoding="ascii")
-      if re.fullmatch("[0-9a-f]{64}", saved):
-        return saved
-    text = "\n".join(tree for _, tree in self.pairs(split))
-    value = hashlib.sha256(text.encode()).hexdigest()
-    with contextlib.suppress(OSError, WorkdirError):  # then it is drawn again next time
-      path.parent.mkdir(parents=True, exist_ok=True)
-      atomic_write(path, value, durable=False)
-    return value
+
+    def compute():
+      text = "\n".join(tree for _, tree in self.pairs(split))
+      return dict(sha256=hashlib.sha256(text.encode()).hexdigest())
+
+    name = f"grammar {split} {self._size(split)}"
+    return remembered(name, _GENERATOR, compute, renew=by_content)["sha256"]
+
+  def count(self, split: str) -> int:
+    """Returns the number of trees."""
+    return self._size(split)
 
   def _size(self, split):
     return self._train_size if split == "train" else _HELD_OUT[split]

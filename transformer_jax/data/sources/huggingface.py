@@ -17,7 +17,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from transformer_jax.config import DataConfig, split_list
+from transformer_jax.data.fingerprints import remembered_of_files
 from transformer_jax.data.network import why_no_hub
+from transformer_jax.data.progress import Progress
+from transformer_jax.data.sources.json_rows import first_row_without
 from transformer_jax.errors import DataError, MissingDataError
 from transformer_jax.files import StrPath, write_error
 
@@ -42,12 +45,11 @@ class HuggingFaceSource:
 
   def __init__(self, data: DataConfig, data_root: StrPath) -> None:
     self._name = data.dataset
-    self._wanted = dict(
-      source=(data.source_column or data.source_language, _flag(data, "source")),
-      target=(data.target_column or data.target_language, _flag(data, "target")),
-    )
+    source, target = _languages(data).items()
+    self._wanted = dict(source=source, target=target)
     train, valid, test = split_list(data.dataset_splits)
     self._splits: dict[str, str] = dict(train=train, valid=valid, test=test)
+    self._folder = pathlib.Path(data_root, data.dataset)
     self._builder = _builder(data, data_root)
 
   def pairs(self, split: str) -> Iterator[tuple[str, str]]:
@@ -56,26 +58,43 @@ class HuggingFaceSource:
       for source, target in zip(sources, targets, strict=True):
         yield _one_line(source), _one_line(target)
 
-  def fingerprint(self, split: str) -> str:
+  def fingerprint(self, split: str, by_content: bool = False) -> str:
     """Returns the SHA-256 of the split's text, which is the same wherever the dataset lies."""
-    total = hashlib.sha256()
-    for block in self._blocks(split):
-      for texts in block:
-        total.update("\0".join(text or "" for text in texts).encode("utf-8", "surrogatepass"))
-        total.update(b"\0\0")
-    return total.hexdigest()
+    paths = [file["filename"] for file in self._dataset(split).cache_files]
+    name = f"text {self._splits[split]} {self._wanted}"
+    return remembered_of_files(paths, name, lambda: self._facts(split), by_content)["sha256"]
 
-  def _blocks(self, split: str) -> Iterator[tuple[Sequence[str | None], Sequence[str | None]]]:
-    """Yields blocks of rows: the texts of the source column, and those of the target column."""
+  def count(self, split: str) -> int:
+    """Returns the number of rows."""
+    return len(self._dataset(split))
+
+  def _facts(self, split: str) -> dict[str, str]:
+    """Returns the SHA-256 of the split's text."""
+    total = hashlib.sha256()
+    with Progress(f"hashing {split}", self.count(split), "pairs") as progress:
+      for block in self._blocks(split):
+        for texts in block:
+          total.update("\0".join(text or "" for text in texts).encode("utf-8", "surrogatepass"))
+          total.update(b"\0\0")
+        progress.add(len(block[0]))
+    return dict(sha256=total.hexdigest())
+
+  def _dataset(self, split: str) -> Any:
+    """Returns a split as the library gives it, with the fields of structs as columns."""
     own_name = self._splits[split]
     try:
-      dataset = self._builder.as_dataset(split=own_name).flatten()
+      return self._builder.as_dataset(split=own_name).flatten()
     except Exception as error:  # unknown splits and damaged files raise many classes
       raise DataError(
         f"--dataset_splits={own_name}",
         f"{self._name} cannot give it: {_reason(error)}",
         "name three of its own splits, or slices such as train[:99%]",
       ) from None
+
+  def _blocks(self, split: str) -> Iterator[tuple[Sequence[str | None], Sequence[str | None]]]:
+    """Yields blocks of rows: the texts of the source column, and those of the target column."""
+    own_name = self._splits[split]
+    dataset = self._dataset(split)
     columns = [self._column(dataset, side) for side in ("source", "target")]
     try:
       for block in dataset.select_columns(sorted(set(columns))).iter(batch_size=_PER_READ):
@@ -97,6 +116,7 @@ class HuggingFaceSource:
     column = find_column(wanted, dataset.column_names)
     kinds = {name: _kind(feature) for name, feature in dataset.features.items()}
     if column is None:
+      _raise_if_a_row_lacks(self._folder, dict(self._wanted.values()))
       there = ", ".join(_described(name, kind) for name, kind in kinds.items())
       remedy = f"name one of them by --{side}_column"
       raise DataError(f"--{flag}={wanted}", f"{self._name} has the columns {there}", remedy)
@@ -129,6 +149,15 @@ def _kind(feature: Any) -> str:
 def _described(name: str, kind: str) -> str:
   """Returns a column's name as a setting names it, with its type if that is not text."""
   return name.removeprefix("translation.") + ("" if kind in _TEXT else f" ({kind})")
+
+
+def _languages(data: DataConfig) -> dict[str, str]:
+  """Returns column -> the setting that names it, of the source and of the target."""
+  source, target = data.source_language, data.target_language
+  return {
+    data.source_column or source: _flag(data, "source"),
+    data.target_column or target: _flag(data, "target"),
+  }
 
 
 def _flag(data: DataConfig, side: str) -> str:
@@ -165,6 +194,8 @@ def _builder(data: DataConfig, data_root: StrPath) -> Any:
       return builder
     except Exception as error:  # unknown names, no network and bad files have different classes
       _raise_if_of_cache(error)
+      if is_local:
+        _raise_if_a_row_lacks(folder, _languages(data))
       raise _not_there(data, folder, is_local, why_offline, error) from None
 
 
@@ -177,6 +208,20 @@ def _check_path(path: str) -> None:
         f"has {sign!r} in its path, which the library datasets does not take as it is",
         "rename it, or copy the folder elsewhere",
       )
+
+
+def _raise_if_a_row_lacks(folder: pathlib.Path, languages: dict[str, str]) -> None:
+  """Raises a DataError that names the first line of the folder's JSON lines without a language.
+
+  The library takes columns and their types from all rows, and so reports something else.
+  """
+  row = first_row_without(folder, languages) if os.path.isdir(folder) else None
+  if row:
+    raise DataError(
+      f"{row.path}:{row.line}",
+      f"has no {row.language} (--{languages[row.language]})",
+      f"give every row the languages {' and '.join(languages)}; null is a missing text",
+    ) from None
 
 
 def _raise_if_of_cache(error: Exception) -> None:

@@ -6,6 +6,7 @@ import pathlib
 from collections.abc import Iterator
 
 from transformer_jax.config import DataConfig
+from transformer_jax.data.fingerprints import count_lines
 from transformer_jax.data.text import expand_files, hash_file, read_lines
 from transformer_jax.errors import DataError
 from transformer_jax.files import StrPath
@@ -33,14 +34,20 @@ class ParallelText:
           raise _no_partner(source_file, target_file, number)
         yield source, target
 
-  def fingerprint(self, split: str) -> str:
+  def fingerprint(self, split: str, by_content: bool = False) -> str:
     """Returns the SHA-256 of the bytes of the split's files."""
     total = hashlib.sha256()
     for files in self._files(split):
       for path in files:
-        total.update(hash_file(path))
+        total.update(hash_file(path, by_content))
       total.update(b"|")
     return total.hexdigest()
+
+  def count(self, split: str) -> int | None:
+    """Returns the number of lines of the source files; None if one of them is compressed."""
+    sources, _ = self._files(split)
+    counts = [count_lines(path) for path in sources]
+    return None if None in counts else sum(filter(None, counts))
 
   def _files(self, split) -> tuple[list[pathlib.Path], list[pathlib.Path]]:
     """Returns the source files and the target files; those of other splits need not exist."""

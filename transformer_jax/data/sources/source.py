@@ -11,6 +11,13 @@ class TextSource(Protocol):
     """Yields (source, target) texts; of a treebank, (space-separated words, tree on one line)."""
     ...
 
-  def fingerprint(self, split: str) -> str:
-    """Returns a hex SHA-256 that changes with the text of the split."""
+  def fingerprint(self, split: str, by_content: bool = False) -> str:
+    """Returns a hex SHA-256 that changes with the text of the split.
+
+    With `by_content` the text is read, even if it has not changed since the last time.
+    """
+    ...
+
+  def count(self, split: str) -> int | None:
+    """Returns the number of pairs, to show progress; None if most of the text had to be read."""
     ...

@@ -34,12 +34,20 @@ class TfdsSource:
       target = self._text(example, self._target_language, "target_language")
       yield source, target
 
-  def fingerprint(self, split: str) -> str:
+  def fingerprint(
+    self,
+    split: str,
+    by_content: bool = False,  # noqa: ARG002 (no text is read)
+  ) -> str:
     """Returns the SHA-256 of the dataset's name, version and split, and its splits' sizes."""
     info = self._builder.info
     sizes = {name: (part.num_examples, part.num_bytes) for name, part in info.splits.items()}
     identity = (self._name, str(info.version), self._splits[split], sorted(sizes.items()))
     return hashlib.sha256(repr(identity).encode()).hexdigest()
+
+  def count(self, split: str) -> int:
+    """Returns the number of examples, as the dataset's description has it."""
+    return self._builder.info.splits[self._splits[split]].num_examples
 
   def _examples(self, split):
     """Yields the examples of one of the dataset's own splits."""

@@ -32,12 +32,15 @@ class Treebank:
         if cleaned is not None:
           yield " ".join(cleaned.words), str(cleaned)
 
-  def fingerprint(self, split: str) -> str:
+  def fingerprint(self, split: str, by_content: bool = False) -> str:
     """Returns the SHA-256 of the bytes of the split's files."""
     total = hashlib.sha256()
     for path in self._files(split):
-      total.update(hash_file(path))
+      total.update(hash_file(path, by_content))
     return total.hexdigest()
+
+  def count(self, split: str) -> None:
+    """Returns None: a tree may have many lines."""
 
   def _files(self, split):
     files = self._section_files(split)

@@ -8,7 +8,7 @@ import itertools
 import json
 import os
 import pathlib
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from transformer_jax.config import DataConfig
 from transformer_jax.data.linearization import linearize
@@ -62,17 +62,18 @@ def train_tokenizer(data: DataConfig, texts: Iterable[str], data_root: StrPath =
 
 
 def train_parsing_tokenizer(
-  data: DataConfig, pairs: Callable[[], Iterable[tuple[str, str]]], data_root: StrPath = "."
+  data: DataConfig, sentences: Iterable[str], trees: Iterable[str], data_root: StrPath = "."
 ) -> ParsingTokenizer:
   """Learns the ParsingTokenizer that a DataConfig names.
 
   Args:
     data: the DataConfig.
-    pairs: function () -> iterable of (space-separated words, tree on one line); called twice.
+    sentences: those to learn the sub-words from: space-separated words.
+    trees: all trees of the training data, each on one line.
     data_root: folder that relative data paths start from.
   """
-  words = train_tokenizer(data, (sentence for sentence, _ in pairs()), data_root)
-  symbols = (linearize(parse_tree(tree), data.linearization) for _, tree in pairs())
+  words = train_tokenizer(data, sentences, data_root)
+  symbols = (linearize(parse_tree(tree), data.linearization) for tree in trees)
   return ParsingTokenizer(words, WordListTokenizer(most_frequent(symbols, _NO_LIMIT)))
 
 
@@ -121,9 +122,14 @@ def load_tokenizer(folder: StrPath) -> Tokenizer | ParsingTokenizer:
   if not isinstance(kind, str) or kind not in _KINDS:
     raise DataError(index_path, f"names the unknown kind {kind!r}")
   try:
-    return _KINDS[kind].from_files(files)
+    return tokenizer_of(kind, files)
   except KeyError as error:
     raise DataError(index_path, f"does not list {error.args[0]}", "restore it") from None
+
+
+def tokenizer_of(kind: str, files: dict[str, bytes]) -> Tokenizer | ParsingTokenizer:
+  """Returns the tokenizer of this kind and these files; KeyError if a file is missing."""
+  return _KINDS[kind].from_files(files)
 
 
 def _read(folder, name):

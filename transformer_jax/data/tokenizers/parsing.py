@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from typing import Self
 
 from transformer_jax.config import UNK_ID
+from transformer_jax.data.tokenizers.pieces import WordCache
 from transformer_jax.data.tokenizers.sentencepiece import SentencePieceTokenizer
 from transformer_jax.data.tokenizers.subword_nmt import SubwordNmtTokenizer
 from transformer_jax.data.tokenizers.tokenizer import Tokenizer
@@ -13,7 +14,6 @@ from transformer_jax.data.tokenizers.word_list import WordListTokenizer
 # How the names of the two sets of files begin.
 _WORDS = "words_"
 _SYMBOLS = "symbols_"
-_MAX_CACHED = 1 << 18  # words whose sub-words are kept
 
 
 class ParsingTokenizer:
@@ -31,7 +31,7 @@ class ParsingTokenizer:
   def __init__(self, words: Tokenizer, symbols: WordListTokenizer) -> None:
     self.words = words
     self.symbols = symbols
-    self._cache = {}  # word -> token ids
+    self._cache = WordCache(self._encode_word)
     self._has_escapes = any("\\" in piece for piece in words.pieces(range(words.vocab_size)))
 
   @classmethod
@@ -51,12 +51,11 @@ class ParsingTokenizer:
     """Returns the token ids of a sentence, without EOS; each word has at least one, perhaps UNK."""
     tokens = []
     for word in words:
-      if word not in self._cache:
-        if len(self._cache) > _MAX_CACHED:
-          self._cache.clear()
-        self._cache[word] = self.words.encode(self._as_in_treebank(word)) or [UNK_ID]
       tokens += self._cache[word]
     return tokens
+
+  def _encode_word(self, word: str) -> list[int]:
+    return self.words.encode(self._as_in_treebank(word)) or [UNK_ID]
 
   def _as_in_treebank(self, word):
     """Returns a word as its treebank writes it: \\/ and \\* in the Penn Treebank, else / and *."""

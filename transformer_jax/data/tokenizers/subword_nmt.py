@@ -7,12 +7,12 @@ import collections
 import contextlib
 import io
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Self
 
-from transformer_jax.config import DataConfig
+from transformer_jax.config import UNK_ID, DataConfig
 from transformer_jax.data.text import read_lines
-from transformer_jax.data.tokenizers.bpe import Merges, split_characters
+from transformer_jax.data.tokenizers.bpe import JOIN, Merges, split_characters
 from transformer_jax.data.tokenizers.pieces import (
   SPECIAL_PIECES,
   count_pieces,
@@ -24,6 +24,7 @@ from transformer_jax.data.tokenizers.word_list import WordListTokenizer
 from transformer_jax.errors import DataError
 from transformer_jax.files import StrPath
 
+_MANY_MERGES = 5000
 # Marks a folder whose unknown sub-words are split; older tokenizers lack it and do not split.
 _SPLITS_UNKNOWN = "splits_unknown.txt"
 
@@ -47,7 +48,10 @@ class SubwordNmtTokenizer(WordListTokenizer):
 
   @classmethod
   def train(cls, data: DataConfig, texts: Iterable[str], data_root: StrPath) -> Self:
-    """Reads or learns the merges; the vocabulary is the texts' sub-words that fit."""
+    """Reads or learns the merges; the vocabulary is the texts' sub-words that fit.
+
+    With BPE-dropout they are those of any cut, and not only those of the fixed one.
+    """
     texts = list(texts)
     if data.bpe_codes:
       path = one_file(data.bpe_codes, data_root, "bpe_codes")
@@ -57,6 +61,9 @@ class SubwordNmtTokenizer(WordListTokenizer):
     _warn_of_joins(texts)
     merges = _read_merges(codes, data.bpe_codes or "the learned codes")
     counts = count_pieces(_segment(merges, text) for text in texts)
+    if data.bpe_dropout:
+      for piece in merges.random_vocabulary(counts):
+        counts[piece] += 0
     return cls(codes, _choose_vocabulary(counts, data.vocab_size), splits_unknown=True)
 
   @classmethod
@@ -76,6 +83,26 @@ class SubwordNmtTokenizer(WordListTokenizer):
   def segment(self, text: str) -> list[str]:
     """Returns the sub-words of a text."""
     return _segment(self._merges, text)
+
+  def cut_anew(self, tokens: Sequence[int], rate: float, draw: Callable[[], float]) -> list[int]:
+    """Returns token ids of the same words by BPE-dropout; see `RandomCutter`."""
+    found = []
+    word = []
+    for token in tokens:
+      word.append(token)
+      if not self._pieces[token].endswith(JOIN):
+        found += self._word_anew(word, rate, draw)
+        word = []
+    return found + word  # left over only if the text itself ends in "@@"
+
+  def _word_anew(self, word, rate, draw):
+    if UNK_ID in word:
+      return word
+    text = "".join(self._pieces[token].removesuffix(JOIN) for token in word)
+    pieces = self._merges.random_pieces(text, rate, draw)
+    if not all(piece in self._ids for piece in pieces):
+      return word  # a vocabulary that was made without dropout may lack letters
+    return [self._ids[piece] for piece in pieces]
 
 
 def _segment(merges, text):
@@ -133,8 +160,8 @@ def learn_bpe(texts: Iterable[str], num_merges: int) -> str:
   library, _ = _library()
   codes = io.StringIO()
   try:
-    with contextlib.redirect_stderr(io.StringIO()):  # its progress bar
-      library.learn_bpe(io.StringIO("".join(f"{text}\n" for text in texts)), codes, num_merges)
+    with _own_bar_if_slow(num_merges):
+      library.learn_bpe((f"{text}\n" for text in texts), codes, num_merges)
   except ValueError:  # it asks for the most frequent of no pairs
     raise DataError(
       f"--bpe_merges={num_merges}",
@@ -144,6 +171,14 @@ def learn_bpe(texts: Iterable[str], num_merges: int) -> str:
   lines = codes.getvalue().split("\n")[:-1]
   # The library cannot read its own codes if they have carriage returns.
   return "".join(f"{line}\n" for line in lines if "\r" not in line)
+
+
+def _own_bar_if_slow(num_merges: int) -> contextlib.AbstractContextManager:
+  """Returns a context that hides the library's progress bar, unless many merges are learned."""
+  is_terminal = sys.stderr is not None and sys.stderr.isatty()
+  if is_terminal and num_merges >= _MANY_MERGES:
+    return contextlib.nullcontext()
+  return contextlib.redirect_stderr(io.StringIO())
 
 
 def _read_merges(codes, name, known=None):

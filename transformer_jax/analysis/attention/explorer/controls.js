@@ -2,6 +2,9 @@
 
 function buildControls() {
   options(byId("layer"), range(data.layers).map((i) => String(i + 1)), chosen.layer);
+  byId("controls").querySelectorAll("input[name=attention]").forEach((radio) => {
+    radio.parentElement.hidden = !data.attentions[radio.value];
+  });
   byId("heads").replaceChildren(...range(data.heads).map(headBox));
 }
 function headBox(head) {

@@ -1,0 +1,87 @@
+"""A service in a thread, and a client for it."""
+
+import contextlib
+import dataclasses
+import threading
+import time
+
+import pytest
+from patience import PATIENCE
+from service_client import Client
+
+import transformer_jax
+from transformer_jax.service.limits import Limits
+
+
+@contextlib.contextmanager
+def served(model, limits=None):
+  """Yields a Client of a service of the model, with `server`, which ends with the block."""
+  import uvicorn
+
+  from transformer_jax.service.routes import make_app
+  from transformer_jax.service.server import bind
+
+  app = make_app(model, limits or Limits(), ["service.example"], "0")
+  listening = bind("127.0.0.1", 0)
+  server = uvicorn.Server(uvicorn.Config(app, log_level="error"))
+  thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
+  thread.start()
+  end = time.monotonic() + PATIENCE
+  while not server.started:
+    assert time.monotonic() < end and thread.is_alive()
+    time.sleep(0.01)
+  client = Client(listening.getsockname()[1])
+  client.server, client.thread = server, thread
+  yield client
+  server.should_exit = True
+  thread.join(PATIENCE)
+  assert not thread.is_alive()
+
+
+@pytest.fixture(scope="session")
+def needs_packages():
+  """Skips where the extra `serve` is not installed."""
+  for name in ("starlette", "uvicorn"):
+    pytest.importorskip(name, reason=f"needs the package {name}: pip install '.[serve]'")
+
+
+@pytest.fixture(scope="module")
+def model(trained):
+  return transformer_jax.load(trained)
+
+
+SMALL = Limits(
+  max_body_bytes=2000,
+  max_lines=3,
+  max_characters=100,
+  max_tokens=60,
+  max_beam_size=4,
+  max_weights=2000,
+)
+
+
+@pytest.fixture(scope="module")
+def client(needs_packages, model):
+  """A Client of a service with small limits."""
+  with served(model, SMALL) as found:
+    yield found
+
+
+@pytest.fixture
+def blocked(needs_packages, model, monkeypatch):
+  """Yields (Client, begun, gate) of a service whose searches wait for the gate; one may wait."""
+  from transformer_jax.service.engine import Engine
+
+  begun, gate = threading.Event(), threading.Event()
+  search = Engine.search
+
+  def waiting(*args):
+    begun.set()
+    assert gate.wait(PATIENCE)
+    return search(*args)
+
+  monkeypatch.setattr(Engine, "search", waiting)
+  limits = dataclasses.replace(SMALL, max_waiting=1, max_seconds=2)
+  with served(model, limits) as found:
+    yield found, begun, gate
+    gate.set()
