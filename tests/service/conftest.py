@@ -56,7 +56,7 @@ SMALL = Limits(
   max_characters=100,
   max_tokens=60,
   max_beam_size=4,
-  max_weights=2000,
+  max_weights=9000,  # an output of a barely trained model may be long
 )
 
 
