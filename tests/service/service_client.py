@@ -1,10 +1,14 @@
-"""A client of the service."""
+"""A service in a thread, and a client for it."""
 
 import contextlib
 import http.client
 import json
+import threading
+import time
 
 from patience import PATIENCE
+
+from transformer_jax.service.limits import Limits
 
 
 class Client:
@@ -32,3 +36,28 @@ class Client:
     """Returns (status, JSON)."""
     status, _, answer = self.ask("GET", path)
     return status, json.loads(answer)
+
+
+@contextlib.contextmanager
+def served(model, limits=None):
+  """Yields a Client of a service of the model, with `server`, which ends with the block."""
+  import uvicorn
+
+  from transformer_jax.service.routes import make_app
+  from transformer_jax.service.server import bind
+
+  app = make_app(model, limits or Limits(), ["service.example"], "0")
+  listening = bind("127.0.0.1", 0)
+  server = uvicorn.Server(uvicorn.Config(app, log_level="error"))
+  thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
+  thread.start()
+  end = time.monotonic() + PATIENCE
+  while not server.started:
+    assert time.monotonic() < end and thread.is_alive()
+    time.sleep(0.01)
+  client = Client(listening.getsockname()[1])
+  client.server, client.thread = server, thread
+  yield client
+  server.should_exit = True
+  thread.join(PATIENCE)
+  assert not thread.is_alive()

@@ -32,6 +32,7 @@ WRONG = [
   ({"lines": [], "beam": None}, "beam", "is not a whole number"),
   ({"lines": [], "alpha": "1"}, "alpha", "is not a number"),
   ({"lines": [], "alpha": float("inf")}, "alpha", "is not a number"),
+  ({"lines": [], "alpha": 10**400}, "alpha", "is above 10"),
   ({"lines": [], "divide": 1}, "divide", "is neither true nor false"),
   ({"lines": [], "heads": [{"layer": 3}]}, "heads[0].layer", "is above 2"),
   ({"lines": [], "heads": [{}]}, "heads[0].layer", "is missing"),

@@ -158,7 +158,7 @@ REFUSED = [
   ("/step", dict(source="six", prefix=[0]), 400, "prefix[0]", "below 1"),
   ("/step", dict(source="six", prefix=[70]), 400, "prefix[0]", "above"),
   ("/step", dict(source="six", prefix=[5, 1, 5]), 422, "the output", "after its end"),
-  ("/step", dict(source="six", prefix=[5] * 60), 413, "the answer", "attention weights"),
+  ("/step", dict(source="six", prefix=[5] * 90), 413, "the answer", "attention weights"),
   ("/step", {}, 422, "source", "is missing"),
   ("/step", dict(source_tokens=[5, 6]), 422, "source_tokens", "do not end in 1"),
   ("/step", dict(source_tokens=[1]), 422, "source_tokens", "do not end in 1"),

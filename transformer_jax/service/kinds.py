@@ -68,7 +68,9 @@ class Number:
   def check(self, value: Any, where: str) -> int | float:
     """Implements Kind. As in JSON Schema, 1.0 is whole."""
     name = "a whole number" if self.is_whole else "a number"
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+      raise _wrong(where, f"is not {name}", value)
+    if isinstance(value, float) and not math.isfinite(value):
       raise _wrong(where, f"is not {name}", value)
     if self.is_whole and value != int(value):
       raise _wrong(where, f"is not {name}", value)
