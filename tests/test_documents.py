@@ -220,6 +220,12 @@ def test_scripts_call_targets_that_exist(name):
   assert "make test" in text and not missing_targets(f"```\n{text}\n```")
 
 
+@pytest.mark.parametrize("name", ["slurm.sh", "slurm_array.sh"])
+def test_the_page_about_clusters_shows_the_scripts(name):
+  script = (ROOT / "experiments" / "clusters" / name).read_text(encoding="utf-8")
+  assert f"```\n{script}```" in (ROOT / "docs" / "clusters.md").read_text(encoding="utf-8")
+
+
 def test_each_check_can_fail():
   """Each finds the one fault that is planted in a text, and lets the rest pass."""
   text = '[a](README.md) [b](none.md) [c](README.md#start) [d](README.md#none) <img src="none.png">'

@@ -17,6 +17,25 @@ def cache_dir():
   jax.config.update("jax_compilation_cache_dir", before)
 
 
+@pytest.mark.parametrize(
+  ("variable", "value", "is_alone"),
+  [
+    ("SLURM_STEP_TASKS_PER_NODE", "1(x4)", True),
+    ("SLURM_STEP_TASKS_PER_NODE", "1", True),
+    ("SLURM_STEP_TASKS_PER_NODE", "8(x2)", False),
+    ("SLURM_STEP_TASKS_PER_NODE", "2,1", False),
+    ("OMPI_COMM_WORLD_LOCAL_SIZE", "1", True),
+    ("OMPI_COMM_WORLD_LOCAL_SIZE", "2", False),
+    ("NOTHING", "", False),
+  ],
+)
+def test_a_process_that_is_alone_on_its_machine_has_all_devices(
+  variable, value, is_alone, monkeypatch
+):
+  monkeypatch.setenv(variable, value)
+  assert parallel._is_alone_on_its_machine() == is_alone
+
+
 @pytest.mark.parametrize(("processes", "local"), [(1, 1), (1, 8), (2, 1), (2, 4), (3, 2)])
 def test_the_rows_of_all_processes_are_the_batch(processes, local, monkeypatch):
   array = np.arange(22).reshape(11, 2) + 1

@@ -6,6 +6,7 @@ Everything above says what happens on one device, and which values are summed ov
 import contextlib
 import os
 import pathlib
+import re
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -103,16 +104,32 @@ def _join(
       call_roll(address, count, number, timeout),
       count,
       number,
+      # Where several processes share a machine, jax gives each the device of its local number.
+      cluster_detection_method="deactivate" if _is_alone_on_its_machine() else None,
       initialization_timeout=timeout,
       heartbeat_timeout_seconds=_HEARTBEAT_TIMEOUT,
     )
     interrupt.has_others = jax.process_count() > 1
+    # On CPUs the first sum waits only 30 seconds for the others, so it comes before the work that
+    # may take one of them longer.
+    agree_on(0)
   except (ValueError, RuntimeError) as error:
     raise ConfigError(
       f"--coordinator={coordinator}",
       f"the hosts of the run were not found: {error}",
       "name the first process's host:port; auto is for Slurm and TPU pods",
     ) from None
+
+
+def _is_alone_on_its_machine() -> bool:
+  """Returns whether Slurm or Open MPI say that no other process of the run is on this machine.
+
+  Such a process has all of the machine's devices; jax would give it only the first one.
+  """
+  tasks = os.environ.get("SLURM_STEP_TASKS_PER_NODE") or os.environ.get(
+    "OMPI_COMM_WORLD_LOCAL_SIZE", ""
+  )
+  return re.fullmatch(r"1(\(x\d+\))?(,1)*", tasks) is not None
 
 
 def _detected(timeout: int) -> tuple[str | None, int | None, int | None]:
