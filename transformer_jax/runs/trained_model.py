@@ -520,10 +520,10 @@ def _mean_cross_weights(
   gates: HeadGates | None = None,
 ) -> Float32[Array, "B T S"]:
   """Returns the mean cross-attention weights of the heads, on one device."""
-  weights = model.apply(
+  weights: Any = model.apply(
     {"params": params}, source_BS, target_BT, gates=gates, method="attention_weights"
   )
-  cross_NBHTS: Any = weights["cross"]
+  cross_NBHTS = weights["cross"]
   return jnp.mean(jnp.stack([cross_NBHTS[layer, :, head] for layer, head in heads]), axis=0)
 
 
