@@ -9,8 +9,14 @@ import transformer_jax
 from transformer_jax.cli.main import run as command_line
 from transformer_jax.config import Config
 from transformer_jax.data.preprocessing import build_preprocessors
-from transformer_jax.errors import DataError
-from transformer_jax.runs.alignment import Aligner, default_heads, heads_of_run, pharaoh
+from transformer_jax.errors import ConfigError, DataError
+from transformer_jax.runs.alignment import (
+  Aligner,
+  default_heads,
+  heads_of_run,
+  named_heads,
+  pharaoh,
+)
 from transformer_jax.runs.translate import translate
 from transformer_jax.tasks.translation import TranslationTask
 
@@ -103,6 +109,29 @@ class Given:
     for (source, target), weights_TS in zip(encoded, self._weights, strict=True):
       assert np.shape(weights_TS) == (len(target), len(source))
       yield np.array(weights_TS, np.float32)
+
+
+def test_the_position_that_reads_a_word():
+  """It is the next one; the end sign gets one more."""
+  task = task_of(["a", "b", "x", "y"], tokenizer="segmented")
+  weights = [[0, 0, 1], [0, 1, 0], [1, 0, 0]]  # predict x, y, EOS; EOS has another position
+  tokens = task.tokenizer.encode("x y")
+  aligner = Aligner(Given(task, [weights]), HEADS, position="reads")
+  assert list(aligner.links([("a b", tokens, "x y")])) == [[(1, 0), (0, 1)]]
+
+
+def test_named_heads(trained, tmp_path):
+  model = Config().replace(num_layers=2, num_heads=4).model
+  assert named_heads("1.2,2.4", model) == [(0, 1), (1, 3)]
+  for names in ("3.1", "1.5", "0.1", "1", "a.b", "1.2.3"):
+    with pytest.raises(ConfigError, match=r"is no head; name heads from 1\.1 to 2\.4"):
+      named_heads(names, model)
+  path = tmp_path / "links"
+  flags = [f"--workdir={trained}", "--alignment_heads=1.2", "--alignment_position=reads"]
+  (tmp_path / "in").write_text("forty two\n")
+  files = [f"--input={tmp_path}/in", f"--output={tmp_path}/out", f"--alignment={path}"]
+  assert command_line(["translate", *flags, *files]) == 0
+  assert len(path.read_text().splitlines()) == 1
 
 
 def test_sums_over_sub_words_and_the_end_sign():

@@ -34,6 +34,18 @@ def declare(command: Command) -> None:
     "file for word alignments, a line for each line of the output: 0-0 2-1 links words of the "
     "input line to words of the output, as spaces separate them, counted from 0",
   )
+  command.declare(
+    "alignment_heads",
+    "",
+    "cross-attention heads that align, such as 1.2,2.4 (LAYER.HEAD, from 1); default: those of the "
+    "layer that follows the sentence most closely, as `heads` measured it, else of the last layer",
+  )
+  command.declare(
+    "alignment_position",
+    "predicts",
+    "position of the decoder that speaks for an output word: the one that predicts or reads it",
+    ["predicts", "reads"],
+  )
   command.declare("strict", False, "refuse lines that are not UTF-8, instead of replacing bytes")
   command.declare_checkpoint()
   command.declare_ensemble()
@@ -64,4 +76,6 @@ def run(command: Command) -> None:
     ensemble=ensemble,
     is_strict=command["strict"],
     alignment_path=alignment,
+    alignment_heads=command["alignment_heads"],
+    alignment_position=command["alignment_position"],
   )

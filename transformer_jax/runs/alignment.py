@@ -1,19 +1,21 @@
 """Word alignment by attention: which words of a sentence its translation's words come from.
 
-A second pass over the finished output gives the cross-attention weights of the position that
-predicts each of its tokens. Some heads' mean is summed over the tokens of a source word and of an
-output word. An output word is linked to the source word with the largest sum; to none, if the end
-sign has more. BUILD_NOTES.md has the measurements behind this.
+A second pass over the finished output gives cross-attention weights for each of its tokens: those
+of the position that predicts the token, or of the next one, which reads it. Some heads' mean is
+summed over the tokens of a source word and of an output word. An output word is linked to the
+source word with the largest sum; to none, if the end sign has more. BUILD_NOTES.md has the
+measurements behind this.
 """
 
 import collections
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 from jaxtyping import Float32
 
-from transformer_jax.config import ModelConfig
-from transformer_jax.errors import DataError
+from transformer_jax.config import EOS_ID, ModelConfig, split_list
+from transformer_jax.errors import ConfigError, DataError
 from transformer_jax.files import StrPath
 from transformer_jax.runs.cut_sources import cut, longest_source
 from transformer_jax.runs.measured_heads import read_heads
@@ -21,6 +23,7 @@ from transformer_jax.runs.search import Answer
 from transformer_jax.runs.trained_model import TrainedModel
 from transformer_jax.tasks.translation import TranslationTask
 
+POSITIONS = ("predicts", "reads")
 Heads = list[tuple[int, int]]  # (layer, head) of the cross-attention, from 0
 Links = list[tuple[int, int]]  # (source word, output word), from 0
 _GROUP = 32  # sentences whose outputs are aligned together
@@ -36,6 +39,7 @@ class Aligner:
     translator: a translation run.
     heads: the heads that are asked; see `heads_of_run`.
     is_preprocessed: the sentences have been through the run's preprocessing.
+    position: one of POSITIONS, which speaks for a token.
 
   Raises:
     TypeError: the run is no translation.
@@ -47,13 +51,20 @@ class Aligner:
     print(answer.text, pharaoh(links))
   """
 
-  def __init__(self, translator: TrainedModel, heads: Heads, is_preprocessed: bool = False) -> None:
+  def __init__(
+    self,
+    translator: TrainedModel,
+    heads: Heads,
+    is_preprocessed: bool = False,
+    position: str = "predicts",
+  ) -> None:
     if not isinstance(translator.task, TranslationTask):
       raise TypeError("only the outputs of a translation are aligned")
     self._translator = translator
     self._task = translator.task
     self._heads = heads
     self._is_preprocessed = is_preprocessed
+    self._reads = position == "reads"
     self._limit = longest_source(translator.config)
 
   def links(self, outputs: Iterable[_Output]) -> Iterator[Links]:
@@ -61,12 +72,25 @@ class Aligner:
     outputs = list(outputs)
     sources = [self._task.encode_source(text, self._is_preprocessed) for text, _, _ in outputs]
     pairs = [
-      (cut(source, self._limit), list(tokens))
+      (cut(source, self._limit), self._forced(tokens))
       for source, (_, tokens, _) in zip(sources, outputs, strict=True)
+      if tokens
     ]
-    weights = self._translator.cross_attention((pair for pair in pairs if pair[1]), self._heads)
+    weights = self._translator.cross_attention(pairs, self._heads)
     for text, tokens, output in outputs:
-      yield self.links_of_weights(text, tokens, output, next(weights)) if tokens else []
+      if tokens:
+        rows_TS = next(weights)[1 if self._reads else 0 :]
+        yield self.links_of_weights(text, tokens, output, rows_TS)
+      else:
+        yield []
+
+  def _forced(self, tokens: Sequence[int]) -> list[int]:
+    """Returns the tokens to be predicted: to read the last one takes another position."""
+    if not self._reads:
+      return list(tokens)
+    model = self._translator.config.model
+    room = model.max_positions if model.positions == "learned" else len(tokens) + 1
+    return [*tokens, EOS_ID][:room]
 
   def links_of_weights(
     self,
@@ -127,7 +151,8 @@ def _by_word(
   """Returns output word -> source word -> the sum of the weights of their tokens."""
   cut_words = [*source_words[: weights_TS.shape[1] - 1], None]
   by_word: dict[int, dict[int | None, float]] = {}
-  for output_word, weights_S in zip(output_words, weights_TS, strict=True):
+  # A table of positions may have no row that reads the last token.
+  for output_word, weights_S in zip(output_words, weights_TS, strict=False):
     if output_word is None:
       continue
     shares = by_word.setdefault(output_word, {})
@@ -160,6 +185,25 @@ def heads_of_run(translator: TrainedModel, workdir: StrPath) -> Heads:
     path = f"{workdir}/heads/heads.json"
     raise DataError(path, "does not have each cross-attention head", "run heads again")
   return _heads_of_layer(model, int(closeness_NH.mean(axis=1).argmax()))
+
+
+def named_heads(names: str, model: ModelConfig) -> Heads:
+  """Returns the heads of a list such as "1.2,2.4": layer and head, counted from 1.
+
+  Raises:
+    ConfigError: it is no such list, or the model has no such head.
+  """
+  heads = []
+  for name in split_list(names):
+    match = re.fullmatch(r"(\d+)\.(\d+)", name, re.ASCII)
+    layer, head = (int(match[1]), int(match[2])) if match else (0, 0)
+    if not (1 <= layer <= model.num_layers and 1 <= head <= model.num_heads):
+      last = f"{model.num_layers}.{model.num_heads}"
+      raise ConfigError(
+        "--alignment_heads", f"'{name}' is no head", f"name heads from 1.1 to {last}"
+      )
+    heads.append((layer - 1, head - 1))
+  return heads
 
 
 def default_heads(model: ModelConfig) -> Heads:

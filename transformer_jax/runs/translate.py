@@ -8,7 +8,13 @@ from typing import Any, TypeVar
 from transformer_jax.data.line_stream import LineStream, open_input
 from transformer_jax.errors import ConfigError
 from transformer_jax.files import StrPath, output_file
-from transformer_jax.runs.alignment import Aligner, Links, heads_of_run, pharaoh
+from transformer_jax.runs.alignment import (
+  Aligner,
+  Links,
+  heads_of_run,
+  named_heads,
+  pharaoh,
+)
 from transformer_jax.runs.cut_sources import source_limit
 from transformer_jax.runs.ensemble import load_together
 from transformer_jax.runs.search import Answer
@@ -33,6 +39,8 @@ def translate(  # noqa: PLR0913 - one argument for each flag of the command
   ensemble: str = "",
   is_strict: bool = False,
   alignment_path: StrPath | None = None,
+  alignment_heads: str = "",
+  alignment_position: str = "predicts",
 ) -> None:
   """Translates a file or standard input to a file or standard output.
 
@@ -49,10 +57,12 @@ def translate(  # noqa: PLR0913 - one argument for each flag of the command
     ensemble: workdirs of other runs to translate with, as `load_together` takes them.
     is_strict: refuse lines that are not UTF-8.
     alignment_path: file for word alignments, a line for each line of the output; None writes none.
+    alignment_heads: heads that align, such as "1.2,2.4"; "" takes those of `heads_of_run`.
+    alignment_position: one of `alignment.POSITIONS`.
 
   Raises:
-    ConfigError: the run is not a translation, or the search keeps fewer than `num_best`
-      translations of a sentence.
+    ConfigError: the run is not a translation, the search keeps fewer than `num_best` translations
+      of a sentence, or a head does not exist.
     DataError: the input cannot be read as lines of text, or heads.json is damaged.
   """
   translator = load_together(workdir, ensemble, checkpoint, **overrides)
@@ -81,7 +91,11 @@ def translate(  # noqa: PLR0913 - one argument for each flag of the command
   if not alignment_path:
     answer_lines(input_path, output_path, translator, answer, to_text, is_strict)
     return
-  aligner = Aligner(translator, heads_of_run(translator, workdir), tokenized_input)
+  if alignment_heads:
+    heads = named_heads(alignment_heads, config.model)
+  else:
+    heads = heads_of_run(translator, workdir)
+  aligner = Aligner(translator, heads, tokenized_input, alignment_position)
 
   def aligned(lines: LineStream, on_cut: OnCut) -> Iterator[_Aligned]:
     sentences = collections.deque()
