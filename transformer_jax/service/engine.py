@@ -178,7 +178,7 @@ def _look(
   gates: HeadGates,
 ) -> tuple[Any, ...]:
   """Returns the arrays of a Look on one device, each with the batch first."""
-  logits_BTC = model.apply({"params": params}, source_BS, target_BT, gates=gates)
+  logits_BTC: Any = model.apply({"params": params}, source_BS, target_BT, gates=gates)
   log_probs_BTC = jax.nn.log_softmax(logits_BTC)
   log_probs_BT = jax.numpy.take_along_axis(log_probs_BTC, target_BT[..., None], axis=-1)[..., 0]
   # PAD is never chosen, so it is no rival.
