@@ -8,7 +8,10 @@ from patience import PATIENCE
 from service_client import served
 
 import transformer_jax
+from transformer_jax.runs.search import Answer
+from transformer_jax.service.engine import Engine
 from transformer_jax.service.limits import Limits
+from transformer_jax.tasks.task import Output
 
 
 @pytest.fixture(scope="session")
@@ -43,18 +46,16 @@ def client(needs_packages, model):
 @pytest.fixture
 def blocked(needs_packages, model, monkeypatch):
   """Yields (Client, begun, gate) of a service whose searches wait for the gate; one may wait."""
-  from transformer_jax.service.engine import Engine
 
   begun, gate = threading.Event(), threading.Event()
-  search = Engine.search
 
-  def waiting(*args):
+  def waiting(engine, search, sentences):
     begun.set()
     assert gate.wait(PATIENCE)
-    return search(*args)
+    return [[Answer(Output("an answer"), -1.0, -1.0)] for _ in sentences]
 
   monkeypatch.setattr(Engine, "search", waiting)
-  limits = dataclasses.replace(SMALL, max_waiting=1, max_seconds=2)
+  limits = dataclasses.replace(SMALL, max_waiting=1, max_seconds=3)
   with served(model, limits) as found:
     yield found, begun, gate
     gate.set()
