@@ -3,7 +3,6 @@
 import pathlib
 import webbrowser
 from typing import Any
-from typing import Any
 
 from transformer_jax.cli.flags import Command
 from transformer_jax.files import atomic_write
