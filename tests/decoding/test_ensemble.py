@@ -1,5 +1,7 @@
 """An ensemble's search is a search over the mean of its members' probabilities."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,7 +23,7 @@ def test_the_search_is_that_over_the_mean_probabilities(beam_size):
   tables = [random_tables(seed, BATCH, VOCAB, ROOM) for seed in (1, 2, 3)]
   cache = jnp.zeros((BATCH, beam_size), jnp.int32)
   steps = ensemble([Steps(tokens_to_logits_of(t), cache, gather_beams) for t in tables])
-  shared = dict(
+  shared: dict[str, Any] = dict(
     batch_size=BATCH,
     max_length=ROOM,
     max_lengths_B=np.full(BATCH, ROOM, np.int32),
@@ -59,5 +61,5 @@ def test_the_mean_is_arithmetic_and_knows_impossible_tokens():
 
 def test_a_single_model_is_no_ensemble():
   """So that its program stays as it is."""
-  only = Steps(lambda *_: None, (), gather_beams)
+  only = Steps(tokens_to_logits_of(random_tables(1, 1, VOCAB, ROOM)), (), gather_beams)
   assert ensemble([only]) is only

@@ -1,5 +1,7 @@
 """`--bpe_dropout` in runs: resumed to the bit; validation and its cache as without it."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from tiny_run import metrics_of, tiny_config
@@ -31,7 +33,8 @@ def test_only_training_batches_differ():
   plain, dropped = (prepare(tiny_config(bpe_dropout=rate), ".") for rate in (0.0, 0.3))
   assert dropped.fingerprint == plain.fingerprint
   for split in ("train", "valid"):
-    assert dropped.encoded[split].folder == plain.encoded[split].folder
+    pairs: Any = plain.encoded[split], dropped.encoded[split]
+    assert pairs[0].folder == pairs[1].folder
   for one, other in zip(plain.valid_batches(), dropped.valid_batches(), strict=True):
     np.testing.assert_array_equal(one.source_BS, other.source_BS)
   stream = dropped.stream_from()

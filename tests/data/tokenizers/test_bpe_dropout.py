@@ -4,6 +4,7 @@ import collections
 import io
 import random
 import string
+from typing import Any
 
 import pytest
 from small_tokenizers import TEXTS, trained
@@ -56,8 +57,7 @@ def test_a_merge_that_is_left_out_can_be_made_in_a_later_step():
 
 @pytest.mark.parametrize("kind", ["sentencepiece", "subword_nmt"])
 def test_the_words_stay_whatever_the_cut(kind):
-  tokenizer = trained(kind, bpe_dropout=0.1)
-  assert isinstance(tokenizer, RandomCutter)
+  tokenizer: Any = trained(kind, bpe_dropout=0.1)
   rng = random.Random(3)
   texts = [*TEXTS, "", "the", "katzematte  der sat", "the 漢 cat漢mat on 漢"]
   texts += [" ".join(rng.choices("the cat kat mattedie saß auf".split(), k=6)) for _ in range(50)]
@@ -75,7 +75,7 @@ def test_the_words_stay_whatever_the_cut(kind):
 
 @pytest.mark.parametrize("kind", ["sentencepiece", "subword_nmt"])
 def test_the_extreme_cut_is_letters(kind):
-  tokenizer = trained(kind, bpe_dropout=0.1)
+  tokenizer: Any = trained(kind, bpe_dropout=0.1)
   letters = tokenizer.cut_anew(tokenizer.encode("the mat"), 1.0, random.Random(1).random)
   pieces = [piece.strip("@▁") for piece in tokenizer.pieces(letters)]
   assert [piece for piece in pieces if piece] == list("themat")
@@ -90,7 +90,7 @@ def test_sentencepiece_ranks_are_those_of_the_library():
     " ".join("".join(rng.choices(letters, k=rng.randint(1, 9))) for _ in range(8))
     for _ in range(200)
   ]
-  tokenizer = trained("sentencepiece", texts, vocab_size=120)
+  tokenizer: Any = trained("sentencepiece", texts, vocab_size=120)
   for text in texts:
     plain = tokenizer.encode(text)
     assert tokenizer.cut_anew(plain, 0.0, rng.random) == plain
@@ -98,11 +98,12 @@ def test_sentencepiece_ranks_are_those_of_the_library():
 
 def test_a_vocabulary_without_letters_keeps_the_words_that_need_them():
   """One that was made without dropout has only the sub-words of the fixed cut."""
-  tokenizer = trained("subword_nmt")
+  tokenizer: Any = trained("subword_nmt")
   plain = tokenizer.encode("the cat on the mat")
   assert tokenizer.cut_anew(plain, 1.0, random.Random(1).random) == plain
   assert trained("subword_nmt", bpe_dropout=0.1).vocab_size > tokenizer.vocab_size
 
 
 def test_segmented_text_is_not_cut():
+  assert all(isinstance(trained(kind), RandomCutter) for kind in ("sentencepiece", "subword_nmt"))
   assert not isinstance(trained("segmented"), RandomCutter)
