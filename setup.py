@@ -10,7 +10,7 @@ VERSION = re.search(
   r'__version__ = "(.+)"', (HERE / "transformer_jax" / "__init__.py").read_text(encoding="utf-8")
 ).group(1)
 # What an installed package has of experiments/: no pictures, no files of single seeds.
-EXPERIMENTS = ["README.md", "**/*.flags", "**/table.json", "**/table.md"]
+EXPERIMENTS = ["README.md", "clusters/*", "**/*.flags", "**/table.json", "**/table.md"]
 
 setup(
   name="transformer_jax",

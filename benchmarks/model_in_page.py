@@ -1,8 +1,9 @@
 """Compares the model in the explorer's page with Python's, in Chromium, and times it.
 
-    python benchmarks/model_in_page.py --workdir=DIR --input=FILE [--lines=500] [--heads=50]
+    python benchmarks/model_in_page.py --workdir=DIR --data_root=DATA [--lines=500] [--heads=50]
 
-DIR is a run, or a folder that `export --format=safetensors` wrote. For each quantization of the
+DIR is a run, or a folder that `export --format=safetensors` wrote; the lines are the first of its
+test split. For each quantization of the
 page the reference is Python's greedy search with the same rounded parameters: the same tokens, and
 the largest difference of a translation's log-probability. For the first --heads lines the same with
 each head closed alone, and without the division by the square root of d_k. Milliseconds are those
@@ -26,7 +27,7 @@ from random_models import hypotheses, is_as_good
 
 import transformer_jax
 from transformer_jax.config import EOS_ID
-from transformer_jax.data.text import read_lines
+from transformer_jax.data.sources.catalog import open_source
 from transformer_jax.model.head_gates import ATTENTIONS
 
 CLOSE = 1e-4  # nats; two tokens that are closer are equally probable
@@ -35,13 +36,14 @@ CLOSE = 1e-4  # nats; two tokens that are closer are equally probable
 def main():
   parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
   parser.add_argument("--workdir", required=True)
-  parser.add_argument("--input", required=True)
+  parser.add_argument("--data_root", default=".")
   parser.add_argument("--lines", type=int, default=500)
   parser.add_argument("--heads", type=int, default=50)
   parser.add_argument("--quantizations", default="int8,float16")
   arguments = parser.parse_args()
   model = transformer_jax.load(arguments.workdir, beam_size=1)
-  lines = [line for line in read_lines(arguments.input) if line.strip()][: arguments.lines]
+  pairs = open_source(model.config.data, arguments.data_root).pairs("test")
+  lines = [source for source, _ in itertools.islice(pairs, arguments.lines)]
   with explorer_page.started() as browser, tempfile.TemporaryDirectory() as folder:
     for quantization in arguments.quantizations.split(","):
       page = ModelPage(browser, pathlib.Path(folder), model, quantization)

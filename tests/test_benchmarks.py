@@ -85,3 +85,20 @@ def test_the_declared_work_is_the_work_done():
   per_target = 6 * d_squared + feed_forward + 32 * size["vocab"]
   by_hand = 6 * (2 * per_source + 3 * per_target) + 12 * 32 * (4 + 9 + 6)
   assert work.training_flops("T-tiny", batch) == by_hand
+
+
+def test_the_alignment_error(trained):
+  records = records_of(output_of("alignment_error.py", f"--workdir={trained}", "--all_heads"))
+  used, *others = records
+  assert used["heads"] == ["1.1", "1.2"] and used["position"] == "predicts"
+  assert [record["choice"] for record in others] == [
+    name for name in ("head", "head", "layer", "all") for _ in range(2)
+  ]
+  assert all(0 <= record["aer"] <= 100 for record in records)
+  assert others[4]["aer"] == used["aer"]  # the layer's
+
+
+def test_bpe_dropout_is_timed(trained):
+  (record,) = records_of(output_of("bpe_dropout.py", f"--workdir={trained}", "--rate=0.3"))
+  assert record["tokens"] > record["pairs"] > 0
+  assert record["source_growth"] > 1 and record["processor_seconds"] > 0

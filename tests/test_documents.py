@@ -37,6 +37,7 @@ ELSEWHERE = re.compile(
 )
 IN_A_WORKDIR = {"config.json", "score.json", "meta.json", "metrics.jsonl", "attention.json"}
 IN_A_WORKDIR |= {"attention.html", "splits_unknown.txt", "log.txt"}
+IN_A_WORKDIR |= {"weights.json"}  # the reader's own
 SUFFIXES = "py|md|flags|json|jsonl|sh|png|pdf|html|toml|yml|yaml|cff|txt"
 FLAGS_OF_OTHERS = {"flagfile", "signal", "check"}
 
@@ -217,6 +218,12 @@ def test_the_table_of_floors_is_that_of_the_imports():
 def test_scripts_call_targets_that_exist(name):
   text = text_of(ROOT / name)
   assert "make test" in text and not missing_targets(f"```\n{text}\n```")
+
+
+@pytest.mark.parametrize("name", ["slurm.sh", "slurm_array.sh"])
+def test_the_page_about_clusters_shows_the_scripts(name):
+  script = (ROOT / "experiments" / "clusters" / name).read_text(encoding="utf-8")
+  assert f"```\n{script}```" in (ROOT / "docs" / "clusters.md").read_text(encoding="utf-8")
 
 
 def test_each_check_can_fail():

@@ -10,7 +10,7 @@ PACKAGE = pathlib.Path(__file__).resolve().parents[1] / "transformer_jax"
 FILES = sorted(PACKAGE.rglob("*.py"))
 FLOORS = [
   ("errors", "interrupt", "moved", "reference", "strict_json"),
-  ("cache_folder", "config", "files", "machine"),
+  ("cache_folder", "config", "files", "machine", "roll_call"),
   ("attention", "data", "metrics", "checkpoints", "parallel", "workdir"),
   ("model", "tasks"),
   ("training", "decoding"),

@@ -3,6 +3,7 @@
 import warnings
 
 import jax
+import numpy as np
 import pytest
 
 from transformer_jax import parallel
@@ -14,6 +15,42 @@ def cache_dir():
   before = jax.config.jax_compilation_cache_dir
   yield lambda: jax.config.jax_compilation_cache_dir
   jax.config.update("jax_compilation_cache_dir", before)
+
+
+@pytest.mark.parametrize(
+  ("variable", "value", "is_alone"),
+  [
+    ("SLURM_STEP_TASKS_PER_NODE", "1(x4)", True),
+    ("SLURM_STEP_TASKS_PER_NODE", "1", True),
+    ("SLURM_STEP_TASKS_PER_NODE", "8(x2)", False),
+    ("SLURM_STEP_TASKS_PER_NODE", "2,1", False),
+    ("OMPI_COMM_WORLD_LOCAL_SIZE", "1", True),
+    ("OMPI_COMM_WORLD_LOCAL_SIZE", "2", False),
+    ("NOTHING", "", False),
+  ],
+)
+def test_a_process_that_is_alone_on_its_machine_has_all_devices(
+  variable, value, is_alone, monkeypatch
+):
+  monkeypatch.setenv(variable, value)
+  assert parallel._is_alone_on_its_machine() == is_alone
+
+
+@pytest.mark.parametrize(("processes", "local"), [(1, 1), (1, 8), (2, 1), (2, 4), (3, 2)])
+def test_the_rows_of_all_processes_are_the_batch(processes, local, monkeypatch):
+  array = np.arange(22).reshape(11, 2) + 1
+  monkeypatch.setattr(jax, "device_count", lambda: processes * local)
+  monkeypatch.setattr(jax, "local_device_count", lambda: local)
+  shards, places = [], []
+  for number in range(processes):
+    monkeypatch.setattr(jax, "process_index", lambda number=number: number)
+    shards.append(parallel.shard_rows(array))
+    places += parallel.own_rows(11)
+    assert len(shards[-1]) == local
+  rows = np.concatenate(shards).reshape(-1, 2)
+  np.testing.assert_array_equal(rows[:11], array)
+  assert not rows[11:].any()
+  assert places == list(range(len(rows)))
 
 
 def test_a_cache_that_cannot_be_written_is_one_line(cache_dir, tmp_path, capsys):

@@ -7,8 +7,6 @@ import pathlib
 import platform
 from typing import Any
 
-import jax
-
 # glibc's names for what `mallopt` sets.
 _M_TRIM_THRESHOLD = -1
 _M_TOP_PAD = -2
@@ -23,6 +21,8 @@ def hardware() -> dict[str, Any]:
 
   `usable_cores` are those that the process may run on: `taskset` and a cluster's jobs leave fewer.
   """
+  import jax  # noqa: PLC0415 (processes that only count cores do without it)
+
   return dict(
     device=f"{jax.device_count()} x {jax.devices()[0].device_kind}",
     processor=processor(),

@@ -6,6 +6,7 @@ Everything above says what happens on one device, and which values are summed ov
 import contextlib
 import os
 import pathlib
+import re
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -18,13 +19,11 @@ from flax import jax_utils
 from transformer_jax import interrupt, machine
 from transformer_jax.cache_folder import cache_folder
 from transformer_jax.errors import ConfigError
+from transformer_jax.roll_call import START_TIMEOUT, call_roll
 
 MIN_SECONDS_TO_CACHE = 0.5  # programs that compile in less time are not kept on disk
 
 _AXIS = "devices"
-
-# Seconds to wait until all processes of a run have started.
-_START_TIMEOUT = 100
 
 # Seconds until jax ends a process that waits for a lost one; `runs.watchdog` is usually sooner.
 _HEARTBEAT_TIMEOUT = 60
@@ -35,6 +34,7 @@ def start_up(
   num_processes: int | None = None,
   process_id: int | None = None,
   *,
+  start_timeout: int = START_TIMEOUT,
   deterministic: bool = False,
 ) -> None:
   """Joins the hosts of a run, if there are several, and turns on the compilation cache.
@@ -44,6 +44,7 @@ def start_up(
       Slurm).
     num_processes: number of processes of the run.
     process_id: number of this process, from 0.
+    start_timeout: seconds to wait for the other processes.
     deterministic: GPUs use only kernels that give the same bits each time. It takes effect only
       before the first computation.
 
@@ -56,7 +57,7 @@ def start_up(
   if deterministic:
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_gpu_deterministic_ops=true"
   if coordinator is not None:
-    _join(coordinator, num_processes, process_id)
+    _join(coordinator, num_processes, process_id, start_timeout)
   _keep_programs(cache_folder() / "compiled")
 
 
@@ -82,7 +83,9 @@ def _keep_programs(folder: pathlib.Path) -> None:
   jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
-def _join(coordinator: str, num_processes: int | None, process_id: int | None) -> None:
+def _join(
+  coordinator: str, num_processes: int | None, process_id: int | None, timeout: int
+) -> None:
   """Waits for the other hosts.
 
   Raises:
@@ -91,22 +94,51 @@ def _join(coordinator: str, num_processes: int | None, process_id: int | None) -
   # The service's handler of SIGTERM only records the signal. Other versions of jax may lack it.
   with contextlib.suppress(AttributeError):
     jax.config.update("jax_enable_preemption_service", False)
-  address: dict[str, Any] = dict(
-    coordinator_address=coordinator, num_processes=num_processes, process_id=process_id
-  )
   try:
+    address, count, number = coordinator, num_processes, process_id
+    if coordinator == "auto":
+      address, count, number = _detected(timeout)
+    if address is None or count is None or number is None:
+      raise ValueError("nothing here says which processes belong to the run")
     jax.distributed.initialize(
-      **({} if coordinator == "auto" else address),
-      initialization_timeout=_START_TIMEOUT,
+      call_roll(address, count, number, timeout),
+      count,
+      number,
+      # Where several processes share a machine, jax gives each the device of its local number.
+      cluster_detection_method="deactivate" if _is_alone_on_its_machine() else None,
+      initialization_timeout=timeout,
       heartbeat_timeout_seconds=_HEARTBEAT_TIMEOUT,
     )
     interrupt.has_others = jax.process_count() > 1
+    # On CPUs the first sum waits only 30 seconds for the others, so it comes before the work that
+    # may take one of them longer.
+    agree_on(0)
   except (ValueError, RuntimeError) as error:
     raise ConfigError(
       f"--coordinator={coordinator}",
       f"the hosts of the run were not found: {error}",
       "name the first process's host:port; auto is for Slurm and TPU pods",
     ) from None
+
+
+def _is_alone_on_its_machine() -> bool:
+  """Returns whether Slurm or Open MPI say that no other process of the run is on this machine.
+
+  Such a process has all of the machine's devices; jax would give it only the first one.
+  """
+  tasks = os.environ.get("SLURM_STEP_TASKS_PER_NODE") or os.environ.get(
+    "OMPI_COMM_WORLD_LOCAL_SIZE", ""
+  )
+  return re.fullmatch(r"1(\(x\d+\))?(,1)*", tasks) is not None
+
+
+def _detected(timeout: int) -> tuple[str | None, int | None, int | None]:
+  """Returns coordinator, number of processes and number of this one, as the platform knows them."""
+  # jax says them nowhere else before it connects.
+  from jax._src.clusters import ClusterEnv  # noqa: PLC0415  needed on several hosts only
+
+  detected = ClusterEnv.auto_detect_unset_distributed_params(None, None, None, None, None, timeout)
+  return detected[:3]
 
 
 def backend() -> str:
@@ -181,32 +213,43 @@ def to_host(tree: Any) -> Any:
   return jax.device_get(jax_utils.unreplicate(tree))
 
 
+def own_rows(num_rows: int) -> range:
+  """Returns which rows of a batch of all hosts this process's devices take.
+
+  Each device takes as many, so the last ones may be beyond the batch: padding, so that a batch has
+  the same tokens on any number of devices.
+  """
+  num_own = -(-num_rows // jax.device_count()) * jax.local_device_count()
+  start = jax.process_index() * num_own
+  return range(start, start + num_own)
+
+
+def split_rows(array: np.ndarray) -> np.ndarray:
+  """Returns this process's own rows [rows, ...] as [local devices, rows per device, ...]."""
+  num_rows, *shape = array.shape
+  num_local = jax.local_device_count()
+  return array.reshape(num_local, num_rows // num_local, *shape)
+
+
 def shard_rows(array: np.ndarray) -> np.ndarray:
   """Returns this process's rows of a global array, split over its devices.
 
-  Rows of zeros (padding) are added up to a multiple of the number of devices, so that a batch has
-  the same tokens on any number of devices.
-
   Args:
-    array: [rows, ...], the same in all processes.
+    array: [rows, ...], the same in all processes; rows of zeros take the places beyond its end.
 
   Returns:
     [local devices, rows per device, ...].
   """
-  num_rows, *shape = array.shape
-  num_devices = jax.device_count()
-  num_local = jax.local_device_count()
-  rows_per_device = -(-num_rows // num_devices)
-  padding = rows_per_device * num_devices - num_rows
+  own = own_rows(len(array))
+  rows = array[own.start : own.stop]
+  padding = len(own) - len(rows)
   if padding:
-    array = np.concatenate([array, np.zeros((padding, *shape), array.dtype)])
-  split = array.reshape(num_devices, rows_per_device, *shape)
-  start = jax.process_index() * num_local
-  return split[start : start + num_local]
+    rows = np.concatenate([rows, np.zeros((padding, *array.shape[1:]), array.dtype)])
+  return split_rows(rows)
 
 
 def gather_rows(tree: Any, num_rows: int) -> Any:
-  """Reverses `shard_rows` for results that all hosts need.
+  """Reverses `split_rows` for results that all hosts need.
 
   Args:
     tree: pytree of arrays [local devices, rows per device, ...].

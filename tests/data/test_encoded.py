@@ -16,6 +16,7 @@ import pytest
 from transformer_jax.config import EOS_ID
 from transformer_jax.data import encoded as encoded_module
 from transformer_jax.data import encoding as encoding_module
+from transformer_jax.data import workers
 from transformer_jax.data.encoded import Counts
 from transformer_jax.data.encoding import PairEncoder, encode_pairs
 from transformer_jax.data.filters import PairFilters
@@ -217,6 +218,7 @@ def test_blocks_leave_no_trace(tmp_path, monkeypatch):
 
 def test_memory_does_not_grow_with_the_tokens(tmp_path, monkeypatch):
   monkeypatch.setattr(encoding_module, "_BATCH", 10)
+  monkeypatch.setattr(workers, "usable_cores", lambda: 1)  # all of it is done here, and traced
   tracemalloc.start()
   try:
     encode_pairs(

@@ -4,7 +4,15 @@ import random
 
 import pytest
 
-from transformer_jax.data.linearization import linearize, symbol_kinds, to_tree
+from transformer_jax.data.linearization import (
+  CLOSE,
+  LEAF,
+  OPEN,
+  linearize,
+  symbol_kinds,
+  symbol_places,
+  to_tree,
+)
 from transformer_jax.data.sources.treebank import read_tree_file
 from transformer_jax.data.trees import clean, parse_tree, with_tags
 
@@ -219,3 +227,25 @@ def test_the_kind_of_each_symbol():
     ("leaf", "NN"),
     ("leaf", "/"),
   ]
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_each_symbol_has_its_place(style):
+  """S is the first constituent under the root; its symbols are the first and the last one."""
+  tree, places = symbol_places(linearize(JOHN, style), JOHN.words, style)
+  assert tree.constituents == JOHN.constituents
+  assert places[0] == (OPEN, 1) and places[-1] == (CLOSE, 1)
+  assert [number for kind, number in places if kind == LEAF] == [0, 1, 2, 3, 4]
+  spans = [tree.constituents[number][1:] for kind, number in places if kind == OPEN]
+  assert spans == [(0, 5), (0, 1), (1, 4), (2, 4)]
+
+
+def test_places_in_a_tree_that_was_repaired():
+  """A wrapper is put around; a closing bracket, an empty constituent and a leaf are dropped."""
+  symbols = [")A", "(B", "XX", "(C", ")C", ")B", "(D", "XX", "XX", "XX"]
+  tree, places = symbol_places(symbols, ["x", "y", "z"], "vinyals")
+  assert tree == to_tree(symbols, ["x", "y", "z"], "vinyals")[0]
+  labels = [
+    tree.constituents[place[1]].label if place and place[0] != LEAF else place for place in places
+  ]
+  assert labels == [None, "B", (LEAF, 0), None, None, "B", "D", (LEAF, 1), (LEAF, 2), None]

@@ -1,5 +1,6 @@
 """Batches: right contents, few shapes, and the same stream from any position."""
 
+import itertools
 import json
 
 import numpy as np
@@ -48,7 +49,7 @@ def rows_in(batch):
 
 
 def test_a_batch_holds_its_pairs_and_padding(encoded):
-  batch = make_batch(encoded, [5, 299], (32, 36), 3)
+  batch = make_batch(encoded, [5, 299], (32, 36), range(3))
   assert batch.source_BS.shape == (3, 32) and batch.target_BT.shape == (3, 36)
   assert batch.source_BS.dtype == batch.target_BT.dtype == np.int32
   assert rows_in(batch) == [5, 299]
@@ -143,6 +144,66 @@ def test_dropped_words_are_a_function_of_seed_and_position(encoded):
   rest = BatchStream(encoded, 4, BATCH_TOKENS, 1, whole.position, 0.3)
   for _ in range(whole.batches_in_epoch):  # into the next epoch
     np.testing.assert_array_equal(whole.next().source_BS, rest.next().source_BS)
+
+
+class Counted:
+  """Encoded pairs that count which are read."""
+
+  def __init__(self, encoded):
+    self._encoded = encoded
+    self.read = []
+
+  def __getattr__(self, name):
+    return getattr(self._encoded, name)
+
+  def __len__(self):
+    return len(self._encoded)
+
+  def source(self, index):
+    self.read.append(int(index))
+    return self._encoded.source(index)
+
+
+def share(number, count):
+  """Returns `own_rows` of one of several processes; their rows may go beyond the batch."""
+
+  def own_rows(num_rows):
+    each = -(-num_rows // count)
+    return range(number * each, (number + 1) * each)
+
+  return own_rows
+
+
+@pytest.mark.parametrize("count", [2, 8])
+def test_each_process_reads_and_builds_only_its_own_rows(encoded, count):
+  whole = BatchStream(encoded, 4, BATCH_TOKENS, 1, None, 0.3)
+  counted = [Counted(encoded) for _ in range(count)]
+  streams = [
+    BatchStream(pairs, 4, BATCH_TOKENS, 1, None, 0.3, share(number, count))
+    for number, pairs in enumerate(counted)
+  ]
+  for _ in range(whole.batches_in_epoch):
+    batch = whole.next()
+    parts = [stream.next() for stream in streams]
+    for side in ("source_BS", "target_BT"):
+      rows = np.concatenate([getattr(part, side) for part in parts])
+      np.testing.assert_array_equal(rows[: len(getattr(batch, side))], getattr(batch, side))
+      assert not rows[len(getattr(batch, side)) :].any()
+  assert sorted(itertools.chain(*(pairs.read for pairs in counted))) == list(range(COUNT))
+
+
+def test_each_process_reads_only_its_own_rows_of_ordered_batches(encoded):
+  whole = ordered_batches(encoded, 3, BATCH_TOKENS)
+  counted = [Counted(encoded) for _ in range(2)]
+  parts = [
+    ordered_batches(pairs, 3, BATCH_TOKENS, share(number, 2))
+    for number, pairs in enumerate(counted)
+  ]
+  for batch, *own in zip(whole, *parts, strict=True):
+    rows = np.concatenate([part.target_BT for part in own])
+    np.testing.assert_array_equal(rows[: len(batch.target_BT)], batch.target_BT)
+  assert sorted(counted[0].read + counted[1].read) == list(range(COUNT))
+  assert counted[1].read
 
 
 def test_ordered_batches_hold_every_pair_once_whatever_its_length(encoded):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from transformer_jax.config import EOS_ID, PAD_ID, Config
-from transformer_jax.data.encoded import encode_pairs
+from transformer_jax.data.encoding import PairEncoder, encode_pairs
 from transformer_jax.data.pipeline import BatchStream
 from transformer_jax.data.recut import RecutPairs, Recutter
 from transformer_jax.data.recut_ahead import EpochCuts
@@ -34,7 +34,7 @@ def recutter(tmp_path_factory):
   tokenizer = train_tokenizer(data, (text for pair in pairs for text in pair))
   encode = lambda text: [*tokenizer.encode(text), EOS_ID]
   cache = tmp_path_factory.mktemp("cache")
-  plain = encode_pairs(lambda: iter(pairs), encode, encode, cache, "pairs", MAX_LENGTH)
+  plain = encode_pairs(lambda: iter(pairs), PairEncoder(encode, encode, MAX_LENGTH), cache, "pairs")
   return Recutter(plain, tokenizer, rate=0.3, seed=5)
 
 

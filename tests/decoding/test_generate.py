@@ -45,6 +45,26 @@ def run(sources, decode_batch=None, **options):
   return generate(map(Source, sources), decode_batch or Echo(), **settings)
 
 
+def test_a_process_builds_only_its_own_rows_of_a_batch():
+  sources = sentences(500)
+  whole, halves = Echo(), [Echo(), Echo()]
+  list(run(sources, whole, row_multiple=2))
+  for number, half in enumerate(halves):
+    own_rows = lambda rows, number=number: range(number * rows // 2, (number + 1) * rows // 2)
+    numbers = iter(whole.calls)
+
+    def decode_batch(*own, half=half, numbers=numbers):  # the answers of all, as processes share
+      half(*own)
+      return Echo()(*next(numbers))
+
+    answers = list(run(sources, decode_batch, row_multiple=2, own_rows=own_rows))
+    assert [n_best[0].tokens for n_best in answers] == [source[:-1] for source in sources]
+  for all_rows, *own in zip(whole.calls, halves[0].calls, halves[1].calls, strict=True):
+    for array, first, second in zip(all_rows, *own, strict=True):
+      assert len(first) == len(second) == len(array) // 2
+      np.testing.assert_array_equal(np.concatenate([first, second]), array)
+
+
 def test_ten_thousand_lines_come_back_in_order():
   sources = sentences(10_000)
   echo = Echo()

@@ -83,7 +83,7 @@ class Run:
     self._errors = []
     self._flags = flags(**{**SETTINGS, **settings, "train_steps": steps})
     xla_flags = os.environ.get("XLA_FLAGS", "")
-    self._env = dict(
+    self.environment = dict(
       os.environ,
       JAX_PLATFORMS="cpu",
       PYTHONPATH=str(ROOT),
@@ -110,7 +110,7 @@ class Run:
           [*command, *self._flags, *hosts],
           stdout=subprocess.DEVNULL,
           stderr=self._errors[-1],
-          env=self._env,
+          env=self.environment,
         )
       )
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from tiny_run import SEED, tiny_config
 
+from transformer_jax import parallel
 from transformer_jax.cli.main import run as command_line
 from transformer_jax.errors import ConfigError
 from transformer_jax.runs.ensemble import Ensemble, load_together
@@ -44,20 +45,18 @@ def test_scores_are_those_of_the_mean_probabilities(trained, other):
 
 
 @pytest.mark.parametrize("beam_size", [1, 3])
-def test_answers_have_the_scores_of_the_ensemble(trained, other, beam_size):
+def test_found_tokens_have_the_probability_of_the_ensemble(trained, other, beam_size):
+  """Step by step with a cache for each member, and all at once without."""
   both = load_together(trained, str(other), beam_size=beam_size)
   assert isinstance(both, Ensemble) and both.config.model.max_positions == 48
-  for text, n_best in zip(TEXTS, both.n_best(TEXTS, 1), strict=True):
-    if not text:
-      assert not n_best
-      continue
-    (answer,) = n_best
-    ((log_prob, _),) = both.log_probs([(text, answer.text)])
-    if both.encode(answer.text, side="target")[:-1] and beam_size == 1:
-      greedy = both.logits(text, answer.text)[:, 1:].argmax(-1) + 1
-      is_finished = answer.log_prob == pytest.approx(log_prob, rel=1e-3)
-      if is_finished:  # and not cut at the limit
-        assert greedy.tolist() == both.encode(answer.text, side="target")
+  rows = parallel.num_devices()
+  source_BS = np.array([both.encode("forty two")] * rows, np.int32)
+  result = both._search(1)(source_BS, np.full(rows, 12, np.int32), np.zeros(rows, np.int32))
+  tokens = result.tokens_BMT[0, 0, : result.lengths_BM[0, 0]]
+  sides = (parallel.shard_rows(source_BS), parallel.shard_rows(np.tile(tokens, (rows, 1))))
+  logits_TC = parallel.gather_rows(both._logits(both._params, *sides), 1)[0]
+  log_prob = log_softmax(logits_TC)[np.arange(len(tokens)), tokens].sum()
+  assert result.log_probs_BM[0, 0] == pytest.approx(log_prob, rel=1e-3)
 
 
 def test_a_run_with_its_copy_is_the_run(trained, run_copy):

@@ -140,7 +140,7 @@ def test_f1_by_length_counts_every_sentence_once(task):
   gold = [right(length) for length in lengths]
   outputs = [Output(text) for text in gold]
   outputs[2] = Output("(TOP (S (NN c)))")
-  outputs[5] = Output(f"(TOP (S{' (NN a)' * 41}))")
+  outputs[5] = Output(f"(TOP (S (NN a){' (VB b)' * 40}))")
   table = task.report(outputs, gold)["by_length"]
   sentences = {name: row["sentences"] for name, row in table.items()}
   assert sentences == {"0-10": 1, "11-20": 2, "21-40": 2, "over 40": 2}

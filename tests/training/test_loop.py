@@ -86,7 +86,7 @@ class Heard:
 def run(monkeypatch, bad_tries, start=0, reported=None, **settings):
   """Returns the Heard of a run in which these tries, counted from 1, are not finite."""
   monkeypatch.setattr(loop, "to_host", lambda tree: tree)
-  monkeypatch.setattr(loop, "shard_rows", lambda rows: rows[None])
+  monkeypatch.setattr(loop, "split_rows", lambda rows: rows[None])
   defaults = dict(log_every=10, evaluate_every=11, checkpoint_every=10, train_steps=14)
   config = Config().replace(**{**defaults, **settings})
   heard = Heard()

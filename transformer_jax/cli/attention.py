@@ -1,10 +1,14 @@
 """`transformer-jax attention`."""
 
+import os
 from typing import Any
 
 from transformer_jax.cli.flags import Command
+from transformer_jax.errors import ConfigError
 
 SETTINGS: dict[str, Any] = dict(groups=("decode",), overrides=True)
+# The flags that --from goes with.
+_OF_ANOTHER_MODEL = ("from", "output", "layer", "head", "word", "figures")
 
 
 def declare(command: Command) -> None:
@@ -14,7 +18,14 @@ def declare(command: Command) -> None:
   command.declare("target", "", "output to show attention for, instead of the model's own")
   command.declare_path("input", "file of sentences, one a line, instead of --source")
   command.declare_path(
-    "output", "folder for the page, JSON and figures; default: attention/ in the workdir"
+    "from",
+    "JSON file of another model's attention, in the format of attention.json (docs/other-models.md "
+    "has it), instead of --workdir",
+  )
+  command.declare_path(
+    "output",
+    "folder for the page, JSON and figures; default: attention/ in the workdir, or beside the file "
+    "of --from",
   )
   command.declare(
     "layer",
@@ -52,6 +63,9 @@ def declare(command: Command) -> None:
 
 def run(command: Command) -> None:
   """Writes the pages and prints their paths."""
+  if command["from"]:
+    _show_another_model(command)
+    return
   checkpoint = command.checkpoint()
   workdir = command.workdir_of_a_run()
   from transformer_jax.analysis.attention.figures import Selection
@@ -75,3 +89,22 @@ def run(command: Command) -> None:
   )
   for folder in folders:
     print(folder / "attention.html")
+
+
+def _show_another_model(command: Command) -> None:
+  """Writes the page of the file that --from names.
+
+  Raises:
+    ConfigError: a flag is given that needs a run.
+  """
+  for name in command.given():
+    if name not in _OF_ANOTHER_MODEL:
+      raise ConfigError(f"--{name}", "needs a run of this project", "leave it out beside --from")
+  path = command["from"]
+  folder = command["output"] or os.path.join(os.path.dirname(path), "attention")
+  from transformer_jax.analysis.attention.figures import Selection
+  from transformer_jax.analysis.attention.report import report_given
+
+  selection = Selection(layer=command["layer"], head=command["head"], word=command["word"])
+  report_given(path, folder, selection, command["figures"])
+  print(os.path.join(folder, "attention.html"))

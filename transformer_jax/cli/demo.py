@@ -2,6 +2,7 @@
 
 import pathlib
 import webbrowser
+from typing import Any
 
 from transformer_jax.cli.flags import Command
 from transformer_jax.files import atomic_write
@@ -40,6 +41,6 @@ def _page() -> str:
   from transformer_jax.interop.folders import read_model
 
   found = read_model(MODEL)
-  parameters = flatten_dict(found.params, sep=".")
+  parameters: Any = flatten_dict(found.params, sep=".")
   model = model_in_page(found.config, found.tokenizer, parameters, "int8")
   return page_of_model(model, examples(found.config.data), CREDIT)

@@ -147,9 +147,8 @@ class Command:
 
   def declare_ensemble(self) -> None:
     """Declares --ensemble."""
-    self.declare(
+    self.declare_path(
       "ensemble",
-      "",
       "workdirs of other runs with the same tokenizer, comma-separated: each next token's "
       "probability is the mean of those of all runs, --workdir among them",
     )

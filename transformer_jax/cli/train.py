@@ -5,6 +5,7 @@ from typing import Any
 
 from transformer_jax.cli.flags import Command
 from transformer_jax.errors import ConfigError
+from transformer_jax.roll_call import START_TIMEOUT, Place
 
 SETTINGS: dict[str, Any] = dict(groups=("model", "data", "train", "decode"))
 
@@ -30,11 +31,14 @@ def declare(command: Command) -> None:
   command.declare(
     "coordinator",
     "",
-    "several hosts: address of the first one, host:port, or auto where the platform knows it (TPU "
-    "pods, Slurm)",
+    "several hosts: address of the first one, host:port, or auto where the platform knows it "
+    "(Slurm, Open MPI, TPU pods)",
   )
   command.declare("num_processes", 1, "several hosts: number of processes")
   command.declare("process_id", 0, "several hosts: number of this process, from 0")
+  command.declare(
+    "start_timeout", START_TIMEOUT, "several hosts: seconds to wait until all processes are there"
+  )
   command.declare(
     "profile_steps",
     "",
@@ -59,7 +63,7 @@ def run(command: Command) -> None:
   """Trains or resumes."""
   config = command.config(command["workdir"])
   workdir = command.required("workdir")
-  hosts = _hosts(command)
+  place = _place(command)
   profile_steps = _profile_steps(command["profile_steps"])
   from transformer_jax.runs.train import train
 
@@ -69,17 +73,18 @@ def run(command: Command) -> None:
     command["data_root"],
     on_corrupt=command["on_corrupt"],
     allow_device_change=command["allow_device_change"],
-    hosts=hosts,
+    place=place,
     profile_steps=profile_steps,
     check_data=command["check_data"],
   )
 
 
-def _hosts(command: Command) -> tuple[str, int, int] | None:
-  """Returns (coordinator, number of processes, number of this one); None for a single process."""
+def _place(command: Command) -> Place | None:
+  """Returns the process's place among those of the run; None for a single process."""
   coordinator = command["coordinator"]
   count = command.at_least("num_processes", 1)
   number = command.at_least("process_id", 0)
+  start_timeout = command.at_least("start_timeout", 1)
   if not coordinator:
     _check_single(count, number)
     return None
@@ -91,7 +96,7 @@ def _hosts(command: Command) -> tuple[str, int, int] | None:
     raise ConfigError(
       f"--process_id={number}", f"is not below --num_processes={count}", "processes count from 0"
     )
-  return coordinator, count, number
+  return Place(coordinator, count, number, start_timeout)
 
 
 def _check_single(count: int, number: int) -> None:
@@ -112,7 +117,7 @@ def _check_single(count: int, number: int) -> None:
 
 def _is_address(text: str) -> bool:
   host, _, port = text.rpartition(":")
-  return bool(host) and port.isdecimal() and int(port) < _NUM_PORTS
+  return bool(host) and port.isdecimal() and 0 < int(port) < _NUM_PORTS
 
 
 def _profile_steps(text: str) -> tuple[int, int] | None:

@@ -1,8 +1,10 @@
 """`transformer-jax translate`."""
 
+import os
 from typing import Any
 
 from transformer_jax.cli.flags import Command
+from transformer_jax.errors import ConfigError
 
 SETTINGS: dict[str, Any] = dict(groups=("decode",), overrides=True)
 
@@ -27,6 +29,23 @@ def declare(command: Command) -> None:
     "tokenized_input", False, "the text has been through the run's preprocessing already"
   )
   command.declare("tokenized_output", False, "do not undo the run's preprocessing in the output")
+  command.declare_path(
+    "alignment",
+    "file for word alignments, a line for each line of the output: 0-0 2-1 links words of the "
+    "input line to words of the output, as spaces separate them, counted from 0",
+  )
+  command.declare(
+    "alignment_heads",
+    "",
+    "cross-attention heads that align, such as 1.2,2.4 (LAYER.HEAD, from 1); default: those of the "
+    "layer that follows the sentence most closely, as `heads` measured it, else of the last layer",
+  )
+  command.declare(
+    "alignment_position",
+    "predicts",
+    "position of the decoder that speaks for an output word: the one that predicts or reads it",
+    ["predicts", "reads"],
+  )
   command.declare("strict", False, "refuse lines that are not UTF-8, instead of replacing bytes")
   command.declare_checkpoint()
   command.declare_ensemble()
@@ -37,6 +56,11 @@ def run(command: Command) -> None:
   checkpoint = command.checkpoint()
   workdir = command.workdir_of_a_run()
   ensemble = command.ensemble()
+  alignment, output = command["alignment"], command["output"] or "-"
+  if alignment and os.path.realpath(alignment) == os.path.realpath(output):
+    raise ConfigError(f"--alignment={alignment}", "is also the output", "name another file")
+  if alignment and ensemble:
+    raise ConfigError("--alignment", "is made of one run's attention", "leave out --ensemble")
   from transformer_jax.runs.translate import translate
 
   translate(
@@ -51,4 +75,7 @@ def run(command: Command) -> None:
     checkpoint=checkpoint,
     ensemble=ensemble,
     is_strict=command["strict"],
+    alignment_path=alignment,
+    alignment_heads=command["alignment_heads"],
+    alignment_position=command["alignment_position"],
   )

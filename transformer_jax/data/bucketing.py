@@ -9,6 +9,7 @@ Widths = tuple[int, int]  # (S, T): a bucket, the padded lengths of its sources 
 Lengths = Integer[np.ndarray, " pairs"]
 
 _STEP = 4  # widths are multiples of this
+_BLOCK = 1 << 18  # pairs
 _CANDIDATES = 64  # widths that the search may choose from
 
 
@@ -130,10 +131,23 @@ def plan_epoch(
   # draws do not depend on their type.
   order = np.arange(len(bucket_of_pair), dtype=np.int32)
   rng.shuffle(order)
-  bucket_in_order = bucket_of_pair[order]
   batches = []
-  for number, widths in enumerate(buckets):
-    pairs = order[bucket_in_order == number]
-    size = rows_per_batch(widths, batch_tokens)
+  for number, pairs in enumerate(_by_bucket(order, bucket_of_pair, len(buckets))):
+    size = rows_per_batch(buckets[number], batch_tokens)
     batches += [(number, pairs[start : start + size]) for start in range(0, len(pairs), size)]
   return [batches[index] for index in rng.permutation(len(batches))]
+
+
+def _by_bucket(order, bucket_of_pair, num_buckets):
+  """Yields the pairs of each bucket in their order.
+
+  It goes by blocks, which stay in the processor's cache. Between them another thread may run.
+  """
+  parts = [[order[:0]] for _ in range(num_buckets)]
+  for start in range(0, len(order), _BLOCK):
+    block = order[start : start + _BLOCK]
+    buckets = bucket_of_pair[block]
+    for number, part in enumerate(parts):
+      part.append(block[buckets == number])
+  for part in parts:
+    yield np.concatenate(part)

@@ -81,7 +81,7 @@ def remembered_of_files(
     return compute()
   last_change = max(max(times) for _, *times in stamps)
   is_settled = time.time() - last_change / 1e9 > _SETTLED_AFTER
-  full_name = "\n".join([name, *map(os.path.abspath, paths)])
+  full_name = "\n".join([name, *(os.path.abspath(path) for path in paths)])
   return remembered(full_name, stamps, compute, keep=is_settled, renew=by_content)
 
 

@@ -15,6 +15,9 @@ LEAF = "leaf"
 CLOSE = "close"
 
 SymbolKind = tuple[str, str]  # (OPEN, LEAF or CLOSE; the label, of a leaf its tag)
+# What a symbol became in a tree: (LEAF, number of the leaf), or (OPEN or CLOSE, number of the
+# constituent); None if the repair dropped it.
+SymbolPlace = tuple[str, int] | None
 
 _WRAPPER = "S"  # put around the roots of a repaired sequence that has several
 # Prefix of a tag that `t2t` could not tell from a bracket, such as one that is also the label of
@@ -115,6 +118,24 @@ def to_tree(
     style: "vinyals" or "t2t".
     labels: for `t2t`, the labels that open a constituent even if no symbol closes it.
   """
+  return _built(symbols, words, style, labels).tree()
+
+
+def symbol_places(
+  symbols: Iterable[str], words: Sequence[str], style: str, labels: Collection[str] = ()
+) -> tuple[Tree, list[SymbolPlace]]:
+  """Returns the tree of `to_tree`, and what each symbol became in it; arguments as there.
+
+  Example:
+    symbol_places(["(S", "XX", ")S"], ["Go"], "vinyals")[1]  # [(OPEN, 1), (LEAF, 0), (CLOSE, 1)]
+  """
+  builder = _built(symbols, words, style, labels)
+  tree, _ = builder.tree()
+  return tree, builder.places(len(tree.constituents))
+
+
+def _built(symbols, words, style, labels):
+  """Returns a _Builder that has all symbols."""
   builder = _Builder(words)
   if style == "vinyals":
     for symbol in symbols:
@@ -123,7 +144,7 @@ def to_tree(
   else:
     for kind, label in _t2t_kinds_in_place(list(symbols), labels):
       builder.add(kind, label if kind == LEAF else _unescape(label, _LABEL_ESCAPE))
-  return builder.tree()
+  return builder
 
 
 def _t2t_kinds_in_place(symbols, labels):
@@ -186,21 +207,42 @@ class _Builder:
     self._open = []  # indices of the open constituents
     self._num_open = collections.Counter()  # label -> open constituents
     self._is_repaired = False
+    self._places = []  # of the symbols so far; constituents by their places in `_constituents`
 
   def add(self, kind: str | None, label: str) -> None:
     """Adds the next symbol; the kind None has no meaning."""
+    place = None
     if kind == OPEN:
       start = len(self._leaves)
+      place = (OPEN, len(self._constituents))
       self._open.append(len(self._constituents))
       self._num_open[label] += 1
       self._constituents.append(Constituent(label, start, start))  # the end is set on closing
     elif kind == LEAF and len(self._leaves) < len(self._words):
+      place = (LEAF, len(self._leaves))
       self._leaves.append(Leaf(label, self._words[len(self._leaves)]))
     elif kind == CLOSE and self._num_open[label]:
+      place = (CLOSE, self._open[-1])
       while self._close() != label:
         self._is_repaired = True
+        place = (CLOSE, self._open[-1])
     else:
       self._is_repaired = True
+    self._places.append(place)
+
+  def places(self, num_constituents: int) -> list[SymbolPlace]:
+    """Returns what each symbol became in the tree, which has this many constituents."""
+    kept = [index for index, c in enumerate(self._constituents) if c.start < c.end]
+    added = num_constituents - len(kept)  # in front of these: the root, perhaps a wrapper
+    number = {index: added + order for order, index in enumerate(kept)}
+    places = []
+    for place in self._places:
+      kind, index = place or (None, 0)
+      if kind in (OPEN, CLOSE):
+        places.append((kind, number[index]) if index in number else None)
+      else:
+        places.append(place)
+    return places
 
   def tree(self) -> tuple[Tree, bool]:
     """Returns the Tree, and whether anything was repaired."""

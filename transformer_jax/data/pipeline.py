@@ -1,7 +1,7 @@
 """Endless batches from any position: the only state of the data is (epoch, batch)."""
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -20,12 +20,15 @@ from transformer_jax.data.encoded import Counts, EncodedPairs
 from transformer_jax.data.planning import EpochPlan, EpochPlans
 from transformer_jax.errors import DataError
 
+# From the number of a batch's rows to those that this process builds, such as `parallel.own_rows`;
+# they may go beyond the batch, which is padding. `range` itself: all of them.
+OwnRows = Callable[[int], range]
 Tokens = Sequence[int] | Int32[np.ndarray, " tokens"]
 
 
 @dataclasses.dataclass(frozen=True)
 class Batch:
-  """Token ids padded with PAD. The last rows may be padding only."""
+  """Token ids padded with PAD: the rows of this process. The last rows may be padding only."""
 
   source_BS: Int32[np.ndarray, "B S"]
   target_BT: Int32[np.ndarray, "B T"]
@@ -114,6 +117,7 @@ class BatchStream:
     word_dropout_rate: share of the sources' tokens that UNK takes the place of; which ones is a
       pure function of seed and position.
     cuts: the same pairs, cut anew in each epoch; None: as they are encoded.
+    own_rows: which rows of each batch to build.
 
   Raises:
     DataError: no pairs, or a position that these pairs do not have.
@@ -128,6 +132,7 @@ class BatchStream:
     position: dict[str, int] | None = None,
     word_dropout_rate: float = 0.0,
     cuts: Cuts | None = None,
+    own_rows: OwnRows = range,
   ) -> None:
     if not len(encoded):
       raise DataError("training data", "there are no pairs")
@@ -138,6 +143,7 @@ class BatchStream:
     self._seed = seed
     self._word_dropout_rate = word_dropout_rate
     self._cuts = cuts
+    self._own_rows = own_rows
     lengths = encoded.source_lengths, encoded.target_lengths
     if cuts is not None:
       lengths = cuts.expected_lengths()
@@ -170,7 +176,7 @@ class BatchStream:
     return int(self._encoded.source_lengths.sum()), int(self._encoded.target_lengths.sum())
 
   def next(self) -> Batch:
-    """Returns the next Batch and moves on."""
+    """Returns this process's rows of the next Batch, and moves on."""
     if self._batch == len(self._plan):
       self._epoch += 1
       self._batch = 0
@@ -179,11 +185,13 @@ class BatchStream:
       self._plans.make_ahead(self._epoch + 1)
     bucket, rows = self._plan[self._batch]
     widths = self._buckets[bucket]
-    batch = make_batch(self._encoded, rows, widths, rows_per_batch(widths, self._batch_tokens))
+    own = self._own_rows(rows_per_batch(widths, self._batch_tokens))
+    batch = make_batch(self._encoded, rows, widths, own)
     if self._word_dropout_rate:
       # The last number is there as numpy takes (1, 0) and (1, 0, 0) for the same seed.
-      rng = np.random.default_rng((self._seed, self._epoch, self._batch, 1))
-      batch = drop_words(batch, self._word_dropout_rate, rng)
+      bits = np.random.PCG64((self._seed, self._epoch, self._batch, 1))
+      bits.advance(own.start * widths[0])  # past the tokens of the rows before
+      batch = drop_words(batch, self._word_dropout_rate, np.random.Generator(bits))
     self._batch += 1
     return batch
 
@@ -231,12 +239,18 @@ def pad_rows(
   return padded
 
 
-def make_batch(encoded: Pairs, rows: Iterable[int], widths: Widths, num_rows: int) -> Batch:
-  """Returns a Batch of the pairs `rows`, padded to `num_rows` rows of the given widths."""
+def make_batch(
+  encoded: Pairs, pairs: Sequence[int] | Integer[np.ndarray, " pairs"], widths: Widths, own: range
+) -> Batch:
+  """Returns the rows `own` of the batch that has a pair in each of its first rows.
+
+  The other rows are padding. Only the pairs of these rows are read.
+  """
   source_width, target_width = widths
+  own_pairs = pairs[own.start : own.stop]
   return Batch(
-    pad_rows([encoded.source(row) for row in rows], num_rows, source_width),
-    pad_rows([encoded.target(row) for row in rows], num_rows, target_width),
+    pad_rows([encoded.source(pair) for pair in own_pairs], len(own), source_width),
+    pad_rows([encoded.target(pair) for pair in own_pairs], len(own), target_width),
   )
 
 
@@ -252,12 +266,17 @@ def drop_words(batch: Batch, rate: float, rng: np.random.Generator) -> Batch:
   return dataclasses.replace(batch, source_BS=dropped_BS)
 
 
-def ordered_batches(encoded: Pairs, num_buckets: int, batch_tokens: int) -> Iterator[Batch]:
-  """Yields Batches that hold every pair once, bucket by bucket, in the pairs' order."""
+def ordered_batches(
+  encoded: Pairs, num_buckets: int, batch_tokens: int, own_rows: OwnRows = range
+) -> Iterator[Batch]:
+  """Yields this process's rows of Batches that hold every pair once.
+
+  They come bucket by bucket, in the pairs' order.
+  """
   buckets = choose_buckets(encoded.source_lengths, encoded.target_lengths, num_buckets)
   bucket_of_pair = assign_buckets(encoded.source_lengths, encoded.target_lengths, buckets)
   for number, widths in enumerate(buckets):
     pairs = np.flatnonzero(bucket_of_pair == number)
     num_rows = rows_per_batch(widths, batch_tokens)
     for start in range(0, len(pairs), num_rows):
-      yield make_batch(encoded, pairs[start : start + num_rows], widths, num_rows)
+      yield make_batch(encoded, pairs[start : start + num_rows], widths, own_rows(num_rows))

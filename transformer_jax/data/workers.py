@@ -19,6 +19,7 @@ from multiprocessing.connection import Connection
 from typing import IO, Any, TypeVar
 
 from transformer_jax.errors import DataError, TransformerJaxError
+from transformer_jax.machine import usable_cores
 
 _ALONE = 20  # batches that are done here before other processes are worth their start
 _WAITING = 2  # batches that wait for each worker
@@ -39,7 +40,7 @@ def map_batches(function: Callable[[Batch], Result], batches: Iterable[Batch]) -
     DataError: a worker was killed.
   """
   batches = iter(batches)
-  num_workers = usable_cores()
+  num_workers = usable_cores() or 1
   for number, batch in enumerate(batches, 1):
     yield function(batch)
     if number == _ALONE and num_workers > 1:
@@ -55,13 +56,6 @@ def map_batches(function: Callable[[Batch], Result], batches: Iterable[Batch]) -
         yield waiting.popleft().result()
     while waiting:
       yield waiting.popleft().result()
-
-
-def usable_cores() -> int:
-  """Returns the number of cores that this process may run on."""
-  if hasattr(os, "sched_getaffinity"):
-    return len(os.sched_getaffinity(0))
-  return os.cpu_count() or 1
 
 
 class _Workers:

@@ -6,13 +6,14 @@ left-over sentences, and for a single one.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from transformer_jax.config import EOS_ID
-from transformer_jax.data.pipeline import pad_rows
+from transformer_jax.data.pipeline import OwnRows, pad_rows
 from transformer_jax.decoding.search_state import SearchResult
 
 _SMALLEST_WIDTH = 16
@@ -24,7 +25,8 @@ _WINDOW_BATCHES = 64  # a window reads at most the source tokens of this many fu
 # beams and longer outputs get fewer rows.
 _SEARCH_POSITIONS = 17
 
-# (source int32 [B, S], max_lengths int32 [B], num_words int32 [B]) -> SearchResult of numpy arrays
+# (source int32 [B, S], max_lengths int32 [B], num_words int32 [B]) -> SearchResult of numpy arrays.
+# B are the rows of this process; the result has those of all.
 DecodeBatch = Callable[[np.ndarray, np.ndarray, np.ndarray], SearchResult]
 # Places of sentences in a list, and the (rows, width) of the batch that holds them.
 PlannedBatch = tuple[list[int], tuple[int, int]]
@@ -56,6 +58,7 @@ def generate(  # noqa: PLR0913  independent settings, all by keyword
   beam_size: int = 1,
   num_best: int = 1,
   row_multiple: int = 1,
+  own_rows: OwnRows = range,
   window: int = 2048,
   is_at_hand: Callable[[], bool] = lambda: True,
 ) -> Iterator[list[Hypothesis]]:
@@ -77,6 +80,7 @@ def generate(  # noqa: PLR0913  independent settings, all by keyword
     beam_size: hypotheses of each sentence that the search keeps.
     num_best: requested hypotheses of each sentence.
     row_multiple: number of devices that rows are split over.
+    own_rows: which rows of a batch are built here; `decode_batch` still returns those of all.
     window: the most sentences read ahead.
     is_at_hand: function () -> whether the next of `sources` can be read without waiting.
   """
@@ -91,7 +95,8 @@ def generate(  # noqa: PLR0913  independent settings, all by keyword
   while read := _read_window(sources, size, max_tokens, is_at_hand):
     lengths = [len(source.tokens) for source in read if source]
     batches = plan_batches(lengths, batch_tokens, row_multiple, cost)
-    yield from _answer_window(read, batches, decode_batch, max_extra_length, num_best)
+    decode = functools.partial(_decode, decode_batch, own_rows, max_extra_length)
+    yield from _answer_window(read, batches, decode, num_best)
     if len(read) == size:
       size = min(size * _WINDOW_GROWTH, window)
 
@@ -117,18 +122,18 @@ def _read_window(
 def _answer_window(
   sources: list[Source | None],
   batches: list[PlannedBatch],
-  decode_batch: DecodeBatch,
-  max_extra_length: int,
+  decode: Callable[[list[Source], tuple[int, int]], SearchResult],
   num_best: int,
 ) -> list[list[Hypothesis]]:
   """Returns the n-best lists of the sources, in their order.
 
-  `batches` are planned for the sources that are not None.
+  `batches` are planned for the sources that are not None; `decode` takes the sources and the shape
+  of one.
   """
   asked = [source for source in sources if source]
   found: dict[int, list[Hypothesis]] = {}  # by place in `asked`
   for places, shape in batches:
-    result = _decode([asked[place] for place in places], shape, decode_batch, max_extra_length)
+    result = decode([asked[place] for place in places], shape)
     for row, place in enumerate(places):
       found[place] = _hypotheses(result, row, num_best)
   in_order = (found[place] for place in range(len(asked)))
@@ -136,19 +141,22 @@ def _answer_window(
 
 
 def _decode(
+  decode_batch: DecodeBatch,
+  own_rows: OwnRows,
+  max_extra_length: int,
   sources: list[Source],
   shape: tuple[int, int],
-  decode_batch: DecodeBatch,
-  max_extra_length: int,
 ) -> SearchResult:
   """Returns the result of a batch of this shape; its first rows are the sources."""
   rows, width = shape
-  max_lengths_B = np.zeros(rows, np.int32)
-  num_words_B = np.zeros(rows, np.int32)
-  for row, source in enumerate(sources):
+  own = own_rows(rows)
+  max_lengths_B = np.zeros(len(own), np.int32)
+  num_words_B = np.zeros(len(own), np.int32)
+  own_sources = sources[own.start : own.stop]
+  for row, source in enumerate(own_sources):
     max_lengths_B[row] = max(1, len(source.tokens) - 1 + max_extra_length)
     num_words_B[row] = source.num_words
-  source_BS = pad_rows([source.tokens for source in sources], rows, width)
+  source_BS = pad_rows([source.tokens for source in own_sources], len(own), width)
   return decode_batch(source_BS, max_lengths_B, num_words_B)
 
 

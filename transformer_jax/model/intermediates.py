@@ -73,7 +73,7 @@ def longer_queries(params: Any, config: ModelConfig) -> Any:
 
   The projections to queries, biases included, are multiplied by it; the rest is shared.
   """
-  flat: dict[Any, Any] = flatten_dict(params)
+  flat: Any = flatten_dict(params)
   query = VECTORS[0]
   scaled = {
     path: array * math.sqrt(config.d_k) if path[-2] == query else array

@@ -59,6 +59,10 @@ class Ensemble(TrainedModel):
     """Raises a TypeError: each member has its own."""
     _refuse("attention")
 
+  def cross_attention(self, *_: Any, **__: Any) -> NoReturn:
+    """Raises a TypeError: each member has its own."""
+    _refuse("attention")
+
   def with_heads_closed(self, *_: Any, **__: Any) -> NoReturn:
     """Raises a TypeError: each member has its own heads."""
     _refuse("heads")

@@ -201,10 +201,9 @@ class RunHooks:
     return (step > 0 and step % train.checkpoint_every == 0) or step == train.train_steps
 
   def give_up(self, step: int, batches: list[Batch]) -> None:
-    """Writes the batches of a non-finite update to a file, for debugging."""
-    if not parallel.is_primary():
-      return
-    path = self._run.folder.path / f"nonfinite_after_step_{step}.json"
+    """Writes this process's rows of the batches of a non-finite update to a file, for debugging."""
+    of_process = "" if parallel.is_primary() else f"_process_{parallel.process_number()}"
+    path = self._run.folder.path / f"nonfinite_after_step_{step}{of_process}.json"
     content = [
       dict(source=batch.source_BS.tolist(), target=batch.target_BT.tolist()) for batch in batches
     ]

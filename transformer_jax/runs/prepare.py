@@ -22,6 +22,7 @@ from transformer_jax.data.pipeline import (
   Batch,
   BatchStream,
   FittingPairs,
+  OwnRows,
   Pairs,
   ordered_batches,
 )
@@ -83,7 +84,9 @@ class Prepared:
     """split -> Counts of the pairs kept and dropped."""
     return {split: encoded.counts for split, encoded in self.encoded.items()}
 
-  def stream_from(self, position: dict[str, int] | None = None) -> BatchStream:
+  def stream_from(
+    self, position: dict[str, int] | None = None, own_rows: OwnRows = range
+  ) -> BatchStream:
     """Returns the training batches from a checkpoint's data position on, or from the start."""
     data, train = self.config.data, self.config.train
     return BatchStream(
@@ -94,6 +97,7 @@ class Prepared:
       position,
       train.word_dropout_rate,
       self._cuts(),
+      own_rows,
     )
 
   def _cuts(self) -> EpochCuts | None:
@@ -113,10 +117,10 @@ class Prepared:
     source, target = stream.tokens_in_epoch
     return source / updates, target / updates
 
-  def valid_batches(self) -> Iterator[Batch]:
+  def valid_batches(self, own_rows: OwnRows = range) -> Iterator[Batch]:
     """Yields batches that hold every validation pair once."""
     data = self.config.data
-    return ordered_batches(self.encoded["valid"], data.num_buckets, data.batch_tokens)
+    return ordered_batches(self.encoded["valid"], data.num_buckets, data.batch_tokens, own_rows)
 
   def is_preprocessed(self, split: str) -> bool:
     """Returns whether the text of a split has been through the preprocessing already."""

@@ -96,6 +96,7 @@ def answers(
     beam_size=decode.beam_size,
     num_best=num_best,
     row_multiple=parallel.num_devices(),
+    own_rows=parallel.own_rows,
     is_at_hand=is_at_hand,
   )
   for hypotheses in n_best_lists:
@@ -222,8 +223,9 @@ def make_decode_batch(
 ) -> Callable[..., DecodeBatch]:
   """Returns a function (replicated params[, replicated HeadGates]) -> decode_batch.
 
-  decode_batch(source_BS, max_lengths_B, num_words_B) runs the search on all devices. It returns a
-  SearchResult of numpy arrays with `num_best` outputs for each sentence.
+  decode_batch(source_BS, max_lengths_B, num_words_B) takes this process's rows and runs the search
+  on all devices. It returns a SearchResult of numpy arrays with `num_best` outputs for each
+  sentence, in all processes.
   """
   search = parallel.on_devices(make_search(model, decode, brackets=brackets, num_best=num_best))
 
@@ -233,11 +235,11 @@ def make_decode_batch(
       max_lengths_B: Int32[np.ndarray, " B"],
       num_words_B: Int32[np.ndarray, " B"],
     ) -> SearchResult:
-      source = parallel.shard_rows(source_BS)
-      max_lengths = parallel.shard_rows(max_lengths_B)
-      num_words = parallel.shard_rows(num_words_B)
+      source = parallel.split_rows(source_BS)
+      max_lengths = parallel.split_rows(max_lengths_B)
+      num_words = parallel.split_rows(num_words_B)
       result = search(params, source, max_lengths, None, gates, num_words)
-      return parallel.gather_rows(result, source_BS.shape[0])
+      return parallel.gather_rows(result, source_BS.shape[0] * parallel.num_processes())
 
     return decode_batch
 

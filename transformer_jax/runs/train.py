@@ -18,6 +18,7 @@ from transformer_jax.data.tokenizers.folder import save_tokenizer
 from transformer_jax.errors import Interrupted
 from transformer_jax.files import StrPath
 from transformer_jax.machine import hardware
+from transformer_jax.roll_call import Place
 from transformer_jax.runs.build import build_model
 from transformer_jax.runs.device_errors import (
   check_memory,
@@ -48,7 +49,7 @@ def train(
   *,
   on_corrupt: str = "refuse",
   allow_device_change: bool = False,
-  hosts: tuple[str, int, int] | None = None,
+  place: Place | None = None,
   profile_steps: tuple[int, int] | None = None,
   check_data: bool = False,
 ) -> None:
@@ -61,8 +62,7 @@ def train(
     on_corrupt: "refuse" a damaged checkpoint, or go back to the "previous" one.
     allow_device_change: resume on another number of devices (dropout then differs from an
       uninterrupted run).
-    hosts: for several processes: (coordinator's address, their number, this one's number), as
-      `parallel.start_up` takes them.
+    place: the process's place among those of the run, if there are several.
     profile_steps: (first, last) update of this start, counted from 1, to write a trace of.
     check_data: read the data even if its files seem unchanged (`by_content` of `prepare`).
 
@@ -73,7 +73,7 @@ def train(
   time = TimeSpent()
   options = _Options(on_corrupt, allow_device_change, profile_steps)
   check_sums(config)
-  _start_up(config, hosts)
+  _start_up(config, place)
   if not Workdir(workdir, primary=False).has_config():
     refuse_unread(config)
   folder = Workdir(workdir, primary=parallel.is_primary())
@@ -89,12 +89,10 @@ def train(
       _train(RunParts(config, folder, prepared, model, checkpoints, time), signals, options)
 
 
-def _start_up(config: Config, hosts: tuple[str, int, int] | None) -> None:
+def _start_up(config: Config, place: Place | None) -> None:
   """Joins the processes of the run, if there are several."""
-  coordinator, num_processes, process_id = hosts or (None, None, None)
-  parallel.start_up(
-    coordinator, num_processes, process_id, deterministic=config.train.deterministic
-  )
+  joined = place._asdict() if place else {}
+  parallel.start_up(**joined, deterministic=config.train.deterministic)
 
 
 def _prepare(

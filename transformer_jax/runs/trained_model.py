@@ -5,7 +5,7 @@ import functools
 import itertools
 import pathlib
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import jax
@@ -40,6 +40,7 @@ from transformer_jax.training.state import part_in_use
 from transformer_jax.workdir.folder import Workdir
 
 _WINDOW = 1024  # pairs that are sorted by length and scored before the first result is yielded
+_WEIGHTS_WINDOW = 32  # the same, where a result is a matrix
 
 EncodedPair = tuple[list[int], list[int]]  # source and target tokens, EOS included
 Item = TypeVar("Item")
@@ -84,6 +85,7 @@ class TrainedModel:
     # num_best -> (params, gates) -> decode_batch, compiled once for all gates
     self._searches: dict[int, Callable[..., DecodeBatch]] = {}
     self._log_probs = parallel.on_devices(functools.partial(sequence_log_probs, model))
+    self._weights: dict[tuple[tuple[int, int], ...], Callable[..., jax.Array]] = {}  # by heads
     self._logits = parallel.on_devices(functools.partial(_logits, model))
 
   @property
@@ -432,18 +434,57 @@ class TrainedModel:
 
   def encoded_log_probs(self, encoded: Iterable[EncodedPair]) -> Iterator[tuple[float, int]]:
     """Yields the same as `log_probs`, of pairs from `encoded_pairs`."""
-    batch_tokens = self.config.decode.decode_batch_tokens
-    further = self._further()
     for window in _windows(encoded, _WINDOW):
       log_probs = np.zeros(len(window), np.float32)
-      lengths = [max(len(source), len(target)) for source, target in window]
-      for indices, (rows, _) in plan_batches(lengths, batch_tokens, parallel.num_devices()):
-        sources, targets = zip(*(window[index] for index in indices), strict=True)
-        source_BS, target_BT = _sharded(sources, rows), _sharded(targets, rows)
-        log_probs_B = self._log_probs(self._params, source_BS, target_BT, *further)
-        log_probs[indices] = parallel.gather_rows(log_probs_B, len(indices))
+      for indices, log_probs_B in self._in_batches(window, self._log_probs):
+        log_probs[indices] = log_probs_B
       for log_prob, (_, target) in zip(log_probs, window, strict=True):
         yield float(log_prob), len(target)
+
+  def cross_attention(
+    self, encoded: Iterable[EncodedPair], heads: Sequence[tuple[int, int]]
+  ) -> Iterator[Float32[np.ndarray, "T S"]]:
+    """Yields the mean of some heads' cross-attention weights for each pair of token lists.
+
+    Row t belongs to the position that predicts target token t. The targets need not end in EOS;
+    none may be empty. 32 pairs are kept at a time.
+
+    Args:
+      encoded: (source tokens, target tokens).
+      heads: (layer, head) of each, from 0.
+    """
+    weights = self._mean_weights(tuple(heads))
+    for window in _windows(encoded, _WEIGHTS_WINDOW):
+      found = {}
+      for indices, weights_BTS in self._in_batches(window, weights):
+        for index, weights_TS in zip(indices, weights_BTS, strict=True):
+          source_S, target_T = window[index]
+          found[index] = weights_TS[: len(target_T), : len(source_S)]
+      yield from (found[index] for index in range(len(window)))
+
+  def _mean_weights(self, heads: tuple[tuple[int, int], ...]) -> Callable[..., jax.Array]:
+    """Returns the program for these heads."""
+    if heads not in self._weights:
+      self._weights[heads] = parallel.on_devices(
+        functools.partial(_mean_cross_weights, self.model, heads)
+      )
+    return self._weights[heads]
+
+  def _in_batches(
+    self, pairs: Sequence[EncodedPair], program: Callable[..., jax.Array]
+  ) -> Iterator[tuple[list[int], np.ndarray]]:
+    """Yields (places of pairs, the program's result for them), pairs of like length together.
+
+    `program` is a function (params, source_BS, target_BT[, gates]) on all devices.
+    """
+    further = self._further()
+    lengths = [max(len(source), len(target)) for source, target in pairs]
+    batch_tokens = self.config.decode.decode_batch_tokens
+    for indices, (rows, _) in plan_batches(lengths, batch_tokens, parallel.num_devices()):
+      sources, targets = zip(*(pairs[index] for index in indices), strict=True)
+      source_BS, target_BT = _sharded(sources, rows), _sharded(targets, rows)
+      result = program(self._params, source_BS, target_BT, *further)
+      yield indices, parallel.gather_rows(result, len(indices))
 
   def _why_too_long(self, length: int) -> tuple[str, str] | None:
     """Returns why a target of this many tokens cannot be scored: (problem, remedy), or None."""
@@ -484,6 +525,22 @@ def _logits(
   """Returns the logits of every position of the targets, on one device."""
   logits: Any = model.apply({"params": params}, source_BS, target_BT, gates=gates)
   return logits
+
+
+def _mean_cross_weights(
+  model: Transformer,
+  heads: tuple[tuple[int, int], ...],
+  params: Any,
+  source_BS: Int32[Array, "B S"],
+  target_BT: Int32[Array, "B T"],
+  gates: HeadGates | None = None,
+) -> Float32[Array, "B T S"]:
+  """Returns the mean cross-attention weights of the heads, on one device."""
+  weights: Any = model.apply(
+    {"params": params}, source_BS, target_BT, gates=gates, method="attention_weights"
+  )
+  cross_NBHTS = weights["cross"]
+  return jnp.mean(jnp.stack([cross_NBHTS[layer, :, head] for layer, head in heads]), axis=0)
 
 
 def _checked_side(side: str) -> str:

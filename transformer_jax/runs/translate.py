@@ -1,12 +1,20 @@
 """`translate`: reads lines and writes one for each; output line i belongs to input line i."""
 
+import collections
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 from transformer_jax.data.line_stream import LineStream, open_input
 from transformer_jax.errors import ConfigError
 from transformer_jax.files import StrPath, output_file
+from transformer_jax.runs.alignment import (
+  Aligner,
+  Links,
+  heads_of_run,
+  named_heads,
+  pharaoh,
+)
 from transformer_jax.runs.cut_sources import source_limit
 from transformer_jax.runs.ensemble import load_together
 from transformer_jax.runs.search import Answer
@@ -14,6 +22,7 @@ from transformer_jax.runs.trained_model import TrainedModel
 
 OnCut = Callable[[int, int], None]  # (number of a line, from 1; its tokens)
 Result = TypeVar("Result")
+_Aligned = tuple[list[Answer], list[Links]]  # the answers to a sentence, and the links of each
 
 
 def translate(  # noqa: PLR0913 - one argument for each flag of the command
@@ -29,6 +38,9 @@ def translate(  # noqa: PLR0913 - one argument for each flag of the command
   checkpoint: int | str = "last",
   ensemble: str = "",
   is_strict: bool = False,
+  alignment_path: StrPath | None = None,
+  alignment_heads: str = "",
+  alignment_position: str = "predicts",
 ) -> None:
   """Translates a file or standard input to a file or standard output.
 
@@ -44,11 +56,14 @@ def translate(  # noqa: PLR0913 - one argument for each flag of the command
     checkpoint: "best", "last" or a step, as `TrainedModel.load` takes it.
     ensemble: workdirs of other runs to translate with, as `load_together` takes them.
     is_strict: refuse lines that are not UTF-8.
+    alignment_path: file for word alignments, a line for each line of the output; None writes none.
+    alignment_heads: heads that align, such as "1.2,2.4"; "" takes those of `heads_of_run`.
+    alignment_position: one of `alignment.POSITIONS`.
 
   Raises:
-    ConfigError: the run is not a translation, or the search keeps fewer than `num_best`
-      translations of a sentence.
-    DataError: the input cannot be read as lines of text.
+    ConfigError: the run is not a translation, the search keeps fewer than `num_best` translations
+      of a sentence, or a head does not exist.
+    DataError: the input cannot be read as lines of text, or heads.json is damaged.
   """
   translator = load_together(workdir, ensemble, checkpoint, **overrides)
   config = translator.config
@@ -73,7 +88,38 @@ def translate(  # noqa: PLR0913 - one argument for each flag of the command
   def to_text(number: int, n_best: list[Answer]) -> str:
     return _format(number, n_best, num_best, with_scores)
 
-  answer_lines(input_path, output_path, translator, answer, to_text, is_strict)
+  if not alignment_path:
+    answer_lines(input_path, output_path, translator, answer, to_text, is_strict)
+    return
+  if alignment_heads:
+    heads = named_heads(alignment_heads, config.model)
+  else:
+    heads = heads_of_run(translator, workdir)
+  aligner = Aligner(translator, heads, tokenized_input, alignment_position)
+
+  def aligned(lines: LineStream, on_cut: OnCut) -> Iterator[_Aligned]:
+    sentences = collections.deque()
+    n_best_lists = translator.n_best(
+      _kept(lines, sentences), num_best, tokenized_input, detokenize, on_cut, lines.is_at_hand
+    )
+    return aligner.links_of_answers(sentences, n_best_lists, lines.is_at_hand)
+
+  with output_file(alignment_path) as alignment:
+
+    def with_alignment(number: int, result: _Aligned) -> str:
+      n_best, links = result
+      alignment.write("".join(f"{pharaoh(each)}\n" for each in links) or "\n")
+      alignment.flush()
+      return to_text(number, n_best)
+
+    answer_lines(input_path, output_path, translator, aligned, with_alignment, is_strict)
+
+
+def _kept(texts: Iterable[str], kept: collections.deque[str]) -> Iterator[str]:
+  """Yields the texts, and appends each to `kept`."""
+  for text in texts:
+    kept.append(text)
+    yield text
 
 
 def answer_lines(

@@ -96,9 +96,9 @@ class Validation:
     EOS counts as a token. There is no smoothing and no dropout.
     """
     sums = None
-    for batch in _until(should_stop, self._prepared.valid_batches()):
-      source_BS = parallel.shard_rows(batch.source_BS)
-      target_BT = parallel.shard_rows(batch.target_BT)
+    for batch in _until(should_stop, self._prepared.valid_batches(parallel.own_rows)):
+      source_BS = parallel.split_rows(batch.source_BS)
+      target_BT = parallel.split_rows(batch.target_BT)
       part = self._evaluation_step(params, source_BS, target_BT)
       sums = part if sums is None else jax.tree.map(jnp.add, sums, part)
     sums = parallel.to_host(sums)

@@ -10,7 +10,15 @@ from typing import Any, ClassVar
 import numpy as np
 
 from transformer_jax.config import EOS_ID, DataConfig
-from transformer_jax.data.linearization import CLOSE, SymbolKind, linearize, symbol_kinds, to_tree
+from transformer_jax.data.linearization import (
+  CLOSE,
+  SymbolKind,
+  SymbolPlace,
+  linearize,
+  symbol_kinds,
+  symbol_places,
+  to_tree,
+)
 from transformer_jax.data.tokenizers.parsing import ParsingTokenizer
 from transformer_jax.data.trees import ROOT, Constituent, Tree, TreeError, parse_tree, with_tags
 from transformer_jax.errors import DataError
@@ -107,6 +115,13 @@ class ParsingTask:
     symbols = self.target_pieces(tokens)
     tree, is_repaired = to_tree(symbols, words, self.config.linearization, self._labels)
     return Output(str(tree), is_repaired)
+
+  def symbol_places(self, text: str) -> tuple[Tree, list[SymbolPlace]]:
+    """Returns a clean tree, and what each token of `encode_target(text)` is in it; of EOS None."""
+    tree, _ = _clean_tree(text)
+    symbols = linearize(tree, self.config.linearization)
+    tree, places = symbol_places(symbols, tree.words, self.config.linearization)
+    return tree, [*places, None]
 
   def source_pieces(self, tokens: Iterable[int]) -> list[str]:
     """Returns the sub-words of source tokens, for display."""

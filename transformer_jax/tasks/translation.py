@@ -9,6 +9,7 @@ import numpy as np
 from transformer_jax.config import EOS_ID, DataConfig
 from transformer_jax.data.preprocessing import Preprocessor
 from transformer_jax.data.tokenizers.tokenizer import Tokenizer
+from transformer_jax.data.words_of_pieces import words_of_pieces
 from transformer_jax.metrics.bleu import (
   corpus_bleu,
   has_spaces,
@@ -102,6 +103,18 @@ class TranslationTask:
   def target_pieces(self, tokens: Iterable[int]) -> list[str]:
     """Returns the sub-words of target tokens, for display."""
     return self.tokenizer.pieces(tokens)
+
+  def source_words(self, text: str, is_preprocessed: bool = False) -> list[int | None]:
+    """Returns the word of the line that each token of `encode_source(text)` belongs to.
+
+    Words are numbered from 0, as `words_of_pieces` does; EOS has none.
+    """
+    preprocessed = text if is_preprocessed else self.source_preprocessor(text)
+    return [*words_of_pieces(self.tokenizer.texts(preprocessed), text), None]
+
+  def target_words(self, tokens: Sequence[int], text: str) -> list[int | None]:
+    """Returns the word of the output `text` that each of its tokens (without EOS) belongs to."""
+    return words_of_pieces(self.tokenizer.texts_of(tokens), text)
 
   def brackets(self) -> None:
     """Returns None: no token is part of a tree."""

@@ -12,7 +12,7 @@ from typing import Any, Protocol, runtime_checkable
 from transformer_jax.config import Config, TrainConfig
 from transformer_jax.data.pipeline import Batch
 from transformer_jax.errors import NonFiniteError
-from transformer_jax.parallel import shard_rows, to_host
+from transformer_jax.parallel import split_rows, to_host
 from transformer_jax.training.state import TrainState
 from transformer_jax.training.step import Progress, ShardedBatch
 
@@ -103,7 +103,7 @@ def run_updates(
     if hooks.should_stop():
       return state, int(to_host(state.step)), position, True
     batches = [stream.next() for _ in range(config.data.accumulation_steps)]
-    shards = [(shard_rows(batch.source_BS), shard_rows(batch.target_BT)) for batch in batches]
+    shards = [(split_rows(batch.source_BS), split_rows(batch.target_BT)) for batch in batches]
     state, progress = train_step(state, shards)
     position = stream.position
     # A skipped update is noticed below. Until then the step is an upper bound.

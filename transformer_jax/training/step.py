@@ -32,7 +32,7 @@ from transformer_jax.training.state import (
 )
 
 Count = int | Int32[Array, ""]
-# Source and target as `parallel.shard_rows` splits them; the shape differs from batch to batch.
+# Source and target as `parallel.split_rows` splits them; the shape differs from batch to batch.
 ShardedBatch = tuple[
   Int32[Array | np.ndarray, "devices _B _S"], Int32[Array | np.ndarray, "devices _B _T"]
 ]

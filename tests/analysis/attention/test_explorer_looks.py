@@ -290,6 +290,9 @@ def test_contrast_makes_thin_attention_visible(browser, tmp_path):
   click(opened, opened.find_element("css selector", "#more summary"))
   click(opened, element(opened, "contrast"))
   assert script(opened, darkest) < 0.3
+  opened.refresh()
+  explorer_page.wait_until_ready(opened)
+  assert script(opened, darkest) < 0.3  # it stays off
 
 
 def test_the_top_share_keeps_the_largest_weights(opened):

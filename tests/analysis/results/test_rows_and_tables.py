@@ -119,6 +119,15 @@ def test_exact_match_is_a_share(tmp_path):
   assert cells["ours"] == "**99.61%**" and cells["score"].startswith("exact match, beam 4")
 
 
+def test_the_short_table_has_valid_where_test_was_not_scored(tmp_path):
+  put(tmp_path, a_run(), a_run(evaluation__set="valid"), a_parse(evaluation__set="valid"))
+  cells = cells_of(short_table(read(tmp_path), {}, "results", tmp_path / "README.md"))
+  assert sorted(each["what"] for each in cells) == [
+    "`parsing/p.flags`, valid, constrained search",
+    "`translation/a.flags`, test",
+  ]
+
+
 def test_the_short_table(tmp_path):
   gpu = [dict(step=0, hardware=dict(device="1 x H100"), versions={}, git_revision=None)]
   put(tmp_path / "results", a_run(), a_run(seed=2), a_parse(training__starts=gpu))

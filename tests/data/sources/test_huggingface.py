@@ -301,7 +301,7 @@ def test_it_imports_no_framework(lines, tmp_path):
 @pytest.mark.parametrize(
   "rows, line",
   [
-    (['{"translation": {"en": "a", "de": "b"}}', "", '{"translation": {"en": "c"}}'], 3),
+    (['{"translation": {"en": "a", "de": "b"}}', '{"translation": {"en": "c"}}'], 2),
     (['{"translation": {"en": "a"}}'], 1),
     (['{"en": "a"}', '{"en": "b"}'], 1),
   ],

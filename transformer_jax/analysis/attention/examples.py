@@ -13,19 +13,19 @@ _NUMBERS = (
 _BY_LANGUAGE = {
   "de": (
     "Ich habe gestern mit meinem Bruder ein neues Auto gekauft.",
-    "Wo ist der Bahnhof?",
     "Ich habe das Buch nicht gelesen.",
-    "Kannst du mir bitte helfen?",
-    "Er weiß, dass sie ihn liebt.",
+    "Gestern hat mir meine Schwester einen Brief geschrieben.",
+    "Der Mann, den ich gestern gesehen habe, ist mein Lehrer.",
     "Wenn es morgen regnet, bleiben wir zu Hause.",
+    "Tom hat Maria nie gefragt, warum sie nach Boston gezogen ist.",
   ),
   "en": (
     "Yesterday I bought a new car with my brother.",
-    "Where is the station?",
     "I have not read the book.",
-    "Can you help me, please?",
-    "He knows that she loves him.",
+    "My sister wrote me a letter yesterday.",
+    "The man I saw yesterday is my teacher.",
     "If it rains tomorrow, we will stay at home.",
+    "Tom never asked Mary why she moved to Boston.",
   ),
 }
 

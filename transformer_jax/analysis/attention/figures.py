@@ -7,6 +7,7 @@ import dataclasses
 import os
 import pathlib
 from collections.abc import Iterable, Sequence
+from typing import Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -15,7 +16,7 @@ from matplotlib.lines import Line2D
 
 from transformer_jax.analysis import plots
 from transformer_jax.analysis.attention.maps import AttentionMap, SentenceAttention
-from transformer_jax.config import Config, ModelConfig
+from transformer_jax.config import Config
 from transformer_jax.errors import ConfigError
 from transformer_jax.reference.positions import positional_encoding
 from transformer_jax.training.schedule import noam_schedule
@@ -45,14 +46,14 @@ class Selection:
   head: int | None = None
   word: int | None = None
 
-  def check(self, model: ModelConfig) -> None:
+  def check(self, num_layers: int, num_heads: int) -> None:
     """Checks the numbers.
 
     Raises:
       ConfigError: the model has no such layer or head, or the word is below 1.
     """
-    _check_number("layer", self.layer, model.num_layers)
-    _check_number("head", self.head, model.num_heads)
+    _check_number("layer", self.layer, num_layers)
+    _check_number("head", self.head, num_heads)
     if self.word is not None and self.word < 1:
       raise ConfigError(f"--word={self.word}", "words are counted from 1")
 
@@ -62,7 +63,7 @@ class Selection:
     Raises:
       ConfigError: it has fewer words.
     """
-    count = len(attention.maps["cross"].queries)
+    count = len(attention.first.queries)
     if self.word is not None and self.word > count:
       raise ConfigError(f"--word={self.word}", f"the output has {count} sub-words", f"1 to {count}")
 
@@ -74,8 +75,7 @@ class Selection:
 
 def words_shown(attention: SentenceAttention) -> int:
   """Returns the number of sub-words of the longer side."""
-  cross = attention.maps["cross"]
-  return max(len(cross.queries), len(cross.keys))
+  return max(len(words) for one in attention.maps.values() for words in (one.queries, one.keys))
 
 
 def _check_number(name: str, value: int | None, limit: int) -> None:
@@ -90,15 +90,16 @@ def missing_characters(attention: SentenceAttention) -> str:
 
 
 def draw(
-  attention: SentenceAttention, config: Config, folder: Folder, selection: Selection
+  attention: SentenceAttention, config: Config | None, folder: Folder, selection: Selection
 ) -> list[pathlib.Path]:
-  """Writes all figures for a sentence as PNG and PDF; returns their paths."""
-  layer = (selection.layer or config.model.num_layers) - 1
-  if selection.head is None:
-    head = _sharpest_head(attention.maps["cross"], layer)
-  else:
-    head = selection.head - 1
-  all_heads = range(config.model.num_heads)
+  """Writes all figures for a sentence as PNG and PDF; returns their paths.
+
+  Those of positions and of the learning rate need the run's settings.
+  """
+  num_layers, num_heads = attention.first.weights_NHTS.shape[:2]
+  layer = (selection.layer or num_layers) - 1
+  head = _sharpest_head(attention.first, layer) if selection.head is None else selection.head - 1
+  all_heads = range(num_heads)
   paths = []
   labels = attention.labels()
   for name, weights in attention.maps.items():
@@ -111,6 +112,8 @@ def draw(
     paths += lines.draw([head], f"{where}, head {head + 1}", f"{begin}_one_head")
     paths += lines.draw(all_heads, f"{where}, one word", f"{begin}_one_word", word)
     paths += _draw_maps(one, _TITLES[name], f"{begin}_maps")
+  if config is None:
+    return paths
   paths += _draw_positions(config.model.d_model, folder)
   return [*paths, *_draw_learning_rate(config, folder)]
 
@@ -170,7 +173,7 @@ def _color(head: int) -> str:
   return plots.HEAD_COLORS[head % len(plots.HEAD_COLORS)]
 
 
-def _style(head: int) -> str:
+def _style(head: int) -> Literal["solid", "dashed"]:
   """Returns how a head's lines are drawn: dashed where its color has been used before."""
   return "solid" if head < len(plots.HEAD_COLORS) else "dashed"
 
@@ -214,10 +217,11 @@ def _draw_maps(one: AttentionMap, title: str, path: str) -> list[pathlib.Path]:
   height = size * num_queries / max(num_queries, num_keys) + 0.25
   figure, grid = plots.grid(num_layers, num_heads, width=size, height=height)
   largest = float(one.weights_NHTS.max())
-  image = None
+  images = []
   for layer, head in np.ndindex(num_layers, num_heads):
     panel = grid[layer][head]
-    image = plots.heat_map(panel, one.weights_NHTS[layer, head], "viridis", low=0, high=largest)
+    weights_TS = one.weights_NHTS[layer, head]
+    images.append(plots.heat_map(panel, weights_TS, "viridis", low=0, high=largest))
     panel.set_xticks([])
     panel.set_yticks([])
     if has_words and head == 0:
@@ -226,7 +230,7 @@ def _draw_maps(one: AttentionMap, title: str, path: str) -> list[pathlib.Path]:
       words = list(map(plots.plain, one.keys))
       panel.set_xticks(range(num_keys), words, fontsize=6, rotation=90)
     panel.set_title(f"{layer + 1}.{head + 1}", fontsize=8)
-  figure.colorbar(image, ax=np.array(grid).ravel().tolist(), label="weight")
+  figure.colorbar(images[-1], ax=np.array(grid).ravel().tolist(), label="weight")
   figure.suptitle(f"{title}: layer.head, a row for each word that attends", fontsize=10)
   return plots.save(figure, path)
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32
 
+from transformer_jax.analysis.attention.parse import Parse, parse_of
 from transformer_jax.model.head_gates import ATTENTIONS
 from transformer_jax.runs.trained_model import TrainedModel
 
@@ -25,35 +26,70 @@ class AttentionMap:
   queries: list[str]  # sub-words that attend, T
   keys: list[str]  # sub-words that are attended to, S
   weights_NHTS: Float32[np.ndarray, "N H T S"]
-  query_NHTK: Float32[np.ndarray, "N H T K"]
-  key_NHSK: Float32[np.ndarray, "N H S K"]
-  value_NHSV: Float32[np.ndarray, "N H S V"]
+  # What the weights follow from; None where a file of another model has none.
+  query_NHTK: Float32[np.ndarray, "N H T K"] | None = None
+  key_NHSK: Float32[np.ndarray, "N H S K"] | None = None
+  value_NHSV: Float32[np.ndarray, "N H S V"] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
 class SentenceAttention:
-  """A sentence, its output, and the attention between them."""
+  """A sentence, its output, and the attention between them.
+
+  A model of ours has all three attentions; another may have one or two.
+  """
 
   source_text: str
   target_text: str
   maps: dict[str, AttentionMap]  # by the names in ATTENTIONS
+  parse: Parse | None = None  # of a parser's output
+
+  @property
+  def first(self) -> AttentionMap:
+    """The attention that is shown first: the cross-attention, if there is one."""
+    return self.maps.get("cross") or next(iter(self.maps.values()))
 
   def labels(self) -> dict[str, tuple[list[str], list[str]]]:
-    """Returns each attention's (queries, keys) for display: an unknown one as "彼 <unk>"."""
-    cross = self.maps["cross"]
-    source = [
-      f"{text} {piece}".strip() for text, piece in with_unknown(cross.keys, self.source_text)
-    ]
-    target = [
-      f"{text} {piece}".strip() for text, piece in with_unknown(cross.queries, self.target_text)
-    ]
-    return queries_and_keys(source, target)
+    """Returns each attention's (queries, keys) for display.
+
+    An unknown one is shown as "彼 <unk>", a symbol of a tree with its words, "NP the dog".
+    """
+    labels = {}
+    for name, one in self.maps.items():
+      queries_text, keys_text = self._texts(name)
+      queries, keys = _labels(one.queries, queries_text), _labels(one.keys, keys_text)
+      if self.parse and name != "encoder":
+        queries = _with_words(one.queries, self.parse)
+      if self.parse and name == "decoder":
+        keys = [keys[0], *queries[:-1]]
+      labels[name] = queries, keys
+    return labels
+
+  def _texts(self, name: str) -> tuple[str, str]:
+    """Returns the texts that an attention's queries and keys are from."""
+    queries = self.source_text if name == "encoder" else self.target_text
+    keys = self.target_text if name == "decoder" else self.source_text
+    return queries, keys
 
   def unknown_words(self) -> list[str]:
     """Returns the words of both texts that the vocabulary lacks, as far as they can be found."""
-    cross = self.maps["cross"]
-    sides = ((cross.keys, self.source_text), (cross.queries, self.target_text))
-    return [text for words, whole in sides for text, _ in with_unknown(words, whole) if text]
+    found = []
+    by_text = {}  # text -> its pieces
+    for name, one in self.maps.items():
+      queries_text, keys_text = self._texts(name)
+      by_text.update({queries_text: one.queries, keys_text: one.keys})
+    for text, pieces in by_text.items():
+      found += [word for word, _ in with_unknown(pieces, text) if word]
+    return found
+
+
+def _with_words(symbols: Sequence[str], parse: Parse) -> list[str]:
+  pairs = zip(symbols, parse.words_beside(), strict=True)
+  return [f"{symbol} {words}".strip() for symbol, words in pairs]
+
+
+def _labels(pieces: Sequence[str], text: str) -> list[str]:
+  return [f"{word} {piece}".strip() for word, piece in with_unknown(pieces, text)]
 
 
 def with_unknown(pieces: Sequence[str], text: str) -> list[tuple[str, str]]:
@@ -77,6 +113,8 @@ def with_unknown(pieces: Sequence[str], text: str) -> list[tuple[str, str]]:
       found[waiting] = (text[end:begin].strip(), UNKNOWN)
       waiting = None
     end = begin + len(known)
+  if waiting is not None and "</s>" not in pieces:
+    found[waiting] = (text[end:].strip(), UNKNOWN)
   return found
 
 
@@ -113,7 +151,8 @@ def sentence_attention(
       key_NHSK=vectors["key"],
       value_NHSV=vectors["value"],
     )
-  return SentenceAttention(source, found["target_text"], maps)
+  parse = parse_of(translator.task, found["target_text"])
+  return SentenceAttention(source, found["target_text"], maps, parse)
 
 
 def queries_and_keys(
@@ -139,6 +178,8 @@ def map_to_json(
 
 def to_json(attention: SentenceAttention) -> dict[str, Any]:
   """Returns the sentence's attention as lists and numbers, the format of attention.json.
+
+  docs/other-models.md describes it; `given_weights` reads it.
 
   Returns:
     dict: "source", "target" (texts), and for each of "encoder", "decoder", "cross" a dict of

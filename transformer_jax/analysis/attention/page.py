@@ -11,6 +11,7 @@ The page's script is one after another the files that `_SCRIPTS` names. It reads
   importance: null, or from heads.json, which `heads` writes
   view: what it shows first, counted from 0: layer, head, query (each may be absent)
   unknown: the words of both texts that the vocabulary lacks
+  tree: null, or the nodes of a parser's output (`Parse.nodes`)
   model: null, or the object of model_in_page.py, or server: facts of the model that the page's
     server has (explorer/model/server.js)
   examples: sentences to choose from
@@ -59,6 +60,7 @@ _SCRIPTS = (
   "cost.js",
   "address.js",
   "picture.js",
+  "tree.js",
   "controls.js",
   "model/ask.js",
   "model/tokens.js",
@@ -88,7 +90,7 @@ def page(
     model: the model in the page, by `model_in_page`, or None.
     examples: sentences that a reader may choose from.
   """
-  num_layers, num_heads = attention.maps["cross"].weights_NHTS.shape[:2]
+  num_layers, num_heads = attention.first.weights_NHTS.shape[:2]
   sentence = sentence_data(attention)
   for first_layer in range(1, num_layers + 1):
     if len(sentence["packed"]) <= MAX_PACKED_BYTES:
@@ -103,6 +105,7 @@ def page(
     heads=num_heads,
     importance=importance,
     view=view or {},
+    tree=attention.parse.nodes() if attention.parse else None,
     model=model,
     examples=list(examples),
     credit=None,
@@ -120,20 +123,7 @@ def page_of_model(
     credit: where the model comes from: "text" and "url".
   """
   settings = model["settings"]
-  return _html(
-    source_text=examples[0],
-    target_text="",
-    layers=settings["num_layers"],
-    heads=settings["num_heads"],
-    attentions=None,
-    packed="",
-    importance=None,
-    view={},
-    unknown=[],
-    model=model,
-    examples=list(examples),
-    credit=credit,
-  )
+  return _html_of_model(settings["num_layers"], settings["num_heads"], model, examples, credit)
 
 
 def page_of_server(facts: dict[str, Any], examples: Sequence[str]) -> str:
@@ -143,21 +133,33 @@ def page_of_server(facts: dict[str, Any], examples: Sequence[str]) -> str:
     facts: "layers", "heads", "d_k" and "max_source" of the server's model.
     examples: sentences that a reader may choose from; the page begins with the first.
   """
-  html = _html(
+  html = _html_of_model(facts["layers"], facts["heads"], dict(server=facts), examples)
+  return html.replace(_CLOSED, f"{_CLOSED}; connect-src 'self'", 1)
+
+
+def _html_of_model(
+  layers: int,
+  heads: int,
+  model: dict[str, Any],
+  examples: Sequence[str],
+  credit: dict[str, str] | None = None,
+) -> str:
+  """Returns a page without a sentence: its model computes all that it shows."""
+  return _html(
     source_text=examples[0],
     target_text="",
-    layers=facts["layers"],
-    heads=facts["heads"],
+    layers=layers,
+    heads=heads,
     attentions=None,
     packed="",
     importance=None,
     view={},
     unknown=[],
-    model=dict(server=facts),
+    tree=None,
+    model=model,
     examples=list(examples),
-    credit=None,
+    credit=credit,
   )
-  return html.replace(_CLOSED, f"{_CLOSED}; connect-src 'self'", 1)
 
 
 def _html(**data: Any) -> str:
@@ -200,8 +202,10 @@ def sentence_data(attention: SentenceAttention, first_layer: int = 0) -> dict[st
   )
 
 
-def _layer_vectors(arrays: PackedArrays, one: AttentionMap, layer: int) -> dict[str, Any]:
-  """Adds the vectors of a layer; returns where they are."""
+def _layer_vectors(arrays: PackedArrays, one: AttentionMap, layer: int) -> dict[str, Any] | None:
+  """Adds the vectors of a layer; returns where they are, None if there are none."""
+  if one.query_NHTK is None or one.key_NHSK is None or one.value_NHSV is None:
+    return None
   return dict(
     query=_vectors(arrays, one.query_NHTK[layer]),
     key=_vectors(arrays, one.key_NHSK[layer]),

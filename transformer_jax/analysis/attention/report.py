@@ -1,7 +1,6 @@
 """`attention`: writes attention.json, the explorer page and figures to a folder per sentence."""
 
 import dataclasses
-import json
 import os
 import pathlib
 import sys
@@ -10,6 +9,7 @@ from typing import Any
 
 from transformer_jax.analysis.attention import figures
 from transformer_jax.analysis.attention.examples import examples
+from transformer_jax.analysis.attention.given_weights import read_attention
 from transformer_jax.analysis.attention.maps import (
   SentenceAttention,
   sentence_attention,
@@ -19,7 +19,8 @@ from transformer_jax.analysis.attention.model_in_page import model_in_page
 from transformer_jax.analysis.attention.page import page
 from transformer_jax.data.text import read_lines
 from transformer_jax.errors import ConfigError, DataError
-from transformer_jax.files import as_workdir_error, atomic_write
+from transformer_jax.files import StrPath, as_workdir_error, atomic_write
+from transformer_jax.runs.measured_heads import read_heads
 from transformer_jax.runs.trained_model import TrainedModel
 from transformer_jax.strict_json import json_text
 
@@ -94,8 +95,8 @@ def report(
   sentences.check()
   numbered = sentences.numbered()
   translator = TrainedModel.load(workdir, checkpoint, **overrides)
-  selection.check(translator.config.model)
-  importance = _importance(pathlib.Path(workdir) / "heads" / "heads.json", translator.steps)
+  selection.check(translator.config.model.num_layers, translator.config.model.num_heads)
+  importance = read_heads(workdir, translator.steps)
   parts = _model_parts(translator) if with_model and not sentences.input_path else {}
   folders = []
   for number, text in numbered:
@@ -126,6 +127,34 @@ def _model_parts(translator: TrainedModel) -> dict[str, Any]:
   return dict(model=model, examples=examples(translator.config.data))
 
 
+def report_given(
+  path: StrPath,
+  output: StrPath,
+  selection: figures.Selection,
+  with_figures: bool | None = None,
+) -> None:
+  """Writes the same for the attention of any model, read from a file of the same format.
+
+  Args:
+    path: the JSON file.
+    output: folder.
+    selection: what the figures show.
+    with_figures: as for `report`.
+
+  Raises:
+    ConfigError: a wrong layer, head or word.
+    DataError: the file is not of the format.
+  """
+  attention = read_attention(path)
+  selection.check(*attention.first.weights_NHTS.shape[:2])
+  selection.check_word(attention)
+  folder = pathlib.Path(output)
+  _write(attention, page(attention, view=selection.view()), folder)
+  if _draws(attention, with_figures):
+    with as_workdir_error(folder):
+      figures.draw(attention, None, folder, selection)
+
+
 def _refused(error: ValueError | ConfigError) -> ConfigError | DataError:
   """Returns the error of a sentence that cannot be shown."""
   return error if isinstance(error, ConfigError) else DataError("--source", str(error))
@@ -152,28 +181,3 @@ def _write(attention: SentenceAttention, html: str, folder: pathlib.Path) -> Non
   text = json_text(to_json(attention), ensure_ascii=False)
   atomic_write(folder / "attention.json", text + "\n")
   atomic_write(folder / "attention.html", html)
-
-
-def _importance(path: pathlib.Path, steps: list[int]) -> dict[str, Any] | None:
-  """Returns the content of heads.json, or None.
-
-  If it was measured on other checkpoints, a warning says so.
-
-  Raises:
-    DataError: the file was not written by `heads`.
-  """
-  if not path.exists():
-    return None
-  problem = DataError(
-    path, "is not what transformer-jax heads writes", "remove it, or run heads again"
-  )
-  try:
-    found = json.loads(path.read_text(encoding="utf-8"))
-  except (OSError, ValueError):
-    raise problem from None
-  if not isinstance(found, dict) or not {"steps", "perplexity", "heads"} <= found.keys():
-    raise problem
-  if found["steps"] != steps:
-    measured = f"{path} was measured on checkpoints {found['steps']}"
-    print(f"transformer-jax: {measured}, but the attention is that of {steps}", file=sys.stderr)
-  return found

@@ -196,6 +196,8 @@ def short_table(
 ) -> list[str]:
   """Returns the lines of a table of a few results: what, ours, beside.
 
+  Of an experiment that has been scored on test, what it reached on valid is left out.
+
   Args:
     items: the results, or names of speeds in `about`.
     about: the titles.
@@ -205,13 +207,20 @@ def short_table(
   Raises:
     DataError: a speed cannot be found.
   """
+  tested = {each.experiment for each in items if isinstance(each, Row) and _is_test(each)}
   cells = []
   for item in items:
     if isinstance(item, Row):
+      if item.experiment in tested and not _is_test(item):
+        continue
       cells.append(_short_cells(item, about, folder))
     else:
       cells.append(_speed_cells(about[item], page.parent))
   return table(["what", "ours", "beside"], cells)
+
+
+def _is_test(row: Row) -> bool:
+  return row.evaluation["set"] == "test"
 
 
 def _short_cells(row: Row, about: About, folder: str) -> list[str]:

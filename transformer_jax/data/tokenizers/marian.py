@@ -8,14 +8,18 @@ from collections.abc import Iterable, Mapping
 from typing import Self
 
 from transformer_jax.config import UNK_ID
-from transformer_jax.data.tokenizers.pieces import SPECIAL_PIECES, tokens_before_eos
+from transformer_jax.data.tokenizers.pieces import (
+  SPECIAL_PIECES,
+  WORD_MARK,
+  texts_without_unknown,
+  tokens_before_eos,
+  with_spaces,
+)
 from transformer_jax.data.tokenizers.sentencepiece import library
 from transformer_jax.errors import DataError
 
 SOURCE, TARGET, VOCABULARY = "source.spm", "target.spm", "vocab.json"
 FILES = (SOURCE, TARGET, VOCABULARY)
-
-_WORD_MARK = "▁"
 
 
 class MarianTokenizer:
@@ -62,16 +66,28 @@ class MarianTokenizer:
 
   def encode(self, text: str, is_target: bool = False) -> list[int]:
     """Returns the token ids of a text, without EOS, by the model of its side."""
+    return [self._ids.get(piece, UNK_ID) for piece in self._segment(text, is_target)]
+
+  def texts(self, text: str, is_target: bool = False) -> list[str]:
+    """Returns the text that each token of `encode(text)` stands for, normalized as it does."""
+    return with_spaces(self._segment(text, is_target))
+
+  def texts_of(self, tokens: Iterable[int]) -> list[str]:
+    """Returns what each token gives to the text of `decode`."""
+    tokens = list(tokens)
+    return texts_without_unknown(tokens, self.pieces(tokens))
+
+  def _segment(self, text, is_target):
+    """Returns the pieces of a text, known or not."""
     language, text = _split_language(text)
     processor = self._target if is_target else self._source
-    pieces = [*language, *processor.encode(text, out_type=str)]
-    return [self._ids.get(piece, UNK_ID) for piece in pieces]
+    return [*language, *processor.encode(text, out_type=str)]
 
   def decode(self, tokens: Iterable[int]) -> str:
     """Returns the text of target tokens before the first EOS, without UNK."""
     pieces = self.pieces(token for token in tokens_before_eos(tokens) if token != UNK_ID)
     # Pieces that only the source's model has keep their mark of a space.
-    return self._target.decode(pieces).replace(_WORD_MARK, " ").strip() if pieces else ""
+    return self._target.decode(pieces).replace(WORD_MARK, " ").strip() if pieces else ""
 
   def pieces(self, tokens: Iterable[int]) -> list[str]:
     """Returns each token's piece."""

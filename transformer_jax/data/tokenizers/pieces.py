@@ -3,12 +3,13 @@
 import collections
 from collections.abc import Callable, Iterable
 
-from transformer_jax.config import EOS_ID, PAD_ID
+from transformer_jax.config import EOS_ID, PAD_ID, UNK_ID
 
 _MOST_CACHED = 1 << 18  # words whose pieces are kept
 _LONGEST_CACHED = 40  # letters; longer ones are rare, or whole sentences in scripts without spaces
 
 SPECIAL_PIECES = ("<pad>", "</s>", "<unk>")  # ids 0, 1, 2 of every vocabulary
+WORD_MARK = "▁"  # SentencePiece's, where a piece has a space
 
 
 class WordCache(dict[str, list]):
@@ -68,3 +69,14 @@ def sort_by_frequency(counts: collections.Counter[str]) -> list[str]:
 def most_frequent(texts: Iterable[list[str]], vocab_size: int) -> list[str]:
   """Returns the most frequent pieces that fit a vocabulary which also has the special pieces."""
   return sort_by_frequency(count_pieces(texts))[: vocab_size - len(SPECIAL_PIECES)]
+
+
+def with_spaces(pieces: Iterable[str]) -> list[str]:
+  """Returns pieces with spaces in place of SentencePiece's mark."""
+  return [piece.replace(WORD_MARK, " ") for piece in pieces]
+
+
+def texts_without_unknown(tokens: Iterable[int], pieces: Iterable[str]) -> list[str]:
+  """Returns the texts of tokens and their pieces; UNK has none, as `decode` leaves it out."""
+  texts = zip(tokens, with_spaces(pieces), strict=True)
+  return ["" if token == UNK_ID else text for token, text in texts]

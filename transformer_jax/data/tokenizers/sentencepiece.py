@@ -9,7 +9,13 @@ from typing import Any, Self
 
 from transformer_jax.config import EOS_ID, PAD_ID, UNK_ID, DataConfig
 from transformer_jax.data.tokenizers.bpe import merge_with_dropout
-from transformer_jax.data.tokenizers.pieces import SPECIAL_PIECES, WordCache, tokens_before_eos
+from transformer_jax.data.tokenizers.pieces import (
+  SPECIAL_PIECES,
+  WordCache,
+  texts_without_unknown,
+  tokens_before_eos,
+  with_spaces,
+)
 from transformer_jax.data.tokenizers.training_text import no_text_error
 from transformer_jax.errors import DataError
 from transformer_jax.files import StrPath
@@ -95,6 +101,19 @@ class SentencePieceTokenizer:
     space. Most words have come before, so it takes a fraction of the library's time.
     """
     return list(itertools.chain.from_iterable(map(self._of_word, text.split(" "))))
+
+  def texts(
+    self,
+    text: str,
+    is_target: bool = False,  # noqa: ARG002 (both sides are encoded alike)
+  ) -> list[str]:
+    """Returns the text that each token of `encode(text)` stands for, normalized as it does."""
+    return with_spaces(self._processor.encode(text, out_type=str))
+
+  def texts_of(self, tokens: Iterable[int]) -> list[str]:
+    """Returns what each token gives to the text of `decode`."""
+    tokens = list(tokens)
+    return texts_without_unknown(tokens, self.pieces(tokens))
 
   def decode(self, tokens: Iterable[int]) -> str:
     """Returns the text of the tokens before the first EOS, without UNK."""

@@ -26,6 +26,14 @@ class Tokenizer(SavableTokenizer, Protocol):
     """
     ...
 
+  def texts(self, text: str, is_target: bool = False) -> list[str]:
+    """Returns the text that each token of `encode(text)` stands for, unknown ones too."""
+    ...
+
+  def texts_of(self, tokens: Iterable[int]) -> list[str]:
+    """Returns what each token gives to the text of `decode`; "" if that is nothing."""
+    ...
+
   def decode(self, tokens: Iterable[int]) -> str:
     """Returns the text of the tokens before the first EOS."""
     ...

@@ -59,6 +59,18 @@ class WordListTokenizer:
     """Returns the token ids of a text, without EOS."""
     return [self._ids.get(piece, UNK_ID) for piece in self.segment(text)]
 
+  def texts(
+    self,
+    text: str,
+    is_target: bool = False,  # noqa: ARG002 (both sides are encoded alike)
+  ) -> list[str]:
+    """Returns the text that each token of `encode(text)` stands for, unknown ones too."""
+    return [piece.removesuffix("@@") for piece in self.segment(text)]
+
+  def texts_of(self, tokens: Iterable[int]) -> list[str]:
+    """Returns what each token gives to the text of `decode`."""
+    return [piece.removesuffix("@@") for piece in self.pieces(tokens)]
+
   def decode(self, tokens: Iterable[int]) -> str:
     """Returns the text of the tokens before the first EOS, with "@@ " joined."""
     pieces = self.pieces(tokens_before_eos(tokens))

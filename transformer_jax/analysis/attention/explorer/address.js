@@ -14,12 +14,13 @@ function writeView(params) {
   params.set("lang", language());
   const { theme } = document.documentElement.dataset;
   if (theme) params.set("theme", theme);
+  params.set("contrast", view.contrast ? 1 : 0);
   if (view.top < 100) params.set("top", view.top);
   for (const [name, isOn] of Object.entries(switches())) if (isOn) params.set(name, 1);
 }
 function switches() {
   return {
-    contrast: view.contrast, plain: view.hidesSpecial, words: view.joinsWords,
+    plain: view.hidesSpecial, words: view.joinsWords,
     undivided: !byId("scaled").checked,
   };
 }
@@ -40,7 +41,7 @@ function readView(params) {
   if (["en", "ja"].includes(lang)) root.lang = lang;
   if (["light", "dark"].includes(theme)) root.dataset.theme = theme;
   view.top = Math.max(10, Math.min(100, parseInt(params.get("top")) || 100));
-  view.contrast = params.has("contrast");
+  if (params.has("contrast")) view.contrast = params.get("contrast") === "1";
   view.hidesSpecial = params.has("plain");
   view.joinsWords = params.has("words");
   byId("scaled").checked = !params.has("undivided");

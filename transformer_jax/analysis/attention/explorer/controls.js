@@ -2,6 +2,9 @@
 
 function buildControls() {
   options(byId("layer"), range(data.layers).map((i) => String(i + 1)), chosen.layer);
+  byId("controls").querySelectorAll("input[name=attention]").forEach((radio) => {
+    radio.parentElement.hidden = !data.attentions[radio.value];
+  });
   byId("heads").replaceChildren(...range(data.heads).map(headBox));
 }
 function headBox(head) {
@@ -53,6 +56,7 @@ function listenToControls() {
   byId("save").onclick = saveView;
 }
 
+let lastWidth = 0;  // the page's, for which it is drawn
 function setLanguage(name) {
   document.documentElement.lang = name;
   showLanguage();
@@ -93,11 +97,11 @@ function listenToPage() {
     showLanguage();
     recolored();
   });
+  lastWidth = document.body.clientWidth;
   new ResizeObserver(fitToWidth).observe(byId("controls"));
   window.addEventListener("resize", fitToWidth);
 }
 // Draws for the width of the window, and keeps what is focused out from under the controls.
-let lastWidth = 0;
 function fitToWidth() {
   const bar = byId("controls"), isSticky = getComputedStyle(bar).position === "sticky";
   document.documentElement.style.scrollPaddingTop = isSticky ? `${bar.offsetHeight + 8}px` : "0";

@@ -37,21 +37,14 @@ function paintMap(pen, both, { left, top, cell, size }, x, y) {
     pen.text(text, x + left + (i + .5) * cell, y + top - 4, { ...style, turned: true });
   });
   const strengths = strengthsOf(meanShares(both), queries.length, keys.length);
-  paintCells(pen, strengths, queries.length, keys.length, cell, x + left, y + top);
+  const heat = themeColor("--heat");
+  pen.cells(strengths, queries.length, keys.length, cell, x + left, y + top, heat);
   const line = themeColor("--line");
   pen.frame(x + left, y + top, keys.length * cell, queries.length * cell, { color: line });
   const row = groupAt(queries, chosen.query), column = groupAt(keys, chosen.key);
   if (row < 0 || column < 0) return;
   const place = [x + left + column * cell, y + top + row * cell, cell, cell];
   pen.frame(...place, { color: themeColor("--mark"), thickness: 2 });
-}
-function paintCells(pen, strengths, rows, columns, cell, left, top) {
-  const color = themeColor("--heat");
-  for (let row = 0; row < rows; row++) for (let column = 0; column < columns; column++) {
-    const opacity = strengths[row * columns + column];
-    if (opacity < 0.004) continue;
-    pen.box(left + column * cell, top + row * cell, cell, cell, { color, opacity });
-  }
 }
 function drawMapKey() { paintMapKey(new CanvasPen(byId("map_key"), 330, 30), 0, 0); }
 function paintMapKey(pen, left, top) {

@@ -27,7 +27,7 @@ function overviewButton(layer, head, both) {
   const canvas = element("canvas", undefined, { "aria-hidden": "true" });
   const strengths = strengthsOf(sharesOf(layer, head, both), queries.length, keys.length);
   const pen = new CanvasPen(canvas, keys.length * cell, queries.length * cell);
-  paintCells(pen, strengths, queries.length, keys.length, cell, 0, 0);
+  pen.cells(strengths, queries.length, keys.length, cell, 0, 0, themeColor("--heat"));
   button.append(canvas);
   button.dataset.layer = layer;
   button.dataset.head = head;

@@ -29,6 +29,18 @@ class CanvasPen {
     this.context.fillRect(x, y, width, height);
     this.context.globalAlpha = 1;
   }
+  // A matrix of cells, each as opaque as its strength: painted as one picture of a pixel a cell.
+  cells(strengths, rows, columns, side, x, y, color) {
+    if (!rows || !columns) return;
+    const image = new ImageData(columns, rows), small = new OffscreenCanvas(columns, rows);
+    const rgb = [1, 3, 5].map((i) => parseInt(color.slice(i, i + 2), 16));
+    strengths.forEach((strength, i) => {
+      image.data.set([...rgb, Math.round(255 * strength)], 4 * i);
+    });
+    small.getContext("2d").putImageData(image, 0, 0);
+    this.context.imageSmoothingEnabled = side < 1;
+    this.context.drawImage(small, x, y, columns * side, rows * side);
+  }
   frame(x, y, width, height, { color, thickness = 1 }) {
     this.context.setLineDash([]);
     this.context.strokeStyle = color;
@@ -75,6 +87,12 @@ class SvgPen {
   }
   box(x, y, width, height, { color, opacity = 1 }) {
     this.make("rect", { x, y, width, height, fill: color, "fill-opacity": opacity });
+  }
+  cells(strengths, rows, columns, side, x, y, color) {
+    strengths.forEach((opacity, i) => {
+      const left = x + i % columns * side, top = y + Math.floor(i / columns) * side;
+      if (opacity >= 0.004) this.box(left, top, side, side, { color, opacity });
+    });
   }
   frame(x, y, width, height, { color, thickness = 1 }) {
     const stroke = { fill: "none", stroke: color, "stroke-width": thickness };

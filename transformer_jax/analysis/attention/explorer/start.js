@@ -3,14 +3,15 @@
 
 function firstView() {
   const asked = data.view ?? {};
+  chosen.attention = firstAttention();
   if (navigator.language.startsWith("ja")) document.documentElement.lang = "ja";
   chosen.layer = asked.layer ?? data.layers - 1;
-  chosen.head = asked.head ?? sharpestHead("cross", chosen.layer);
+  chosen.head = asked.head ?? sharpestHead(chosen.attention, chosen.layer);
   chosen.heads = new Set([chosen.head]);
   chosen.query = asked.query ?? 0;
   restPlace();
   if (asked.query !== undefined) chosen.held = "query";
-  view.contrast = meanRowMaximum("cross", chosen.layer, chosen.head) < 0.3;  // or all is pale
+  view.contrast = meanRowMaximum(chosen.attention, chosen.layer, chosen.head) < 0.3;  // or all is pale
 }
 // Returns the model that is in the page or at its server, or null; says why there is none.
 async function ownEngine() {

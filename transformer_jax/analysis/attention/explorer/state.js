@@ -16,6 +16,10 @@ const view = { contrast: false, top: 100, hidesSpecial: false, joinsWords: false
 let pointed = null;  // the word that is pointed at: {side: "query" or "key", place}
 const onSentence = [], onChoice = [];
 
+// The cross-attention, if there is one: other models' files may have one or two attentions.
+function firstAttention() {
+  return data.attentions.cross ? "cross" : Object.keys(data.attentions)[0];
+}
 function current() { return data.attentions[chosen.attention]; }
 
 // Shows a sentence's attention and redraws everything. `arrays` is the ArrayBuffer that the
@@ -58,6 +62,7 @@ function chooseWord(side, place) {
 // Keeps the choice within what the sentence and the model have.
 function fitChoice() {
   const within = (number, count) => Math.max(0, Math.min(count - 1, number));
+  if (!data.attentions[chosen.attention]) chosen.attention = firstAttention();
   chosen.layer = within(chosen.layer, data.layers);
   chosen.heads = new Set([...chosen.heads].filter((head) => head < data.heads));
   chosen.head = within(chosen.head, data.heads);
@@ -76,6 +81,7 @@ function selectedHeads() { return [...chosen.heads].sort((a, b) => a - b); }
 
 function redrawAll() {
   showSentence();
+  drawTree();
   drawOverview();
   redrawChoice();
 }
@@ -87,4 +93,5 @@ function redrawChoice() {
   markOverview();
   drawSteps();
   drawImportance();
+  markTree();
 }

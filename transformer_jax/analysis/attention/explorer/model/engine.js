@@ -16,7 +16,8 @@
 //
 // engine.translate(source, switches, prefix = []): an asynchronous iterable of the tokens of the
 //   greedy translation, in order, the end sign last (missing if the limit of length came first).
-//   The first are those of `prefix`, ids that are forced. Each is an object of
+//   The first are those of `prefix`, ids that are forced. Of `source` the ids count, not the text:
+//   some may have been made unknown, to see what is missed. Each token is an object of
 //     id, piece, probability, log_probability (of this token, whether it was forced or not)
 //     is_forced: whether it is of the prefix
 //     rivals: the five likeliest tokens in place of it, the likeliest first, this one left out:

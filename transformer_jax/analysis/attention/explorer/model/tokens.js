@@ -1,6 +1,8 @@
 // Draws a sentence and its translation as pieces, the lines between them, the rivals of a piece,
 // and how much each piece of the sentence was looked at.
 
+const FAINTEST_LINE = 0.02; // weights below are not drawn
+
 function drawTokens() {
   const { source, tokens, selected } = asked;
   const coverage = coverageOf(tokens), top = Math.max(...coverage, 1e-9);
@@ -116,7 +118,7 @@ function drawFlow() {
       context.strokeStyle = headColor(head);
       context.setLineDash(headDash(head));
       weights.forEach((weight, source) => {
-        const isShown = weight >= SMALLEST_LINE && isLit(output, source);
+        const isShown = weight >= FAINTEST_LINE && isLit(output, source);
         if (isShown && above[source] && below[output]) {
           drawDown(context, above[source], below[output], weight);
         }
