@@ -143,9 +143,13 @@ def known_flags():
 
 
 def missing_flags(text, known):
-  """Returns the flags named in code of their own that no command and no script has."""
+  """Returns the flags named in code of their own that no command and no script has.
+
+  `--noNAME` switches NAME off.
+  """
   inline = re.findall(r"`--([a-z][a-z0-9_]+)", text)
-  return [name for name in inline if name not in known | FLAGS_OF_OTHERS]
+  there = known | FLAGS_OF_OTHERS
+  return [name for name in inline if not {name, name.removeprefix("no")} & there]
 
 
 def inner_items(text):

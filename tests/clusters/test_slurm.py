@@ -101,7 +101,7 @@ def test_a_canceled_job_is_saved_and_stays_canceled(cluster, train, tmp_path):
 
 def test_a_wrong_flag_ends_the_job(cluster, tmp_path):
   job = cluster.submit(str(SCRIPTS / "slurm.sh"), "--d_model=-1", f"--workdir={tmp_path / 'run'}")
-  fields = cluster.wait(job, "COMPLETED", "FAILED", "PENDING")
+  fields = cluster.wait(job, "COMPLETED", "FAILED")
   assert (fields["JobState"], fields["ExitCode"]) == ("FAILED", "2:0"), cluster.log(job)
 
 
@@ -112,6 +112,7 @@ def test_an_array_job_does_the_runs_of_an_ablation(cluster, tmp_path):
   (table / "base.flags").write_text(f"{base}\n")
   (table / "narrow.flags").write_text(f"{base}\n--d_ff=16\n")
   places = [f"--table={table}", f"--workdir={tmp_path / 'runs'}", f"--results={tmp_path / 'out'}"]
+  places.append("--seeds=1")
   commands = cluster.output("transformer-jax", "ablate", *places, "--print_commands")
   (tmp_path / "commands.txt").write_text(f"{commands}\n")
   count = len(commands.splitlines())
