@@ -8,6 +8,7 @@ import zlib
 import numpy as np
 import pytest
 
+from transformer_jax.runs.alignment import Aligner, default_heads
 from transformer_jax.service.messages import (
   ATTENTION,
   ENCODED,
@@ -34,6 +35,22 @@ def test_translations_are_the_model_s(client, model):
   assert status == 200
   assert [[each["text"] for each in n] for n in answer["translations"]] == expected
   assert answer["translations"][1] == []
+
+
+def test_words_are_linked_as_by_the_command(client, model):
+  asked = dict(lines=LINES, num_best=2, beam_size=4)
+  heads = [dict(attention="cross", layer=1, head=2)]
+  _, answer = client.post("/translate", dict(asked, alignment=True, closed_heads=heads))
+  TRANSLATIONS.check(answer, "")
+  closed = model.with_heads_closed([("cross", 0, 1)])
+  aligner = Aligner(closed, default_heads(model.config.model))
+  for line, found, n_best in zip(
+    LINES, answer["translations"], closed.n_best(LINES, 2), strict=True
+  ):
+    links = list(aligner.links([(line, each.tokens, each.text) for each in n_best]))
+    assert [each["alignment"] for each in found] == [[list(link) for link in one] for one in links]
+  _, without = client.post("/translate", asked)
+  assert "alignment" not in without["translations"][0][0]
 
 
 def test_attention_is_that_of_attention_json(client, model):

@@ -41,10 +41,11 @@ def run(command: Command) -> int:
       file=sys.stderr,
     )
   from transformer_jax import __version__, load
+  from transformer_jax.runs.alignment import heads_of_run
   from transformer_jax.service.routes import make_app
 
   model = load(workdir, checkpoint, **command.settings())
-  app = make_app(model, limits, [host], __version__)
+  app = make_app(model, limits, [host], __version__, heads_of_run(model, workdir))
   name = f"[{host}]" if ":" in host else host
   return serve(app, listening, f"http://{name}:{listening.getsockname()[1]}/")
 

@@ -20,6 +20,7 @@ from transformer_jax.decoding.search_state import SearchResult
 from transformer_jax.model.head_gates import HeadGates
 from transformer_jax.model.intermediates import attention_weights_and_vectors
 from transformer_jax.model.transformer import Transformer
+from transformer_jax.runs.alignment import Aligner, Heads, Links, default_heads
 from transformer_jax.runs.cut_sources import longest_source
 from transformer_jax.runs.search import Answer, Sentence, answers, make_search
 from transformer_jax.runs.trained_model import TrainedModel
@@ -46,6 +47,12 @@ class Search(NamedTuple):
   prefix: tuple[int, ...] = ()  # tokens that all outputs begin with
 
 
+class Alignment(NamedTuple):
+  """A request for the links between the words of sentences and of their outputs."""
+
+  switches: Switches
+
+
 @dataclasses.dataclass(frozen=True)
 class Look:
   """What the model computes for a sentence of S tokens and an output of T."""
@@ -58,12 +65,18 @@ class Look:
 
 
 class Engine:
-  """A model that answers in batches. It is not safe for several threads at once."""
+  """A model that answers in batches. It is not safe for several threads at once.
+
+  Args:
+    model: the trained model.
+    alignment_heads: cross-attention heads that align words; by default those of `default_heads`.
+  """
 
   model: TrainedModel
 
-  def __init__(self, model: TrainedModel) -> None:
+  def __init__(self, model: TrainedModel, alignment_heads: Heads | None = None) -> None:
     self.model = model
+    self._alignment_heads = alignment_heads or default_heads(model.config.model)
     self._undivided: TrainedModel | None = None
     # (beam_size, has_more) -> the search, the latest used last
     self._searches: collections.OrderedDict[tuple[int, bool], Any] = collections.OrderedDict()
@@ -106,6 +119,12 @@ class Engine:
         detokenize=config.data.preprocessing != "none",
       )
     )
+
+  def align(
+    self, switches: Switches, outputs: Sequence[tuple[str, Sequence[int], str]]
+  ) -> list[Links]:
+    """Returns the links of each (sentence, the output's tokens without EOS, its text)."""
+    return list(Aligner(self._switched(switches), self._alignment_heads).links(outputs))
 
   def look(self, switches: Switches, source: Sequence[int], target: Sequence[int]) -> Look:
     """Returns what the model computes for a sentence and an output, both by tokens."""

@@ -1,6 +1,7 @@
 """Answers checked requests: text to tokens, through the queue, and back to what JSON can say."""
 
 import asyncio
+import itertools
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -19,7 +20,7 @@ from transformer_jax.config import EOS_ID
 from transformer_jax.errors import DataError
 from transformer_jax.runs.cut_sources import longest_source
 from transformer_jax.runs.search import Answer, Sentence
-from transformer_jax.service.engine import Engine, Look, Search, Switches
+from transformer_jax.service.engine import Alignment, Engine, Look, Search, Switches
 from transformer_jax.service.limits import Limits
 from transformer_jax.service.problem import Problem
 from transformer_jax.service.queue import Queue
@@ -45,10 +46,12 @@ class Handlers:
     self._task = engine.model.task
     self.queue = Queue(self._answer, limits.max_waiting, limits.max_lines)
 
-  def _answer(self, key: Search | Switches, items: list[Any]) -> Sequence[Any]:
+  def _answer(self, key: Search | Alignment | Switches, items: list[Any]) -> Sequence[Any]:
     """Answers, in the queue's thread, items that share batches."""
     if isinstance(key, Search):
       return self._engine.search(key, items)
+    if isinstance(key, Alignment):
+      return self._engine.align(key.switches, items)
     return [self._engine.look(key, source, target) for source, target in items]
 
   async def translate(self, request: Request) -> dict[str, Any]:
@@ -59,7 +62,17 @@ class Handlers:
     lines = request["lines"]
     sentences = await asyncio.to_thread(self._encoded, lines)
     n_best_lists = await self.queue.ask(_search(request, num_best > 1), sentences)
-    return dict(translations=[[_shown(each) for each in n[:num_best]] for n in n_best_lists])
+    translations = [[_shown(each) for each in n_best[:num_best]] for n_best in n_best_lists]
+    if request.get("alignment"):
+      outputs = [
+        (sentence.text, answer.tokens, answer.text)
+        for sentence, n_best in zip(sentences, n_best_lists, strict=True)
+        for answer in n_best[:num_best]
+      ]
+      links = await self.queue.ask(Alignment(_switches(request)), outputs)
+      for shown, its_links in zip(itertools.chain(*translations), links, strict=True):
+        shown["alignment"] = its_links
+    return dict(translations=translations)
 
   def _encoded(self, lines: Iterable[str]) -> list[Sentence]:
     """Returns the sentences of a request.

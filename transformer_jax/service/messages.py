@@ -42,6 +42,9 @@ class Messages:
     search = _search(config, limits)
     switches = _switches(config)
     longest = longest_source(config)
+    alignment = {}
+    if config.data.task == "translation":
+      alignment = dict(alignment=Field(Switch(), "also link the words of both sides", False))
     source_tokens = ListOf(Number(1, vocab_sizes[0] - 1, is_whole=True), longest)
     output = ListOf(
       Number(1, vocab_sizes[1] - 1, is_whole=True), longest + config.decode.max_extra_length
@@ -54,6 +57,7 @@ class Messages:
         "translations of each sentence, at most beam_size",
         1,
       ),
+      **alignment,
       **search,
       **switches,
     )
@@ -123,6 +127,11 @@ _ANSWER = Record(
   text=Field(Text(), "the translation, or the tree"),
   log_prob=Field(Number(), "log-probability in nats, the end included"),
   score=Field(Number(), "log-probability / length penalty"),
+  alignment=Field(
+    ListOf(ListOf(Number(0, is_whole=True), 2, 2)),
+    "if asked for: the links, (word of the sentence, word of the translation), from 0",
+    None,
+  ),
 )
 _WEIGHTS: Kind = Number(0, 1)
 for _axis in "TSHN":

@@ -13,6 +13,7 @@ from starlette.requests import Request  # pyright: ignore[reportMissingImports]
 from starlette.responses import Response  # pyright: ignore[reportMissingImports]
 from starlette.routing import Route  # pyright: ignore[reportMissingImports]
 
+from transformer_jax.runs.alignment import Heads
 from transformer_jax.runs.trained_model import TrainedModel
 from transformer_jax.service.engine import Engine
 from transformer_jax.service.guard import LOOPBACK, App, Guard, Receive, Scope, Send, page_policy
@@ -36,7 +37,13 @@ from transformer_jax.strict_json import json_text
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
-def make_app(model: TrainedModel, limits: Limits, hosts: Iterable[str], version: str) -> App:
+def make_app(
+  model: TrainedModel,
+  limits: Limits,
+  hosts: Iterable[str],
+  version: str,
+  alignment_heads: Heads | None = None,
+) -> App:
   """Returns the ASGI application that answers with a model.
 
   Args:
@@ -44,8 +51,9 @@ def make_app(model: TrainedModel, limits: Limits, hosts: Iterable[str], version:
     limits: the service's limits.
     hosts: names that requests may be for, besides those of the machine for itself.
     version: of the description.
+    alignment_heads: those that align words; by default `runs.alignment.default_heads`.
   """
-  handlers = Handlers(Engine(model), limits)
+  handlers = Handlers(Engine(model, alignment_heads), limits)
   operations = _operations(model, handlers, limits)
   description = document(list(operations), version)
 
