@@ -74,6 +74,12 @@ def _left_in_container(folder: pathlib.Path = _CGROUP) -> int | None:
   return None
 
 
+def return_freed_memory() -> None:
+  """Gives memory that is free back to the system; does nothing without glibc."""
+  with contextlib.suppress(OSError, AttributeError):
+    ctypes.CDLL(None).malloc_trim(0)
+
+
 def keep_freed_memory() -> None:
   """Makes glibc keep freed memory for the next update's arrays; does nothing without glibc.
 

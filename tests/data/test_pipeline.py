@@ -179,7 +179,7 @@ def test_each_process_reads_and_builds_only_its_own_rows(encoded, count):
   whole = BatchStream(encoded, 4, BATCH_TOKENS, 1, None, 0.3)
   counted = [Counted(encoded) for _ in range(count)]
   streams = [
-    BatchStream(pairs, 4, BATCH_TOKENS, 1, None, 0.3, share(number, count))
+    BatchStream(pairs, 4, BATCH_TOKENS, 1, None, 0.3, own_rows=share(number, count))
     for number, pairs in enumerate(counted)
   ]
   for _ in range(whole.batches_in_epoch):

@@ -44,6 +44,7 @@ from transformer_jax.data.tokenizers.folder import (
 from transformer_jax.errors import DataError
 from transformer_jax.files import StrPath, as_workdir_error
 from transformer_jax.machine import usable_cores
+from transformer_jax.machine import return_freed_memory
 from transformer_jax.runs.build import build_task
 from transformer_jax.runs.empty_splits import nothing_left, refuse_blank
 from transformer_jax.tasks.task import Task
@@ -296,6 +297,7 @@ def _tokenizer(
       raise PermissionError("it belongs to another user")
   with timed("learning the tokenizer, with reading"):
     tokenizer = make_tokenizer(data, source, data_root)
+  return_freed_memory()  # hundreds of megabytes, which other processes that encode may need
   with as_workdir_error(folder, _OTHER_CACHE):
     save_tokenizer(tokenizer, folder)
   return tokenizer
