@@ -90,7 +90,11 @@ class _Member:
   ) -> None:
     self.verdict: _Verdict | None = None  # the first process's
     self.address = ""  # that it reached the first process at
-    self.latest_problem = _Verdict(f"was not reached {within}")
+    self._no_answer = _Verdict(
+      f"no answer {within}: a firewall drops what is sent there, or the machine is off",
+      "open the port between the machines, or choose another one",
+    )
+    self.latest_problem = self._no_answer
     self._host, self._port = host, port
     self._hello = hello
     self._within = within
@@ -143,10 +147,7 @@ class _Member:
         "name the first process's machine as the others know it, or by its address",
       )
     if isinstance(error, TimeoutError):
-      return _Verdict(
-        f"no answer {self._within}: a firewall drops what is sent there, or the machine is off",
-        "open the port between the machines, or choose another one",
-      )
+      return self._no_answer
     if self._hello["number"] == 0:
       return _Verdict(
         f"this first process does not reach itself there {self._within}: {cause}",

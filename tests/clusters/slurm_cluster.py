@@ -25,7 +25,7 @@ SlurmctldPort={ports[0]}
 SlurmUser={user}
 SlurmdUser={user}
 AuthType=auth/munge
-AuthInfo=socket={folder}/munge.socket
+AuthInfo=socket={folder}/munge.socket,cred_expire=60
 CredType=cred/munge
 StateSaveLocation={folder}/state
 SlurmdSpoolDir={folder}/spool-%n
@@ -186,15 +186,19 @@ def process_ids(workdir):
 
 
 def send(ids, number):
-  """Sends a signal to processes."""
+  """Sends a signal to processes, if they are still there."""
   for each in ids:
-    os.kill(each, number)
+    with contextlib.suppress(ProcessLookupError):
+      os.kill(each, number)
 
 
 def has_pending(ids, number):
-  """Returns whether a signal waits for each of these stopped processes."""
+  """Returns whether a signal waits for each of these stopped processes, or has ended it."""
   for each in ids:
-    status = pathlib.Path(f"/proc/{each}/status").read_text()
+    try:
+      status = pathlib.Path(f"/proc/{each}/status").read_text()
+    except OSError:
+      continue
     mask = int(re.search(r"ShdPnd:\s*(\w+)", status)[1], 16)
     if not mask >> (number - 1) & 1:
       return False

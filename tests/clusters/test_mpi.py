@@ -12,13 +12,14 @@ from tiny_run import flags
 
 from transformer_jax.runs.digest import digest_of
 
-TRAINING = {**SETTINGS, "train_steps": 20}
+SMALL = dict(num_buckets=1, d_model=32, d_ff=32)
+TRAINING = {**SETTINGS, **SMALL, "train_steps": 20}
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("mpirun"), reason="needs mpirun (Debian: openmpi-bin)")
 def test_processes_of_open_mpi_train_like_those_of_flags(tmp_path):
-  by_flags = Run(tmp_path / "flags", 20, 1, 2)
+  by_flags = Run(tmp_path / "flags", 20, 1, 2, **SMALL)
   by_flags.start()
   assert by_flags.codes() == [0, 0], by_flags.errors()
   workdir = tmp_path / "mpi"

@@ -120,5 +120,5 @@ def test_an_array_job_does_the_runs_of_an_ablation(cluster, tmp_path):
   script = str(SCRIPTS / "slurm_array.sh")
   job = cluster.submit(f"--array=1-{count}", script, str(tmp_path / "commands.txt"))
   wait_until(lambda: cluster.output("squeue", "-h", "-j", job) == "", "the array's end")
-  assert len(list((tmp_path / "out").glob("*.json"))) == 2
+  assert len(list((tmp_path / "out").glob("*-seed*.json"))) == 2
   assert cluster.output("transformer-jax", "ablate", *places, "--print_commands") == ""
