@@ -43,8 +43,7 @@ from transformer_jax.data.tokenizers.folder import (
 )
 from transformer_jax.errors import DataError
 from transformer_jax.files import StrPath, as_workdir_error
-from transformer_jax.machine import usable_cores
-from transformer_jax.machine import return_freed_memory
+from transformer_jax.machine import return_freed_memory, usable_cores
 from transformer_jax.runs.build import build_task
 from transformer_jax.runs.empty_splits import nothing_left, refuse_blank
 from transformer_jax.tasks.task import Task
