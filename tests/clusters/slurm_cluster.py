@@ -129,7 +129,9 @@ class SlurmCluster:
 
   def __exit__(self, *_):
     if self._daemons:
-      self.output("scancel", "--full", "--signal=KILL", "--user=root")
+      user = f"--user={getpass.getuser()}"
+      self.output("scancel", "--full", "--signal=KILL", user)
+      self.output("scancel", user)  # those that wait, too
     for daemon in reversed(self._daemons):
       daemon.terminate()
     for daemon in self._daemons:
