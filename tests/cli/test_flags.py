@@ -160,6 +160,8 @@ def test_a_value_may_contain_marks_of_comments_and_quotes(tmp_path):
 
 # Flags and settings that take any text and do not name a file.
 NO_PATHS = {
+  "alignment_heads",
+  "host",
   "source_language",
   "target_language",
   "tfds_name",

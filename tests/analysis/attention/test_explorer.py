@@ -167,7 +167,7 @@ def test_languages_and_light(opened):
   assert title.text == "What attends to what"
   click(opened, element(opened, "language"))
   assert "どこ" in title.text
-  for paragraph in opened.find_elements("css selector", "section > p:first-of-type"):
+  for paragraph in opened.find_elements("css selector", "section:not([hidden]) > p:first-of-type"):
     assert paragraph.text and "。" in paragraph.text
   color = lambda: opened.execute_script("return getComputedStyle(document.body).backgroundColor")
   before = color()

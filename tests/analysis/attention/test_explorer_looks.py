@@ -222,7 +222,7 @@ def test_another_sentence_is_shown_by_one_call(opened):
 
 def test_a_layer_without_vectors_shows_no_numbers(browser, tmp_path, monkeypatch):
   attention = made_attention(WORDS)
-  _, both = attention_page._packed(attention, 0)
+  both = attention_page.sentence_data(attention)["packed"]
   monkeypatch.setattr(attention_page, "MAX_PACKED_BYTES", len(both) - 1)
   opened = open_page(browser, page(attention), tmp_path)
   assert element(opened, "steps").is_displayed()
