@@ -1,4 +1,4 @@
-# Everything from a bare machine with Python 3.11 or newer: `make quickstart`, `make test`.
+# Everything from a bare machine with Python 3.11 or newer: `make demo`, `make test`.
 # PYTHON: the interpreter to set .venv up with. WORKDIR: where the quickstart's run goes.
 PYTHON ?= python3
 WORKDIR ?= runs/quickstart
@@ -10,7 +10,7 @@ PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
 # The pages that people write; commands of this package write the others.
 PAGES := $(wildcard *.md docs/*.md experiments/*.md benchmarks/*.md)
 
-.PHONY: quickstart test results lint docs test-slow install-interop test-interop test-portability faults clean
+.PHONY: demo quickstart test results lint docs test-slow install-interop test-interop test-portability faults clean
 
 # The stamp is newer than setup.py, or the environment is made again. `make lint` and `make docs`
 # add their tools to it on their first call; nothing else needs them.
@@ -28,6 +28,9 @@ $(VENV)/installed-lint: $(VENV)/installed
 $(VENV)/installed-docs: $(VENV)/installed
 	@$(PIP_INSTALL) -e '.[docs]'
 	@touch $@
+
+demo: $(VENV)/installed
+	$(COMMAND) demo --output=$(VENV)/demo.html
 
 quickstart: $(VENV)/installed
 	@start=$$(date +%s); \
