@@ -138,7 +138,7 @@ def test_signals_are_left_alone_while_data_is_prepared(tmp_path, monkeypatch):
   """A signal ends the process at once: nothing is lost, and the first update may be hours away."""
   before, seen = signal.getsignal(signal.SIGTERM), []
 
-  def seeing(*_):
+  def seeing(*_, **__):
     seen.append(signal.getsignal(signal.SIGTERM))
     raise DataError("data", "is not of interest")
 

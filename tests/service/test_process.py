@@ -20,8 +20,16 @@ sys.exit(run(["serve", "--workdir={workdir}"]))
 """
 
 
+# A background job of a shell ignores Ctrl-C, and what it starts does, too.
+_HEARING = """
+import runpy, signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+runpy.run_module("transformer_jax", run_name="__main__")
+"""
+
+
 def process_of(workdir, *flags):
-  command = [sys.executable, "-m", "transformer_jax", "serve", f"--workdir={workdir}", *flags]
+  command = [sys.executable, "-c", _HEARING, "serve", f"--workdir={workdir}", *flags]
   return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
