@@ -59,8 +59,6 @@ def test_a_checkpoint_that_is_not_there(scored, run_copy):
   for step in (20, 40):
     checksums.drop_from_list(run_copy / f"checkpoints/{step}", "score.json")
   with pytest.raises(CheckpointError, match=r"has a score .* \(steps .*: 20, 30, 40\)"):
-    CheckpointError, match=r"no checkpoint has a score .* \(steps .*: 20, 30, 40\)"
-  ):
     transformer_jax.load(run_copy, checkpoint="best")
 
 
