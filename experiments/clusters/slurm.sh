@@ -10,7 +10,9 @@
 #SBATCH --requeue
 #SBATCH --open-mode=append
 
-srun --kill-on-bad-exit=1 transformer-jax train "$@" --coordinator=auto
+# Each process ends by itself when another is lost. --kill-on-bad-exit would end the others by TERM,
+# and the code of a wrong flag would be lost among theirs.
+srun --kill-on-bad-exit=0 transformer-jax train "$@" --coordinator=auto
 code=$?
 
 # Slurm itself requeues a job only if a node fails. 143: the run was saved before the time limit.
