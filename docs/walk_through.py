@@ -28,7 +28,6 @@ from transformer_jax.analysis.markdown import table
 from transformer_jax.cli.demo import MODEL
 from transformer_jax.files import atomic_write
 from transformer_jax.model.head_gates import ATTENTIONS
-from transformer_jax.model.intermediates import longer_queries
 from transformer_jax.runs.trained_model import TrainedModel
 
 PAGE = pathlib.Path(__file__).with_name("understanding-attention.md")
@@ -46,7 +45,7 @@ SENTENCE = "Ich habe gestern ein neues Auto gekauft."
 LONGER = "Ich habe gestern mit meinem Bruder ein neues Auto gekauft."
 LAYER, HEAD, WORD = 1, 0, 1  # from 0: the head of the tables and pictures, and "bought"
 _BLOCK = re.compile(r"(<!-- demo: (\w+) (en|ja) -->\n).*?(<!-- end of demo -->)", re.DOTALL)
-_NUMBER = re.compile(r"\d\.\d\d")
+_NUMBER = re.compile(r"-?\d\.\d\d")
 
 
 class Demo:
@@ -95,7 +94,7 @@ class Demo:
       "en": ("largest weight, median over words and heads", "translation"),
       "ja": ("最大の重み（単語とヘッドの中央値）", "翻訳"),
     }[language]
-    models = (self.model, without_division(self.model))
+    models = (self.model, self.model.without_division())
     target = self._translate(LONGER)
     largest = [
       np.median(np.asarray(model.attention(LONGER, target)["cross"]).max(-1)) for model in models
@@ -146,7 +145,7 @@ class Demo:
           self.model.with_heads_closed([(name, layer, head)]), pair
         )
         rows.append((f"{layer + 1}.{head + 1}", f"{sharpness:.2f}", f"{lost:.2f}"))
-    return table(header, sorted(rows, key=lambda row: -float(row[1])))
+    return table(header, rows)
 
   def blind(self, language: str) -> list[str]:
     """The translation of a decoder that cannot look at the source."""
@@ -175,12 +174,6 @@ _ATTENTION = {
   "en": dict(encoder="encoder", decoder="decoder", cross="cross"),
   "ja": dict(encoder="エンコーダ", decoder="デコーダ", cross="クロス"),
 }
-
-
-def without_division(model: TrainedModel) -> TrainedModel:
-  """Returns the same model, whose heads do not divide by the square root of d_k."""
-  params = longer_queries(model.params, model.config.model)
-  return TrainedModel(model.config, model.task, model.model, params, model.steps)
 
 
 def _log_prob(model: TrainedModel, pair: tuple[str, str]) -> float:

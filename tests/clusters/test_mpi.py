@@ -30,7 +30,8 @@ def test_processes_of_open_mpi_train_like_those_of_flags(tmp_path):
     [
       "mpirun",
       "--oversubscribe",
-      "--bind-to=none",
+      "--bind-to",
+      "none",
       "-n",
       "2",
       *command,

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from transformer_jax.data.line_stream import LineStream, open_input
 from transformer_jax.errors import ConfigError
-from transformer_jax.files import StrPath, output_file
+from transformer_jax.files import OutputFile, StrPath, output_file
 from transformer_jax.runs.alignment import (
   Aligner,
   Links,
@@ -22,7 +22,8 @@ from transformer_jax.runs.trained_model import TrainedModel
 
 OnCut = Callable[[int, int], None]  # (number of a line, from 1; its tokens)
 Result = TypeVar("Result")
-_Aligned = tuple[list[Answer], list[Links]]  # the answers to a sentence, and the links of each
+IsAtHand = Callable[[], bool]  # whether the next line can be read without waiting
+AnswersAndLinks = tuple[list[Answer], list[Links]]  # of a sentence: answers, links of each
 
 
 def translate(  # noqa: PLR0913 - one argument for each flag of the command
@@ -82,11 +83,14 @@ def translate(  # noqa: PLR0913 - one argument for each flag of the command
     )
   detokenize = config.data.preprocessing != "none" and not tokenized_output
 
-  def answer(lines: LineStream, on_cut: OnCut) -> Iterator[list[Answer]]:
-    return translator.n_best(lines, num_best, tokenized_input, detokenize, on_cut, lines.is_at_hand)
+  def n_best(texts: Iterable[str], on_cut: OnCut, is_at_hand: IsAtHand) -> Iterator[list[Answer]]:
+    return translator.n_best(texts, num_best, tokenized_input, detokenize, on_cut, is_at_hand)
 
-  def to_text(number: int, n_best: list[Answer]) -> str:
-    return _format(number, n_best, num_best, with_scores)
+  def answer(lines: LineStream, on_cut: OnCut) -> Iterator[list[Answer]]:
+    return n_best(lines, on_cut, lines.is_at_hand)
+
+  def to_text(number: int, answers: list[Answer]) -> str:
+    return _format(number, answers, num_best, with_scores)
 
   if not alignment_path:
     answer_lines(input_path, output_path, translator, answer, to_text, is_strict)
@@ -96,23 +100,33 @@ def translate(  # noqa: PLR0913 - one argument for each flag of the command
   else:
     heads = heads_of_run(translator, workdir)
   aligner = Aligner(translator, heads, tokenized_input, alignment_position)
+  with output_file(alignment_path) as alignment:
+    aligned, with_alignment = _aligned(aligner, n_best, to_text, alignment)
+    answer_lines(input_path, output_path, translator, aligned, with_alignment, is_strict)
 
-  def aligned(lines: LineStream, on_cut: OnCut) -> Iterator[_Aligned]:
+
+def _aligned(
+  aligner: Aligner,
+  n_best: Callable[[Iterable[str], OnCut, IsAtHand], Iterator[list[Answer]]],
+  to_text: Callable[[int, list[Answer]], str],
+  alignment: OutputFile,
+) -> tuple[
+  Callable[[LineStream, OnCut], Iterator[AnswersAndLinks]], Callable[[int, AnswersAndLinks], str]
+]:
+  """Returns what `answer_lines` takes to write alignments, too, each line with its answer's."""
+
+  def answer(lines: LineStream, on_cut: OnCut) -> Iterator[AnswersAndLinks]:
     sentences = collections.deque()
-    n_best_lists = translator.n_best(
-      _kept(lines, sentences), num_best, tokenized_input, detokenize, on_cut, lines.is_at_hand
-    )
+    n_best_lists = n_best(_kept(lines, sentences), on_cut, lines.is_at_hand)
     return aligner.links_of_answers(sentences, n_best_lists, lines.is_at_hand)
 
-  with output_file(alignment_path) as alignment:
+  def text_and_alignment(number: int, result: AnswersAndLinks) -> str:
+    answers, links = result
+    alignment.write("".join(f"{pharaoh(each)}\n" for each in links) or "\n")
+    alignment.flush()
+    return to_text(number, answers)
 
-    def with_alignment(number: int, result: _Aligned) -> str:
-      n_best, links = result
-      alignment.write("".join(f"{pharaoh(each)}\n" for each in links) or "\n")
-      alignment.flush()
-      return to_text(number, n_best)
-
-    answer_lines(input_path, output_path, translator, aligned, with_alignment, is_strict)
+  return answer, text_and_alignment
 
 
 def _kept(texts: Iterable[str], kept: collections.deque[str]) -> Iterator[str]:
