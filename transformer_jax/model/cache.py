@@ -70,6 +70,18 @@ class Cache(flax.struct.PyTreeNode):
     ancestry_BML = self.ancestry_BML.at[:, :, position].set(jnp.arange(num_hypotheses))
     return self.replace(ancestry_BML=ancestry_BML)
 
+  def lengthen(self, room: int) -> "Cache":
+    """Returns the cache with room for this many positions."""
+    _, num_hypotheses, length = self.ancestry_BML.shape
+    more = room - length
+
+    def longer(room_BHSK: Float[Array, "B H S K"]) -> Float[Array, "B H S_ K"]:
+      return jnp.pad(room_BHSK, ((0, 0), (0, 0), (0, more * num_hypotheses), (0, 0)))
+
+    layers = tuple(KeysAndValues(*map(longer, layer)) for layer in self.layers)
+    ancestry_BML = jnp.pad(self.ancestry_BML, ((0, 0), (0, 0), (0, more)), constant_values=-1)
+    return Cache(layers, ancestry_BML)
+
   def mask(self) -> Mask:
     """Returns the mask of the keys that each hypothesis descends from, [B, M, L*M]."""
     batch, num_hypotheses, length = self.ancestry_BML.shape

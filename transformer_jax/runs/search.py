@@ -5,17 +5,32 @@ import dataclasses
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int32
 
 from transformer_jax import parallel
 from transformer_jax.config import DecodeConfig
-from transformer_jax.decoding.beam_search import beam_search
-from transformer_jax.decoding.constrained import BracketRules, Brackets, constrain
+from transformer_jax.decoding.beam_search import BeamSearch
+from transformer_jax.decoding.constrained import (
+  BracketRules,
+  Brackets,
+  constrain,
+  constrained_cache,
+  lengthen_constrained,
+)
 from transformer_jax.decoding.generate import DecodeBatch, Hypothesis, Source, generate
-from transformer_jax.decoding.greedy import greedy_search
+from transformer_jax.decoding.greedy import GreedySearch
 from transformer_jax.decoding.length_penalty import LENGTH_PENALTIES
-from transformer_jax.decoding.search_state import SearchResult
+from transformer_jax.decoding.search_state import (
+  Search,
+  SearchResult,
+  SearchState,
+  Steps,
+  regroup,
+  run,
+)
+from transformer_jax.decoding.stages import Progress, Stages
 from transformer_jax.model.head_gates import HeadGates
 from transformer_jax.model.transformer import Transformer
 from transformer_jax.tasks.task import Output, Task
@@ -124,10 +139,9 @@ def make_search(
     brackets: the kind of each target token in a tree (`Task.brackets`), for a constrained search.
     num_best: outputs to search for; by default all that the beam holds.
   """
-  rules = _rules(decode, brackets)
-  penalty_of = LENGTH_PENALTIES[decode.length_penalty_form]
+  search = _SearchOf(model, decode, brackets, num_best)
 
-  def search(
+  def find(
     params: Any,
     source_BS: Int32[Array, "B S"],
     max_lengths_B: Int32[Array, " B"],
@@ -135,26 +149,108 @@ def make_search(
     gates: HeadGates | None = None,
     num_words_B: Int32[Array, " B"] | None = None,
   ) -> SearchResult:
-    room = _room(model, decode, source_BS.shape[1], max_length)
-    steps = _model_steps(model, params, source_BS, decode.beam_size, room, gates)
-    if rules is not None:
+    room = search.full_room(source_BS.shape[1], max_length)
+    limits_B = jnp.minimum(max_lengths_B, room)
+    state = search.start(params, source_BS, limits_B, room, gates, num_words_B, min_lengths_B)
+    return search.kind.result(search.run(params, state, gates))
+
+  return find
+
+
+class _SearchOf:
+  """The search that the settings describe, over a model, in parts, for one device."""
+
+  kind: Search
+
+  def __init__(
+    self,
+    model: Transformer,
+    decode: DecodeConfig,
+    brackets: Brackets | None,
+    num_best: int | None,
+  ) -> None:
+    self._model = model
+    self._decode = decode
+    self._rules = _rules(decode, brackets)
+    self.kind = _kind(decode, num_best)
+
+  def full_room(self, source_length: int, max_length: int | None = None) -> int:
+    """Returns the most output tokens; learned positions bound them."""
+    room = max_length or source_length + self._decode.max_extra_length
+    if self._model.config.positions == "learned":
+      room = min(room, self._model.config.max_positions)
+    return room
+
+  def start(
+    self,
+    params: Any,
+    source_BS: Int32[Array, "B S"],
+    limits_B: Int32[Array, " B"],
+    room: int,
+    gates: HeadGates | None = None,
+    num_words_B: Int32[Array, " B"] | None = None,
+    min_lengths_B: Int32[Array, " B"] | None = None,
+  ) -> SearchState:
+    """Encodes; returns the state before the first step, with room for so many tokens."""
+    beam_size = self._decode.beam_size
+    variables = {"params": params}
+    cache = self._model.apply(variables, source_BS, beam_size, room, gates, method="start")
+    if self._rules is not None:
       if num_words_B is None:
         raise ValueError("a constrained search needs the number of words of each sentence")
-      steps = constrain(*steps, rules, decode.beam_size, room, max_lengths_B, num_words_B)
-    tokens_to_logits, cache, reorder = steps
-    shared: dict[str, Any] = dict(
-      batch_size=source_BS.shape[0],
-      max_length=room,
-      max_lengths_B=max_lengths_B,
-      penalty=lambda lengths: penalty_of(lengths, decode.length_penalty),
-      min_lengths_B=min_lengths_B,
-    )
-    if decode.beam_size == 1:
-      return greedy_search(tokens_to_logits, cache, **shared)
-    beam: dict[str, Any] = dict(beam_size=decode.beam_size, reorder=reorder, num_best=num_best)
-    return beam_search(tokens_to_logits, cache, **beam, **shared)
+      cache = constrained_cache(cache, beam_size, room, limits_B, num_words_B)
+    return self.kind.start(cache, limits_B, room, min_lengths_B)
 
-  return search
+  def run(
+    self, params: Any, state: SearchState, gates: HeadGates | None, few: int = 0
+  ) -> SearchState:
+    """Steps until at most `few` sentences are not over, or the room is used up."""
+    return run(self.kind, self._steps(params, gates), state, few)
+
+  def regroup(self, state: SearchState, rows_R: Int32[Array, " R"], room: int) -> SearchState:
+    """Returns the state of these rows alone, with room for so many tokens."""
+    return regroup(state, rows_R, room, self._lengthen)
+
+  def _steps(self, params: Any, gates: HeadGates | None) -> Steps:
+    """Returns what the search asks of the model; its cache is (memory, Cache)."""
+    variables = {"params": params}
+
+    def tokens_to_logits(tokens_BM, position, cache):
+      memory, own = cache
+      logits_BMC, own = self._model.apply(
+        variables, tokens_BM, position, own, memory, gates, method="step"
+      )
+      return logits_BMC, (memory, own)
+
+    def reorder(cache, parents_BM):
+      memory, own = cache
+      return memory, own.reorder(parents_BM)
+
+    steps = Steps(tokens_to_logits, reorder)
+    return steps if self._rules is None else constrain(steps, self._rules)
+
+  def _lengthen(self, cache: Any, room: int) -> Any:
+    """Returns the cache with room for more tokens."""
+
+    def of_model(cache: Any, room: int) -> Any:
+      memory, own = cache
+      return memory, own.lengthen(room)
+
+    if self._rules is None:
+      return of_model(cache, room)
+    return lengthen_constrained(cache, room, of_model)
+
+
+def _kind(decode: DecodeConfig, num_best: int | None) -> Search:
+  """Returns greedy search or beam search."""
+  penalty_of = LENGTH_PENALTIES[decode.length_penalty_form]
+
+  def penalty(length: Any) -> Any:
+    return penalty_of(length, decode.length_penalty)
+
+  if decode.beam_size == 1:
+    return GreedySearch(penalty)
+  return BeamSearch(decode.beam_size, penalty, num_best, decode.early_stopping)
 
 
 def _rules(decode: DecodeConfig, brackets: Brackets | None) -> BracketRules | None:
@@ -166,37 +262,6 @@ def _rules(decode: DecodeConfig, brackets: Brackets | None) -> BracketRules | No
   return BracketRules.of(brackets)
 
 
-def _model_steps(
-  model: Transformer,
-  params: Any,
-  source_BS: Int32[Array, "B S"],
-  beam_size: int,
-  room: int,
-  gates: HeadGates | None,
-) -> tuple[Callable, Any, Callable]:
-  """Encodes the sources; returns the (tokens_to_logits, cache, reorder) that a search takes."""
-  variables = {"params": params}
-  memory, cache = model.apply(variables, source_BS, beam_size, room, gates, method="start")
-
-  def tokens_to_logits(tokens_BM, position, cache):
-    return model.apply(variables, tokens_BM, position, cache, memory, gates, method="step")
-
-  def reorder(cache, parents_BM):
-    return cache.reorder(parents_BM)
-
-  return tokens_to_logits, cache, reorder
-
-
-def _room(
-  model: Transformer, decode: DecodeConfig, source_length: int, max_length: int | None
-) -> int:
-  """Returns how many output tokens the search has room for; learned positions bound it."""
-  room = max_length or source_length + decode.max_extra_length
-  if model.config.positions == "learned":
-    room = min(room, model.config.max_positions)
-  return room
-
-
 def make_decode_batch(
   model: Transformer,
   decode: DecodeConfig,
@@ -205,10 +270,21 @@ def make_decode_batch(
 ) -> Callable[..., DecodeBatch]:
   """Returns a function (replicated params[, replicated HeadGates]) -> decode_batch.
 
-  decode_batch(source_BS, max_lengths_B, num_words_B) runs the search on all devices. It returns a
-  SearchResult of numpy arrays with `num_best` outputs for each sentence.
+  decode_batch(source_BS, max_lengths_B, num_words_B) runs the search on all devices, in stages
+  (`decoding/stages.py`). It returns a SearchResult of numpy arrays with `num_best` outputs for each
+  sentence.
   """
-  search = parallel.on_devices(make_search(model, decode, brackets=brackets, num_best=num_best))
+  search = _SearchOf(model, decode, brackets, num_best)
+
+  def start(params, gates, room, source_BS, max_lengths_B, num_words_B):
+    limits_B = jnp.minimum(max_lengths_B, search.full_room(source_BS.shape[1]))
+    return search.start(params, source_BS, limits_B, room, gates, num_words_B)
+
+  def advance(params, gates, few, state):
+    state = search.run(params, state, gates, few)
+    return state, Progress(state.position, state.is_over_B, search.kind.result(state))
+
+  stages = Stages(start, advance, search.regroup)
 
   def with_params(params: Any, gates: HeadGates | None = None) -> DecodeBatch:
     def decode_batch(
@@ -216,11 +292,8 @@ def make_decode_batch(
       max_lengths_B: Int32[np.ndarray, " B"],
       num_words_B: Int32[np.ndarray, " B"],
     ) -> SearchResult:
-      source = parallel.shard_rows(source_BS)
-      max_lengths = parallel.shard_rows(max_lengths_B)
-      num_words = parallel.shard_rows(num_words_B)
-      result = search(params, source, max_lengths, None, gates, num_words)
-      return parallel.gather_rows(result, source_BS.shape[0])
+      room = search.full_room(source_BS.shape[1])
+      return stages.search((params, gates), (source_BS, max_lengths_B, num_words_B), room)
 
     return decode_batch
 
