@@ -1,8 +1,8 @@
 """Decodes a stream of sentences, in order, through batches of few static shapes.
 
 This file uses numpy only, no device. Each shape (rows, width) is compiled once, so there are few:
-widths are powers of two, and each width has four numbers of rows: for a full batch, two for
-left-over sentences, and one for a single one.
+widths are powers of two, and each width has three numbers of rows: for a full batch, for a few
+left-over sentences, and for a single one.
 """
 
 import dataclasses
@@ -190,17 +190,17 @@ def width_for(length: int) -> int:
 
 
 def _rows(room: int, remaining: int, row_multiple: int) -> int:
-  """Returns the number of rows of the next batch, the fewest that hold the `remaining` sentences.
+  """Returns the number of rows of the next batch, one of three.
 
-  They are all of `room`, a quarter of it, a sixteenth, or one row per device.
+  They are one row per device, an eighth of `room`, and all of it: the fewest that hold the
+  `remaining` sentences.
   """
   full = max(1, room // row_multiple) * row_multiple
+  few = -(-full // (8 * row_multiple)) * row_multiple
   if remaining <= row_multiple:
     return row_multiple
-  for share in (16, 4):
-    few = -(-full // (share * row_multiple)) * row_multiple
-    if remaining <= few:
-      return few
+  if remaining <= few:
+    return few
   return full
 
 

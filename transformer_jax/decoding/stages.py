@@ -2,12 +2,13 @@
 
 The sentences of a batch settle at very different positions, and few outputs become as long as they
 may. In one piece, a search would compute all of them up to the last one, with room for the longest.
-So it stops when a quarter of the rows would do for the sentences that are not over, or the room is
+So it stops when an eighth of the rows would do for the sentences that are not over, or the room is
 full. The host then picks these sentences out, and the search goes on with fewer rows or more room.
 That changes no result, as no sentence depends on the others.
 
-Each shape (rows, room) is compiled once, so there are few: all rows, a quarter and a sixteenth, as
-`generate` has them too; and room for a third of the most tokens of an output, then for all.
+Each shape (rows, room) is compiled once, so there are few: all rows and an eighth of them, as
+`generate` has them too; and room for a third of the most tokens of an output, then for all. A few
+rows have all the room from the start.
 """
 
 import functools
@@ -20,8 +21,8 @@ from jaxtyping import Array, Bool, Int32
 from transformer_jax import parallel
 from transformer_jax.decoding.search_state import SearchResult, SearchState
 
-_FEWER = 4  # rows are divided by this
-_FEWEST_ROWS = 16  # of a device, with which a search goes on to its end
+_FEWER = 8  # rows are divided by this
+_FEWEST_ROWS = 32  # of a device, with which a search goes on to its end
 _FIRST_ROOM = 3  # the first room is this part of all
 
 
