@@ -72,6 +72,7 @@ class Worker:
   def ask(self, **request: Any) -> dict[str, Any]:
     """Returns the answer to a request."""
     print(json.dumps(request), file=self._process.stdin, flush=True)
+    assert self._process.stdout is not None  # it is a pipe
     while line := self._process.stdout.readline():
       if line.startswith("{"):
         return json.loads(line)
@@ -79,6 +80,7 @@ class Worker:
 
   def end(self) -> None:
     """Ends the process."""
+    assert self._process.stdin is not None  # it is a pipe
     self._process.stdin.close()
     self._process.wait()
 
