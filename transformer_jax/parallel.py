@@ -21,7 +21,7 @@ from transformer_jax.cache_folder import cache_folder
 from transformer_jax.errors import ConfigError
 from transformer_jax.roll_call import START_TIMEOUT, call_roll
 
-MIN_SECONDS_TO_CACHE = 0.5  # programs that compile in less time are not kept on disk
+MIN_SECONDS_TO_CACHE = 0.1  # programs that compile in less time are not kept on disk
 
 _AXIS = "devices"
 

@@ -276,7 +276,7 @@ def test_weights_sum_to_one_and_padding_gets_none():
 def test_cached_layout_gives_the_same():
   query, key, value = draw(2, 3, 5, 2, 4, 6)
   mask = Mask(key_lengths_B=jnp.array([5, 3]))
-  cached = cached_attention(query, key.swapaxes(1, 2), value.swapaxes(1, 2), mask)
+  cached = cached_attention(query, key.transpose(0, 2, 3, 1), value.swapaxes(1, 2), mask)
   expected = KERNELS["reference"].attend(query, key, value, mask)
   np.testing.assert_allclose(cached, expected, atol=1e-6)
 

@@ -65,7 +65,8 @@ def tokens_to_logits_of(tables_BNC):
 
 
 @functools.partial(
-  jax.jit, static_argnames=("beam_size", "max_length", "form", "greedy", "num_best")
+  jax.jit,
+  static_argnames=("beam_size", "max_length", "form", "greedy", "num_best", "early_stopping"),
 )
 def search(  # noqa: PLR0913  the settings of a search
   tables_BNC,
@@ -78,6 +79,7 @@ def search(  # noqa: PLR0913  the settings of a search
   form="gnmt",
   greedy=False,
   num_best=None,
+  early_stopping="exact",
 ):
   """Returns the SearchResult of beam search, or greedy search, over the tables."""
   batch = tables_BNC.shape[0]
@@ -97,6 +99,7 @@ def search(  # noqa: PLR0913  the settings of a search
     jnp.zeros((batch, beam_size), jnp.int32),
     beam_size=beam_size,
     num_best=num_best,
+    early_stopping=early_stopping,
     **shared,
   )
 

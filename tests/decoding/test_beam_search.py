@@ -23,7 +23,7 @@ def assert_same_list(ours, expected):
 
 
 def test_the_state_has_the_shapes_that_it_declares():
-  assert_as_declared(initial_state((), beam_size=3, max_length=5, limits_B=jnp.array([4, 0])))
+  assert_as_declared(initial_state((), beam_size=3, room=5, limits_B=jnp.array([4, 0])))
 
 
 @pytest.mark.parametrize("form", LENGTH_PENALTIES)
@@ -256,6 +256,36 @@ def test_reorder_is_given_the_parents():
   expected = run_search(tables, beam_size=3, max_length=5)
   np.testing.assert_array_equal(ours.tokens_BMT, expected.tokens_BMT)
   assert seen == [(8, 3)]
+
+
+def first_outputs(model, beam_size, limit):
+  """Returns [(tokens, score)] of a search that ends when `beam_size` hypotheses have finished."""
+  alive, finished = [((), 0.0)], []
+  for length in range(1, limit + 1):
+    continuations = [
+      ((*tokens, token), total + log_prob)
+      for tokens, total in alive
+      for token, log_prob in enumerate(model(tokens))
+    ]
+    continuations.sort(key=lambda item: -item[1])
+    for tokens, total in continuations[:beam_size]:
+      if tokens[-1] == EOS_ID:
+        finished.append((tokens, total / length_penalty(length, 0.6)))
+    if len(finished) >= beam_size:
+      break
+    alive = [item for item in continuations if item[0][-1] != EOS_ID][:beam_size]
+  return sorted(finished, key=lambda item: -item[1])[:beam_size]
+
+
+def test_early_stopping_ends_with_the_first_hypotheses_that_finish():
+  tables = random_tables(12, batch=100, vocab=6, depth=5, eos_bias=0.5)
+  first = run_search(tables, beam_size=3, max_length=5, early_stopping="first")
+  exact = run_search(tables, beam_size=3, max_length=5)
+  for row, table in enumerate(tables):
+    ours = [hypothesis for hypothesis in n_best(first, row) if hypothesis[2]]
+    assert_same_list(ours, first_outputs(log_probabilities(table), 3, 5))
+  best, of_first = exact.scores_BM[:, 0], first.scores_BM[:, 0]
+  assert (of_first[first.is_finished_BM[:, 0]] < best[first.is_finished_BM[:, 0]]).any()
 
 
 def test_not_a_number_ends_the_search():

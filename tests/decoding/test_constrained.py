@@ -11,9 +11,9 @@ import pytest
 from transformer_jax.config import EOS_ID, PAD_ID
 from transformer_jax.data.linearization import symbol_kinds, to_tree
 from transformer_jax.decoding.beam_search import beam_search
-from transformer_jax.decoding.constrained import BracketRules, constrain
+from transformer_jax.decoding.constrained import BracketRules, constrain, constrained_cache
 from transformer_jax.decoding.greedy import greedy_search
-from transformer_jax.decoding.search_state import gather_beams
+from transformer_jax.decoding.search_state import Steps, gather_beams
 
 SYMBOLS = dict(
   vinyals=["(S", "(NP", "(VP", ")S", ")NP", ")VP", "XX", "(X", "word"],
@@ -40,13 +40,11 @@ def compiled_search(style, beam_size, is_constrained):
     def tokens_to_logits(tokens_BM, position, cache):
       return table[position][tokens_BM], cache
 
-    function = tokens_to_logits
+    steps = Steps(tokens_to_logits, gather_beams)
     cache = jnp.zeros((len(WORDS), beam_size))
-    reorder = gather_beams
     if is_constrained:
-      function, cache, reorder = constrain(
-        function, cache, reorder, rules, beam_size, ROOM, limits_B, words_B
-      )
+      steps = constrain(steps, rules)
+      cache = constrained_cache(cache, beam_size, ROOM, limits_B, words_B)
     shared = dict(
       batch_size=len(WORDS),
       max_length=ROOM,
@@ -54,8 +52,10 @@ def compiled_search(style, beam_size, is_constrained):
       penalty=lambda length: jnp.ones_like(length, jnp.float32),
     )
     if beam_size == 1:
-      return greedy_search(function, cache, **shared)
-    return beam_search(function, cache, beam_size=beam_size, reorder=reorder, **shared)
+      return greedy_search(steps.tokens_to_logits, cache, **shared)
+    return beam_search(
+      steps.tokens_to_logits, cache, beam_size=beam_size, reorder=steps.reorder, **shared
+    )
 
   return jax.jit(run)
 
@@ -125,10 +125,14 @@ def test_too_many_words_for_the_limit():
 
   limits = np.array([5], np.int32)
   words = np.array([50], np.int32)
-  function, cache, _ = constrain(
-    tokens_to_logits, (), lambda cache, _: cache, rules, 1, 5, limits, words
-  )
+  steps = constrain(Steps(tokens_to_logits, lambda cache, _: cache), rules)
+  cache = constrained_cache((), 1, 5, limits, words)
   result = greedy_search(
-    function, cache, batch_size=1, max_length=5, max_lengths_B=limits, penalty=lambda length: 1.0
+    steps.tokens_to_logits,
+    cache,
+    batch_size=1,
+    max_length=5,
+    max_lengths_B=limits,
+    penalty=lambda length: 1.0,
   )
   assert result.tokens_BMT[0, 0].tolist() == [3 + SYMBOLS["vinyals"].index("XX")] * 5

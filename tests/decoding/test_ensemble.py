@@ -9,10 +9,10 @@ import pytest
 from table_models import n_best, random_tables, run_search, tokens_to_logits_of
 
 from transformer_jax.decoding.beam_search import beam_search
-from transformer_jax.decoding.ensemble import Steps, ensemble, mean_log_probs
+from transformer_jax.decoding.ensemble import ensemble, mean_log_probs
 from transformer_jax.decoding.greedy import greedy_search
 from transformer_jax.decoding.length_penalty import length_penalty
-from transformer_jax.decoding.search_state import gather_beams
+from transformer_jax.decoding.search_state import Steps, gather_beams
 
 BATCH, VOCAB, ROOM = 12, 5, 5
 
@@ -21,8 +21,8 @@ BATCH, VOCAB, ROOM = 12, 5, 5
 def test_the_search_is_that_over_the_mean_probabilities(beam_size):
   """The caches are the nodes that hypotheses are at, so each member's must be reordered."""
   tables = [random_tables(seed, BATCH, VOCAB, ROOM) for seed in (1, 2, 3)]
-  cache = jnp.zeros((BATCH, beam_size), jnp.int32)
-  steps = ensemble([Steps(tokens_to_logits_of(t), cache, gather_beams) for t in tables])
+  caches = (jnp.zeros((BATCH, beam_size), jnp.int32),) * len(tables)
+  steps = ensemble([Steps(tokens_to_logits_of(t), gather_beams) for t in tables])
   shared: dict[str, Any] = dict(
     batch_size=BATCH,
     max_length=ROOM,
@@ -30,10 +30,10 @@ def test_the_search_is_that_over_the_mean_probabilities(beam_size):
     penalty=lambda length: length_penalty(length, 0.6),
   )
   if beam_size == 1:
-    result = greedy_search(steps.tokens_to_logits, steps.cache, **shared)
+    result = greedy_search(steps.tokens_to_logits, caches, **shared)
   else:
     result = beam_search(
-      steps.tokens_to_logits, steps.cache, beam_size=beam_size, reorder=steps.reorder, **shared
+      steps.tokens_to_logits, caches, beam_size=beam_size, reorder=steps.reorder, **shared
     )
   probabilities = [np.exp(jax.nn.log_softmax(table.astype(np.float64))) for table in tables]
   mean = np.log(np.mean(probabilities, axis=0)).astype(np.float32)
@@ -61,5 +61,5 @@ def test_the_mean_is_arithmetic_and_knows_impossible_tokens():
 
 def test_a_single_model_is_no_ensemble():
   """So that its program stays as it is."""
-  only = Steps(tokens_to_logits_of(random_tables(1, 1, VOCAB, ROOM)), (), gather_beams)
+  only = Steps(tokens_to_logits_of(random_tables(1, 1, VOCAB, ROOM)), gather_beams)
   assert ensemble([only]) is only

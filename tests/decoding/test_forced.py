@@ -8,9 +8,10 @@ from table_models import log_probabilities, n_best, random_tables, tokens_to_log
 
 from transformer_jax.config import EOS_ID, PAD_ID
 from transformer_jax.decoding.beam_search import beam_search
-from transformer_jax.decoding.forced import force
+from transformer_jax.decoding.forced import ForcedCache, force
 from transformer_jax.decoding.greedy import greedy_search
 from transformer_jax.decoding.length_penalty import length_penalty
+from transformer_jax.decoding.search_state import Steps, gather_beams
 
 VOCAB, DEPTH, BATCH = 5, 4, 40
 
@@ -50,10 +51,12 @@ def arguments():
 def test_a_beam_that_holds_all_finds_the_best(length):
   tables = random_tables(3, BATCH, VOCAB, DEPTH)
   prefix_BT = prefixes_of(length)
-  model = force(tokens_to_logits_of(jnp.asarray(tables)), jnp.asarray(prefix_BT))
+  steps = force(Steps(tokens_to_logits_of(jnp.asarray(tables)), gather_beams))
   beam = 60
-  nodes = jnp.zeros((BATCH, beam), jnp.int32)
-  result = jax.device_get(beam_search(model, nodes, beam_size=beam, **arguments()))
+  cache = ForcedCache(jnp.zeros((BATCH, beam), jnp.int32), jnp.asarray(prefix_BT))
+  result = jax.device_get(
+    beam_search(steps.tokens_to_logits, cache, beam_size=beam, reorder=steps.reorder, **arguments())
+  )
   for row, table in enumerate(tables):
     prefix = tuple(token for token in prefix_BT[row].tolist() if token != PAD_ID)
     scored = [
@@ -70,8 +73,9 @@ def test_a_beam_that_holds_all_finds_the_best(length):
 def test_greedy_search_goes_on_from_the_prefix():
   tables = random_tables(4, BATCH, VOCAB, DEPTH)
   prefix_BT = prefixes_of(2)
-  model = force(tokens_to_logits_of(jnp.asarray(tables)), jnp.asarray(prefix_BT))
-  result = jax.device_get(greedy_search(model, jnp.zeros((BATCH, 1), jnp.int32), **arguments()))
+  steps = force(Steps(tokens_to_logits_of(jnp.asarray(tables))))
+  cache = ForcedCache(jnp.zeros((BATCH, 1), jnp.int32), jnp.asarray(prefix_BT))
+  result = jax.device_get(greedy_search(steps.tokens_to_logits, cache, **arguments()))
   for row, table in enumerate(tables):
     log_probs_of = log_probabilities(table)
     tokens = tuple(token for token in prefix_BT[row].tolist() if token != PAD_ID)

@@ -8,6 +8,7 @@ import pytest
 import transformer_jax
 from transformer_jax.analysis.attention.maps import sentence_attention
 from transformer_jax.config import EOS_ID
+from transformer_jax.runs.model_search import ModelSearch
 from transformer_jax.service.engine import Engine, Search, Switches
 from transformer_jax.service.problem import Problem
 
@@ -53,10 +54,10 @@ def test_other_penalties_and_heads_need_no_other_program(engine, monkeypatch):
   asked = sentences(engine)
   engine.search(Search(4, 0.6, True), asked)
 
-  def make_search(*args, **settings):
+  def start(*args, **settings):
     raise AssertionError("a program is traced again")
 
-  monkeypatch.setattr("transformer_jax.service.engine.make_search", make_search)
+  monkeypatch.setattr(ModelSearch, "start", start)
   engine.search(Search(4, 0.7, True, Switches((HEAD,), divide=False)), asked)
   with pytest.raises(AssertionError, match="traced again"):
     engine.search(Search(3, 0.7), asked)

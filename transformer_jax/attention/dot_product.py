@@ -49,9 +49,19 @@ _every_example = jax.vmap(_every_head)  # (BTHK, BSHK, BSHV, BTS, BHTS) -> BTHV
 _weights_of_every_head = jax.vmap(attention_weights, in_axes=(1, 1, None))
 _weights_of_every_example = jax.vmap(_weights_of_every_head)  # (BTHK, BSHK, BTS) -> BHTS
 
+
+def _cached_attention(
+  query_TK: Float[Array, "T K"],
+  key_KS: Float[Array, "K S"],
+  value_SV: Float[Array, "S V"],
+  allowed_TS: Bool[Array, "T S"],
+) -> Float[Array, "T V"]:
+  return attention(query_TK, key_KS.T, value_SV, allowed_TS)
+
+
 # In the decoding cache it is the second, so that the keys of a head lie together in memory.
-_every_cached_head = jax.vmap(attention, in_axes=(1, 0, 0, None), out_axes=1)
-_every_cached_example = jax.vmap(_every_cached_head)  # (BTHK, BHSK, BHSV, BTS) -> BTHV
+_every_cached_head = jax.vmap(_cached_attention, in_axes=(1, 0, 0, None), out_axes=1)
+_every_cached_example = jax.vmap(_every_cached_head)  # (BTHK, BHKS, BHSV, BTS) -> BTHV
 
 
 def reference_attention(
@@ -76,13 +86,13 @@ def reference_weights(
 
 def cached_attention(
   query_BTHK: Float[Array, "B T H K"],
-  key_BHSK: Float[Array, "B H S K"],
+  key_BHKS: Float[Array, "B H K S"],
   value_BHSV: Float[Array, "B H S V"],
   mask: Mask,
 ) -> Float[Array, "B T H V"]:
   """Returns `reference_attention` over keys and values in the decoding cache's layout."""
-  allowed_BTS = _dense(mask, query_BTHK, key_BHSK.shape[2])
-  return _every_cached_example(query_BTHK, key_BHSK, value_BHSV, allowed_BTS)
+  allowed_BTS = _dense(mask, query_BTHK, key_BHKS.shape[3])
+  return _every_cached_example(query_BTHK, key_BHKS, value_BHSV, allowed_BTS)
 
 
 def _dense(

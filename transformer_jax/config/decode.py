@@ -19,6 +19,14 @@ class DecodeConfig:
     choices=("gnmt", "power"),
   )
 
+  early_stopping: str = setting(
+    "exact",
+    "exact: a search ends when no better output can come; first: when beam_size outputs have "
+    "finished, as in other toolkits, which is sooner and not always the best",
+    choices=("exact", "first"),
+    added_later=True,
+  )
+
   constrained: bool = setting(
     False, "parsing: allow only well-formed trees over the input words", added_later=True
   )

@@ -5,6 +5,8 @@ end in EOS compete by score with the M finished ones; the M most probable others
 hypothesis has one EOS continuation, so at least M others remain.
 """
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -21,10 +23,13 @@ from transformer_jax.decoding.search_state import (
   Reorder,
   SearchResult,
   SearchState,
+  Steps,
   TokensToLogits,
   gather_beams,
   initial_state,
   output_lengths,
+  previous_tokens,
+  run,
   where_over,
 )
 
@@ -41,6 +46,7 @@ def beam_search(  # noqa: PLR0913  a search has this many independent settings, 
   reorder: Reorder = gather_beams,
   min_lengths_B: Lengths | None = None,
   num_best: int | None = None,
+  early_stopping: str = "exact",
 ) -> SearchResult:
   """Returns the best outputs of each of B sentences.
 
@@ -69,6 +75,9 @@ def beam_search(  # noqa: PLR0913  a search has this many independent settings, 
     min_lengths_B: tokens, EOS included, before which EOS is not allowed; default none.
     num_best: requested outputs, by default M. Fewer let a search end sooner and give the first ones
       of the same list.
+    early_stopping: "exact", as above; or "first": a sentence is over as soon as M hypotheses have
+      finished, as other toolkits do by default. There, as in them, EOS counts only among the M most
+      probable continuations.
 
   Returns:
     SearchResult, with `num_best` in place of M.
@@ -86,38 +95,75 @@ def beam_search(  # noqa: PLR0913  a search has this many independent settings, 
     result.tokens_BMT[0, 0, : result.lengths_BM[0, 0]]  # the best output
   """
   limits_B = jnp.broadcast_to(jnp.minimum(max_lengths_B, max_length), (batch_size,))
-  num_best = beam_size if num_best is None else min(num_best, beam_size)
+  search = BeamSearch(beam_size, penalty, num_best, early_stopping)
+  start = search.start(cache, limits_B, max_length, min_lengths_B)
+  return search.result(run(search, Steps(tokens_to_logits, reorder), start))
 
-  def step(state):
-    previous_BM = _previous_tokens(state)
-    logits_BMC, cache = tokens_to_logits(previous_BM, state.position, state.cache)
-    continuations, parents = _expand(state, logits_BMC, min_lengths_B)
-    finished = _finish(state, continuations, penalty)
+
+@dataclasses.dataclass(frozen=True)
+class BeamSearch:
+  """The steps of `beam_search`, which explains the fields. Implements `Search`."""
+
+  beam_size: int
+  penalty: Penalty
+  num_best: int | None = None
+  early_stopping: str = "exact"
+
+  def start(
+    self,
+    cache: Cache,
+    limits_B: Int32[Array, " B"],
+    room: int,
+    min_lengths_B: Lengths | None = None,
+  ) -> SearchState:
+    """Returns the state before the first step."""
+    return initial_state(cache, self.beam_size, room, limits_B, min_lengths_B)
+
+  def step(self, state: SearchState, steps: Steps) -> SearchState:
+    """Returns the state after one more token."""
+    logits_BMC, cache = steps.tokens_to_logits(previous_tokens(state), state.position, state.cache)
+    continuations, parents = _expand(state, logits_BMC)
+    finished = _finish(state.finished, self._ended(state, continuations))
     alive, survivors = _live_on(state, continuations)
     alive, finished = where_over(state.is_over_B, (state.alive, state.finished), (alive, finished))
     position = state.position + 1
-    worst_scores_B = finished.scores_BM[:, num_best - 1]
-    is_settled_B = ~_can_improve(alive, worst_scores_B, limits_B, penalty)
-    is_over_B = state.is_over_B | is_settled_B | (position >= limits_B)
-    cache = reorder(cache, gather_beams(parents, survivors))
-    return SearchState(position, cache, alive, finished, is_over_B)
+    is_settled_B = self._is_settled(alive, finished, state.limits_B)
+    return state._replace(
+      position=position,
+      cache=steps.reorder(cache, gather_beams(parents, survivors)),
+      alive=alive,
+      finished=finished,
+      is_over_B=state.is_over_B | is_settled_B | (position >= state.limits_B),
+    )
 
-  start = initial_state(cache, beam_size, max_length, limits_B)
-  state = lax.while_loop(lambda state: ~jnp.all(state.is_over_B), step, start)
-  return _result(state, penalty, num_best)
+  def result(self, state: SearchState) -> SearchResult:
+    """Returns the finished hypotheses, then the live ones."""
+    return _result(state, self.penalty, self._num_best)
 
+  @property
+  def _num_best(self) -> int:
+    return self.beam_size if self.num_best is None else min(self.num_best, self.beam_size)
 
-def _previous_tokens(state: SearchState) -> Int32[Array, "B M"]:
-  """Returns the latest token of each live hypothesis.
+  def _ended(self, state: SearchState, continuations: Alive) -> Finished:
+    """Returns the continuations that end in EOS, with their scores; the others have -inf."""
+    is_ended = _last_is_eos(state, continuations)
+    if self.early_stopping == "first":
+      is_ended &= jnp.arange(is_ended.shape[1]) < self.beam_size
+    scores = continuations.log_probs_BM / self.penalty(state.position + 1)
+    scores = jnp.where(is_ended, scores, -jnp.inf)
+    return Finished(continuations.tokens_BMT, continuations.log_probs_BM, scores)
 
-  At position 0 it reads the first column of `tokens_BMT`, which still holds PAD.
-  """
-  previous = jnp.maximum(state.position - 1, 0)
-  return lax.dynamic_index_in_dim(state.alive.tokens_BMT, previous, axis=2, keepdims=False)
+  def _is_settled(
+    self, alive: Alive, finished: Finished, limits_B: Int32[Array, " B"]
+  ) -> Bool[Array, " B"]:
+    """Returns whether no live hypothesis of a sentence matters any more."""
+    if self.early_stopping == "first":
+      return finished.scores_BM[:, -1] != -jnp.inf
+    return ~_can_improve(alive, finished.scores_BM[:, self._num_best - 1], limits_B, self.penalty)
 
 
 def _expand(
-  state: SearchState, logits_BMC: Float[Array, "B M C"], min_lengths_B: Lengths | None
+  state: SearchState, logits_BMC: Float[Array, "B M C"]
 ) -> tuple[Alive, Int32[Array, "B continuations"]]:
   """Returns the 2 M most probable continuations of the live hypotheses, best first.
 
@@ -127,7 +173,7 @@ def _expand(
   # Only so many continuations of one hypothesis can be among the best of all.
   count = min(2 * beam_size, vocab_size)
   pool_shape = (batch_size, beam_size * count)
-  log_probs, tokens = best_next_tokens(logits_BMC, count, state.position, min_lengths_B)
+  log_probs, tokens = best_next_tokens(logits_BMC, count, state.position, state.min_lengths_B)
   log_probs = (state.alive.log_probs_BM[..., None] + log_probs).reshape(pool_shape)
   log_probs, index = lax.top_k(log_probs, min(2 * beam_size, beam_size * count))
   parents = index // count
@@ -145,14 +191,11 @@ def _last_is_eos(state: SearchState, continuations: Alive) -> Bool[Array, "B con
   return last == EOS_ID
 
 
-def _finish(state: SearchState, continuations: Alive, penalty: Penalty) -> Finished:
-  """Returns the M best by score of finished hypotheses and of continuations that end in EOS."""
-  scores = continuations.log_probs_BM / penalty(state.position + 1)
-  scores = jnp.where(_last_is_eos(state, continuations), scores, -jnp.inf)
-  new = Finished(continuations.tokens_BMT, continuations.log_probs_BM, scores)
-  pool = _side_by_side(state.finished, new)
+def _finish(finished: Finished, ended: Finished) -> Finished:
+  """Returns the M best by score of the finished hypotheses and those that have just ended."""
+  pool = _side_by_side(finished, ended)
   # Of equal scores the first wins, so an earlier finished hypothesis is not replaced by its equal.
-  _, best = lax.top_k(pool.scores_BM, state.finished.scores_BM.shape[1])
+  _, best = lax.top_k(pool.scores_BM, finished.scores_BM.shape[1])
   return gather_beams(pool, best)
 
 

@@ -16,8 +16,7 @@ from transformer_jax.decoding.next_tokens import allow_only
 from transformer_jax.decoding.search_state import (
   Cache,
   Lengths,
-  Reorder,
-  TokensToLogits,
+  Steps,
   gather_beams,
 )
 
@@ -62,36 +61,28 @@ class _State(NamedTuple):
   has_just_opened_BM: Bool[Array, "B M"]  # the innermost constituent is empty
 
 
-def constrain(
-  tokens_to_logits: TokensToLogits,
-  cache: Cache,
-  reorder: Reorder,
-  rules: BracketRules,
-  beam_size: int,
-  room: int,
-  max_lengths_B: Lengths,
-  num_words_B: Lengths,
-) -> tuple[TokensToLogits, Cache, Reorder]:
-  """Returns (tokens_to_logits, cache, reorder) for a search that finds only trees.
+class ConstrainedCache(NamedTuple):
+  """The model's cache, and what the constraint needs to know."""
 
-  A tree has one root and `num_words_B` words. A closing bracket has the label of the innermost open
-  constituent, which must have words. No bracket opens that could not be closed within
-  `max_lengths_B` tokens, EOS included. For a sentence that is too long for its limit, only words
-  are allowed.
+  of_model: Cache
+  state: _State
+  limits_B: Int32[Array, " B"]
+  num_words_B: Int32[Array, " B"]
 
-  A hypothesis keeps the model's probability: that of forbidden tokens goes to PAD, which is never
-  chosen.
+
+def constrained_cache(
+  of_model: Cache, beam_size: int, room: int, limits_B: Lengths, num_words_B: Lengths
+) -> ConstrainedCache:
+  """Returns the cache for a search that `constrain` constrains.
 
   Args:
-    tokens_to_logits, cache, reorder: the model's, as for `beam_search`.
-    rules: the BracketRules of the vocabulary.
+    of_model: the model's.
     beam_size: M.
-    room: the `max_length` of the search.
-    max_lengths_B: each sentence's own limit.
+    room: the tokens that the search has room for.
+    limits_B: the most tokens of each sentence's output, EOS included.
     num_words_B: words that each sentence's tree must cover.
   """
-  limits_B1 = jnp.minimum(max_lengths_B, room)[:, None]
-  shape = (max_lengths_B.shape[0], beam_size)
+  shape = (len(limits_B), beam_size)
   zero_BM = jnp.zeros(shape, jnp.int32)
   start = _State(
     open_BMD=jnp.zeros((*shape, room), jnp.int32),
@@ -99,19 +90,39 @@ def constrain(
     words_BM=zero_BM,
     has_just_opened_BM=jnp.zeros(shape, bool),
   )
+  return ConstrainedCache(of_model, start, jnp.asarray(limits_B), jnp.asarray(num_words_B))
 
-  def constrained_logits(tokens_BM, position, cache):
-    model_cache, state = cache
-    logits_BMC, model_cache = tokens_to_logits(tokens_BM, position, model_cache)
-    state = _advance(rules, state, tokens_BM)
-    is_allowed_BMC = _is_allowed(rules, state, limits_B1 - position, num_words_B[:, None])
-    return allow_only(logits_BMC, is_allowed_BMC), (model_cache, state)
 
-  def reorder_both(cache, parents_BM):
-    model_cache, state = cache
-    return reorder(model_cache, parents_BM), gather_beams(state, parents_BM)
+def constrain(steps: Steps, rules: BracketRules) -> Steps:
+  """Returns the steps of a search that finds only trees; its cache is a `constrained_cache`.
 
-  return constrained_logits, (cache, start), reorder_both
+  A tree has one root and `num_words_B` words. A closing bracket has the label of the innermost open
+  constituent, which must have words. No bracket opens that could not be closed within
+  `limits_B` tokens, EOS included. For a sentence that is too long for its limit, only words
+  are allowed.
+
+  A hypothesis keeps the model's probability: that of forbidden tokens goes to PAD, which is never
+  chosen.
+  """
+
+  def tokens_to_logits(tokens_BM, position, cache):
+    logits_BMC, of_model = steps.tokens_to_logits(tokens_BM, position, cache.of_model)
+    state = _advance(rules, cache.state, tokens_BM)
+    remaining_B1 = cache.limits_B[:, None] - position
+    is_allowed_BMC = _is_allowed(rules, state, remaining_B1, cache.num_words_B[:, None])
+    return allow_only(logits_BMC, is_allowed_BMC), cache._replace(of_model=of_model, state=state)
+
+  def reorder(cache, parents_BM):
+    of_model = steps.reorder(cache.of_model, parents_BM)
+    return cache._replace(of_model=of_model, state=gather_beams(cache.state, parents_BM))
+
+  def lengthen(cache, room):
+    open_BMD = cache.state.open_BMD
+    open_BMD = jnp.pad(open_BMD, ((0, 0), (0, 0), (0, room - open_BMD.shape[-1])))
+    of_model = steps.lengthen(cache.of_model, room)
+    return cache._replace(of_model=of_model, state=cache.state._replace(open_BMD=open_BMD))
+
+  return Steps(tokens_to_logits, reorder, lengthen)
 
 
 def _advance(rules: BracketRules, state: _State, tokens_BM: Int32[Array, "B M"]) -> _State:

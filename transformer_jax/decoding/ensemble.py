@@ -2,21 +2,13 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float32
 
-from transformer_jax.decoding.search_state import Cache, Reorder, TokensToLogits
-
-
-class Steps(NamedTuple):
-  """What a search takes of a model: a function, its cache, and how the cache is reordered."""
-
-  tokens_to_logits: TokensToLogits
-  cache: Cache
-  reorder: Reorder
+from transformer_jax.decoding.search_state import Steps
 
 
 def ensemble(members: Sequence[Steps]) -> Steps:
@@ -39,7 +31,11 @@ def ensemble(members: Sequence[Steps]) -> Steps:
     pairs = zip(members, caches, strict=True)
     return tuple(member.reorder(cache, parents_BM) for member, cache in pairs)
 
-  return Steps(tokens_to_logits, tuple(member.cache for member in members), reorder)
+  def lengthen(caches, room):
+    pairs = zip(members, caches, strict=True)
+    return tuple(member.lengthen(cache, room) for member, cache in pairs)
+
+  return Steps(tokens_to_logits, reorder, lengthen)
 
 
 def mean_log_probs(log_probs: Sequence[Float32[Array, "*shape"]]) -> Any:

@@ -5,31 +5,28 @@ better one. Greedy search ends with the first EOS that is most probable, and nee
 neither scores nor reordering.
 """
 
-from typing import NamedTuple
+import dataclasses
 
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Bool, Float32, Int32
+from jaxtyping import Array, Int32
 
 from transformer_jax.config import EOS_ID, PAD_ID
 from transformer_jax.decoding.next_tokens import best_next_tokens
 from transformer_jax.decoding.search_state import (
+  Alive,
   Cache,
   Lengths,
   Penalty,
   SearchResult,
+  SearchState,
+  Steps,
   TokensToLogits,
+  initial_state,
   output_lengths,
+  previous_tokens,
+  run,
 )
-
-
-class _State(NamedTuple):
-  position: Int32[Array, ""]
-  cache: Cache
-  previous_B: Int32[Array, " B"]  # the latest tokens
-  tokens_BT: Int32[Array, "B T"]  # PAD where nothing is generated
-  log_probs_B: Float32[Array, " B"]
-  is_over_B: Bool[Array, " B"]
 
 
 def greedy_search(
@@ -48,34 +45,57 @@ def greedy_search(
   `beam_search`. Of equally probable tokens the one with the lowest id is taken.
   """
   limits_B = jnp.broadcast_to(jnp.minimum(max_lengths_B, max_length), (batch_size,))
+  search = GreedySearch(penalty)
+  start = search.start(cache, limits_B, max_length, min_lengths_B)
+  return search.result(run(search, Steps(tokens_to_logits), start))
 
-  def step(state):
-    logits_BMC, cache = tokens_to_logits(state.previous_B[:, None], state.position, state.cache)
-    log_probs, tokens = best_next_tokens(logits_BMC, 1, state.position, min_lengths_B)
-    tokens_B = jnp.where(state.is_over_B, PAD_ID, tokens[:, 0, 0].astype(jnp.int32))
-    log_probs_B = state.log_probs_B + jnp.where(state.is_over_B, 0.0, log_probs[:, 0, 0])
-    tokens_BT = lax.dynamic_update_index_in_dim(state.tokens_BT, tokens_B, state.position, axis=1)
+
+@dataclasses.dataclass(frozen=True)
+class GreedySearch:
+  """The steps of `greedy_search`. Implements `Search`.
+
+  The only hypothesis stays the live one, also when it has ended.
+  """
+
+  penalty: Penalty
+
+  def start(
+    self,
+    cache: Cache,
+    limits_B: Int32[Array, " B"],
+    room: int,
+    min_lengths_B: Lengths | None = None,
+  ) -> SearchState:
+    """Returns the state before the first step."""
+    return initial_state(cache, 1, room, limits_B, min_lengths_B)
+
+  def step(self, state: SearchState, steps: Steps) -> SearchState:
+    """Returns the state after one more token."""
+    logits_BMC, cache = steps.tokens_to_logits(previous_tokens(state), state.position, state.cache)
+    log_probs, tokens = best_next_tokens(logits_BMC, 1, state.position, state.min_lengths_B)
+    is_over_B1 = state.is_over_B[:, None]
+    tokens_B1 = jnp.where(is_over_B1, PAD_ID, tokens[..., 0].astype(jnp.int32))
+    log_probs_B1 = state.alive.log_probs_BM + jnp.where(is_over_B1, 0.0, log_probs[..., 0])
+    tokens_B1T = lax.dynamic_update_index_in_dim(
+      state.alive.tokens_BMT, tokens_B1, state.position, axis=2
+    )
     position = state.position + 1
-    is_over_B = state.is_over_B | (tokens_B == EOS_ID) | (position >= limits_B)
-    return _State(position, cache, tokens_B, tokens_BT, log_probs_B, is_over_B)
+    has_ended_B = tokens_B1[:, 0] == EOS_ID
+    return state._replace(
+      position=position,
+      cache=cache,
+      alive=Alive(tokens_B1T, log_probs_B1),
+      is_over_B=state.is_over_B | has_ended_B | (position >= state.limits_B),
+    )
 
-  tokens_BT = jnp.full((batch_size, max_length), PAD_ID, jnp.int32)
-  start = _State(
-    position=jnp.int32(0),
-    cache=cache,
-    previous_B=tokens_BT[:, 0],
-    tokens_BT=tokens_BT,
-    log_probs_B=jnp.where(limits_B > 0, 0.0, -jnp.inf),
-    is_over_B=limits_B <= 0,
-  )
-  state = lax.while_loop(lambda state: ~jnp.all(state.is_over_B), step, start)
-  lengths_B = output_lengths(state.tokens_BT)
-  scores_B = state.log_probs_B / penalty(jnp.maximum(lengths_B, 1))
-  is_finished_B = jnp.any(state.tokens_BT == EOS_ID, axis=1)
-  return SearchResult(
-    tokens_BMT=state.tokens_BT[:, None],
-    lengths_BM=lengths_B[:, None],
-    log_probs_BM=state.log_probs_B[:, None],
-    scores_BM=scores_B[:, None],
-    is_finished_BM=is_finished_B[:, None],
-  )
+  def result(self, state: SearchState) -> SearchResult:
+    """Returns the only output of each sentence."""
+    tokens_BMT, log_probs_BM = state.alive
+    lengths_BM = output_lengths(tokens_BMT)
+    return SearchResult(
+      tokens_BMT=tokens_BMT,
+      lengths_BM=lengths_BM,
+      log_probs_BM=log_probs_BM,
+      scores_BM=log_probs_BM / self.penalty(jnp.maximum(lengths_BM, 1)),
+      is_finished_BM=jnp.any(tokens_BMT == EOS_ID, axis=-1),
+    )

@@ -182,7 +182,8 @@ def generation_config(config: Config, vocab_size: int) -> dict[str, Any]:
   decode = config.decode
   beam = {}
   if decode.beam_size > 1:
-    beam = dict(length_penalty=decode.length_penalty, early_stopping="never")
+    early_stopping = "never" if decode.early_stopping == "exact" else True
+    beam = dict(length_penalty=decode.length_penalty, early_stopping=early_stopping)
   return dict(
     num_beams=decode.beam_size,
     **beam,

@@ -194,7 +194,9 @@ def _search(config: Config) -> str:
   decode = config.decode
   beam = f"beam_size={decode.beam_size}"
   if decode.beam_size > 1:
-    beam += f", length_penalty={decode.length_penalty}, patience=8"
+    beam += f", length_penalty={decode.length_penalty}"
+    if decode.early_stopping == "exact":
+      beam += ", patience=8"
   return f"{beam}, min_decoding_length=0"
 
 

@@ -21,16 +21,27 @@ Position = int | Int32[Array, ""]
 
 
 class KeysAndValues(NamedTuple):
-  """One layer's keys and values, with each head's rows together in memory."""
+  """One layer's keys and values, with those of each head together in memory.
 
-  keys_BHSK: Float[Array, "B H S K"]
+  With keys in columns, the scores of a few queries are a quick product on a CPU.
+  """
+
+  keys_BHKS: Float[Array, "B H K S"]
   values_BHSV: Float[Array, "B H S V"]
 
   def write(self, new: "KeysAndValues", position: Position) -> "KeysAndValues":
     """Returns a copy with the M new keys and values of `position` in their slots."""
     return KeysAndValues(
-      _write(self.keys_BHSK, new.keys_BHSK, position),
-      _write(self.values_BHSV, new.values_BHSV, position),
+      _write(self.keys_BHKS, new.keys_BHKS, position, axis=3),
+      _write(self.values_BHSV, new.values_BHSV, position, axis=2),
+    )
+
+  def lengthen(self, more: int) -> "KeysAndValues":
+    """Returns a copy with room for so many more keys."""
+    of_keys, of_values = ((0, 0), (0, more)), ((0, more), (0, 0))
+    return KeysAndValues(
+      jnp.pad(self.keys_BHKS, ((0, 0), (0, 0), *of_keys)),
+      jnp.pad(self.values_BHSV, ((0, 0), (0, 0), *of_values)),
     )
 
 
@@ -70,6 +81,14 @@ class Cache(flax.struct.PyTreeNode):
     ancestry_BML = self.ancestry_BML.at[:, :, position].set(jnp.arange(num_hypotheses))
     return self.replace(ancestry_BML=ancestry_BML)
 
+  def lengthen(self, room: int) -> "Cache":
+    """Returns the cache with room for this many positions."""
+    _, num_hypotheses, length = self.ancestry_BML.shape
+    more = room - length
+    layers = tuple(layer.lengthen(more * num_hypotheses) for layer in self.layers)
+    ancestry_BML = jnp.pad(self.ancestry_BML, ((0, 0), (0, 0), (0, more)), constant_values=-1)
+    return Cache(layers, ancestry_BML)
+
   def mask(self) -> Mask:
     """Returns the mask of the keys that each hypothesis descends from, [B, M, L*M]."""
     batch, num_hypotheses, length = self.ancestry_BML.shape
@@ -81,20 +100,19 @@ def empty_cache(
   config: ModelConfig, dtype: jnp.dtype, batch: int, beam_size: int, max_length: int
 ) -> Cache:
   """Returns a Cache with room for `max_length` positions."""
-  room = (batch, config.num_heads, max_length * beam_size)
+  of_head, room = (batch, config.num_heads), max_length * beam_size
   layers = []
   for _ in range(config.num_layers):
-    keys_BHSK = jnp.zeros((*room, config.d_k), dtype)
-    values_BHSV = jnp.zeros((*room, config.d_v), dtype)
-    layers.append(KeysAndValues(keys_BHSK, values_BHSV))
+    keys_BHKS = jnp.zeros((*of_head, config.d_k, room), dtype)
+    values_BHSV = jnp.zeros((*of_head, room, config.d_v), dtype)
+    layers.append(KeysAndValues(keys_BHKS, values_BHSV))
   ancestry_BML = jnp.full((batch, beam_size, max_length), -1, jnp.int32)
   return Cache(tuple(layers), ancestry_BML)
 
 
 def _write(
-  room_BHSK: Float[Array, "B H S K"], new_BHMK: Float[Array, "B H M K"], position: Position
-) -> Float[Array, "B H S K"]:
-  """Returns `room_BHSK` with the M new keys (or values) of `position` in their slots."""
-  num_hypotheses = new_BHMK.shape[2]
-  start = (0, 0, position * num_hypotheses, 0)
-  return jax.lax.dynamic_update_slice(room_BHSK, new_BHMK.astype(room_BHSK.dtype), start)
+  room: Float[Array, "B H _ _"], new: Float[Array, "B H _ _"], position: Position, axis: int
+) -> Float[Array, "B H _ _"]:
+  """Returns `room` with the M new keys (or values) of `position` in their slots of an axis."""
+  start = position * new.shape[axis]
+  return jax.lax.dynamic_update_slice_in_dim(room, new.astype(room.dtype), start, axis)

@@ -75,9 +75,9 @@ class MultiHeadAttention(nn.Module):
 
   def keys_and_values(self, memory_BSD: Float[Array, "B S D"]) -> KeysAndValues:
     """Returns the keys and values of the memory, for `attend_cached`."""
-    keys_BHSK = self.key(memory_BSD).swapaxes(1, 2)
+    keys_BHKS = self.key(memory_BSD).transpose(0, 2, 3, 1)
     values_BHSV = self.value(memory_BSD).swapaxes(1, 2)
-    return KeysAndValues(keys_BHSK, values_BHSV)
+    return KeysAndValues(keys_BHKS, values_BHSV)
 
   def attend_cached(
     self,
@@ -88,7 +88,7 @@ class MultiHeadAttention(nn.Module):
   ) -> Float[Array, "B T D"]:
     """Attends from inputs to keys and values that were computed before."""
     query_BTHK = self.query(inputs_BTD)
-    heads_BTHV = cached_attention(query_BTHK, cached.keys_BHSK, cached.values_BHSV, mask)
+    heads_BTHV = cached_attention(query_BTHK, cached.keys_BHKS, cached.values_BHSV, mask)
     return self._join(heads_BTHV, gates_H)
 
   def _join(

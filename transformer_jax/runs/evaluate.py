@@ -168,6 +168,7 @@ def _score(
     beam_size=decode.beam_size,
     length_penalty=decode.length_penalty,
     length_penalty_form=decode.length_penalty_form,
+    early_stopping=decode.early_stopping,
     max_extra_length=decode.max_extra_length,
     constrained=decode.constrained,
     decode_seconds=seconds,

@@ -25,6 +25,7 @@ _IDENTITY = (
   "beam_size",
   "length_penalty",
   "length_penalty_form",
+  "early_stopping",
   "max_extra_length",
   "constrained",
   "max_source_length",

@@ -31,6 +31,7 @@ CHANGEABLE = frozenset(
     "beam_size",
     "length_penalty",
     "length_penalty_form",
+    "early_stopping",
     "max_extra_length",
     "constrained",
     "decode_batch_tokens",

@@ -5,21 +5,18 @@ import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int32
 
 from transformer_jax import parallel
 from transformer_jax.config import DecodeConfig
-from transformer_jax.decoding.beam_search import beam_search
-from transformer_jax.decoding.constrained import BracketRules, Brackets, constrain
-from transformer_jax.decoding.ensemble import Steps, ensemble
-from transformer_jax.decoding.forced import force
+from transformer_jax.decoding.constrained import Brackets
 from transformer_jax.decoding.generate import DecodeBatch, Hypothesis, Source, generate
-from transformer_jax.decoding.greedy import greedy_search
-from transformer_jax.decoding.length_penalty import LENGTH_PENALTIES
 from transformer_jax.decoding.search_state import SearchResult
 from transformer_jax.model.head_gates import HeadGates
 from transformer_jax.model.transformer import Transformer
+from transformer_jax.runs.model_search import ModelSearch, in_stages
 from transformer_jax.tasks.task import Output, Task
 
 
@@ -117,7 +114,7 @@ def make_search(
   brackets: Brackets | None = None,
   num_best: int | None = None,
 ) -> Callable[..., SearchResult]:
-  """Returns the search that the settings describe, for one device.
+  """Returns the search that the settings describe, for one device, in one piece.
 
   It is a function (params, source_BS, max_lengths_B[, min_lengths_B[, gates[, num_words_B[,
   prefix_BT]]]]) -> SearchResult. `prefix_BT` are the tokens that outputs begin with, PAD where any
@@ -132,11 +129,9 @@ def make_search(
     brackets: the kind of each target token in a tree (`Task.brackets`), for a constrained search.
     num_best: outputs to search for; by default all that the beam holds.
   """
-  rules = _rules(decode, brackets)
-  models = [model] if isinstance(model, Transformer) else model
-  penalty_of = LENGTH_PENALTIES[decode.length_penalty_form]
+  search = ModelSearch(model, decode, brackets, num_best)
 
-  def search(
+  def find(
     params: Any,
     source_BS: Int32[Array, "B S"],
     max_lengths_B: Int32[Array, " B"],
@@ -145,74 +140,13 @@ def make_search(
     num_words_B: Int32[Array, " B"] | None = None,
     prefix_BT: Int32[Array, "B T"] | None = None,
   ) -> SearchResult:
-    room = min(_room(each, decode, source_BS.shape[1], max_length) for each in models)
-    members = zip(models, [params] if isinstance(model, Transformer) else params, strict=True)
-    steps = ensemble(
-      [
-        _model_steps(each, its_params, source_BS, decode.beam_size, room, gates)
-        for each, its_params in members
-      ]
-    )
-    if rules is not None:
-      if num_words_B is None:
-        raise ValueError("a constrained search needs the number of words of each sentence")
-      steps = constrain(*steps, rules, decode.beam_size, room, max_lengths_B, num_words_B)
-    tokens_to_logits, cache, reorder = steps
-    if prefix_BT is not None:
-      tokens_to_logits = force(tokens_to_logits, prefix_BT)
-    shared: dict[str, Any] = dict(
-      batch_size=source_BS.shape[0],
-      max_length=room,
-      max_lengths_B=max_lengths_B,
-      penalty=lambda lengths: penalty_of(lengths, decode.length_penalty),
-      min_lengths_B=min_lengths_B,
-    )
-    if decode.beam_size == 1:
-      return greedy_search(tokens_to_logits, cache, **shared)
-    beam: dict[str, Any] = dict(beam_size=decode.beam_size, reorder=reorder, num_best=num_best)
-    return beam_search(tokens_to_logits, cache, **beam, **shared)
+    room = search.full_room(source_BS.shape[1], max_length)
+    limits_B = jnp.minimum(max_lengths_B, room)
+    of_sentence = num_words_B, min_lengths_B, prefix_BT
+    state = search.start(params, source_BS, limits_B, room, gates, *of_sentence)
+    return search.result(search.run(params, state, gates))
 
-  return search
-
-
-def _rules(decode: DecodeConfig, brackets: Brackets | None) -> BracketRules | None:
-  """Returns the rules of a constrained search, or None for a free one."""
-  if not decode.constrained:
-    return None
-  if brackets is None:
-    raise ValueError("a constrained search needs the brackets of the task's tokens")
-  return BracketRules.of(brackets)
-
-
-def _model_steps(
-  model: Transformer,
-  params: Any,
-  source_BS: Int32[Array, "B S"],
-  beam_size: int,
-  room: int,
-  gates: HeadGates | None,
-) -> Steps:
-  """Encodes the sources; returns what a search takes."""
-  variables = {"params": params}
-  memory, cache = model.apply(variables, source_BS, beam_size, room, gates, method="start")
-
-  def tokens_to_logits(tokens_BM, position, cache):
-    return model.apply(variables, tokens_BM, position, cache, memory, gates, method="step")
-
-  def reorder(cache, parents_BM):
-    return cache.reorder(parents_BM)
-
-  return Steps(tokens_to_logits, cache, reorder)
-
-
-def _room(
-  model: Transformer, decode: DecodeConfig, source_length: int, max_length: int | None
-) -> int:
-  """Returns how many output tokens the search has room for; learned positions bound it."""
-  room = max_length or source_length + decode.max_extra_length
-  if model.config.positions == "learned":
-    room = min(room, model.config.max_positions)
-  return room
+  return find
 
 
 def make_decode_batch(
@@ -224,10 +158,11 @@ def make_decode_batch(
   """Returns a function (replicated params[, replicated HeadGates]) -> decode_batch.
 
   decode_batch(source_BS, max_lengths_B, num_words_B) takes this process's rows and runs the search
-  on all devices. It returns a SearchResult of numpy arrays with `num_best` outputs for each
-  sentence, in all processes.
+  on all devices, in stages (`decoding/stages.py`). It returns a SearchResult of numpy arrays with
+  `num_best` outputs for each sentence, in all processes.
   """
-  search = parallel.on_devices(make_search(model, decode, brackets=brackets, num_best=num_best))
+  search = ModelSearch(model, decode, brackets, num_best)
+  stages = in_stages(search)
 
   def with_params(params: Any, gates: HeadGates | None = None) -> DecodeBatch:
     def decode_batch(
@@ -235,11 +170,8 @@ def make_decode_batch(
       max_lengths_B: Int32[np.ndarray, " B"],
       num_words_B: Int32[np.ndarray, " B"],
     ) -> SearchResult:
-      source = parallel.split_rows(source_BS)
-      max_lengths = parallel.split_rows(max_lengths_B)
-      num_words = parallel.split_rows(num_words_B)
-      result = search(params, source, max_lengths, None, gates, num_words)
-      return parallel.gather_rows(result, source_BS.shape[0] * parallel.num_processes())
+      job = source_BS, max_lengths_B, num_words_B, None
+      return stages.search((params, gates, None), job, search.rooms(source_BS.shape[1]))
 
     return decode_batch
 

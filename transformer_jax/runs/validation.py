@@ -136,4 +136,6 @@ def score_settings(config: Config) -> tuple[str, ...]:
   """Returns the names of the settings that scores depend on."""
   if config.train.evaluation_beam_size == 1:
     return _SCORE_SETTINGS
-  return _SCORE_SETTINGS + _COMPARISON_SETTINGS
+  # Named only where it is not the default, so that scores of older runs keep their kind.
+  early = () if config.decode.early_stopping == "exact" else ("early_stopping",)
+  return _SCORE_SETTINGS + _COMPARISON_SETTINGS + early

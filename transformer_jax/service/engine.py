@@ -3,7 +3,7 @@
 import collections
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -16,13 +16,14 @@ from transformer_jax.config import PAD_ID
 from transformer_jax.data.pipeline import pad_rows
 from transformer_jax.data.preprocessing import penn_tokenize
 from transformer_jax.decoding.generate import DecodeBatch, width_for
-from transformer_jax.decoding.search_state import SearchResult
+from transformer_jax.decoding.stages import Stages
 from transformer_jax.model.head_gates import HeadGates
 from transformer_jax.model.intermediates import attention_weights_and_vectors
 from transformer_jax.model.transformer import Transformer
 from transformer_jax.runs.alignment import Aligner, Heads, Links, default_heads
 from transformer_jax.runs.cut_sources import longest_source
-from transformer_jax.runs.search import Answer, Sentence, answers, make_search
+from transformer_jax.runs.model_search import ModelSearch, in_stages
+from transformer_jax.runs.search import Answer, Sentence, answers
 from transformer_jax.runs.trained_model import TrainedModel
 from transformer_jax.service.messages import MAX_RIVALS
 from transformer_jax.service.problem import Problem
@@ -156,33 +157,27 @@ class Engine:
 
   def _decode_batch(self, search: Search) -> DecodeBatch:
     """Returns the decode_batch of `generate` for these settings."""
-    program = self._program(search.beam_size, search.has_more)
+    model_search, stages = self._program(search.beam_size, search.has_more)
     params, gates = self._switched(search.switches).on_devices
+    # An argument of the programs, so that another one needs no others.
     penalty = parallel.replicate(np.float32(search.length_penalty))
 
     def decode_batch(source_BS, max_lengths_B, num_words_B):
       rows = len(source_BS)
-      by_row = [parallel.shard_rows(array) for array in (source_BS, max_lengths_B, num_words_B)]
-      prefix = _sharded(search.prefix, rows, every_row=True) if search.prefix else None
-      return parallel.gather_rows(program(params, *by_row, gates, penalty, prefix), rows)
+      prefix = _padded([search.prefix] * rows, rows) if search.prefix else None
+      job = source_BS, max_lengths_B, num_words_B, prefix
+      return stages.search((params, gates, penalty), job, model_search.rooms(source_BS.shape[1]))
 
     return decode_batch
 
-  def _program(self, beam_size: int, has_more: bool) -> Callable[..., SearchResult]:
+  def _program(self, beam_size: int, has_more: bool) -> tuple[ModelSearch, Stages]:
     """Returns the search on all devices. Those that were not used for longest are dropped."""
     key = (beam_size, has_more)
     if key not in self._searches:
       decode = dataclasses.replace(self.model.config.decode, beam_size=beam_size)
       num_best = beam_size if has_more else 1
-      brackets = self.model.task.brackets()
-
-      def search(params, source_BS, max_lengths_B, num_words_B, gates, length_penalty, prefix_BT):
-        # An argument of the program, so that another one needs no other program.
-        settings = dataclasses.replace(decode, length_penalty=length_penalty)
-        run = make_search(self.model.model, settings, brackets=brackets, num_best=num_best)
-        return run(params, source_BS, max_lengths_B, None, gates, num_words_B, prefix_BT)
-
-      self._searches[key] = parallel.on_devices(search)
+      search = ModelSearch(self.model.model, decode, self.model.task.brackets(), num_best)
+      self._searches[key] = search, in_stages(search)
       if len(self._searches) > _MAX_SEARCHES:
         self._searches.popitem(last=False)
     self._searches.move_to_end(key)
@@ -209,7 +204,11 @@ def _look(
   return log_probs_BT, rivals_BTR, rival_log_probs_BTR, weights, vectors
 
 
-def _sharded(tokens: Sequence[int], rows: int, every_row: bool = False) -> np.ndarray:
-  """Returns padded tokens in the first row or in every row, split over the devices."""
-  sequences = [tokens] * (rows if every_row else 1)
-  return parallel.shard_rows(pad_rows(sequences, rows, width_for(len(tokens))))
+def _sharded(tokens: Sequence[int], rows: int) -> np.ndarray:
+  """Returns padded tokens in the first row, split over the devices."""
+  return parallel.shard_rows(_padded([tokens], rows))
+
+
+def _padded(sequences: Sequence[Sequence[int]], rows: int) -> np.ndarray:
+  """Returns sequences as [rows, width]."""
+  return pad_rows(sequences, rows, width_for(max(map(len, sequences))))

@@ -1,0 +1,40 @@
+"""Translates with an exported run in CTranslate2, for `sentences.py`.
+
+python benchmarks/peers/ctranslate2_sentences.py FOLDER TYPE THREADS
+"""
+
+import sys
+
+import ctranslate2
+import sentencepiece
+from serve_sentences import serve
+
+FOLDER, TYPE, THREADS = sys.argv[1:]
+EXTRA_LENGTH = 50  # tokens that an output may have more than the longest source
+BATCH = 64  # sentences
+
+
+def main() -> None:
+  """Serves."""
+  translator = ctranslate2.Translator(
+    FOLDER, device="cpu", compute_type=TYPE, inter_threads=1, intra_threads=int(THREADS)
+  )
+  pieces = sentencepiece.SentencePieceProcessor(model_file=f"{FOLDER}/sentencepiece.model")
+
+  def translate(lines, beam_size, patience):
+    sources = [pieces.encode(line, out_type=str) for line in lines]
+    results = translator.translate_batch(
+      sources,
+      beam_size=beam_size,
+      patience=patience,
+      length_penalty=0.6 if beam_size > 1 else 0,
+      min_decoding_length=0 if patience > 1 else 1,
+      max_decoding_length=max(map(len, sources)) + EXTRA_LENGTH,
+      max_batch_size=BATCH,
+    )
+    return [pieces.decode(result.hypotheses[0]) for result in results]
+
+  serve(translate, ctranslate2.__version__)
+
+
+main()

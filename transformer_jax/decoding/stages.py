@@ -1,0 +1,117 @@
+"""Searches a batch in stages: settled sentences leave it, and the room grows with the outputs.
+
+The sentences of a batch settle at very different positions, and few outputs become as long as they
+may. In one piece, a search would compute all of them up to the last one, with room for the longest.
+So it stops when an eighth of the rows would do for the sentences that are not over, or the room is
+full. The host then picks these sentences out, and the search goes on with fewer rows or more room.
+That changes no result, as no sentence depends on the others.
+
+Each shape (rows, room) is compiled once, so there are few: all rows, with room for most outputs; an
+eighth of the rows, as `generate` has them too, with all the room; and only if more outputs than
+that are long, all rows with all the room.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Array, Bool
+
+from transformer_jax import parallel
+from transformer_jax.decoding.search_state import SearchResult, SearchState
+
+_FEWER = 8  # rows are divided by this
+_FEWEST_ROWS = 32  # of a device, with which a search goes on to its end
+
+
+class Progress(NamedTuple):
+  """How far a search is; on the host the arrays are numpy's."""
+
+  is_over_B: Bool[Array | np.ndarray, " B"]
+  result: SearchResult
+
+
+class Stages:
+  """A search on all devices, in stages. The functions are what one device does.
+
+  Args:
+    start: function (model, room, *job) -> SearchState.
+    advance: function (model, few, state) -> (state, Progress) that steps until at most `few`
+      sentences are not over, or the room is full.
+    regroup: function (state, rows_R, room) -> the state of these rows, with this room.
+  """
+
+  def __init__(
+    self,
+    start: Callable[..., SearchState],
+    advance: Callable[..., tuple[SearchState, Progress]],
+    regroup: Callable[..., SearchState],
+  ) -> None:
+    # Rooms and numbers of rows are static: a program for each.
+    self._start = functools.cache(
+      lambda room: parallel.on_devices(lambda model, *job: start(model, room, *job))
+    )
+    self._advance = functools.cache(
+      lambda few: parallel.on_devices(lambda model, state: advance(model, few, state), donate=1)
+    )
+    self._regroup = functools.cache(
+      lambda room: parallel.on_devices(lambda state, rows_R: regroup(state, rows_R, room))
+    )
+
+  def search(
+    self, model: Any, job: Sequence[np.ndarray | None], rooms: tuple[int, int]
+  ) -> SearchResult:
+    """Returns the outputs of a batch, in all processes.
+
+    Args:
+      model: what `start` and `advance` take, replicated.
+      job: what `start` takes of this process's sentences, [B, ...] or None. Each device has as many
+        rows.
+      rooms: the tokens of most outputs, and the most of any.
+    """
+    first_room, full_room = rooms
+    num_devices = parallel.num_devices()
+    num_sentences = parallel.num_processes() * next(
+      len(array) for array in job if array is not None
+    )
+    rows = num_sentences // num_devices  # of a device
+    room = full_room if rows <= _FEWEST_ROWS else first_room
+    by_device = [None if array is None else parallel.split_rows(array) for array in job]
+    state = self._start(room)(model, *by_device)
+    # Of each row of the state, its place in the batch.
+    place_DR = np.arange(num_sentences).reshape(num_devices, rows)
+    found = None
+    while True:
+      few = -(-rows // _FEWER) if rows > _FEWEST_ROWS else 0
+      state, progress = self._advance(few)(model, state)
+      progress = parallel.gather_rows(progress, num_devices * rows)
+      found = _collect(found, progress.result, place_DR.reshape(-1), full_room)
+      is_over_DR = progress.is_over_B.reshape(num_devices, rows)
+      live = int((~is_over_DR).sum(axis=1).max())
+      if live == 0:
+        return found
+      room = full_room
+      if live <= few:
+        rows = few
+      # Those that are not over come first, in their order.
+      chosen_DR = np.argsort(is_over_DR, axis=1, kind="stable")[:, :rows].astype(np.int32)
+      place_DR = np.take_along_axis(place_DR, chosen_DR, axis=1)
+      state = self._regroup(room)(state, parallel.shard_rows(chosen_DR.reshape(-1)))
+
+
+def _collect(
+  found: SearchResult | None, result: SearchResult, places: np.ndarray, full_room: int
+) -> SearchResult:
+  """Writes the outputs of these places into those of the batch, and returns them.
+
+  Outputs that are not final are replaced later.
+  """
+  if found is None:
+    num_best = result.scores_BM.shape[1]
+    tokens_BMT = np.zeros((len(places), num_best, full_room), np.int32)
+    found = SearchResult(tokens_BMT, *(np.zeros_like(array) for array in result[1:]))
+  found.tokens_BMT[places, :, : result.tokens_BMT.shape[-1]] = result.tokens_BMT
+  for array, part in zip(found[1:], result[1:], strict=True):
+    array[places] = part
+  return found
