@@ -4,8 +4,9 @@
     python benchmarks/mfu.py --work=G-base,G-big,G-decode          on one accelerator
 
 The operations are those that real tokens need (`work.training_flops`): padding, dropout and the
-optimizer do not count. The ceiling is the best rate of a square product here, measured before and
-after; the better one counts. For search it prints the speed only. Prints JSON lines and a table.
+optimizer do not count. The ceiling is the best rate of a square product here, measured before; the
+one measured after says how steady it was. For search it prints the speed only. Prints JSON lines
+and a table.
 """
 
 import argparse
@@ -50,19 +51,20 @@ def main() -> None:
   parser.add_argument("--rounds", type=int, default=5)
   options = parser.parse_args()
   before = run("-c", PEAK)
+  peaks = before.pop("peaks")
   worker = pathlib.Path(__file__).with_name("worker.py")
-  records = [
-    run(worker, f"--work={name}", f"--rounds={options.rounds}") for name in options.work.split(",")
-  ]
-  after = run("-c", PEAK)
-  peaks = {dtype: max(peak, after["peaks"][dtype]) for dtype, peak in before["peaks"].items()}
-  where = {name: value for name, value in before.items() if name != "peaks"}
-  for record in records:
-    record.update(where)
+  records = []
+  for name in options.work.split(","):  # each line at once: a time limit may end the next work
+    record = run(worker, f"--work={name}", f"--rounds={options.rounds}") | before
     _add_shares(record, peaks)
-    print(json.dumps(record))
-  ceilings = [f"{dtype} {peak / 1e9:,.0f} GFLOP/s" for dtype, peak in peaks.items()]
-  print(f"\n{where}; ceiling {', '.join(ceilings)}\n")
+    print(json.dumps(record), flush=True)
+    records.append(record)
+  after = run("-c", PEAK)["peaks"]
+  ceilings = [
+    f"{dtype} {peak / 1e9:,.0f} GFLOP/s, {after[dtype] / 1e9:,.0f} afterwards"
+    for dtype, peak in peaks.items()
+  ]
+  print(f"\n{before}; ceiling {', '.join(ceilings)}\n")
   print(*table(records), sep="\n")
 
 

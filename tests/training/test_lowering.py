@@ -1,6 +1,6 @@
-"""The update and the beam search are lowered for a TPU, on a machine that has none.
+"""The update and the beam search are lowered for TPUs and GPUs, on a machine that has none.
 
-What cannot be lowered for a TPU shows here.
+What cannot be lowered for them shows here. cuDNN's kernel is left out: jax asks for its version.
 """
 
 import jax
@@ -16,17 +16,18 @@ from transformer_jax.runs.search import make_search
 from transformer_jax.training import step as step_module
 from transformer_jax.training.state import initial_state
 
-ON_TPU = [
-  (kernel, dtype)
+EVERYWHERE = [
+  (platform, kernel, dtype)
+  for platform in ("tpu", "cuda")
   for kernel in KERNELS
   for dtype in ("float32", "bfloat16")
   if KERNELS[kernel].why_not(Use("tpu", dtype, 64, 64)) is None
 ]
 
 
-def lowered_for_tpu(function, *args):
+def lowered(platform, function, *args):
   """Returns the program's text."""
-  return jax.export.export(jax.jit(function), platforms=["tpu"])(*args).mlir_module()
+  return jax.export.export(jax.jit(function), platforms=[platform])(*args).mlir_module()
 
 
 def tokens(*shape):
@@ -39,8 +40,8 @@ def base(kernel, dtype):
   return config, Transformer(config.model, 37_000, 37_000)
 
 
-@pytest.mark.parametrize("kernel, dtype", ON_TPU)
-def test_an_update_can_be_lowered(kernel, dtype, monkeypatch):
+@pytest.mark.parametrize("platform, kernel, dtype", EVERYWHERE)
+def test_an_update_can_be_lowered(platform, kernel, dtype, monkeypatch):
   # One device's part, with the axis that sums go over: pmap itself cannot be exported.
   on_one_device = lambda function, donate=(): jax.vmap(function, axis_name=parallel._AXIS)
   monkeypatch.setattr(step_module, "on_devices", on_one_device)
@@ -48,15 +49,15 @@ def test_an_update_can_be_lowered(kernel, dtype, monkeypatch):
   state = jax.eval_shape(lambda: jax.tree.map(lambda x: x[None], initial_state(config, model)))
   update = step_module.TrainStep(config, model)
   one_batch = lambda state, source, target: update(state, [(source, target)])
-  text = lowered_for_tpu(one_batch, state, tokens(1, 16, 48), tokens(1, 16, 56))
+  text = lowered(platform, one_batch, state, tokens(1, 16, 48), tokens(1, 16, 56))
   assert "37000" in text
   assert ("bf16" in text) == (dtype == "bfloat16")
 
 
-@pytest.mark.parametrize("kernel, dtype", ON_TPU)
-def test_a_beam_search_can_be_lowered(kernel, dtype):
+@pytest.mark.parametrize("platform, kernel, dtype", EVERYWHERE)
+def test_a_beam_search_can_be_lowered(platform, kernel, dtype):
   config, model = base(kernel, dtype)
   params = jax.eval_shape(lambda: initial_state(config, model)).params
   search = make_search(model, config.decode, 40)
-  text = lowered_for_tpu(search, params, tokens(8, 24), tokens(8), tokens(8))
+  text = lowered(platform, search, params, tokens(8, 24), tokens(8), tokens(8))
   assert "while" in text
