@@ -53,24 +53,24 @@ def sentences():
 
 
 @pytest.mark.parametrize(
-  ("configs", "settings", "has_prefix"),
+  ("configs", "settings", "has_prefix", "rooms"),
   [
-    ([CONFIG], dict(), False),
-    ([CONFIG], dict(beam_size=1), False),
-    ([CONFIG], dict(early_stopping="first"), False),
-    ([CONFIG], dict(), True),
-    ([CONFIG], dict(constrained=True), False),
-    ([CONFIG, LEARNED], dict(beam_size=1), True),
-    ([CONFIG, LEARNED], dict(constrained=True), True),
+    ([CONFIG], dict(), False, (12, 28)),
+    ([CONFIG], dict(beam_size=1), False, (12, 28)),
+    ([CONFIG], dict(early_stopping="first"), False, (12, 28)),
+    ([CONFIG], dict(), True, (12, 28)),
+    ([CONFIG], dict(constrained=True, max_extra_length=60), False, (32, 68)),
+    ([CONFIG, LEARNED], dict(beam_size=1), True, (12, 25)),
+    ([CONFIG, LEARNED], dict(constrained=True), True, (25, 25)),
   ],
 )
-def test_stages_find_what_one_piece_finds(configs, settings, has_prefix):
+def test_stages_find_what_one_piece_finds(configs, settings, has_prefix, rooms):
   decode = dataclasses.replace(CONFIG.decode, **settings)
   members = [random_model(config, seed) for seed, config in enumerate(configs)]
   models, params = zip(*members, strict=True)
   model = models if len(models) > 1 else models[0]
   params = params if len(models) > 1 else params[0]
-  brackets = [None] * 3 + symbol_kinds(SYMBOLS, "vinyals")
+  brackets = [None] * 3 + symbol_kinds(SYMBOLS, "vinyals") if decode.constrained else None
   source_BS, limits_B, words_B = sentences()
   prefix_BT = None
   if has_prefix:
@@ -79,8 +79,7 @@ def test_stages_find_what_one_piece_finds(configs, settings, has_prefix):
     prefix_BT[::4] = 0  # these sentences have none
   search = ModelSearch(model, decode, brackets, num_best=2)
   stages = in_stages(search)
-  rooms = search.rooms(WIDTH)
-  assert rooms == ((12, 25) if len(models) > 1 else (12, 28))
+  assert search.rooms(WIDTH) == rooms
   job = source_BS, limits_B, words_B, prefix_BT
   found = stages.search((parallel.replicate(params), None, None), job, rooms)
   assert stages._regroup.cache_info().currsize, "it was a search in one piece"

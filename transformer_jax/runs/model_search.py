@@ -76,11 +76,12 @@ class ModelSearch:
   def rooms(self, source_length: int) -> tuple[int, int]:
     """Returns how many tokens most outputs have at most, and `full_room`.
 
-    Most are at most half again as long as the padded source. Where outputs may be much longer, as
-    trees are, it is a third of what they may have.
+    Translations are rarely more than half again as long as the padded source, trees rarely more
+    than four times. If that is nearly the full room, it is the full room.
     """
     full = self.full_room(source_length)
-    return min(full, max(3 * source_length // 2, -(-full // 3))), full
+    most = 3 * source_length // 2 if self._brackets is None else 4 * source_length
+    return most if most < 3 * full // 4 else full, full
 
   def start(
     self,
