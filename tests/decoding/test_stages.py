@@ -94,3 +94,22 @@ def test_a_few_sentences_are_searched_in_one_piece_by_the_program_of_a_later_sta
     result = stages.search(None, (tables, limits_of(count)), (FIRST_ROOM, ROOM))
     assert_found(result, tables, limits_of(count), beam_size)
   assert shapes == [(ROWS, FIRST_ROOM), (-(-ROWS // 8), ROOM)]
+
+
+@pytest.mark.parametrize("has_small", [False, True])
+def test_without_growing_room_fewer_rows_are_compiled_late(has_small):
+  """Unless a small batch has compiled them before."""
+  shapes = []
+  stages = stages_of(BeamSearch(3, penalty, num_best=2), 3, shapes)
+  fewer = -(-ROWS // 8)
+  small = [fewer * parallel.num_devices()] * has_small
+  by_batch = []
+  for count in (*small, SENTENCES, SENTENCES, SENTENCES):
+    tables = random_tables(1, count, vocab=5, depth=ROOM)
+    tables[9:, :, EOS_ID] += 5.0  # over soon
+    result = stages.search(None, (tables, limits_of(count)), (ROOM, ROOM))
+    assert_found(result, tables, limits_of(count), 3)
+    by_batch.append(len(shapes))
+  expected = [(fewer, ROOM), (ROWS, ROOM)] if has_small else [(ROWS, ROOM), (fewer, ROOM)]
+  assert shapes == expected
+  assert by_batch[-2] == (2 if has_small else 1)

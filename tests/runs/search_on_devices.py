@@ -39,7 +39,7 @@ def main():
     attention_kernel="xla",
     embedding_sharing="none",
     beam_size=2,
-    max_extra_length=20,
+    max_extra_length=40,
   )
   model = Transformer(config.model, VOCAB, VOCAB)
   example = np.ones((1, WIDTH), np.int32)
@@ -53,7 +53,7 @@ def main():
     sources,
     make_decode_batch(model, config.decode)(parallel.replicate(params)),
     batch_tokens=BATCH_TOKENS,
-    max_extra_length=20,
+    max_extra_length=40,
     beam_size=2,
     row_multiple=parallel.num_devices(),
     own_rows=parallel.own_rows,

@@ -136,7 +136,9 @@ def initial_state(
   )
 
 
-def run(search: Search, steps: Steps, state: SearchState, few: int = 0) -> SearchState:
+def run(
+  search: Search, steps: Steps, state: SearchState, few: int | Int32[Array, ""] = 0
+) -> SearchState:
   """Steps until at most `few` sentences are not over, or the room is used up."""
 
   def goes_on(state: SearchState) -> Bool[Array, ""]:

@@ -8,9 +8,11 @@ That changes no result, as no sentence depends on the others.
 
 Each shape (rows, room) is compiled once, so there are few: all rows, with room for most outputs; an
 eighth of the rows, as `generate` has them too, with all the room; and only if more outputs than
-that are long, all rows with all the room.
+that are long, all rows with all the room. If most outputs need all the room, the first batches of a
+shape go on with all rows to their end: for them it would not pay to compile the eighth.
 """
 
+import collections
 import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -23,6 +25,7 @@ from transformer_jax.decoding.search_state import SearchResult, SearchState
 
 _FEWER = 8  # rows are divided by this
 _FEWEST_ROWS = 32  # of a device, with which a search goes on to its end
+_PATIENCE = 2  # batches of a shape before fewer rows are compiled for it
 
 
 class Progress(NamedTuple):
@@ -38,7 +41,7 @@ class Stages:
   Args:
     start: function (model, room, *job) -> SearchState.
     advance: function (model, few, state) -> (state, Progress) that steps until at most `few`
-      sentences are not over, or the room is full.
+      sentences are not over, or the room is full; `few` is traced.
     regroup: function (state, rows_R, room) -> the state of these rows, with this room.
   """
 
@@ -48,16 +51,18 @@ class Stages:
     advance: Callable[..., tuple[SearchState, Progress]],
     regroup: Callable[..., SearchState],
   ) -> None:
-    # Rooms and numbers of rows are static: a program for each.
+    # Rooms are static: a program for each.
     self._start = functools.cache(
       lambda room: parallel.on_devices(lambda model, *job: start(model, room, *job))
     )
-    self._advance = functools.cache(
-      lambda few: parallel.on_devices(lambda model, state: advance(model, few, state), donate=1)
+    self._advance = parallel.on_devices(
+      lambda model, few_1, state: advance(model, few_1[0], state), donate=2
     )
     self._regroup = functools.cache(
       lambda room: parallel.on_devices(lambda state, rows_R: regroup(state, rows_R, room))
     )
+    # Batches that had so many rows, with all the room, by (rows, shapes of the job).
+    self._batches: collections.Counter[tuple[int, Any]] = collections.Counter()
 
   def search(
     self, model: Any, job: Sequence[np.ndarray | None], rooms: tuple[int, int]
@@ -77,14 +82,19 @@ class Stages:
     )
     rows = num_sentences // num_devices  # of a device
     room = full_room if rows <= _FEWEST_ROWS else first_room
+    shapes = tuple(None if array is None else array.shape[1:] for array in job)
+    is_in_stages = room < full_room or self._is_worth_fewer_rows(rows, shapes)
     by_device = [None if array is None else parallel.split_rows(array) for array in job]
     state = self._start(room)(model, *by_device)
     # Of each row of the state, its place in the batch.
     place_DR = np.arange(num_sentences).reshape(num_devices, rows)
     found = None
     while True:
-      few = -(-rows // _FEWER) if rows > _FEWEST_ROWS else 0
-      state, progress = self._advance(few)(model, state)
+      if room == full_room:
+        self._batches[rows, shapes] += 1
+      few = _fewer(rows) if is_in_stages else 0
+      few_D = np.full(num_devices, few, np.int32)
+      state, progress = self._advance(model, parallel.shard_rows(few_D), state)
       progress = parallel.gather_rows(progress, num_devices * rows)
       found = _collect(found, progress.result, place_DR.reshape(-1), full_room)
       is_over_DR = progress.is_over_B.reshape(num_devices, rows)
@@ -98,6 +108,16 @@ class Stages:
       chosen_DR = np.argsort(is_over_DR, axis=1, kind="stable")[:, :rows].astype(np.int32)
       place_DR = np.take_along_axis(place_DR, chosen_DR, axis=1)
       state = self._regroup(room)(state, parallel.shard_rows(chosen_DR.reshape(-1)))
+
+  def _is_worth_fewer_rows(self, rows: int, shapes: Any) -> bool:
+    """Returns whether fewer rows of this job are compiled, or have been wanted often enough."""
+    has_fewer = self._batches[_fewer(rows), shapes] > 0
+    return has_fewer or self._batches[rows, shapes] >= _PATIENCE
+
+
+def _fewer(rows: int) -> int:
+  """Returns the rows of the next stage; 0 if there is none."""
+  return -(-rows // _FEWER) if rows > _FEWEST_ROWS else 0
 
 
 def _collect(

@@ -77,11 +77,11 @@ class ModelSearch:
     """Returns how many tokens most outputs have at most, and `full_room`.
 
     Translations are rarely more than half again as long as the padded source, trees rarely more
-    than four times. If that is nearly the full room, it is the full room.
+    than four times. If that is half of the full room or more, it is the full room.
     """
     full = self.full_room(source_length)
     most = 3 * source_length // 2 if self._brackets is None else 4 * source_length
-    return most if most < 3 * full // 4 else full, full
+    return most if 2 * most < full else full, full
 
   def start(
     self,
@@ -110,7 +110,11 @@ class ModelSearch:
     return self._kind.start(cache, limits_B, room, min_lengths_B)
 
   def run(
-    self, params: Any, state: SearchState, gates: HeadGates | None = None, few: int = 0
+    self,
+    params: Any,
+    state: SearchState,
+    gates: HeadGates | None = None,
+    few: int | Int32[Array, ""] = 0,
   ) -> SearchState:
     """Steps until at most `few` sentences are not over, or the room is used up."""
     return run(self._kind, self._steps(params, gates, state), state, few)
