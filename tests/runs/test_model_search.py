@@ -82,7 +82,7 @@ def test_stages_find_what_one_piece_finds(configs, settings, has_prefix, rooms):
   assert search.rooms(WIDTH) == rooms
   job = source_BS, limits_B, words_B, prefix_BT
   replicated = parallel.replicate(params)
-  for _ in range(3):  # where most outputs need all the room, only the third goes in stages
+  for _ in range(5):  # where most outputs need all the room, only the fifth goes in stages
     found = stages.search((replicated, None, None), job, rooms)
   assert stages._regroup.cache_info().currsize, "it was a search in one piece"
   one_piece = jax.jit(make_search(model, decode, brackets=brackets, num_best=2))

@@ -25,7 +25,7 @@ from transformer_jax.decoding.search_state import SearchResult, SearchState
 
 _FEWER = 8  # rows are divided by this
 _FEWEST_ROWS = 32  # of a device, with which a search goes on to its end
-_PATIENCE = 2  # batches of a shape before fewer rows are compiled for it
+_PATIENCE = 4  # batches of a shape before fewer rows are compiled for it
 
 
 class Progress(NamedTuple):
