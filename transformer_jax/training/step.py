@@ -1,5 +1,6 @@
 """One update: gradients summed over devices and batches, divided once by the number of tokens."""
 
+import concurrent.futures
 import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -12,6 +13,7 @@ from jaxtyping import Array, Float32, Int32, Key
 
 from transformer_jax.attention import sequence_lengths
 from transformer_jax.config import PAD_ID, Config
+from transformer_jax.machine import usable_cores
 from transformer_jax.model.dropout import scaled_rates
 from transformer_jax.model.transformer import Transformer
 from transformer_jax.parallel import (
@@ -213,7 +215,7 @@ class TrainStep:
     if is_whole_update:
       lowered = self._whole_update.lower(state, *batch)
     else:
-      total = self._start(state)
+      total = jax.eval_shape(self._start, state)
       lowered = self._add_batch.lower(total, state, _on_each_device(0, batch), *batch)
     program = lowered.compile()
     self._precompiled[_shapes(batch)] = program
@@ -221,6 +223,14 @@ class TrainStep:
     if memory is None:
       return None
     return memory.temp_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
+
+  def compile_side_by_side(
+    self, state: TrainState, batches: Sequence[ShardedBatch], is_whole_update: bool
+  ) -> list[int | None]:
+    """Returns `compile_ahead` of each batch; each core of this machine compiles one at a time."""
+    compile_one = functools.partial(self.compile_ahead, state, is_whole_update=is_whole_update)
+    with concurrent.futures.ThreadPoolExecutor(usable_cores()) as pool:
+      return list(pool.map(compile_one, batches))
 
   def _precompiled_or(self, function, batch):
     """Returns the precompiled program for this batch, if any, else `function`.
