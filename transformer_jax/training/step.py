@@ -33,6 +33,9 @@ from transformer_jax.training.state import (
   optimizer,
 )
 
+# XLA's compiler keeps about so many cores busy.
+_CORES_OF_A_COMPILATION = 2
+
 Count = int | Int32[Array, ""]
 # Source and target as `parallel.split_rows` splits them; the shape differs from batch to batch.
 ShardedBatch = tuple[
@@ -227,9 +230,10 @@ class TrainStep:
   def compile_side_by_side(
     self, state: TrainState, batches: Sequence[ShardedBatch], is_whole_update: bool
   ) -> list[int | None]:
-    """Returns `compile_ahead` of each batch; each core of this machine compiles one at a time."""
+    """Returns `compile_ahead` of each batch; several at a time where there are cores for them."""
     compile_one = functools.partial(self.compile_ahead, state, is_whole_update=is_whole_update)
-    with concurrent.futures.ThreadPoolExecutor(usable_cores()) as pool:
+    workers = max(1, (usable_cores() or 1) // _CORES_OF_A_COMPILATION)
+    with concurrent.futures.ThreadPoolExecutor(workers) as pool:
       return list(pool.map(compile_one, batches))
 
   def _precompiled_or(self, function, batch):
