@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from transformer_jax import attention, parallel
-from transformer_jax.analysis.cost.heads import serving_kernels
+from transformer_jax.analysis.cost.heads import can_run, serving_kernels
 from transformer_jax.analysis.timing import Subject, compiled, interleaved_timings
 from transformer_jax.attention import KERNELS, Mask
 from transformer_jax.machine import hardware
@@ -63,18 +63,24 @@ def measured(
 ) -> Iterator[dict[str, Any]]:
   """Yields a row for each head count at this length: times and memory of the kernels."""
   batch = math.ceil(options.positions / length)
-  cases = [(heads, kernel) for heads in head_counts for kernel in kernels]
+  cases = [
+    (heads, kernel)
+    for heads in head_counts
+    for kernel in kernels
+    if can_run(kernel, dtype, WIDTH // heads, WIDTH // heads)
+  ]
   subjects = [subject(kernel, dtype, batch, length, heads) for heads, kernel in cases]
   timings = dict(zip(cases, interleaved_timings(subjects, options.rounds), strict=True))
   by_case = dict(zip(cases, subjects, strict=True))
   for heads in head_counts:
-    milliseconds = {kernel: round(1e3 * timings[heads, kernel].median, 3) for kernel in kernels}
+    serving = [kernel for kernel in kernels if (heads, kernel) in timings]
+    milliseconds = {kernel: round(1e3 * timings[heads, kernel].median, 3) for kernel in serving}
     yield dict(
       length=length,
       num_heads=heads,
       kernel=choice(milliseconds),
       milliseconds=milliseconds,
-      peak_bytes={kernel: by_case[heads, kernel].peak_bytes for kernel in kernels},
+      peak_bytes={kernel: by_case[heads, kernel].peak_bytes for kernel in serving},
     )
 
 
@@ -117,10 +123,9 @@ def table(kernels: Sequence[str], rows: Sequence[dict[str, Any]]) -> Iterator[st
   yield f"| T | h | {' | '.join(kernels)} |"
   yield f"|{'---|' * (len(kernels) + 2)}"
   for row in rows:
-    times = []
-    for kernel, ms in row["milliseconds"].items():
-      is_chosen = kernel == row["kernel"]
-      times.append(f"**{ms:.1f}**" if is_chosen else f"{ms:.1f}")
+    texts = {kernel: f"{ms:.1f}" for kernel, ms in row["milliseconds"].items()}
+    texts[row["kernel"]] = f"**{texts[row['kernel']]}**"
+    times = [texts.get(kernel, "-") for kernel in kernels]
     yield f"| {row['length']} | {row['num_heads']} | {' | '.join(times)} |"
 
 

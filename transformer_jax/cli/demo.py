@@ -11,7 +11,8 @@ from transformer_jax.files import atomic_write
 # of which run.
 MODEL = pathlib.Path(__file__).parents[1] / "demo" / "german_english"
 CREDIT = dict(
-  text="The model was trained on sentences of Tatoeba, which are under CC BY 2.0 FR:",
+  en="The model was trained on sentences of Tatoeba, which are under CC BY 2.0 FR:",
+  ja="モデルの訓練には Tatoeba の例文（CC BY 2.0 FR）を使いました：",
   url="https://tatoeba.org",
 )
 

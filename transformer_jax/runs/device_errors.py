@@ -20,18 +20,22 @@ _SMALLER_BATCHES = (
 )
 
 
-def check_memory(config: Config, train_step: TrainStep, state: Any, stream: BatchStream) -> None:
-  """Refuses batches that cannot fit, before the first update. It checks only the largest shape.
+def compile_updates(config: Config, train_step: TrainStep, state: Any, stream: BatchStream) -> None:
+  """Compiles the update for every shape of a batch, side by side, before the first one runs.
 
   Raises:
-    ConfigError: names --batch_tokens and the shape.
+    ConfigError: batches of the largest shape cannot fit; it names --batch_tokens and the shape.
   """
-  rows, *widths = max(stream.shapes(), key=lambda shape: sum(shape[1:]))
-  source, target = (parallel.shard_rows(np.zeros((rows, width), np.int32)) for width in widths)
+  shapes = sorted(stream.shapes(), key=lambda shape: sum(shape[1:]), reverse=True)
+  batches = []
+  for rows, *widths in shapes:
+    source, target = (parallel.shard_rows(np.zeros((rows, width), np.int32)) for width in widths)
+    batches.append((source, target))
   is_whole_update = config.data.accumulation_steps == 1
-  needed = train_step.compile_ahead(state, (source, target), is_whole_update)
+  needed, *_ = train_step.compile_side_by_side(state, batches, is_whole_update)
   free = parallel.free_memory()
   if needed is not None and free is not None and needed > free:
+    rows, *widths = shapes[0]
     raise ConfigError(
       f"--batch_tokens={config.data.batch_tokens}",
       f"a batch of {rows} x ({widths[0]} + {widths[1]}) positions needs {needed / 1e9:.1f} GB of "

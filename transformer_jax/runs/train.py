@@ -21,7 +21,7 @@ from transformer_jax.machine import hardware
 from transformer_jax.roll_call import Place
 from transformer_jax.runs.build import build_model
 from transformer_jax.runs.device_errors import (
-  check_memory,
+  compile_updates,
   naming_batch_tokens,
   naming_lost_processes,
 )
@@ -151,7 +151,7 @@ def _train(run: RunParts, signals: StopSignals, options: _Options) -> None:
   with hooks.show_progress(int(state.step)), naming_batch_tokens(batch_tokens):
     train_step = TrainStep(config, run.model)
     state = parallel.replicate(state)
-    check_memory(config, train_step, state, stream)
+    compile_updates(config, train_step, state, stream)
     signals.begin()
     if step := int(parallel.to_host(state.step)):
       hooks.catch_up(step, state)

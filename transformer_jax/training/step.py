@@ -1,5 +1,6 @@
 """One update: gradients summed over devices and batches, divided once by the number of tokens."""
 
+import concurrent.futures
 import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -12,6 +13,7 @@ from jaxtyping import Array, Float32, Int32, Key
 
 from transformer_jax.attention import sequence_lengths
 from transformer_jax.config import PAD_ID, Config
+from transformer_jax.machine import usable_cores
 from transformer_jax.model.dropout import scaled_rates
 from transformer_jax.model.transformer import Transformer
 from transformer_jax.parallel import (
@@ -30,6 +32,9 @@ from transformer_jax.training.state import (
   moving_average,
   optimizer,
 )
+
+# XLA's compiler keeps about so many cores busy.
+_CORES_OF_A_COMPILATION = 2
 
 Count = int | Int32[Array, ""]
 # Source and target as `parallel.split_rows` splits them; the shape differs from batch to batch.
@@ -213,7 +218,7 @@ class TrainStep:
     if is_whole_update:
       lowered = self._whole_update.lower(state, *batch)
     else:
-      total = self._start(state)
+      total = jax.eval_shape(self._start, state)
       lowered = self._add_batch.lower(total, state, _on_each_device(0, batch), *batch)
     program = lowered.compile()
     self._precompiled[_shapes(batch)] = program
@@ -221,6 +226,15 @@ class TrainStep:
     if memory is None:
       return None
     return memory.temp_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
+
+  def compile_side_by_side(
+    self, state: TrainState, batches: Sequence[ShardedBatch], is_whole_update: bool
+  ) -> list[int | None]:
+    """Returns `compile_ahead` of each batch; several at a time where there are cores for them."""
+    compile_one = functools.partial(self.compile_ahead, state, is_whole_update=is_whole_update)
+    workers = max(1, (usable_cores() or 1) // _CORES_OF_A_COMPILATION)
+    with concurrent.futures.ThreadPoolExecutor(workers) as pool:
+      return list(pool.map(compile_one, batches))
 
   def _precompiled_or(self, function, batch):
     """Returns the precompiled program for this batch, if any, else `function`.

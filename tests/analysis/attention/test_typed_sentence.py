@@ -255,12 +255,14 @@ def test_a_phone_shows_all_of_it(opened, browser):
 
 
 def test_a_page_without_a_sentence_computes_its_first(browser, packed, model, tmp_path):
-  credit = dict(text="From somewhere.", url="https://example.org")
+  credit = dict(en="From somewhere.", ja="どこかから。", url="https://example.org")
   open_page(browser, page_of_model(packed, (OTHER,), credit), tmp_path)
   settled(browser)
   assert element(browser, "output_text").text == " ".join(model.translate([OTHER])[0].split())
   assert texts(browser, "#queries button") == texts(browser, "#output_tokens button")
   assert element(browser, "credit").text == "From somewhere. https://example.org"
+  click(browser, element(browser, "language"))
+  assert element(browser, "credit").text == "どこかから。 https://example.org"
   assert is_quiet(browser)
   assert requests_of(browser) == []
 

@@ -1,5 +1,6 @@
 """Tests of `cost`: counts equal XLA's, layers equal loops, the page says what was measured."""
 
+import dataclasses
 import json
 
 import jax
@@ -226,3 +227,17 @@ def test_wrong_flags_are_named(flag, problem, tmp_path, capsys):
   assert len(error.splitlines()) == 1
   assert problem in error
   assert not (tmp_path / "cost").exists()
+
+
+def test_a_kernel_is_left_out_where_the_heads_are_too_wide_for_it(monkeypatch):
+  """As cuDNN's, which serves no head of 512."""
+  too_wide = lambda use: "too wide" if use.d_k > 16 else None
+  monkeypatch.setitem(KERNELS, "xla", dataclasses.replace(KERNELS["xla"], why_not=too_wide))
+  measured = heads.measure(
+    32, heads.cases(32, [1, 2], [16], 2), [8], ["reference", "xla"], batch_tokens=16, rounds=1
+  )
+  by_kernel = {
+    name: {record["num_heads"] for record in measured if record["kernel"] == name}
+    for name in ("reference", "xla")
+  }
+  assert by_kernel == {"reference": {1, 2}, "xla": {2}}

@@ -15,7 +15,7 @@ The page's script is one after another the files that `_SCRIPTS` names. It reads
   model: null, or the object of model_in_page.py, or server: facts of the model that the page's
     server has (explorer/model/server.js)
   examples: sentences to choose from
-  credit: null, or where the model comes from: text, url
+  credit: null, or where the model comes from: a sentence in each language, en and ja, and url
 Without a sentence, source_text is the one to begin with, and attentions is null: the page computes
 them.
 """
@@ -120,7 +120,7 @@ def page_of_model(
   Args:
     model: the model in the page, by `model_in_page`.
     examples: sentences that a reader may choose from; the page begins with the first.
-    credit: where the model comes from: "text" and "url".
+    credit: where the model comes from: a sentence "en" and "ja", and "url".
   """
   settings = model["settings"]
   return _html_of_model(settings["num_layers"], settings["num_heads"], model, examples, credit)

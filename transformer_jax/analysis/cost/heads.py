@@ -97,6 +97,11 @@ def serving_kernels(names: Sequence[str], dtype: str) -> tuple[list[str], dict[s
   return serving, {name: reason for name, reason in reasons.items() if reason}
 
 
+def can_run(name: str, dtype: str, d_k: int, d_v: int) -> bool:
+  """Returns whether a kernel serves heads of these widths here."""
+  return KERNELS[name].why_not(Use(jax.default_backend(), dtype, d_k, d_v)) is None
+
+
 def measure(
   d_model: int,
   all_cases: Sequence[Case],
@@ -127,7 +132,7 @@ def measure(
     figures.
   """
   records = []
-  probes = list(_probes(all_cases, kernels))
+  probes = list(_probes(all_cases, kernels, dtype))
   for length in lengths:
     batch = Batch(d_model, max(1, batch_tokens // length), length, dtype)
     log(f"n={length}: compiling {len(probes)} functions")
@@ -139,11 +144,12 @@ def measure(
   return records
 
 
-def _probes(all_cases: Sequence[Case], kernels: Sequence[str]) -> Iterator[Probe]:
-  """Yields the Probes of a length."""
+def _probes(all_cases: Sequence[Case], kernels: Sequence[str], dtype: str) -> Iterator[Probe]:
+  """Yields the Probes of a length; a kernel is left out where it cannot serve the heads' width."""
   for case in all_cases:
     is_narrow = case.column == NARROW
-    for kernel in kernels if is_narrow else ["auto"]:
+    serving = [name for name in kernels if can_run(name, dtype, case.d_k, case.d_v)]
+    for kernel in serving if is_narrow else ["auto"]:
       for subject in (SUBLAYER, CORE) if is_narrow else (SUBLAYER,):
         for which in PASSES:
           yield Probe(case, subject, kernel, which)

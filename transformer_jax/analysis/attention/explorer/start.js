@@ -52,7 +52,9 @@ async function start() {
 function showCredit() {
   byId("credit").hidden = !data.credit;
   if (!data.credit) return;
-  const { text, url } = data.credit;
-  byId("credit").replaceChildren(text, " ", element("a", url, { href: url, rel: "noopener" }));
+  const { en, ja, url } = data.credit;
+  byId("credit").replaceChildren(
+    element("span", en, { lang: "en" }), element("span", ja, { lang: "ja" }), " ",
+    element("a", url, { href: url, rel: "noopener" }));
 }
 start();
