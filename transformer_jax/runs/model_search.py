@@ -96,11 +96,11 @@ class ModelSearch:
   ) -> SearchState:
     """Encodes; returns the state before the first step, with room for so many tokens."""
     beam_size = self._decode.beam_size
-    caches = tuple(
+    caches = [
       model.apply({"params": its}, source_BS, beam_size, room, gates, method="start")
       for model, its in self._members(params)
-    )
-    cache: Any = caches if len(caches) > 1 else caches[0]
+    ]
+    cache: Any = tuple(caches) if len(caches) > 1 else caches[0]
     if self._rules is not None:
       if num_words_B is None:
         raise ValueError("a constrained search needs the number of words of each sentence")
