@@ -533,3 +533,33 @@ def test_reset_clears_only_the_running_sums(setup):
   reset = parallel.to_host(make_reset()(parallel.replicate(state)))
   assert int(reset.sums.target_tokens) == 0 and float(reset.sums.loss) == 0.0
   assert_trees_equal(reset.params, state.params)
+
+
+@pytest.mark.parametrize(
+  "cores, programs, is_whole_update",
+  [
+    (4, 2, True),
+    pytest.param(4, 2, False, marks=pytest.mark.slow),
+    pytest.param(2, 1, True, marks=pytest.mark.slow),
+  ],
+)
+def test_programs_made_side_by_side_are_those_made_when_they_are_needed(
+  cores, programs, is_whole_update, setup, monkeypatch
+):
+  config, model, source, target = setup
+  monkeypatch.setattr(step_module, "usable_cores", lambda: cores)
+  batches = [
+    (parallel.shard_rows(source[:rows]), parallel.shard_rows(target[:rows])) for rows in (2, 1)
+  ]
+  groups = [[batch] for batch in batches] if is_whole_update else [batches]
+  states = []
+  for is_ahead in (True, False):
+    train_step = TrainStep(config, model)
+    state = parallel.replicate(initial_state(config, model))
+    if is_ahead:
+      train_step.compile_side_by_side(state, batches, is_whole_update)
+      assert len(train_step.programs()) == programs
+    for group in groups:
+      state, _ = train_step(state, group)
+    states.append(parallel.to_host(state))
+  assert_trees_equal(*states)

@@ -21,7 +21,7 @@ _SMALLER_BATCHES = (
 
 
 def compile_updates(config: Config, train_step: TrainStep, state: Any, stream: BatchStream) -> None:
-  """Compiles the update for every shape of a batch, side by side, before the first one runs.
+  """Compiles the update for the largest shape, and for the others beside it if there are cores.
 
   Raises:
     ConfigError: batches of the largest shape cannot fit; it names --batch_tokens and the shape.
@@ -32,7 +32,7 @@ def compile_updates(config: Config, train_step: TrainStep, state: Any, stream: B
     source, target = (parallel.shard_rows(np.zeros((rows, width), np.int32)) for width in widths)
     batches.append((source, target))
   is_whole_update = config.data.accumulation_steps == 1
-  needed, *_ = train_step.compile_side_by_side(state, batches, is_whole_update)
+  needed = train_step.compile_side_by_side(state, batches, is_whole_update)
   free = parallel.free_memory()
   if needed is not None and free is not None and needed > free:
     rows, *widths = shapes[0]

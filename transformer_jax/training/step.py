@@ -229,12 +229,19 @@ class TrainStep:
 
   def compile_side_by_side(
     self, state: TrainState, batches: Sequence[ShardedBatch], is_whole_update: bool
-  ) -> list[int | None]:
-    """Returns `compile_ahead` of each batch; several at a time where there are cores for them."""
+  ) -> int | None:
+    """Returns `compile_ahead` of the first batch; the others are compiled beside it.
+
+    On a machine without the cores for several compilations at a time, the others are left out:
+    each is compiled when its first batch comes. So they are on several hosts.
+    """
+    at_once = (usable_cores() or 1) // _CORES_OF_A_COMPILATION
+    if at_once < 2 or num_processes() > 1:
+      return self.compile_ahead(state, batches[0], is_whole_update)
     compile_one = functools.partial(self.compile_ahead, state, is_whole_update=is_whole_update)
-    workers = max(1, (usable_cores() or 1) // _CORES_OF_A_COMPILATION)
-    with concurrent.futures.ThreadPoolExecutor(workers) as pool:
-      return list(pool.map(compile_one, batches))
+    with concurrent.futures.ThreadPoolExecutor(at_once) as pool:
+      needed, *_ = pool.map(compile_one, batches)
+    return needed
 
   def _precompiled_or(self, function, batch):
     """Returns the precompiled program for this batch, if any, else `function`.
