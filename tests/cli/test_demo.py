@@ -18,7 +18,8 @@ def test_the_page_is_written_and_opened(tmp_path, monkeypatch, capsys):
   assert capsys.readouterr().out == f"{path}\n"
   assert opened == [path.as_uri()]
   html = path.read_text(encoding="utf-8")
-  assert CREDIT["text"] in html and "CC BY 2.0 FR" in CREDIT["text"]
+  for language in ("en", "ja"):
+    assert CREDIT[language] in html and "CC BY 2.0 FR" in CREDIT[language]
   assert len(html.encode()) < 4_000_000
   assert run(["demo", f"--output={path}", "--noopen"]) == 0
   assert len(opened) == 1
