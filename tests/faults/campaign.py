@@ -48,6 +48,7 @@ STEPS_PER_INTERRUPTION = 12
 SLOW_DISK = pathlib.Path(__file__).with_name("slow_disk.py")
 KILLS = ("start", "step", "write", "write", "cleanup")  # "write" twice: most can go wrong there
 STOPS = ("TERM", "INT")
+SIGNALS = dict.fromkeys(KILLS, signal.SIGKILL) | dict(TERM=signal.SIGTERM, INT=signal.SIGINT)
 
 
 @dataclasses.dataclass
@@ -188,8 +189,7 @@ def interrupt(run, how, rng):
     target = before + 5 * rng.randrange(1, 3)
     run.wait_until(lambda: last_logged(run.workdir) >= target)
     time.sleep(rng.uniform(0, 0.05))
-  number = {"TERM": signal.SIGTERM, "INT": signal.SIGINT}.get(how, signal.SIGKILL)
-  run.send(number, which)
+  run.send(SIGNALS[how], which)
   return which, run.codes()
 
 
@@ -261,9 +261,12 @@ class Campaign:
     self._say(f"{len(theirs)} lines of metrics compared")
 
   def _check_codes(self, how, which, codes):
-    # A signal may also come when the run is done, and end a process that only waits for the others.
-    is_finished = 0 in codes and max(self._broken.steps(), default=0) == self._broken.last_step
-    if is_finished and set(codes) <= {0, -signal.SIGTERM, -signal.SIGINT, -signal.SIGKILL}:
+    if set(codes) == {0}:  # the signal came too late
+      return
+    # It may also meet a process whose work is done, and which only waits for the others to end.
+    others = {code for number, code in enumerate(codes) if number != which}
+    is_done = max(self._broken.steps(), default=0) == self._broken.last_step
+    if is_done and others == {0} and codes[which] == -SIGNALS[how]:
       return
     expected = {"TERM": 143, "INT": 130}.get(how, -9)
     is_wrong = codes[which] != expected

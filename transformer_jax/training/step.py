@@ -239,8 +239,9 @@ class TrainStep:
     if at_once < 2 or num_processes() > 1:
       return self.compile_ahead(state, batches[0], is_whole_update)
     compile_one = functools.partial(self.compile_ahead, state, is_whole_update=is_whole_update)
+    one_of_each_shape = {_shapes(batch): batch for batch in batches}.values()
     with concurrent.futures.ThreadPoolExecutor(at_once) as pool:
-      needed, *_ = pool.map(compile_one, batches)
+      needed, *_ = pool.map(compile_one, one_of_each_shape)
     return needed
 
   def _precompiled_or(self, function, batch):

@@ -118,6 +118,9 @@ def test_flatness_is_given_in_numbers():
   assert (
     lines[-1] == "- attention alone, kernel `xla`: flat, every h within 1.15 times one head's time."
   )
+  # A kernel that cannot serve narrow heads, as cuDNN's, whose widths are multiples of 8.
+  lines = report.flatness_lines([record(h, 32, 1.0) for h in (1, 8)] + [record(1, 32, 1.0, CORE)])
+  assert "| attention alone | xla | 32 | 1.00 | - |" in lines
 
 
 @pytest.fixture
@@ -241,3 +244,14 @@ def test_a_kernel_is_left_out_where_the_heads_are_too_wide_for_it(monkeypatch):
     for name in ("reference", "xla")
   }
   assert by_kernel == {"reference": {1, 2}, "xla": {2}}
+
+
+def test_kernels_that_cannot_serve_one_head_are_refused_before_anything_is_timed(
+  monkeypatch, tmp_path, capsys
+):
+  too_wide = lambda use: "too wide" if use.d_k > 64 else None
+  monkeypatch.setitem(KERNELS, "xla", dataclasses.replace(KERNELS["xla"], why_not=too_wide))
+  assert command_line(["cost", "--kernels=xla", f"--output={tmp_path}/cost"]) == 2
+  error = capsys.readouterr().err
+  assert "--kernels: xla: one head of width 512" in error and len(error.splitlines()) == 1
+  assert not (tmp_path / "cost").exists()

@@ -148,8 +148,8 @@ def _probes(all_cases: Sequence[Case], kernels: Sequence[str], dtype: str) -> It
   """Yields the Probes of a length; a kernel is left out where it cannot serve the heads' width."""
   for case in all_cases:
     is_narrow = case.column == NARROW
-    serving = [name for name in kernels if can_run(name, dtype, case.d_k, case.d_v)]
-    for kernel in serving if is_narrow else ["auto"]:
+    names = kernels if is_narrow else ["auto"]
+    for kernel in (name for name in names if can_run(name, dtype, case.d_k, case.d_v)):
       for subject in (SUBLAYER, CORE) if is_narrow else (SUBLAYER,):
         for which in PASSES:
           yield Probe(case, subject, kernel, which)

@@ -192,7 +192,8 @@ def flatness_lines(records: Records) -> list[str]:
   rows = []
   by_kernel: dict[tuple[str, str], dict[int, dict[int, float]]] = {}
   for (subject, kernel, length), by_heads in ratios.items():
-    rows.append([subject, kernel, length, *(f"{by_heads[h]:.2f}" for h in heads)])
+    cells = (f"{by_heads[h]:.2f}" if h in by_heads else "-" for h in heads)
+    rows.append([subject, kernel, length, *cells])
     by_kernel.setdefault((subject, kernel), {})[length] = by_heads
   sentences = [
     f"- {subject}, kernel `{kernel}`: {_flatness(by_length, heads)}"
@@ -211,13 +212,13 @@ def _flatness(by_length: dict[int, dict[int, float]], heads: Sequence[int]) -> s
   """Returns the sentence on a kernel.
 
   Args:
-    by_length: n -> h -> time relative to one head's.
+    by_length: n -> h -> time relative to one head's, for each h that the kernel can serve.
     heads: all h.
   """
   limit = 1 + FLAT
   parts = []
   for h in heads:
-    slower = [n for n, by_heads in by_length.items() if by_heads[h] > limit]
+    slower = [n for n, by_heads in by_length.items() if by_heads.get(h, 0) > limit]
     if slower:
       longest = max(slower)
       ratio = f"{by_length[longest][h]:.2f}"

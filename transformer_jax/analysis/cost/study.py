@@ -13,7 +13,7 @@ from transformer_jax.analysis.cost.formulas import (
   training_seconds,
   update_flops,
 )
-from transformer_jax.analysis.cost.heads import cases, measure, serving_kernels
+from transformer_jax.analysis.cost.heads import can_run, cases, measure, serving_kernels
 from transformer_jax.analysis.cost.layers import measure_table_1
 from transformer_jax.analysis.cost.settings import StudySettings
 from transformer_jax.analysis.markdown import wrapped
@@ -52,13 +52,22 @@ def study(
     The lines of the page.
 
   Raises:
-    ConfigError: a number of heads does not divide d_model, or no kernel can run here.
+    ConfigError: a number of heads does not divide d_model, no kernel can run here, or none can
+      serve one head.
   """
   settings.check()
   kernels, reasons = serving_kernels(settings.kernels, settings.dtype)
   if not kernels:
     why = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
     raise ConfigError("--kernels", why, "name others")
+  width = settings.d_model
+  if not any(can_run(name, settings.dtype, width, width) for name in kernels):
+    raise ConfigError(
+      "--kernels",
+      f"{', '.join(kernels)}: one head of width {width}, which the others are compared with, "
+      "cannot be served",
+      "add reference",
+    )
   pathlib.Path(output).mkdir(parents=True, exist_ok=True)
   records = measure(
     settings.d_model,
