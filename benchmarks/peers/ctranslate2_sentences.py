@@ -1,6 +1,6 @@
 """Translates with an exported run in CTranslate2, for `sentences.py`.
 
-    python benchmarks/peers/ctranslate2_sentences.py FOLDER TYPE THREADS
+python benchmarks/peers/ctranslate2_sentences.py FOLDER TYPE THREADS
 """
 
 import sys
