@@ -11,6 +11,7 @@ import sys
 import tempfile
 
 import pytest
+from traced_once import remembered, step_key
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Most of the suite's time goes into compiling programs that run for milliseconds.
@@ -50,10 +51,22 @@ def _drop_programs():
     _drop()
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _drop_programs_of_a_file():
-  yield
-  _drop()
+@pytest.fixture(scope="session", autouse=True)
+def _traced_once():
+  """Tracing takes most of the time of a tiny run, and a resumed run would trace it all again."""
+  from transformer_jax.runs import train, trained_model, validation
+
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(train, "TrainStep", remembered(train.TrainStep, step_key))
+    patch.setattr(train, "make_reset", remembered(train.make_reset, lambda: ()))
+    for module, name in (
+      (validation, "make_evaluation_step"),
+      (validation, "make_decode_batch"),
+      (trained_model, "make_decode_batch"),
+    ):
+      function = remembered(getattr(module, name), lambda *args: str(args))
+      patch.setattr(module, name, function)
+    yield
 
 
 def _drop():

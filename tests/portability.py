@@ -3,9 +3,9 @@
     python tests/portability.py [--ways=optimized,avx2,sse4_2,seed,one_thread,four_threads]
         [pytest's arguments]
 
-A way changes how numbers are rounded, or what barely trained models answer. A test that fails in
-one of them asks for something that another processor need not give. Other versions of Python are
-other environments: `make test VENV=.venv-3.13 PYTHON=python3.13`.
+A way, or several joined by "+", changes how numbers are rounded, or what barely trained models
+answer. A test that fails in one of them asks for something that another processor need not give.
+Other versions of Python are other environments: `make test VENV=.venv-3.13 PYTHON=python3.13`.
 """
 
 import argparse
@@ -29,34 +29,21 @@ WAYS = dict(
 )
 
 
-# The files with barely trained models: what these answer must not matter.
-TRAINED = [
-  f"{ROOT / 'tests' / name}"
-  for name in (
-    "runs",
-    "cli/test_streams.py",
-    "analysis/heads/test_heads.py",
-    "analysis/attention/test_attention.py",
-    "decoding",
-  )
-]
-
-
-def check_trained(way: str) -> None:
-  """Asserts that the tests of TRAINED pass in a way."""
-  passed, line = run_way(way, ["-n0", "-m", "not slow", *TRAINED])
-  print(line)
-  assert passed, line
-
-
 def run_way(way: str, arguments: list[str]) -> tuple[bool, str]:
-  """Runs pytest in a way of `WAYS`; returns whether all passed, and a line with what it took."""
+  """Runs pytest in a way of `WAYS`, or in several at once, joined by "+".
+
+  Returns:
+    (whether all passed, a line with what it took).
+  """
+  settings = {}
+  for name in way.split("+"):
+    settings |= WAYS[name]
   processor_start = _processor_seconds()
   start = time.monotonic()
   done = subprocess.run(
     [sys.executable, "-m", "pytest", "-q", *arguments],
     cwd=ROOT,
-    env={**os.environ, **WAYS[way]},
+    env={**os.environ, **settings},
     check=False,
     stdout=subprocess.PIPE,
     text=True,

@@ -75,6 +75,7 @@ def python(code, *args):
   )
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_the_last_saved_step_is_there(folder, opened):
   process = python(_KILLED, folder)
   lines = process.communicate(timeout=PATIENCE)[0].split("\n")

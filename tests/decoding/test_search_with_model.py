@@ -85,7 +85,7 @@ def assert_close(result, expected):
   np.testing.assert_allclose(result.scores_BM, expected.scores_BM, rtol=1e-4)
 
 
-@pytest.mark.parametrize("beam_size", [1, 4])
+@pytest.mark.parametrize("beam_size", [pytest.param(1, marks=pytest.mark.slow), 4])
 def test_cache_batch_and_padding_change_nothing(model_and_params, beam_size):
   cached = make(*model_and_params, beam_size, True)
   result = cached(SOURCE, LIMITS)

@@ -14,6 +14,7 @@ pytest.importorskip("safetensors", reason="needs safetensors")
 SOURCE, TARGET = ">>deu<< the small frog", "der frosch"
 
 
+@pytest.mark.slow
 def test_it_draws_and_shows_the_weights_of_the_model(browser, tmp_path):
   """Biases of queries and keys are part of the vectors that it multiplies."""
   marian.write_marian(tmp_path / "model")

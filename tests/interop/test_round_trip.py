@@ -71,6 +71,7 @@ def test_logits_and_translations_come_back(sharing, is_untied, run, tmp_path):
     assert is_as_good(model, line, ours.tokens, theirs.tokens, tolerance=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   "settings", [dict(activation="gelu"), dict(attention_bias=True, output_bias=True)]
 )

@@ -70,7 +70,7 @@ def printed(capsys, *arguments, code=0):
   return ((output.err if code else output.out).splitlines() or [""])[-1]
 
 
-@pytest.mark.parametrize("average_last", [1, 2])
+@pytest.mark.parametrize("average_last", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_run_comes_back_to_the_bit(trained, tmp_path, average_last, capsys):
   export = ["export", "--format=safetensors"]
   out, back, again = (tmp_path / "new" / name for name in ("out", "back", "again"))

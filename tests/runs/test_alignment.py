@@ -59,6 +59,7 @@ def test_a_line_for_each_line_of_an_output_that_stays(trained, tmp_path, options
     assert all(word < len(source.split()) for word, _ in pairs)
 
 
+@pytest.mark.slow
 def test_a_group_gets_the_links_that_each_gets_alone(model):
   """Rounding of batches of other shapes could move a link between equal words only."""
   sentences = ["forty two", "six hundred seven", "one million"] * 15

@@ -14,6 +14,8 @@ from transformer_jax.runs.ensemble import Ensemble, load_together
 from transformer_jax.runs.train import train
 from transformer_jax.runs.trained_model import TrainedModel
 
+pytestmark = pytest.mark.slow
+
 TEXTS = ["forty two", "nine hundred", "", "six"]
 PAIRS = [("forty two", "zweiundvierzig"), ("six", "sechs"), ("nine hundred", "neun")]
 

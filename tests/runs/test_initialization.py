@@ -134,6 +134,7 @@ def test_a_run_of_40_is_a_run_of_20_resumed_after_its_source_has_gone(tuned, sou
   assert error is None and any(f"began with the parameters of {source}" in line for line in lines)
 
 
+@pytest.mark.slow
 def test_a_run_killed_before_its_first_update_no_longer_needs_its_source(
   tuned, source, tmp_path, monkeypatch
 ):

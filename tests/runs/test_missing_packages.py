@@ -43,6 +43,7 @@ def run_python(code, *arguments, **environment):
   )
 
 
+@pytest.mark.slow
 def test_train_evaluate_translate_without_them(tmp_path):
   (tmp_path / "in").write_text("forty two\n")
   workdir = f"--workdir={tmp_path}/run"

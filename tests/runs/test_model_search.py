@@ -55,12 +55,18 @@ def sentences():
 @pytest.mark.parametrize(
   ("configs", "settings", "has_prefix", "rooms"),
   [
-    ([CONFIG], dict(), False, (12, 28)),
+    pytest.param([CONFIG], dict(), False, (12, 28), marks=pytest.mark.slow),
     ([CONFIG], dict(beam_size=1), False, (12, 28)),
-    ([CONFIG], dict(early_stopping="first"), False, (12, 28)),
-    ([CONFIG], dict(), True, (12, 28)),
-    ([CONFIG], dict(constrained=True, max_extra_length=60), False, (32, 68)),
-    ([CONFIG, LEARNED], dict(beam_size=1), True, (12, 25)),
+    pytest.param([CONFIG], dict(early_stopping="first"), False, (12, 28), marks=pytest.mark.slow),
+    pytest.param([CONFIG], dict(), True, (12, 28), marks=pytest.mark.slow),
+    pytest.param(
+      [CONFIG],
+      dict(constrained=True, max_extra_length=60),
+      False,
+      (32, 68),
+      marks=pytest.mark.slow,
+    ),
+    pytest.param([CONFIG, LEARNED], dict(beam_size=1), True, (12, 25), marks=pytest.mark.slow),
     ([CONFIG, LEARNED], dict(constrained=True), True, (25, 25)),
   ],
 )
@@ -97,6 +103,7 @@ def test_stages_find_what_one_piece_finds(configs, settings, has_prefix, rooms):
     assert starts_B[is_forced_B].all() and not starts_B[prefix_BT[:, 0] == 0].all()
 
 
+@pytest.mark.slow
 def test_another_length_penalty_needs_no_other_program():
   """It is an argument, as the service has it."""
   model, params = random_model(CONFIG, 1)

@@ -18,6 +18,8 @@ from transformer_jax.runs.train import train
 from transformer_jax.runs.trained_model import TrainedModel
 from transformer_jax.workdir.folder import Workdir
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = dict(
   ema_decay=0.9,
   train_steps=12,
@@ -50,7 +52,6 @@ def parts_of(workdir, step):
   return part("params"), part("ema")
 
 
-@pytest.mark.slow
 def test_a_resumed_run_has_the_same_average_to_the_bit(averaged, tmp_path):
   """Also with dropped words and rising dropout, which are functions of the position."""
   train(tiny_config(**{**SETTINGS, "train_steps": 6}), tmp_path / "run", ".")

@@ -178,6 +178,7 @@ def test_finite_gradients_whose_update_is_not_change_nothing():
   assert int(again.step) == 1 and not np.array_equal(again.params["unused"], params["unused"])
 
 
+@pytest.mark.slow
 def test_the_command_ends_with_exit_code_5(tmp_path, capsys):
   settings = flags(max_nonfinite_updates=2, train_steps=6, bleu_sentences=0)
   with nan_in({3, 4}):

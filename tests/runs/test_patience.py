@@ -77,6 +77,7 @@ def test_a_run_ends_after_so_many_evaluations_and_says_so_again(scripted, tmp_pa
   assert "done: step 40\n" in (run / "log.txt").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [15, 30, 35])
 def test_a_killed_run_counts_on(scripted, step, tmp_path):
   """Before the evaluation of a step, whether or not the step has a checkpoint."""
@@ -115,6 +116,7 @@ def test_scores_of_another_kind_begin_a_new_count():
   assert dataclasses.replace(first, limit=0).add(4, 0.0) == {}
 
 
+@pytest.mark.slow
 def test_a_row_of_a_table_may_end_early(scripted, tmp_path):
   """The steps of evaluations then decide its result."""
   row = TableRow("base", patient_config())

@@ -51,6 +51,7 @@ def log_of(workdir):
   return (workdir / "log.txt").read_text()
 
 
+@pytest.mark.slow
 def test_data_that_moved_is_the_same_data_and_a_test_set_may_be_added(tmp_path):
   train(text_config(tmp_path / "here"), tmp_path / "run", ".")
   (tmp_path / "here").rename(tmp_path / "there")
@@ -140,6 +141,7 @@ def test_metrics_are_not_wiped_where_the_checkpoints_have_gone(run_copy):
   assert metrics_of(run_copy) == before
 
 
+@pytest.mark.slow
 def test_a_run_that_was_killed_before_its_first_checkpoint_starts_anew(trained, run_copy):
   shutil.rmtree(run_copy / "checkpoints")
   lines = (run_copy / "metrics.jsonl").read_text().splitlines(keepends=True)
@@ -309,6 +311,7 @@ def updates_told(workdir):
   return [round(tokens * updates / tokens_a_second) for tokens, updates, tokens_a_second in values]
 
 
+@pytest.mark.slow
 def test_a_checkpoint_says_which_updates_have_a_line(tmp_path, monkeypatch):
   """Twice a run is stopped before its first line, with another log_every; then it loses metrics."""
   run = tmp_path / "run"

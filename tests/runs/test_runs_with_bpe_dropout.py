@@ -15,6 +15,7 @@ SETTINGS = dict(bpe_dropout=0.2, train_steps=12, evaluate_every=12, log_every=6,
 SETTINGS |= dict(bleu_sentences=0, numbers_train_size=200)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_is_the_same_to_the_bit(tmp_path):
   """Epochs have about 6 updates: stopped within the first and within the second one."""
   train(tiny_config(**SETTINGS), tmp_path / "whole", ".")

@@ -62,6 +62,7 @@ def test_lines_and_checkpoints_have_the_time_of_all_starts(tmp_path):
   assert wall_seconds(lines_of(tmp_path)) == [1, 2, 4, 5, 6, 8]
 
 
+@pytest.mark.slow
 def test_a_signal_loses_no_time(tmp_path, monkeypatch):
   """It stops after update 5, whose time only the checkpoint has."""
   config = tiny_config(train_steps=8, **{**STEPS, "evaluate_every": 8})

@@ -171,6 +171,7 @@ def test_another_setting_is_another_run(run_copy, setting):
     train(tiny_config(**setting), run_copy, ".")
 
 
+@pytest.mark.slow
 def test_settings_that_only_report_may_change(run_copy):
   train(tiny_config(train_steps=44, log_every=2, keep_checkpoints=1, beam_size=2), run_copy, ".")
   assert [line["step"] for line in metrics_of(run_copy) if line["split"] == "train"] == [
@@ -215,6 +216,7 @@ def test_a_changed_tokenizer_is_refused(run_copy):
     train(tiny_config(), run_copy, ".")
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_is_refused_or_passed_over(trained, run_copy):
   path = max(
     (run_copy / "checkpoints/40/state").rglob("*"),

@@ -202,7 +202,10 @@ MODULES = dict(
 )
 
 
-@pytest.mark.parametrize("attention", MODULES)
+@pytest.mark.parametrize(
+  "attention",
+  ["cross", *(pytest.param(name, marks=pytest.mark.slow) for name in ("encoder", "decoder"))],
+)
 def test_a_closed_head_is_one_whose_output_matrix_is_zero(model, attention):
   """The same numbers come from a model whose W^O has no rows for this head."""
   parameters = model.parameters()

@@ -510,6 +510,7 @@ def test_dropout_rises_from_nothing_to_its_rate(setup, settings, monkeypatch):
   assert traced.count(4) == 1
 
 
+@pytest.mark.slow
 def test_attention_dropout_is_a_function_of_the_seed_in_each_kernel(setup):
   """The kernels drop the same weights; `xla` cannot, and is refused by name."""
   config, model, source, target = setup
@@ -537,12 +538,9 @@ def test_reset_clears_only_the_running_sums(setup):
 
 @pytest.mark.parametrize(
   "cores, programs, is_whole_update",
-  [
-    (4, 2, True),
-    pytest.param(4, 2, False, marks=pytest.mark.slow),
-    pytest.param(2, 1, True, marks=pytest.mark.slow),
-  ],
+  [(4, 2, True), (4, 2, False), (2, 1, True)],
 )
+@pytest.mark.slow
 def test_programs_made_side_by_side_are_those_made_when_they_are_needed(
   cores, programs, is_whole_update, setup, monkeypatch
 ):

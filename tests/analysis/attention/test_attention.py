@@ -217,6 +217,7 @@ def test_the_command_writes_page_data_and_figures(workdir, tmp_path, capsys):
   assert data_of((tmp_path / "attention.html").read_text())["importance"]["perplexity"] == 2.0
 
 
+@pytest.mark.slow
 def test_a_file_of_sentences(workdir, tmp_path, monkeypatch):
   """The output is made up, since a model that has learned little may give an empty one."""
   monkeypatch.setattr(
@@ -270,6 +271,7 @@ def test_what_the_command_asks_for_is_what_the_page_shows_first(workdir, tmp_pat
   assert view == dict(layer=0, head=1, query=0)
 
 
+@pytest.mark.slow
 def test_long_sentences_have_no_figures_unless_asked(workdir, tmp_path, monkeypatch, capsys):
   monkeypatch.setattr(figures, "MOST_WORDS", 3)
   flags = [f"--workdir={workdir}", "--source=forty two", "--target=zweiundvierzig"]

@@ -72,6 +72,7 @@ def attention(tmp_path_factory):
   return sentence_attention(transformer_jax.load(folder), "the dog barks .", TREE)
 
 
+@pytest.mark.slow
 def test_labels_of_a_parser(attention):
   labels = attention.labels()
   assert labels["encoder"][0] == attention.maps["encoder"].queries
@@ -82,6 +83,7 @@ def test_labels_of_a_parser(attention):
   assert len(attention.parse.places) == len(attention.maps["cross"].queries)
 
 
+@pytest.mark.slow
 @pytest.mark.browser
 def test_the_tree_is_drawn_and_chooses_symbols(browser, attention, tmp_path):
   opened = open_page(browser, page(attention), tmp_path)
@@ -115,6 +117,7 @@ def test_the_tree_is_drawn_and_chooses_symbols(browser, attention, tmp_path):
   assert is_quiet(opened)
 
 
+@pytest.mark.slow
 @pytest.mark.browser
 def test_a_translation_has_no_tree(browser, attention, tmp_path):
   import dataclasses

@@ -267,6 +267,7 @@ def test_a_page_without_a_sentence_computes_its_first(browser, packed, model, tm
   assert requests_of(browser) == []
 
 
+@pytest.mark.slow
 def test_a_run_that_a_page_cannot_carry_is_named(browser, model, tmp_path):
   found = sentence_attention(model, FIRST, "zwei")
   open_page(browser, page(found, model=dict(refusal="--task=other: cannot")), tmp_path)

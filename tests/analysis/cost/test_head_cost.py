@@ -182,6 +182,7 @@ def test_full_heads_are_divided_by_the_head_of_the_kernel_that_auto_takes(monkey
   pyplot.close(saved[0])
 
 
+@pytest.mark.slow
 def test_the_command_writes_page_data_and_figures(tmp_path, capsys):
   flags = dict(
     d_model=16,

@@ -209,6 +209,7 @@ def test_importance_within_a_layer():
   assert within_layer(importance) == expected
 
 
+@pytest.mark.slow
 def test_the_command_writes_table_data_and_figures(workdir, capsys):
   flags = ["--sentences=6", "--bleu_sentences=2", "--beam_size=1", "--random_orders=1"]
   assert command_line(["heads", f"--workdir={workdir}", *flags]) == 0
