@@ -2,13 +2,15 @@
 
     python benchmarks/sentences.py --name=R1 --workdir=RUN --source=FILE --reference=FILE \\
         --peer_python=PYTHON [--lines=500] [--single=50] [--rounds=3] [--threads=1] [--json=FILE]
+        [--preprocessed]
 
-RUN is a trained run of a SentencePiece tokenizer, which is exported first. PYTHON's environment has
-ctranslate2 and sentencepiece. Each search is done on all lines at once, and on the first ones, one
-at a time. The systems take their rounds in turn, after one that is not timed. CTranslate2 gives the
-same answers with patience=8 (`same`); by default it stops sooner (`default`). Prints a JSON line
-for each: medians of seconds (s) and of processor seconds of all threads (cpu_s), BLEU, and how many
-answers equal ours of the same kind of search; then a Markdown table.
+RUN is a trained run of a SentencePiece or subword-nmt tokenizer, which is exported first. PYTHON's
+environment has ctranslate2 and that tokenizer's library. Each search is done on all lines at once,
+and on the first ones, one at a time. The systems take their rounds in turn, after one that is not
+timed. CTranslate2 gives the same answers with patience=8 (`same`); by default it stops sooner
+(`default`). Prints a JSON line for each: medians of seconds (s) and of processor seconds of all
+threads (cpu_s), BLEU, and how many answers equal ours of the same kind of search; then a Markdown
+table. With --preprocessed, lines are as Moses left them, and so are the answers.
 """
 
 import argparse
@@ -36,7 +38,7 @@ class Search(NamedTuple):
   compared_with: str  # the label of our search that is to be compared with it
 
 
-POWER = dict(length_penalty_form="power")  # the only one that CTranslate2 has
+POWER = dict(length_penalty_form="power", length_penalty=0.6)  # CTranslate2 has no other form
 OURS = [
   Search("beam 4, exact", "ours", dict(beam_size=4, early_stopping="exact", **POWER), ""),
   Search("beam 4, first", "ours", dict(beam_size=4, early_stopping="first", **POWER), ""),
@@ -101,6 +103,7 @@ def parse_arguments() -> argparse.Namespace:
   parser.add_argument("--workdir", required=True)
   parser.add_argument("--source", required=True)
   parser.add_argument("--reference", required=True)
+  parser.add_argument("--preprocessed", action="store_true", help="the lines are, as by Moses")
   parser.add_argument("--peer_python", default=sys.executable)
   parser.add_argument("--types", default="float32,int8")
   parser.add_argument("--lines", type=int, default=500)
@@ -176,6 +179,7 @@ def main() -> None:
     for system in scripts:
       if system == "ours":
         command = [sys.executable, str(HERE / "sentences_worker.py"), options.workdir]
+        command += ["preprocessed"] * options.preprocessed
       else:
         script = str(HERE / "peers" / "ctranslate2_sentences.py")
         command = [options.peer_python, script, folder, system, str(options.threads)]

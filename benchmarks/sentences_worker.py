@@ -1,4 +1,7 @@
-"""Translates with a run, for `sentences.py`: python benchmarks/sentences_worker.py RUN."""
+"""Translates with a run, for `sentences.py`.
+
+python benchmarks/sentences_worker.py RUN [preprocessed]
+"""
 
 import functools
 import sys
@@ -17,7 +20,7 @@ def model(**settings):
 
 def translate(lines, **settings):
   """Returns the translations."""
-  return model(**settings).translate(lines)
+  return model(**settings).translate(lines, is_preprocessed="preprocessed" in sys.argv)
 
 
 serve(translate, f"jax {jax.__version__}")

@@ -3,10 +3,10 @@
 python benchmarks/peers/ctranslate2_sentences.py FOLDER TYPE THREADS
 """
 
+import pathlib
 import sys
 
 import ctranslate2
-import sentencepiece
 from serve_sentences import serve
 
 FOLDER, TYPE, THREADS = sys.argv[1:]
@@ -14,15 +14,32 @@ EXTRA_LENGTH = 50  # tokens that an output may have more than the longest source
 BATCH = 64  # sentences
 
 
+def tokenizer(folder: pathlib.Path) -> tuple:
+  """Returns (text -> pieces, pieces -> text), SentencePiece's or subword-nmt's."""
+  if (folder / "codes.txt").exists():
+    from subword_nmt.apply_bpe import BPE
+
+    with open(folder / "codes.txt", encoding="utf-8") as codes:
+      bpe = BPE(codes)
+    return (
+      lambda text: bpe.process_line(text).split(" "),
+      lambda pieces: f"{' '.join(pieces)} ".replace("@@ ", "").rstrip(" "),
+    )
+  import sentencepiece
+
+  pieces = sentencepiece.SentencePieceProcessor(model_file=str(folder / "sentencepiece.model"))
+  return lambda text: pieces.encode(text, out_type=str), pieces.decode
+
+
 def main() -> None:
   """Serves."""
   translator = ctranslate2.Translator(
     FOLDER, device="cpu", compute_type=TYPE, inter_threads=1, intra_threads=int(THREADS)
   )
-  pieces = sentencepiece.SentencePieceProcessor(model_file=f"{FOLDER}/sentencepiece.model")
+  encode, decode = tokenizer(pathlib.Path(FOLDER))
 
   def translate(lines, beam_size, patience):
-    sources = [pieces.encode(line, out_type=str) for line in lines]
+    sources = [encode(line) for line in lines]
     results = translator.translate_batch(
       sources,
       beam_size=beam_size,
@@ -32,7 +49,7 @@ def main() -> None:
       max_decoding_length=max(map(len, sources)) + EXTRA_LENGTH,
       max_batch_size=BATCH,
     )
-    return [pieces.decode(result.hypotheses[0]) for result in results]
+    return [decode(result.hypotheses[0]) for result in results]
 
   serve(translate, ctranslate2.__version__)
 
