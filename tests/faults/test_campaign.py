@@ -6,7 +6,7 @@ from campaign import campaign
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-  "kills, stops, devices, processes", [(5, 2, 1, 1), (3, 1, 4, 1), (3, 2, 1, 2)]
+  "kills, stops, devices, processes", [(8, 2, 1, 1), (4, 2, 4, 1), (4, 2, 1, 2)]
 )
 def test_interruptions_change_no_bit(tmp_path, kills, stops, devices, processes):
   tally = campaign(tmp_path, kills, stops, 1, devices, processes)
