@@ -24,13 +24,12 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import numpy as np
+from peers.exported_tokenizer import tokenizer_of
 from side_by_side import where
 
 import transformer_jax
-from transformer_jax.config import UNK_ID
 from transformer_jax.data.sources.catalog import open_source
 from transformer_jax.data.text import read_parallel
-from transformer_jax.data.tokenizers.pieces import SPECIAL_PIECES
 from transformer_jax.interop.checks import Form
 from transformer_jax.interop.export import export_model
 from transformer_jax.tasks.task import Output
@@ -54,36 +53,6 @@ def arguments() -> argparse.Namespace:
   )
   parser.add_argument("--json", help="a file to which the lines are appended")
   return parser.parse_args()
-
-
-def tokenizer_of(folder):
-  """Returns (text -> pieces, pieces -> text) of an exported folder, by other libraries."""
-  if (folder / "codes.txt").exists():
-    from subword_nmt.apply_bpe import BPE
-
-    known = (folder / "vocabulary.txt").read_text(encoding="utf-8").split("\n")
-    splits_unknown = (folder / "splits_unknown.txt").exists()
-    with open(folder / "codes.txt", encoding="utf-8") as codes:
-      bpe = BPE(codes, vocab=set(known) if splits_unknown else None)
-    return (
-      lambda text: bpe.process_line(text).split(" "),
-      lambda pieces: f"{' '.join(pieces)} ".replace("@@ ", "").rstrip(" "),
-    )
-  import sentencepiece
-
-  is_marian = (folder / "source.spm").exists()
-  names = ("source.spm", "target.spm") if is_marian else ("sentencepiece.model",) * 2
-  source, target = (
-    sentencepiece.SentencePieceProcessor(model_file=str(folder / name)) for name in names
-  )
-  unknown = SPECIAL_PIECES[UNK_ID]
-
-  def decode(pieces):
-    text = target.decode([piece for piece in pieces if piece != unknown])
-    # Pieces of the source's model alone keep their mark.
-    return text.replace("\N{LOWER ONE EIGHTH BLOCK}", " ").strip() if is_marian else text
-
-  return lambda text: source.encode(text, out_type=str), decode
 
 
 def by_limit(model, sentences):

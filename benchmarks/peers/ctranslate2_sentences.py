@@ -7,6 +7,7 @@ import pathlib
 import sys
 
 import ctranslate2
+from exported_tokenizer import tokenizer_of
 from serve_sentences import serve
 
 FOLDER, TYPE, THREADS = sys.argv[1:]
@@ -14,29 +15,12 @@ EXTRA_LENGTH = 50  # tokens that an output may have more than the longest source
 BATCH = 64  # sentences
 
 
-def tokenizer(folder: pathlib.Path) -> tuple:
-  """Returns (text -> pieces, pieces -> text), SentencePiece's or subword-nmt's."""
-  if (folder / "codes.txt").exists():
-    from subword_nmt.apply_bpe import BPE
-
-    with open(folder / "codes.txt", encoding="utf-8") as codes:
-      bpe = BPE(codes)
-    return (
-      lambda text: bpe.process_line(text).split(" "),
-      lambda pieces: f"{' '.join(pieces)} ".replace("@@ ", "").rstrip(" "),
-    )
-  import sentencepiece
-
-  pieces = sentencepiece.SentencePieceProcessor(model_file=str(folder / "sentencepiece.model"))
-  return lambda text: pieces.encode(text, out_type=str), pieces.decode
-
-
 def main() -> None:
   """Serves."""
   translator = ctranslate2.Translator(
     FOLDER, device="cpu", compute_type=TYPE, inter_threads=1, intra_threads=int(THREADS)
   )
-  encode, decode = tokenizer(pathlib.Path(FOLDER))
+  encode, decode = tokenizer_of(pathlib.Path(FOLDER))
 
   def translate(lines, beam_size, patience):
     sources = [encode(line) for line in lines]
