@@ -203,6 +203,7 @@ def _in_words(found: Sequence[Entry], score: str) -> list[str]:
       "No row has two seeds yet to compare with two of base: nothing can be said of the noise of "
       "seeds."
     ]
+  sentences += [_signs_in_words(found, name) for name in ("perplexity", score)]
   return [sentence for sentence in sentences if sentence]
 
 
@@ -229,22 +230,45 @@ def _noise_in_words(found: Sequence[Entry], name: str) -> str:
   )
 
 
+def _signs_in_words(found: Sequence[Entry], name: str) -> str:
+  """Returns in how many rows a score moves as the paper's does; "" if none can be compared."""
+  differences = [entry[f"{name}_difference"] for entry in found]
+  comparable = [one for one in differences if one and one["sign_agrees"] is not None]
+  if not comparable:
+    return ""
+  agree = sum(one["sign_agrees"] for one in comparable)
+  larger = [one for one in comparable if one["beyond_seed_noise"]]
+  agree_of_larger = sum(one["sign_agrees"] for one in larger)
+  return (
+    f"The sign of {_name(name)} - base is the paper's in {agree} of {len(comparable)} rows, and in "
+    f"{agree_of_larger} of the {len(larger)} that are larger than the noise of seeds."
+  )
+
+
 def _joined(rows: Sequence[str]) -> str:
   return ", ".join(rows) or "none"
 
 
 def _draw(found: Sequence[Entry], path: str) -> None:
-  """Draws the perplexity and main score of each row with their spread."""
+  """Draws the perplexity and main score of each row with their spread.
+
+  If the rows are the paper's, a third panel has the differences to base beside the paper's.
+  """
   done = [entry for entry in found if entry["seeds"]]
   score = found[0]["score"]
-  figure, panels = plots.axes(columns=2, height=1.2 + 0.32 * len(done), width=5, sharey=True)
-  for panel, name in zip(panels, ("perplexity", score), strict=True):
+  is_beside_paper = found[0]["perplexity"]["mean"] is not None and any(e["paper"] for e in done[1:])
+  height = 1.2 + 0.32 * len(done)
+  columns = 3 if is_beside_paper else 2
+  figure, panels = plots.axes(columns=columns, height=height, width=4.5, sharey=True)
+  for panel, name in zip(panels, ("perplexity", score), strict=False):
     for place, entry in enumerate(done):
       _draw_row(panel, entry, name, -place)
     base_mean = found[0][name]["mean"]
     if base_mean is not None:
       panel.axvline(base_mean, color=plots.BLACK, linewidth=1, linestyle=":")
     panel.set_xlabel(_name(name))
+  if is_beside_paper:
+    _draw_beside_paper(panels[2], done)
   heights = [-place for place in range(len(done))]
   panels[0].set_yticks(heights, [plots.plain(entry["name"]) for entry in done])
   plots.save(figure, path)
@@ -263,3 +287,33 @@ def _draw_row(panel: Axes, entry: Entry, name: str, height: float) -> None:
     )
   seeds = [run[name] for run in entry["runs"] if run[name] is not None]
   panel.plot(seeds, [height] * len(seeds), "|", color=plots.GRAY)
+
+
+def _draw_beside_paper(panel: Axes, done: Sequence[Entry]) -> None:
+  """Draws how far perplexities are from base's, which is the first: ours, and the paper's.
+
+  In percent of base's, as the paper's are of another set and of a far longer training.
+  """
+  our_base = done[0]["perplexity"]["mean"]
+  papers_base = done[0]["paper"]["perplexity"]
+  placed = [(-place, entry) for place, entry in enumerate(done) if entry["paper"]]
+  ours = [(height, entry["perplexity"]) for height, entry in placed if entry["perplexity"]["mean"]]
+  panel.errorbar(
+    [100 * (of_row["mean"] / our_base - 1) for _, of_row in ours],
+    [height for height, _ in ours],
+    xerr=[100 * (of_row["sd"] or 0) / our_base for _, of_row in ours],
+    fmt="o",
+    color=plots.COLORS[0],
+    capsize=3,
+    label="ours",
+  )
+  panel.plot(
+    [100 * (entry["paper"]["perplexity"] / papers_base - 1) for _, entry in placed],
+    [height for height, _ in placed],
+    "D",
+    color=plots.COLORS[1],
+    label="the paper's",
+  )
+  panel.axvline(0, color=plots.BLACK, linewidth=1, linestyle=":")
+  panel.set_xlabel("perplexity - base, in % of base")
+  panel.legend()
