@@ -434,6 +434,17 @@ def test_a_non_finite_update_leaves_everything_but_the_counters(setup):
   assert int(updated(config, model, [(other, target)], state=broken).skipped) == 1
 
 
+def test_the_check_for_non_finite_values_is_not_copied_into_each_selection(setup):
+  """A conjunction of n flags in each of n selections is most of a program, and of its compiling."""
+  config, model, source, target = setup
+  train_step = train_step_of(config, model)
+  state = parallel.replicate(first_state(config, model))
+  batch = parallel.shard_rows(source), parallel.shard_rows(target)
+  train_step.compile_ahead(state, batch, is_whole_update=True)
+  num_arrays = len(jax.tree.leaves(state.params))
+  assert train_step.program(batch).as_text().count(" and(") < num_arrays**2
+
+
 def test_dropout_is_a_function_of_seed_and_step(setup):
   config, _, source, target = setup
   config = config.replace(dropout_rate=0.3)

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float32, Int32, Key
+from jaxtyping import Array, Bool, Float32, Int32, Key
 
 from transformer_jax.attention import sequence_lengths
 from transformer_jax.config import PAD_ID, Config
@@ -122,10 +122,9 @@ def apply_gradients(config: Config, state: TrainState, gradients: Params, sums: 
   with jax.named_scope("optimizer"):
     updates, opt_state = optimizer(config).update(gradients, state.opt_state, state.params)
     params: Any = optax.apply_updates(state.params, updates)
-  is_finite = jnp.isfinite(grad_norm) & jnp.isfinite(sums.loss)
   # Finite gradients may still give 0 / 0, or a parameter beyond float32.
-  for leaf in jax.tree.leaves(params):
-    is_finite &= jnp.all(jnp.isfinite(leaf))
+  are_finite = [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(params)]
+  is_finite = _all([jnp.isfinite(grad_norm), jnp.isfinite(sums.loss), *are_finite])
   new_if_finite = functools.partial(jax.tree.map, functools.partial(jnp.where, is_finite))
   ema = None
   if state.ema is not None:
@@ -141,6 +140,15 @@ def apply_gradients(config: Config, state: TrainState, gradients: Params, sums: 
     skipped_in_a_row=jnp.where(is_finite, 0, state.skipped_in_a_row + 1),
     ema=ema,
   )
+
+
+def _all(flags: Sequence[Bool[Array, ""]]) -> Bool[Array, ""]:
+  """Returns whether all are true, in a form that XLA computes once.
+
+  It copies a plain conjunction into each program that uses it. In an update these are three for
+  each parameter array, so that compiling took twice as long and a program held twice the memory.
+  """
+  return jnp.sort(jnp.stack(flags))[0]
 
 
 class Progress(NamedTuple):
