@@ -129,6 +129,7 @@ def test_what_each_member_has_of_its_own_is_refused(trained, run_copy):
     both.parameters,
     lambda: both.attention("six"),
     lambda: both.with_heads_closed([("cross", 0, 0)]),
+    both.without_division,
   ):
     with pytest.raises(TypeError, match="load one of its runs"):
       call()

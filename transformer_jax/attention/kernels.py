@@ -1,7 +1,8 @@
 """The table of attention kernels, what each cannot do, and which one is the fastest for a shape.
 
-To add one: write a function that is an AttentionKernel, and give it a row in KERNELS. The tests
-over the table compare it with the reference.
+To add one: write a function that is an AttentionKernel, give it a row in KERNELS, and its name to
+the choices of `attention_kernel` in `config/model.py`. The tests over the table compare it with the
+reference.
 """
 
 import dataclasses

@@ -32,7 +32,7 @@ COMMANDS = {
   "attention": "shows what each head attends to in a sentence: an HTML page, figures, JSON",
   "heads": "measures each head of a run: its importance, its role, the model without it",
   "export": "writes a run as a folder for CTranslate2, Hugging Face transformers, or safetensors",
-  "import": "makes a run of a Marian (OPUS-MT) model in Hugging Face's form",
+  "import": "makes a run of a Marian (OPUS-MT) model, or of a folder that export wrote",
   "serve": "answers over HTTP with a trained model: translations, attention, a page",
   "prepare": "reads the data, trains the tokenizer, encodes, reports counts",
   "results": "writes the tables of scored runs into Markdown pages",

@@ -16,8 +16,8 @@ def declare(command: Command) -> None:
   command.declare_path(
     "pages",
     "Markdown files, comma-separated, to write the tables of, between the comments <!-- results "
-    "long: NAME ... --> (or short) and <!-- end of results -->; a NAME is an experiment or, with "
-    "a / at its end, a folder of them",
+    "long: NAME ... --> (or short; or ablation: TABLE.json) and <!-- end of results -->; a NAME is "
+    "an experiment or, with a / at its end, a folder of them",
     "README.md,experiments/README.md",
   )
 

@@ -11,12 +11,8 @@ from transformer_jax.config import Config
 from transformer_jax.errors import ConfigError
 from transformer_jax.files import StrPath, check_new
 
-# Format -> the package that it needs; see setup.py for the extras that install them.
-PACKAGES = {
-  "ctranslate2": "ctranslate2",
-  "huggingface": "safetensors",
-  "safetensors": "safetensors",
-}
+# Format -> the package that it needs beside those that are always there; its extra is of that name.
+PACKAGES = {"ctranslate2": "ctranslate2", "huggingface": None, "safetensors": None}
 # CTranslate2 has bfloat16 too, but converts to it only with torch.
 QUANTIZATIONS = (
   "none",
@@ -130,10 +126,9 @@ def _check_marian(config: Config) -> None:
 
 def _check_package(export_format: str) -> None:
   package = PACKAGES[export_format]
-  if importlib.util.find_spec(package) is None:
-    extra = "ctranslate2" if package == "ctranslate2" else "huggingface"
+  if package and importlib.util.find_spec(package) is None:
     raise ConfigError(
       f"--format={export_format}",
       f"needs the package {package}",
-      f"pip install 'transformer_jax[{extra}]'",
+      f"pip install 'transformer_jax[{package}]'",
     )

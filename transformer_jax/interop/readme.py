@@ -172,7 +172,7 @@ def _code(model: TrainedModel, form: Form) -> tuple[str, str]:
   if form.format == "huggingface":
     return "transformers torch sentencepiece", _HUGGINGFACE.format(**blanks)
   if form.format == "safetensors":
-    return "'transformer_jax[huggingface]'", _SAFETENSORS.format(**blanks)
+    return "transformer_jax", _SAFETENSORS.format(**blanks)
   blanks["search"] = _search(model.config)
   kind = model.task.tokenizer.kind
   if kind == "sentencepiece":

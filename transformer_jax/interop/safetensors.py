@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import safetensors.numpy
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from transformer_jax.checkpoints.leaves import check_fit, named_leaves
@@ -177,7 +178,7 @@ def write_arrays(
     metadata: the texts of its header.
   """
   contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-  atomic_write(path, _library().numpy.save(contiguous, metadata=metadata))
+  atomic_write(path, safetensors.numpy.save(contiguous, metadata=metadata))
 
 
 def read_arrays(path: pathlib.Path) -> tuple[dict[str, str], dict[str, np.ndarray]]:
@@ -186,9 +187,8 @@ def read_arrays(path: pathlib.Path) -> tuple[dict[str, str], dict[str, np.ndarra
   Raises:
     CheckpointError: it cannot be read, is not whole, or has an array of a type that numpy lacks.
   """
-  library = _library()
   try:
-    with library.safe_open(path, framework="numpy") as file:
+    with safetensors.safe_open(path, framework="numpy") as file:
       arrays = {name: file.get_tensor(name) for name in file.keys()}
       return file.metadata() or {}, arrays
   except OSError as error:
@@ -196,15 +196,3 @@ def read_arrays(path: pathlib.Path) -> tuple[dict[str, str], dict[str, np.ndarra
   except Exception as error:  # the library's own classes, of any version
     problem = f"is not a whole safetensors file: {error}"
     raise CheckpointError(path, problem, "fetch or write it again") from None
-
-
-def _library() -> Any:
-  try:
-    import safetensors.numpy  # noqa: PLC0415 # pyright: ignore[reportMissingImports]
-  except ImportError:
-    raise DataError(
-      "safetensors files",
-      "need the package safetensors",
-      "pip install 'transformer_jax[huggingface]'",
-    ) from None
-  return safetensors

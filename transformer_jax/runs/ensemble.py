@@ -67,6 +67,10 @@ class Ensemble(TrainedModel):
     """Raises a TypeError: each member has its own heads."""
     _refuse("heads")
 
+  def without_division(self) -> NoReturn:
+    """Raises a TypeError: each member has its own attention."""
+    _refuse("attention")
+
 
 def _refuse(what: str) -> NoReturn:
   raise TypeError(f"an ensemble has no {what} of its own: load one of its runs")

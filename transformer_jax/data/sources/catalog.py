@@ -1,4 +1,8 @@
-"""The text sources by name. A new source needs a `TextSource` class and a row in SOURCES."""
+"""The text sources by name. A new source needs a `TextSource` class and a row in SOURCES.
+
+Its name is also among the choices of `data_source` in `config/data.py`, and of its task in
+`config/checks.py`: settings are checked without importing sources.
+"""
 
 from collections.abc import Callable
 
