@@ -46,9 +46,8 @@ def test_an_update_can_be_lowered(kernel, dtype, monkeypatch):
   monkeypatch.setattr(step_module, "on_devices", on_one_device)
   config, model = base(kernel, dtype)
   state = jax.eval_shape(lambda: jax.tree.map(lambda x: x[None], initial_state(config, model)))
-  update = step_module.TrainStep(config, model)
-  one_batch = lambda state, source, target: update(state, [(source, target)])
-  text = lowered(one_batch, state, tokens(1, 16, 48), tokens(1, 16, 56))
+  update = step_module.TrainStep(config, model)._whole_update
+  text = lowered(update, state, tokens(1, 16, 48), tokens(1, 16, 56))
   assert "37000" in text
   assert ("bf16" in text) == (dtype == "bfloat16")
 

@@ -86,9 +86,10 @@ class ProfiledSteps:
 
   def _compile(self, state: TrainState, batches: Sequence[ShardedBatch]) -> None:
     """Compiles ahead, since a program's text names the part that an instruction belongs to."""
+    is_whole_update = len(batches) == 1
     for batch in batches:
-      if self._train_step.program(batch) is None:
-        self._train_step.compile_ahead(state, batch, len(batches) == 1)
+      if self._train_step.program(batch, is_whole_update) is None:
+        self._train_step.compile_ahead(state, batch, is_whole_update)
 
   def _begin(self, state: TrainState) -> None:
     jax.block_until_ready(state)

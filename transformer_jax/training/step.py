@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float32, Int32, Key
 
 from transformer_jax.attention import sequence_lengths
 from transformer_jax.config import PAD_ID, Config
-from transformer_jax.machine import usable_cores
+from transformer_jax.machine import return_freed_memory, usable_cores
 from transformer_jax.model.dropout import scaled_rates
 from transformer_jax.model.transformer import Transformer
 from transformer_jax.parallel import (
@@ -195,17 +195,18 @@ class TrainStep:
     self._start = on_devices(start)
     self._add_batch = on_devices(add_batch, donate=(0,))
     self._finish = on_devices(finish, donate=(0,))
-    self._precompiled = {}  # shapes of a batch -> program
+    # (whether an update has one batch, shapes of a batch) -> program
+    self._programs: dict[tuple[bool, Any], jax.stages.Compiled] = {}
 
   def __call__(
     self, state: TrainState, batches: Sequence[ShardedBatch]
   ) -> tuple[TrainState, Progress]:
     if len(batches) == 1:
       (batch,) = batches
-      return self._precompiled_or(self._whole_update, batch)(state, *batch)
+      return self._program_for(state, batch, is_whole_update=True)(state, *batch)
     total = self._start(state)
     for number, batch in enumerate(batches):
-      add_batch = self._precompiled_or(self._add_batch, batch)
+      add_batch = self._program_for(state, batch, is_whole_update=False)
       total = add_batch(total, state, _on_each_device(number, batch), *batch)
     return self._finish(state, total)
 
@@ -223,13 +224,7 @@ class TrainStep:
       bytes of a device's memory that it needs besides state and batch, None if the backend does not
       report them.
     """
-    if is_whole_update:
-      lowered = self._whole_update.lower(state, *batch)
-    else:
-      total = jax.eval_shape(self._start, state)
-      lowered = self._add_batch.lower(total, state, _on_each_device(0, batch), *batch)
-    program = lowered.compile()
-    self._precompiled[_shapes(batch)] = program
+    program = self._compile(state, batch, is_whole_update)
     memory = program.memory_analysis()
     if memory is None:
       return None
@@ -252,22 +247,42 @@ class TrainStep:
       needed, *_ = pool.map(compile_one, one_of_each_shape)
     return needed
 
-  def _precompiled_or(self, function, batch):
-    """Returns the precompiled program for this batch, if any, else `function`.
+  def _program_for(
+    self, state: TrainState, batch: ShardedBatch, is_whole_update: bool
+  ) -> Callable[..., Any]:
+    """Returns the program for a batch of this shape, which is compiled if it is the first one.
 
-    Not on several hosts: the program would expect global arrays, and this host has only its shard.
+    On several hosts it is the function, which jax compiles: a program would expect global arrays,
+    and this host has only its shard.
     """
     if num_processes() > 1:
-      return function
-    return self.program(batch) or function
+      return self._whole_update if is_whole_update else self._add_batch
+    program = self._programs.get((is_whole_update, _shapes(batch)))
+    return program or self._compile(state, batch, is_whole_update)
 
-  def program(self, batch: ShardedBatch) -> jax.stages.Compiled | None:
-    """Returns the precompiled program for a batch of this shape, or None."""
-    return self._precompiled.get(_shapes(batch))
+  def _compile(
+    self, state: TrainState, batch: ShardedBatch, is_whole_update: bool
+  ) -> jax.stages.Compiled:
+    """Compiles, and keeps, the program for a batch of this shape."""
+    if is_whole_update:
+      lowered = self._whole_update.lower(state, *batch)
+    else:
+      total = jax.eval_shape(self._start, state)
+      lowered = self._add_batch.lower(total, state, _on_each_device(0, batch), *batch)
+    # What updates freed does not stay beside what the compiler takes, nor the other way round.
+    return_freed_memory()
+    program = lowered.compile()
+    return_freed_memory()
+    self._programs[is_whole_update, _shapes(batch)] = program
+    return program
+
+  def program(self, batch: ShardedBatch, is_whole_update: bool) -> jax.stages.Compiled | None:
+    """Returns the program for a batch of this shape, or None if none has been compiled."""
+    return self._programs.get((is_whole_update, _shapes(batch)))
 
   def programs(self) -> list[jax.stages.Compiled]:
-    """Returns all precompiled programs."""
-    return list(self._precompiled.values())
+    """Returns all programs that have been compiled."""
+    return list(self._programs.values())
 
 
 def _shapes(batch):
