@@ -3,6 +3,7 @@
 import bz2
 import gzip
 import lzma
+import os
 
 import numpy as np
 import pytest
@@ -232,6 +233,11 @@ def test_expand_files(tmp_path):
     with pytest.raises(DataError) as caught:
       names(missing)
     assert caught.value.where == "--train_source"
+  (tmp_path / "folder").mkdir()
+  os.mkfifo(tmp_path / "pipe")
+  for name, problem in (("folder", "is a folder"), ("pipe", "is no regular file")):
+    with pytest.raises(DataError, match=problem):
+      names(name)
 
 
 def test_a_data_root_with_brackets_is_not_a_pattern(tmp_path):

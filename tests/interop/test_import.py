@@ -332,6 +332,15 @@ def refused(folder, error, message):
   assert sorted(folder.parent.iterdir()) == [folder]
 
 
+def test_what_generate_does_beyond_our_search_is_said(copy):
+  settings = dict(early_stopping=True, no_repeat_ngram_size=3, repetition_penalty=1.0)
+  (copy / "generation_config.json").write_text(json.dumps(settings))
+  found = read_marian(copy)
+  assert found.config.decode.early_stopping == "first"
+  (note,) = [note for note in found.notes if "not taken over" in note]
+  assert "no_repeat_ngram_size is 3" in note
+
+
 def remove(name):
   return lambda tensors: tensors.pop(name)
 
@@ -474,7 +483,7 @@ def test_a_name_is_fetched_if_the_hub_can_be_reached(folder, tmp_path, monkeypat
   name = "Helsinki-NLP/opus-mt-en-de"
   monkeypatch.chdir(tmp_path)
   monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-  with pytest.raises(ConfigError, match=r"needs the package huggingface_hub; pip install"):
+  with pytest.raises(ConfigError, match=r"needs huggingface_hub; .* or pip install"):
     import_run(name, tmp_path / "run")
 
   def fail(*_, local_files_only, **__):

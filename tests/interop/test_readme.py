@@ -27,6 +27,8 @@ def test_scores_of_this_checkpoint_only(run_copy, run):
   result |= dict(length_penalty=0.6, length_penalty_form="gnmt", main_score="bleu", signature="s|1")
   (folder / "a.json").write_text(json.dumps(dict(result, steps=[40])))
   (folder / "b.json").write_text(json.dumps(dict(result, steps=[30])))
+  together = dict(result, steps=[40], ensemble=["other"])
+  (folder / "e.json").write_text(json.dumps(together))
   (folder / "c.json").write_text("{")
   (folder / "d.json").write_text("[1]")
   scores = kept_scores(run_copy, [40])

@@ -127,6 +127,8 @@ def test_named_heads(trained, tmp_path):
   for names in ("3.1", "1.5", "0.1", "1", "a.b", "1.2.3"):
     with pytest.raises(ConfigError, match=r"is no head; name heads from 1\.1 to 2\.4"):
       named_heads(names, model)
+  with pytest.raises(ConfigError, match="names no head"):
+    named_heads(",", model)
   path = tmp_path / "links"
   flags = [f"--workdir={trained}", "--alignment_heads=1.2", "--alignment_position=reads"]
   (tmp_path / "in").write_text("forty two\n")

@@ -33,6 +33,14 @@ def task(request):
   return make(request.param)
 
 
+def test_a_tree_as_treebanks_have_it_is_cleaned_first(task):
+  raw = "( (S (NP-SBJ-1 (NN dogs)) (VP (VBP bark) (NP (-NONE- *T*-1))) (. .)))"
+  assert task.problem_of("dogs bark .", raw) == ""
+  assert task.encode_target(raw) == task.encode_target(TREES[0])
+  assert task.score([Output(TREES[0])], [raw])["f1"] == 100.0
+  assert task.problem_of("dogs run .", raw) == "has other words than its sentence"
+
+
 def test_there_and_back(task):
   for sentence, tree in (("dogs bark .", TREES[0]), ("the dog barks .", TREES[1])):
     tokens = task.encode_target(tree)

@@ -27,6 +27,15 @@ def test_exact_answers_without_spaces_score_100(language):
   assert task.headline(result).endswith("sacrebleu 100.00")
 
 
+@pytest.mark.parametrize("code", ["de-AT", "de_DE", "DE"])
+def test_the_papers_bleu_has_the_rules_of_the_language_whatever_its_code(code):
+  outputs = [Output("Er kam z. B. um 12 Uhr, d. h. am 3. Mai.")]
+  references = ["Er kam z. B. um 11 Uhr, d. h. am 3. Mai."]
+  expected = task_of(target_language="de").report(outputs, references)["paper_bleu"]
+  assert "|tok:moses-de|" in expected["signature"]
+  assert task_of(target_language=code).report(outputs, references)["paper_bleu"] == expected
+
+
 def test_a_wrong_language_is_named_in_the_headline():
   task = task_of(target_language="de")
   result = task.report([Output(text) for text in JAPANESE], JAPANESE)

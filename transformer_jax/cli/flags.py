@@ -280,11 +280,13 @@ class Command:
     """Returns the value of a number's flag.
 
     Raises:
-      ConfigError: it is below `low`.
+      ConfigError: it is below `low`, or beyond 31 bits.
     """
     value = self[name]
     if value < low:
       raise ConfigError(f"--{name}", f"{value} is too small", f"at least {low}")
+    if value >= 2**31:
+      raise ConfigError(f"--{name}", f"{value} is too large", f"at most {2**31 - 1}")
     return value
 
   def settings(self) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib
+import socket
 import sys
 from typing import Any
 
@@ -31,7 +32,7 @@ def run(command: Command) -> int:
   host, port = command["host"], _between(command, "port", 0, 65_535)
   workdir = command.required("workdir")
   _check_packages()
-  from transformer_jax.service.guard import LOOPBACK
+  from transformer_jax.service.guard import EVERYWHERE, LOOPBACK
   from transformer_jax.service.server import bind, serve
 
   listening = bind(host, port)
@@ -45,7 +46,8 @@ def run(command: Command) -> int:
   from transformer_jax.service.routes import make_app
 
   model = load(workdir, checkpoint, **command.settings())
-  app = make_app(model, limits, [host], __version__, heads_of_run(model, workdir))
+  names = [socket.gethostname(), socket.getfqdn()] if host in EVERYWHERE else []
+  app = make_app(model, limits, [host, *names], __version__, heads_of_run(model, workdir))
   name = f"[{host}]" if ":" in host else host
   return serve(app, listening, f"http://{name}:{listening.getsockname()[1]}/")
 

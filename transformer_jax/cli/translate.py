@@ -61,6 +61,8 @@ def run(command: Command) -> None:
     raise ConfigError(f"--alignment={alignment}", "is also the output", "name another file")
   if alignment and ensemble:
     raise ConfigError("--alignment", "is made of one run's attention", "leave out --ensemble")
+  if command["alignment_heads"] and not alignment:
+    raise ConfigError("--alignment_heads", "needs --alignment", "name a file for the alignments")
   from transformer_jax.runs.translate import translate
 
   translate(

@@ -94,6 +94,8 @@ def groups() -> dict[str, type]:
 
 
 # Settings that name files or folders.
+_LARGEST = 2**31 - 1  # of whole numbers without a bound of their own: beyond it they do not fit
+
 PATHS = frozenset(name for name, field in fields().items() if field.metadata["is_path"])
 
 
@@ -115,6 +117,7 @@ def _checked(name: str, value: Any) -> Value:
     )
   if rule["low"] is not None and value < rule["low"]:
     raise ConfigError(f"--{name}", f"{value} is too small", f"at least {rule['low']}")
-  if rule["high"] is not None and value > rule["high"]:
-    raise ConfigError(f"--{name}", f"{value} is too large", f"at most {rule['high']}")
+  high = _LARGEST if rule["high"] is None and kind is int else rule["high"]
+  if high is not None and value > high:
+    raise ConfigError(f"--{name}", f"{value} is too large", f"at most {high}")
   return value

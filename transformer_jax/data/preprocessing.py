@@ -79,39 +79,35 @@ class _Moses(NamedTuple):
 def _moses(language: str) -> _Moses:
   try:
     import sacremoses  # noqa: PLC0415 (only this kind needs it)
-    from sacremoses.corpus import NonbreakingPrefixes  # noqa: PLC0415
   except ImportError:
     raise DataError(
       "--preprocessing", "needs the package sacremoses", "pip install sacremoses"
     ) from None
-  code = _moses_code(language, NonbreakingPrefixes().available_langs)
+  code = moses_code(language)
+  if code is None:
+    rules = "Moses has no rules for it: abbreviations are those of English"
+  else:
+    rules = f"Moses' rules for '{code}' are used"
+  if code != language:
+    print(f"transformer-jax: language '{language}': {rules}", file=sys.stderr)
   return _Moses(
-    sacremoses.MosesPunctNormalizer(lang=code),
-    sacremoses.MosesTokenizer(lang=code),
-    sacremoses.MosesDetokenizer(lang=code),
+    sacremoses.MosesPunctNormalizer(lang=code or language),
+    sacremoses.MosesTokenizer(lang=code or language),
+    sacremoses.MosesDetokenizer(lang=code or language),
   )
 
 
-def _moses_code(language: str, known: dict[str, str]) -> str:
-  """Returns the code whose rules Moses applies; reports it if it is not `language`.
+def moses_code(language: str) -> str | None:
+  """Returns the code whose rules Moses applies to a language; None if it has no rules for it.
 
-  `known` is language name or code -> code, of the languages whose abbreviations Moses knows.
+  Example:
+    moses_code("de-AT")  # "de"
   """
-  codes = {**known, "ja": "ja", "ko": "ko"}  # Moses has rules only for the letters of these two
-  code = codes.get(re.split("[-_]", language)[0].lower())
-  if code is None:
-    print(
-      f"transformer-jax: language '{language}': Moses has no rules for it: "
-      "abbreviations are those of English",
-      file=sys.stderr,
-    )
-    return language
-  if code != language:
-    print(
-      f"transformer-jax: language '{language}': Moses' rules for '{code}' are used",
-      file=sys.stderr,
-    )
-  return code
+  from sacremoses.corpus import NonbreakingPrefixes  # noqa: PLC0415 (only Moses needs it)
+
+  # By name or code: languages whose abbreviations Moses knows, and two of which it knows letters.
+  codes = {**NonbreakingPrefixes().available_langs, "ja": "ja", "ko": "ko"}
+  return codes.get(re.split("[-_]", language)[0].lower())
 
 
 def penn_tokenize(text: str) -> str:

@@ -188,6 +188,9 @@ def expand_files(names: str, data_root: StrPath, flag: str) -> list[pathlib.Path
       found = sorted(glob.glob(str(pathlib.Path(name)), root_dir=data_root))
     else:
       found = []
+    if not found and os.path.exists(path):
+      problem = "is a folder" if os.path.isdir(path) else "is no regular file"
+      raise DataError(f"--{flag}", f"{path} {problem}", "name files of text")
     if not found:
       comma = ", and a comma in a name is written \\," if "," in names else ""
       raise MissingDataError(

@@ -21,7 +21,7 @@ from transformer_jax.runs.build import build_task
 from transformer_jax.runs.digest import params_digest
 from transformer_jax.workdir.folder import Workdir
 
-_REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")  # as models are named on huggingface.co
+_REPOSITORY = re.compile(r"\w[\w.-]*/\w[\w.-]*")  # as models are named on huggingface.co
 
 
 def import_run(source: str, workdir: StrPath) -> dict[str, Any]:
@@ -67,8 +67,8 @@ def _folder_of(source: str) -> pathlib.Path:
   except ImportError:
     raise ConfigError(
       f"--from={source}",
-      "is not a folder, and to fetch it needs the package huggingface_hub",
-      "pip install 'transformer_jax[huggingface]', or name a folder",
+      "there is no such folder, and to fetch a model of this name needs huggingface_hub",
+      "name the folder of a model, or pip install 'transformer_jax[huggingface]'",
     ) from None
   why_offline = why_no_hub()
   try:

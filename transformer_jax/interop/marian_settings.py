@@ -12,6 +12,18 @@ from transformer_jax.strict_json import json_text
 
 CONFIG = "config.json"
 GENERATION = "generation_config.json"
+# Settings of `generate` that our search lacks -> the value with which they do nothing.
+_NOT_TAKEN_OVER = dict(
+  no_repeat_ngram_size=0,
+  encoder_no_repeat_ngram_size=0,
+  repetition_penalty=1.0,
+  encoder_repetition_penalty=1.0,
+  diversity_penalty=0.0,
+  num_beam_groups=1,
+  min_length=0,
+  min_new_tokens=0,
+  do_sample=False,
+)
 TOKENIZER_CONFIG = "tokenizer_config.json"
 
 SAVE_PRETRAINED = "load it with transformers and write it with save_pretrained"
@@ -159,6 +171,7 @@ class MarianSettings:
       beam_size=self._number("num_beams", 1, is_whole=True),
       length_penalty=self._number("length_penalty", 1.0),
       length_penalty_form="power",
+      early_stopping="first" if self._of_generation("early_stopping", False) is True else "exact",
       max_source_length=min(_LONGEST_SOURCE, longest),
       **{name: code for name, code in languages.items() if isinstance(code, str)},
     )
@@ -167,11 +180,14 @@ class MarianSettings:
     """Returns lines on settings of generation that are not taken over."""
     pad = self._model.get("pad_token_id")
     words = self._of_generation("bad_words_ids", None) or []
+    found = []
     if words not in ([], [[pad]]):
-      return [
-        f"{self._generation_path}: bad_words_ids forbids more than PAD; only PAD is forbidden here"
-      ]
-    return []
+      found.append("bad_words_ids forbids more than PAD; only PAD is forbidden here")
+    for name, without_effect in _NOT_TAKEN_OVER.items():
+      value = self._of_generation(name, None)
+      if value not in (None, without_effect):
+        found.append(f"{name} is {json_text(value)}, which is not taken over")
+    return [f"{self._generation_path}: {note}" for note in found]
 
   def _whole(self, name: str) -> int:
     value = self._model.get(name)

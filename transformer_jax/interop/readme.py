@@ -6,6 +6,7 @@ from typing import Any
 
 from transformer_jax import __version__
 from transformer_jax.config import Config
+from transformer_jax.data.preprocessing import moses_code
 from transformer_jax.files import StrPath
 from transformer_jax.interop.checks import Form
 from transformer_jax.interop.parameters import NUM_POSITIONS
@@ -79,7 +80,8 @@ def kept_scores(workdir: StrPath, steps: list[int]) -> list[dict[str, Any]]:
       result = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):
       continue
-    if isinstance(result, dict) and result.get("steps") == steps and "headline" in result:
+    is_of_them = isinstance(result, dict) and result.get("steps") == steps and "headline" in result
+    if is_of_them and not result.get("ensemble"):
       results.append(result)
   return results
 
@@ -202,7 +204,8 @@ def _search(config: Config) -> str:
 
 def _moses(config: Config) -> str:
   """Returns the steps before and after the model, if the text was preprocessed."""
-  source, target = config.data.source_language, config.data.target_language
+  languages = config.data.source_language, config.data.target_language
+  source, target = (moses_code(language) or language for language in languages)
   lower = " is lower-cased," if config.data.preprocessing == "moses_lowercase" else ""
   return (
     "The model reads and writes text that is tokenized as the Moses scripts do. "

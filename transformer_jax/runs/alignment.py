@@ -203,6 +203,8 @@ def named_heads(names: str, model: ModelConfig) -> Heads:
         "--alignment_heads", f"'{name}' is no head", f"name heads from 1.1 to {last}"
       )
     heads.append((layer - 1, head - 1))
+  if not heads:
+    raise ConfigError("--alignment_heads", "names no head", "name heads such as 1.1,1.2")
   return heads
 
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from transformer_jax.data.preprocessing import moses_code
 from transformer_jax.data.text import read_parallel
 from transformer_jax.errors import DataError
 from transformer_jax.files import StrPath
@@ -49,5 +50,5 @@ def bleu(
     test_set=test_set_note(len(references)),
     sacrebleu=corpus_bleu(hypotheses, references, tokenize, lowercase),
     tokenized_bleu=tokenized_bleu(hypotheses, references, lowercase),
-    paper_bleu=paper_bleu_or_why_not(hypotheses, references, language),
+    paper_bleu=paper_bleu_or_why_not(hypotheses, references, moses_code(language) or language),
   )

@@ -1,5 +1,6 @@
 """Several runs that answer together (`--ensemble`): they share a tokenizer and a task."""
 
+import dataclasses
 import functools
 from collections.abc import Sequence
 from pathlib import Path
@@ -39,9 +40,13 @@ class Ensemble(TrainedModel):
   def __init__(self, workdirs: Sequence[StrPath], runs: Sequence[LoadedRun]) -> None:
     first = runs[0]
     shortest = min((run.config for run in runs), key=longest_source)
-    config = first.config.replace(
-      positions=shortest.model.positions, max_positions=shortest.model.max_positions
+    # Not `Config.replace`: it would hold the first run's training against the other's positions.
+    own = dataclasses.replace(
+      first.config.model,
+      positions=shortest.model.positions,
+      max_positions=shortest.model.max_positions,
     )
+    config = dataclasses.replace(first.config, model=own)
     super().__init__(
       config, first.task, first.model, tuple(run.params for run in runs), first.steps
     )

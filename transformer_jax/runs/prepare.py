@@ -8,6 +8,7 @@ import contextlib
 import dataclasses
 import functools
 import hashlib
+import importlib.metadata
 import os
 import pathlib
 from collections.abc import Iterable, Iterator
@@ -63,6 +64,14 @@ _TOKENIZER_SETTINGS = (
   "target_language",
   "task",
   "linearization",
+)
+# Preprocessing or tokenizer -> the package that does it; another version may do it otherwise.
+_PACKAGES = dict(
+  moses="sacremoses",
+  moses_lowercase="sacremoses",
+  sentencepiece="sentencepiece",
+  marian="sentencepiece",
+  subword_nmt="subword-nmt",
 )
 _MAX_CUTTERS = 8  # processes that cut words anew (BPE-dropout)
 _OTHER_CACHE = "set TRANSFORMER_JAX_CACHE to a writable folder"
@@ -211,6 +220,7 @@ def _encode(
     data.target_language,
     data.task,
     data.linearization,
+    *_versions_of_packages(data),
   )
   encoder = PairEncoder(
     functools.partial(task.encode_source, is_preprocessed=is_preprocessed),
@@ -227,6 +237,12 @@ def _encode(
     count=lambda: prepared.source.count(split),
     by_content=by_content,
   )
+
+
+def _versions_of_packages(data: DataConfig) -> list[str]:
+  """Returns the versions of the packages that make tokens of text with these settings."""
+  packages = [_PACKAGES[name] for name in (data.preprocessing, data.tokenizer) if name in _PACKAGES]
+  return [f"{package} {importlib.metadata.version(package)}" for package in packages]
 
 
 def _longer_sides(prepared: Prepared, split: str) -> list[int]:

@@ -47,6 +47,11 @@ class Sentence(NamedTuple):
   text: str
   tokens: list[int]  # EOS included; a sentence without tokens gets no answer
 
+  @classmethod
+  def of(cls, text: str, tokens: list[int]) -> "Sentence":
+    """Returns the sentence of a text and its encoded tokens, of which EOS alone gets no answer."""
+    return cls(text, [] if len(tokens) == 1 else tokens)
+
 
 def answers(
   task: Task,
@@ -99,6 +104,14 @@ def answers(
   for hypotheses in n_best_lists:
     text = waiting.popleft()
     yield [_answer(task, text, hypothesis, detokenize) for hypothesis in hypotheses]
+
+
+def best_outputs(
+  task: Task, sentences: Iterable[Sentence], decode_batch: DecodeBatch, decode: DecodeConfig
+) -> list[Output]:
+  """Returns the best output of each sentence, in their order; that of an empty one is empty."""
+  n_best_lists = answers(task, sentences, decode_batch, decode)
+  return [n_best[0].output if n_best else Output("") for n_best in n_best_lists]
 
 
 def _answer(task: Task, text: str, hypothesis: Hypothesis, detokenize: bool) -> Answer:

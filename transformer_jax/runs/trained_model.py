@@ -26,7 +26,7 @@ from transformer_jax.model.head_gates import HeadGates
 from transformer_jax.model.intermediates import attention_weights_and_vectors, longer_queries
 from transformer_jax.model.transformer import Transformer
 from transformer_jax.runs.build import build_model, build_task, parameter_shapes
-from transformer_jax.runs.cut_sources import CutSources, cut, longest_source
+from transformer_jax.runs.cut_sources import CutSources, cut, longest_source, source_limit
 from transformer_jax.runs.search import (
   Answer,
   DecodeBatch,
@@ -245,8 +245,7 @@ class TrainedModel:
       tokens = self.task.encode_source(text, is_preprocessed)
       if len(tokens) > limit:
         on_cut(number, len(tokens))
-      is_empty = len(tokens) == 1  # EOS
-      yield Sentence(text, [] if is_empty else cut(tokens, limit))
+      yield Sentence.of(text, cut(tokens, limit))
 
   def _search(self, num_best: int) -> DecodeBatch:
     """Returns the decode_batch for this many outputs a sentence."""
@@ -366,11 +365,11 @@ class TrainedModel:
     """Raises a ValueError if a side is empty, or longer than the model takes."""
     if not target_T or len(source_S) == 1:
       raise ValueError("there is no attention to show: the sentence or its output is empty")
-    limit = longest_source(self.config)
-    for name, tokens in (("sentence", source_S), ("output", target_T)):
-      if len(tokens) > limit:
-        problem = f"the {name} has {len(tokens)} tokens"
-        raise ValueError(f"{problem}, but the model takes at most {limit} (--max_source_length)")
+    if len(source_S) > longest_source(self.config):
+      problem = f"the sentence has {len(source_S)} tokens"
+      raise ValueError(f"{problem}, but the model takes at most {source_limit(self.config)}")
+    if problem := self._why_too_long(len(target_T)):
+      raise ValueError(f"the output {problem[0]}")
 
   def log_probs(
     self, pairs: Iterable[tuple[str, str]], is_preprocessed: bool = False
@@ -424,6 +423,8 @@ class TrainedModel:
   ) -> Iterator[EncodedPair]:
     for number, pair in enumerate(pairs, 1):
       source, target = _checked_pair(number, pair)
+      if problem := self.task.problem_of(source, target):
+        raise DataError(f"{where}{number}", problem)
       try:
         target_T = self.task.encode_target(target, is_preprocessed)
       except DataError as error:

@@ -14,7 +14,7 @@ from transformer_jax.config import Config
 from transformer_jax.model.transformer import Transformer
 from transformer_jax.runs.cut_sources import CutSources
 from transformer_jax.runs.prepare import Prepared
-from transformer_jax.runs.search import Sentence, answers, make_decode_batch
+from transformer_jax.runs.search import Sentence, best_outputs, make_decode_batch
 from transformer_jax.training.step import make_evaluation_step
 
 Item = TypeVar("Item")
@@ -70,7 +70,7 @@ class Validation:
     sentences = []
     for number, text in enumerate(texts, 1):
       tokens = self._task.encode_source(text, self._is_preprocessed)
-      sentences.append(Sentence(text, cut_sources.cut(number, tokens)))
+      sentences.append(Sentence.of(text, cut_sources.cut(number, tokens)))
     cut_sources.report("valid")
     return sentences
 
@@ -113,8 +113,8 @@ class Validation:
   def _scores(self, params: Any, should_stop: Callable[[], bool]) -> dict[str, Any]:
     """Returns the task's logged scores of the translations."""
     sentences = _until(should_stop, self._sentences)
-    n_best_lists = answers(self._task, sentences, self._decode_batch(params), self._config.decode)
-    outputs = [n_best[0].output for n_best in n_best_lists]
+    decode_batch = self._decode_batch(params)
+    outputs = best_outputs(self._task, sentences, decode_batch, self._config.decode)
     scores = self._task.score(outputs, self._references, self._is_preprocessed)
     return {name: scores[name] for name in self._task.logged_scores}
 

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import ipaddress
 import re
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
@@ -13,6 +14,8 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 # The names of this machine for itself.
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+# Where a service listens at all of the machine's addresses.
+EVERYWHERE = ("0.0.0.0", "::")
 
 _HEADERS = {
   "cache-control": "no-store",
@@ -34,13 +37,15 @@ class Guard:
 
   Args:
     app: the application.
-    hosts: the names that requests may be for.
+    hosts: the names that requests may be for. With one of EVERYWHERE they may be for any address:
+      a name that was pointed here is still refused.
     refuse: the application that answers other requests.
   """
 
   def __init__(self, app: App, hosts: Iterable[str], refuse: App) -> None:
     self._app = app
     self._hosts = {host.lower() for host in hosts}
+    self._takes_addresses = not self._hosts.isdisjoint(EVERYWHERE)
     self._refuse = refuse
 
   async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -58,7 +63,19 @@ class Guard:
 
   def _is_for_us(self, headers: Iterable[tuple[bytes, bytes]]) -> bool:
     hosts = [value for name, value in headers if name == b"host"]
-    return len(hosts) == 1 and _without_port(hosts[0].decode("latin-1")) in self._hosts
+    if len(hosts) != 1:
+      return False
+    name = _without_port(hosts[0].decode("latin-1"))
+    return name in self._hosts or (self._takes_addresses and _is_address(name))
+
+
+def _is_address(name: str) -> bool:
+  """Returns whether a name of a host is an address."""
+  try:
+    ipaddress.ip_address(name)
+  except ValueError:
+    return False
+  return True
 
 
 def _without_port(host: str) -> str:

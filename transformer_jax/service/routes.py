@@ -9,7 +9,10 @@ from typing import Any, NoReturn
 # The extra `serve` brings Starlette; `cli/serve.py` has looked for it.
 from starlette.applications import Starlette  # pyright: ignore[reportMissingImports]
 from starlette.exceptions import HTTPException  # pyright: ignore[reportMissingImports]
-from starlette.requests import Request  # pyright: ignore[reportMissingImports]
+from starlette.requests import (  # pyright: ignore[reportMissingImports]
+  ClientDisconnect,
+  Request,
+)
 from starlette.responses import Response  # pyright: ignore[reportMissingImports]
 from starlette.routing import Route  # pyright: ignore[reportMissingImports]
 
@@ -155,10 +158,13 @@ async def _read_json(request: Request, max_bytes: int) -> Any:
   if media.strip().lower() != JSON:
     raise Problem(415, "Content-Type", f"is not {JSON}", f"send Content-Type: {JSON}")
   body = bytearray()
-  async for chunk in request.stream():
-    body += chunk
-    if len(body) > max_bytes:
-      raise Problem(413, "the body", f"has more than {max_bytes:,} bytes", "send less at once")
+  try:
+    async for chunk in request.stream():
+      body += chunk
+      if len(body) > max_bytes:
+        raise Problem(413, "the body", f"has more than {max_bytes:,} bytes", "send less at once")
+  except ClientDisconnect:  # nobody reads the answer
+    raise Problem(400, "the body", "ends before its length", "send all of it") from None
   try:
     return json.loads(body.decode("utf-8"), parse_constant=_no_number)
   except (ValueError, RecursionError) as error:
@@ -196,6 +202,6 @@ async def _bug(request: Request, error: Exception) -> Response:
 
 async def _refuse_host(scope: Scope, receive: Receive, send: Send) -> None:
   shown = dict(
-    where="Host", problem="is no name of this service", remedy="ask for 127.0.0.1 or localhost"
+    where="Host", problem="is no name of this service", remedy="ask for its address or localhost"
   )
   await _json(dict(error=shown), 421)(scope, receive, send)

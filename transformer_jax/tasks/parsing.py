@@ -20,7 +20,15 @@ from transformer_jax.data.linearization import (
   to_tree,
 )
 from transformer_jax.data.tokenizers.parsing import ParsingTokenizer
-from transformer_jax.data.trees import ROOT, Constituent, Tree, TreeError, parse_tree, with_tags
+from transformer_jax.data.trees import (
+  ROOT,
+  Constituent,
+  Tree,
+  TreeError,
+  clean,
+  parse_tree,
+  with_tags,
+)
 from transformer_jax.errors import DataError
 from transformer_jax.metrics.labeled_f1 import (
   PARAMETERS,
@@ -217,22 +225,19 @@ words_of = split_words  # the name in 0.3.0, which scripts may still use
 
 
 def _clean_tree(text: str) -> tuple[Tree, str]:
-  """Returns (the clean tree in a text, ""), or (some tree, the problem) if there is none."""
+  """Returns (the clean tree of a text, ""), or (some tree, the problem) if there is none."""
   try:
-    tree = parse_tree(text)
+    tree = clean(parse_tree(text))
   except TreeError as error:
     return _NO_TREE, str(error)
-  whole = Constituent(ROOT, 0, len(tree.leaves))
-  if tree.constituents[:1] != (whole,):
-    return tree, _NOT_A_TREE
-  return tree, ""
+  return (_NO_TREE, _NOT_A_TREE) if tree is None else (tree, "")
 
 
 def _compare(
   outputs: Sequence[Output], references: Sequence[str]
 ) -> tuple[list[Tree], list[Tree], list[SentenceScore]]:
   """Returns the gold trees, the trees of the outputs with gold tags, and their scores."""
-  gold_trees = [parse_tree(text) for text in references]
+  gold_trees = [_clean_tree(text)[0] for text in references]
   trees = []
   scores = []
   for output, gold in zip(outputs, gold_trees, strict=True):

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from transformer_jax.config import EOS_ID, DataConfig
-from transformer_jax.data.preprocessing import Preprocessor
+from transformer_jax.data.preprocessing import Preprocessor, moses_code
 from transformer_jax.data.tokenizers.tokenizer import Tokenizer
 from transformer_jax.data.words_of_pieces import words_of_pieces
 from transformer_jax.metrics.bleu import (
@@ -176,7 +176,7 @@ class TranslationTask:
     result["test_set"] = test_set_note(len(references))
     if self.config.preprocessing == "none":
       hypotheses = [output.text for output in outputs]
-      language = self.config.target_language
+      language = moses_code(self.config.target_language) or self.config.target_language
       result["paper_bleu"] = paper_bleu_or_why_not(hypotheses, references, language)
     return result
 

@@ -127,6 +127,11 @@ CHANGES = {
     "cross.weights[0][1][2]",
     "sums to 1.25, not to 1",
   ),
+  "half a character": (
+    lambda c: c["cross"]["keys"].__setitem__(0, "\ud800"),
+    "cross.keys",
+    "has half a surrogate pair: '\\ud800'",
+  ),
   "a look ahead": (
     lambda c: c["decoder"]["weights"][1][0].__setitem__(1, [0.25, 0.25, 0.5, 0]),
     "decoder.weights[1][0][1][2]",

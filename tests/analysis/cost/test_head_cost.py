@@ -220,7 +220,7 @@ def test_the_command_writes_page_data_and_figures(tmp_path, capsys):
     ("--lengths=", "is not a list"),
     ("--num_heads=1,3", "3 heads do not divide --d_model=512"),
     ("--num_heads=2,4", "does not name 1"),
-    ("--fixed_heads=3", "3 heads do not divide"),
+    ("--fixed_heads=3", "--fixed_heads: 3 heads do not divide"),
     ("--kernels=flash", "'flash' is not known"),
     ("--rounds=0", "too small"),
   ],

@@ -62,8 +62,8 @@ def a_parse(**changes):
   f1 = dict(
     main_score="f1",
     f1=80.0,
-    complete_match=0.25,
-    repair_rate=0.125,
+    complete_match=25.0,  # percent, as `ParsingTask.score` has them
+    repair_rate=12.5,
     right_branching_f1=dict(labelled=10.0),
     beam_size=1,
     constrained=True,

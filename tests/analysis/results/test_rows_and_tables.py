@@ -73,6 +73,17 @@ def test_a_seed_counts_once(tmp_path):
     read(tmp_path)
 
 
+def test_seeds_that_ended_at_different_updates(tmp_path):
+  longer = dict(training__updates=3000, training__target_tokens=1_200_000)
+  put(
+    tmp_path,
+    a_run(training__updates=1000, training__target_tokens=400_000),
+    a_run(seed=2, **longer),
+  )
+  (cells,) = cells_of(long_table(read(tmp_path), {}, "r"))
+  assert cells["updates x target tokens"] == "1,000 to 3,000 x 400"
+
+
 def test_the_long_table(tmp_path):
   put(tmp_path, a_run(), a_parse())
   published = dict(score=41.0, by="Someone 2021")

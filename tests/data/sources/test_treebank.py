@@ -72,6 +72,7 @@ def test_a_file_that_is_also_compressed_is_read_once(folder):
     file.write(tree("wsj_0001"))
   source = source_of(folder, treebank="wsj", train_sections="0", train_trees="")
   assert words(source) == ["wsj_0001"]
+  assert words(source_of(folder, train_trees="wsj/00")) == ["wsj_0001"]
 
 
 def test_a_folder_without_trees(folder):

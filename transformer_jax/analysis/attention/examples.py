@@ -34,4 +34,4 @@ def examples(data: DataConfig) -> tuple[str, ...]:
   """Returns the examples for a run's source language; () where there are none."""
   if data.data_source == "numbers":
     return _NUMBERS
-  return _BY_LANGUAGE.get(data.source_language, ())
+  return _BY_LANGUAGE.get(data.source_language.lower().replace("_", "-").split("-")[0], ())

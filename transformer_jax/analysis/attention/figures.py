@@ -16,9 +16,9 @@ from matplotlib.lines import Line2D
 
 from transformer_jax.analysis import plots
 from transformer_jax.analysis.attention.maps import AttentionMap, SentenceAttention
-from transformer_jax.config import Config
+from transformer_jax.config import Config, ModelConfig
 from transformer_jax.errors import ConfigError
-from transformer_jax.reference.positions import positional_encoding
+from transformer_jax.model.positions import sinusoids
 from transformer_jax.training.schedule import noam_schedule
 
 _SMALLEST = 0.02  # weights below it are not drawn
@@ -94,7 +94,7 @@ def draw(
 ) -> list[pathlib.Path]:
   """Writes all figures for a sentence as PNG and PDF; returns their paths.
 
-  Those of positions and of the learning rate need the run's settings.
+  Those of positions and of the learning rate need the run's settings. Learned positions have none.
   """
   num_layers, num_heads = attention.first.weights_NHTS.shape[:2]
   layer = (selection.layer or num_layers) - 1
@@ -114,7 +114,8 @@ def draw(
     paths += _draw_maps(one, _TITLES[name], f"{begin}_maps")
   if config is None:
     return paths
-  paths += _draw_positions(config.model.d_model, folder)
+  if config.model.positions not in ("learned", "none"):
+    paths += _draw_positions(config.model, folder)
   return [*paths, *_draw_learning_rate(config, folder)]
 
 
@@ -235,10 +236,11 @@ def _draw_maps(one: AttentionMap, title: str, path: str) -> list[pathlib.Path]:
   return plots.save(figure, path)
 
 
-def _draw_positions(d_model: int, folder: Folder) -> list[pathlib.Path]:
+def _draw_positions(model: ModelConfig, folder: Folder) -> list[pathlib.Path]:
   """Draws the positional encoding of the first 100 positions (Section 3.5)."""
   figure, (panel,) = plots.axes()
-  image = plots.heat_map(panel, positional_encoding(100, d_model), "RdBu", low=-1, high=1)
+  table = sinusoids(100, model.d_model, model.positions)
+  image = plots.heat_map(panel, table, "RdBu", low=-1, high=1)
   panel.grid(visible=False)
   panel.set_xlabel("column")
   panel.set_ylabel("position")

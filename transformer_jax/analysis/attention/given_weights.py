@@ -5,6 +5,7 @@ shows what is no attention.
 """
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -113,6 +114,9 @@ def _map(name: str, found: Any, problem: Problem) -> AttentionMap:
 def _words(place: str, found: Any, problem: Problem) -> list[str]:
   if not isinstance(found, list) or not found or not all(isinstance(word, str) for word in found):
     raise problem(place, "is not a list of texts, one for each sub-word")
+  for word in found:
+    if re.search("[\ud800-\udfff]", word):
+      raise problem(place, f"has half a surrogate pair: {word!a}")
   return found
 
 

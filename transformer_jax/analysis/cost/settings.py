@@ -29,10 +29,11 @@ class StudySettings:
     Raises:
       ConfigError: a number does not divide d_model, or 1 is missing.
     """
-    for h in (*self.num_heads, self.fixed_heads):
+    named = [("--num_heads", h) for h in self.num_heads] + [("--fixed_heads", self.fixed_heads)]
+    for flag, h in named:
       if self.d_model % h:
         raise ConfigError(
-          "--num_heads", f"{h} heads do not divide --d_model={self.d_model}", "choose divisors"
+          flag, f"{h} heads do not divide --d_model={self.d_model}", "choose divisors"
         )
     if 1 not in self.num_heads:
       raise ConfigError(

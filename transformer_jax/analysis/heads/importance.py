@@ -17,9 +17,10 @@ from transformer_jax import parallel
 from transformer_jax.analysis.heads.looks import Looks
 from transformer_jax.config import PAD_ID
 from transformer_jax.data.pipeline import pad_rows
+from transformer_jax.errors import DataError
 from transformer_jax.model.head_gates import ATTENTIONS, HeadGates
 from transformer_jax.runs.cut_sources import CutSources
-from transformer_jax.runs.search import Sentence, answers, make_decode_batch
+from transformer_jax.runs.search import Sentence, best_outputs, make_decode_batch
 from transformer_jax.runs.trained_model import TrainedModel
 from transformer_jax.runs.validation import perplexity_of
 from transformer_jax.training.label_smoothing import sequence_log_probs
@@ -61,13 +62,16 @@ class HeadStudy:
     self._is_preprocessed = is_preprocessed
     self._params = jax.device_put(translator.params)
     self._replicated = parallel.replicate(translator.params)
+    for number, pair in enumerate(pairs, 1):
+      if problem := self._task.problem_of(*pair):
+        raise DataError(f"pair {number}", problem)
     texts = [source for source, _ in pairs]
     targets = [target for _, target in pairs]
     self._sources = self._encoded("sources", self._task.encode_source, texts)
     self._targets = self._encoded("targets", self._task.encode_target, targets)
     self._batches = list(self._make_batches(batch_size))
     self._sentences = [
-      Sentence(text, tokens) for text, tokens in zip(texts, self._sources, strict=True)
+      Sentence.of(text, tokens) for text, tokens in zip(texts, self._sources, strict=True)
     ][:bleu_sentences]
     self._references = targets[:bleu_sentences]
     self._decode_batch = make_decode_batch(self._model, self._config.decode, self._task.brackets())
@@ -144,8 +148,7 @@ class HeadStudy:
   def score(self, gates: HeadGates) -> float:
     """Returns the task's main score (BLEU) of the answers to the first sentences."""
     decode_batch = self._decode_batch(self._replicated, parallel.replicate(gates))
-    n_best = answers(self._task, self._sentences, decode_batch, self._config.decode)
-    outputs = [best[0].output for best in n_best]
+    outputs = best_outputs(self._task, self._sentences, decode_batch, self._config.decode)
     scores = self._task.score(outputs, self._references, self._is_preprocessed)
     return scores[self._task.main_score]
 

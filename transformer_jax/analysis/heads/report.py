@@ -110,8 +110,8 @@ def _text(
   if settings.source:
     sources, references = read_parallel(settings.source, settings.reference)
     pairs = list(zip(sources, references, strict=True))[: settings.sentences]
-    if not pairs:
-      raise DataError(settings.source, "has no lines")
+    if not any(source.strip() and reference.strip() for source, reference in pairs):
+      raise DataError(settings.source, "has no line with text on both sides")
     return pairs, False
   split = settings.split
   pairs = list(itertools.islice(open_source(data, data_root).pairs(split), settings.sentences))

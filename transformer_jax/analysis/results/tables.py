@@ -46,10 +46,15 @@ def long_table(rows: Sequence[Row], about: About, folder: str) -> list[str]:
   return lines
 
 
+def _tokens_of_an_update(run: Mapping[str, Any]) -> float:
+  return run["training"]["target_tokens"] / max(run["training"]["updates"], 1)
+
+
 def _long_cells(row: Row, about: About, folder: str) -> list[str]:
   size = f"{row.evaluation['sentences']:,} sentences"
-  updates = row.runs[0]["training"]["updates"]
-  tokens, _ = row.mean_and_sd(lambda run: run["training"]["target_tokens"] / max(updates, 1))
+  updates = sorted({run["training"]["updates"] for run in row.runs})
+  updates_of_all = " to ".join(f"{count:,}" for count in dict.fromkeys((updates[0], updates[-1])))
+  tokens, _ = row.mean_and_sd(_tokens_of_an_update)
   return [
     f"`{row.experiment}.flags`",
     f"{_set(row, about)}, {size}",
@@ -57,7 +62,7 @@ def _long_cells(row: Row, about: About, folder: str) -> list[str]:
     f"**{_score(row)}**",
     ", ".join(f"[{run['seed']}]({folder}/{run['file']})" for run in row.runs),
     _how_scored(row),
-    f"{updates:,} x {tokens:,.0f}",
+    f"{updates_of_all} x {tokens:,.0f}",
     _time(row),
     _listed(_machine(start) for run in row.runs for start in run["training"]["starts"]),
     _listed(_revision(start) for run in row.runs for start in run["training"]["starts"]),
@@ -116,15 +121,15 @@ def _kind(row: Row) -> str:
 
 
 def _further_scores(row: Row) -> Iterable[tuple[str, str]]:
-  def mean(*path: str, scale: float = 1, digits: int = 1, unit: str = "") -> str:
+  def mean(*path: str, digits: int = 1, unit: str = "") -> str:
     found, _ = row.mean_and_sd(lambda run: _inside(run["evaluation"], path))
-    return "" if found is None else f"{scale * found:.{digits}f}{unit}"
+    return "" if found is None else f"{found:.{digits}f}{unit}"
 
   if row.evaluation["main_score"] == "bleu":
     yield "chrF", mean("chrf")
     yield "the paper's BLEU", mean("paper_bleu", "score", digits=2)
-  yield "complete match", mean("complete_match", scale=100, unit="%")
-  yield "repaired", mean("repair_rate", scale=100, unit="%")
+  yield "complete match", mean("complete_match", unit="%")
+  yield "repaired", mean("repair_rate", unit="%")
   yield "perplexity", mean("perplexity", digits=3)
 
 

@@ -107,9 +107,10 @@ def read_tree_file(path: StrPath) -> Iterator[Tree]:
 
 
 def _tree_files(folder):
-  """Returns the tree files anywhere in a folder, sorted."""
-  files = []
+  """Returns the tree files anywhere in a folder, sorted; of a file and its .gz only the file."""
+  files = set()
   for path in folder.rglob("*"):
     if path.name.removesuffix(".gz").endswith(_ENDINGS) and path.is_file():
-      files.append(path)
-  return sorted(files)
+      files.add(path)
+  is_double = lambda path: path.suffix == ".gz" and path.with_suffix("") in files
+  return sorted(path for path in files if not is_double(path))
