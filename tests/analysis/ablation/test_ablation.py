@@ -377,7 +377,7 @@ def test_the_committed_results_are_what_they_were():
   rows = [TableRow(name, config) for name, config in read_table(folder).items()]
   done = [load_outcome(folder / "results", row, seed) for row in rows for seed in (1, 2, 3)]
   files = list((folder / "results").glob("*-seed*.json"))
-  assert sum(found is not None for found in done) == len(files)
+  assert files and sum(found is not None for found in done) == len(files)
   for found in filter(None, done):
     for name, error in (("bleu", 1e-9), ("perplexity", 1e-6)):
       given = found.score_from_sentences(name)

@@ -237,11 +237,14 @@ def _signs_in_words(found: Sequence[Entry], name: str) -> str:
   if not comparable:
     return ""
   agree = sum(one["sign_agrees"] for one in comparable)
+  sentence = f"The sign of {_name(name)} - base is the paper's in {agree} of {len(comparable)} rows"
   larger = [one for one in comparable if one["beyond_seed_noise"]]
+  if not larger:
+    return f"{sentence}."
   agree_of_larger = sum(one["sign_agrees"] for one in larger)
   return (
-    f"The sign of {_name(name)} - base is the paper's in {agree} of {len(comparable)} rows, and in "
-    f"{agree_of_larger} of the {len(larger)} that are larger than the noise of seeds."
+    f"{sentence}, and in {agree_of_larger} of the {len(larger)} that are larger than the noise of "
+    "seeds."
   )
 
 
