@@ -222,4 +222,4 @@ def test_resumes_and_scores_pairs(parser, tmp_path, capsys):
     )
     == 3
   )
-  assert f"{tmp_path / 'target'}:1: is not a tree" in capsys.readouterr().err
+  assert f"{tmp_path / 'target'}:1: 'no' stands outside of brackets" in capsys.readouterr().err
