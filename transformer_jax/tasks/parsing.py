@@ -237,7 +237,7 @@ def _compare(
   outputs: Sequence[Output], references: Sequence[str]
 ) -> tuple[list[Tree], list[Tree], list[SentenceScore]]:
   """Returns the gold trees, the trees of the outputs with gold tags, and their scores."""
-  gold_trees = [_clean_tree(text)[0] for text in references]
+  gold_trees = [clean(parse_tree(text)) or _NO_TREE for text in references]
   trees = []
   scores = []
   for output, gold in zip(outputs, gold_trees, strict=True):
