@@ -63,7 +63,7 @@ setup(
     "datasets": ["datasets>=4"],  # --data_source=huggingface
     "prepare": ["tensorflow-cpu"],  # only the download of a TensorFlow dataset needs it
     "ctranslate2": ["ctranslate2>=4.6"],  # export --format=ctranslate2
-    "huggingface": ["huggingface_hub>=0.24", "safetensors>=0.5"],  # import by name; export
+    "huggingface": ["huggingface_hub>=0.24"],  # import by name
     "serve": ["starlette>=0.40", "uvicorn>=0.30"],
     "test": [
       "beartype>=0.20",

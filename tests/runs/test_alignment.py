@@ -237,3 +237,8 @@ def test_an_ensemble_has_no_attention_of_its_own(trained, tmp_path, capsys):
   flags = [f"--workdir={trained}", f"--ensemble={trained}", f"--alignment={tmp_path}/x"]
   assert command_line(["translate", *flags]) == 2
   assert "leave out --ensemble" in capsys.readouterr().err
+
+
+def test_heads_without_a_file_for_alignments_are_refused(trained, capsys):
+  assert command_line(["translate", f"--workdir={trained}", "--alignment_heads=9.9"]) == 2
+  assert "--alignment_heads: needs --alignment" in capsys.readouterr().err

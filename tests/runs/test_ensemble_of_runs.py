@@ -12,7 +12,7 @@ from transformer_jax.cli.main import run as command_line
 from transformer_jax.errors import ConfigError
 from transformer_jax.runs.ensemble import Ensemble, load_together
 from transformer_jax.runs.train import train
-from transformer_jax.runs.trained_model import TrainedModel
+from transformer_jax.runs.trained_model import TrainedModel, load_run
 
 pytestmark = pytest.mark.slow
 
@@ -133,3 +133,14 @@ def test_what_each_member_has_of_its_own_is_refused(trained, run_copy):
   ):
     with pytest.raises(TypeError, match="load one of its runs"):
       call()
+
+
+@pytest.mark.parametrize("is_shorter_first", [False, True])
+def test_runs_with_tables_of_positions_go_together_in_any_order(trained, other, is_shorter_first):
+  """The shorter table holds for both, also where the first run was trained on longer sentences."""
+  run, shorter = (load_run(workdir, "last", {}) for workdir in (trained, other))
+  config = shorter.config.replace(max_length=30, max_positions=30)
+  runs = [run, shorter._replace(config=config)]
+  both = Ensemble(["a", "b"], runs[::-1] if is_shorter_first else runs)
+  assert both.config.model.max_positions == 30
+  assert both.config.data.max_length == (30 if is_shorter_first else run.config.data.max_length)

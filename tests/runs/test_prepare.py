@@ -1,11 +1,13 @@
 """The cache of tokenizers and encoded text, what is counted, and what has no pairs."""
 
+import importlib.metadata
 import os
 
 import numpy as np
 import pytest
 from tiny_run import tiny_config
 
+from transformer_jax.cache_folder import cache_folder
 from transformer_jax.data import encoding, fingerprints, workers
 from transformer_jax.data.tokenizers.folder import save_tokenizer
 from transformer_jax.errors import ConfigError, DataError, WorkdirError
@@ -424,3 +426,14 @@ def test_a_start_reads_text_only_if_it_has_changed_or_that_is_asked_for(data, mo
   assert not set(read) & {"train.en", "train.de", "source.npy", "target.npy"}
   assert prepare(config_of(), data, by_content=True).fingerprint == first.fingerprint
   assert {"train.en", "train.de", "source.npy", "target.npy"} <= set(read)
+
+
+def test_another_version_of_the_library_encodes_anew(data, monkeypatch):
+  prepare(config_of(), data)
+  files = lambda: {path for path in (cache_folder() / "encoded").rglob("*") if path.is_file()}
+  before = files()
+  prepare(config_of(), data)
+  assert files() == before
+  monkeypatch.setattr(importlib.metadata, "version", lambda package: f"another {package}")
+  prepare(config_of(), data)
+  assert files() > before

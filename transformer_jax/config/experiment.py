@@ -94,9 +94,9 @@ def groups() -> dict[str, type]:
 
 
 # Settings that name files or folders.
-_LARGEST = 2**31 - 1  # of whole numbers without a bound of their own: beyond it they do not fit
-
 PATHS = frozenset(name for name, field in fields().items() if field.metadata["is_path"])
+
+_LARGEST = 2**31 - 1  # of whole numbers without a bound of their own
 
 
 def _checked(name: str, value: Any) -> Value:

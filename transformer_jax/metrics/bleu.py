@@ -102,7 +102,7 @@ def tokenizer_of(language: str) -> str:
 
   `language` is a code of two or three letters, with or without script and region: zh, zh-Hant, tha.
   """
-  for name in _TOKENIZERS.get(_short_code(language), ()):
+  for name in _TOKENIZERS.get(short_code(language), ()):
     if _why_not_tokenizer(name) is None:
       return name
   return "13a"
@@ -110,7 +110,7 @@ def tokenizer_of(language: str) -> str:
 
 def has_spaces(language: str) -> bool:
   """Returns True if a language has spaces between words, which tokenizers such as Moses' need."""
-  code = _short_code(language)
+  code = short_code(language)
   return code not in _TOKENIZERS or code == "ko"
 
 
@@ -267,7 +267,7 @@ def test_set_note(num_sentences: int) -> str:
 test_set_note.__test__ = False  # pyright: ignore[reportFunctionMemberAccess]
 
 
-def _short_code(language: str) -> str:
+def short_code(language: str) -> str:
   """Returns "zh" for "zh", "zho", "ZH-Hant" and "zh_CN"."""
   code = re.split("[-_]", language.strip().lower())[0]
   return _SHORT_CODES.get(code, code)

@@ -257,7 +257,7 @@ class TrainStep:
     """
     if num_processes() > 1:
       return self._whole_update if is_whole_update else self._add_batch
-    program = self._programs.get((is_whole_update, _shapes(batch)))
+    program = self.program(batch, is_whole_update)
     return program or self._compile(state, batch, is_whole_update)
 
   def _compile(

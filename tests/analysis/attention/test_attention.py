@@ -22,6 +22,7 @@ from transformer_jax.analysis.attention.maps import START, sentence_attention, t
 from transformer_jax.cli.main import run as command_line
 from transformer_jax.model.head_gates import ATTENTIONS
 from transformer_jax.reference import attention as reference_attention
+from transformer_jax.reference.positions import positional_encoding
 from transformer_jax.reference.transformer import transformer as reference_transformer
 from transformer_jax.runs.train import train
 from transformer_jax.runs.trained_model import TrainedModel
@@ -297,7 +298,7 @@ def test_what_unknown_pieces_stand_for(pieces, text, expected):
   assert [found for found, _ in maps.with_unknown(pieces, text)] == expected
 
 
-def drawn(attention, folder, monkeypatch, **selection):
+def drawn(attention, folder, monkeypatch, settings=None, **selection):
   """Returns the figures that are drawn, by name, and writes none."""
   saved = {}
 
@@ -308,7 +309,7 @@ def drawn(attention, folder, monkeypatch, **selection):
 
   monkeypatch.setattr(plots, "save", keep)
   config = tiny_run.tiny_config(
-    num_layers=2, num_heads=len(attention.maps["cross"].weights_NHTS[0])
+    num_layers=2, num_heads=len(attention.maps["cross"].weights_NHTS[0]), **(settings or {})
   )
   figures.draw(attention, config, folder, figures.Selection(**selection))
   return saved
@@ -383,3 +384,17 @@ def test_importance_that_is_none(workdir, tmp_path, capsys):
   flags = [f"--workdir={workdir}", "--source=forty", f"--output={tmp_path}"]
   assert command_line(["attention", *flags]) == 3
   (workdir / "heads" / "heads.json").unlink()
+
+
+def test_the_figure_of_positions_is_of_the_runs_own_kind(tmp_path, monkeypatch):
+  attention = explorer_page.made_attention(["\u2581a", "</s>"], heads=2)
+
+  def table(kind):
+    saved = drawn(attention, tmp_path, monkeypatch, settings=dict(positions=kind))
+    figure = saved.get("positional_encoding")
+    return None if figure is None else np.asarray(figure.axes[0].images[0].get_array())
+
+  paper = table("sinusoidal")
+  np.testing.assert_allclose(paper, positional_encoding(100, paper.shape[1]), atol=1e-6)
+  assert np.abs(table("sinusoidal_concatenated") - paper).max() > 0.5
+  assert table("learned") is None and table("none") is None

@@ -22,6 +22,7 @@ from transformer_jax.analysis.heads.looks import Looks
 from transformer_jax.cli.main import run as command_line
 from transformer_jax.data.pipeline import pad_rows
 from transformer_jax.data.sources.catalog import open_source
+from transformer_jax.errors import DataError
 from transformer_jax.model.head_gates import HeadGates
 from transformer_jax.runs.train import train
 from transformer_jax.training.label_smoothing import sequence_log_probs
@@ -277,3 +278,12 @@ def test_a_rise_from_a_perplexity_that_is_not_finite_is_nan():
   pairs = [(6.0, 3.0), (inf, 3.0), (3.0, inf), (inf, inf), (nan, 3.0)]
   rises = [log_rise(*pair) for pair in pairs]
   np.testing.assert_array_equal(rises, [math.log(2.0), inf, nan, nan, nan])
+
+
+@pytest.mark.parametrize("source, reference", [("\n\n", "a\nb\n"), ("a\nb\n", "\n\n")])
+def test_blank_files_are_named(tmp_path, source, reference):
+  (tmp_path / "source").write_text(source)
+  (tmp_path / "reference").write_text(reference)
+  paths = dict(source=str(tmp_path / "source"), reference=str(tmp_path / "reference"))
+  with pytest.raises(DataError, match="has no line with text on both sides"):
+    report._text(tiny_run.tiny_config().data, report.StudySettings(**paths), ".")

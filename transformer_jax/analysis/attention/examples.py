@@ -1,6 +1,7 @@
 """Six sentences to begin with, for languages and tasks that readers of a page may not know."""
 
 from transformer_jax.config import DataConfig
+from transformer_jax.metrics.bleu import short_code
 
 _NUMBERS = (
   "forty two",
@@ -34,4 +35,4 @@ def examples(data: DataConfig) -> tuple[str, ...]:
   """Returns the examples for a run's source language; () where there are none."""
   if data.data_source == "numbers":
     return _NUMBERS
-  return _BY_LANGUAGE.get(data.source_language.lower().replace("_", "-").split("-")[0], ())
+  return _BY_LANGUAGE.get(short_code(data.source_language), ())
