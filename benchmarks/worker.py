@@ -57,7 +57,7 @@ def training() -> Round:
     (parallel.shard_rows(source), parallel.shard_rows(target)) for source, target in batches
   ]
   state = parallel.replicate(jax.jit(lambda: initial_state(cfg, model))())
-  train_step.compile_side_by_side(state, shards, is_whole_update=True)
+  train_step.compile_ahead(state, shards, batches_in_update=1)
 
   def run_round():
     nonlocal state

@@ -56,11 +56,25 @@ def test_time_inside_another_instruction_counts_once():
     event("dot", 150, 10),
     dict(ts=0, dur=999, name="host"),
   ]
-  split, busy = split_of(events, dict(call="optimizer/while", dot="logits/dot_general"))
+  split, busy = split_of(events, [dict(call="optimizer/while", dot="logits/dot_general")])
   assert split["optimizer"] == pytest.approx(40e-6) and split["logits and loss"] == pytest.approx(
     100e-6
   )
   assert busy == pytest.approx(110e-6)
+
+
+def test_programs_may_have_instructions_of_the_same_name():
+  """The instructions of a run, which a trace numbers, say which program it was."""
+  event = lambda run, name, start: dict(
+    ts=start, dur=10, pid=1, tid=1, args=dict(hlo_op=name, run_id=run)
+  )
+  events = [event("1", "dot", 0), event("1", "copy", 10), event("2", "copy", 20)]
+  events += [event("2", "add", 30)]
+  split, _ = split_of(
+    events, [dict(dot="query/dot_general", copy="query/copy"), dict(copy="optimizer/copy", add="")]
+  )
+  assert split["attention's projections"] == pytest.approx(20e-6)
+  assert split["optimizer"] == pytest.approx(10e-6)
 
 
 @pytest.mark.parametrize("accumulation_steps", [1, pytest.param(2, marks=pytest.mark.slow)])
@@ -74,7 +88,7 @@ def test_a_profiled_run_is_the_same_run(accumulation_steps, tmp_path):
   assert "updates 3 to 6: " in log and "a device was computing " in log
   assert all(
     f"  {part} " in log
-    for part in ("attention", "feed-forward", "norms and residuals", "logits and loss")
+    for part in ("attention", "feed-forward", "norms and residuals", "logits and loss", "optimizer")
   )
 
 

@@ -31,8 +31,7 @@ def compile_updates(config: Config, train_step: TrainStep, state: Any, stream: B
   for rows, *widths in shapes:
     source, target = (parallel.shard_rows(np.zeros((rows, width), np.int32)) for width in widths)
     batches.append((source, target))
-  is_whole_update = config.data.accumulation_steps == 1
-  needed = train_step.compile_side_by_side(state, batches, is_whole_update)
+  needed = train_step.compile_ahead(state, batches, config.data.accumulation_steps)
   free = parallel.free_memory()
   if needed is not None and free is not None and needed > free:
     rows, *widths = shapes[0]

@@ -86,10 +86,8 @@ class ProfiledSteps:
 
   def _compile(self, state: TrainState, batches: Sequence[ShardedBatch]) -> None:
     """Compiles ahead, since a program's text names the part that an instruction belongs to."""
-    is_whole_update = len(batches) == 1
     for batch in batches:
-      if self._train_step.program(batch, is_whole_update) is None:
-        self._train_step.compile_ahead(state, batch, is_whole_update)
+      self._train_step.compile_ahead(state, [batch], len(batches))
 
   def _begin(self, state: TrainState) -> None:
     jax.block_until_ready(state)
@@ -114,11 +112,10 @@ class ProfiledSteps:
       f"updates {self._first} to {self._last}: {1000 * seconds / updates:.1f} ms each; "
       f"trace: {trace}"
     )
-    paths = {}
-    for program in self._train_step.programs():
-      paths.update(_INSTRUCTION.findall(program.as_text() or ""))
+    texts = [program.as_text() or "" for program in self._train_step.programs()]
+    programs = [dict(_INSTRUCTION.findall(text)) for text in texts]
     events = json.loads(gzip.decompress(trace.read_bytes()))["traceEvents"]
-    split, busy = split_of(events, paths)
+    split, busy = split_of(events, programs)
     total = sum(split.values()) or 1.0
     for part, spent in split.most_common():
       self._say(f"  {part:24} {100 * spent / total:5.1f}%  {1000 * spent / updates:8.2f} ms")
@@ -127,14 +124,14 @@ class ProfiledSteps:
 
 
 def split_of(
-  events: Iterable[Mapping[str, Any]], paths: Mapping[str, str]
+  events: Iterable[Mapping[str, Any]], programs: Sequence[Mapping[str, str]]
 ) -> tuple[collections.Counter[str], float]:
   """Returns where the time of a trace went.
 
   Args:
     events: events of the trace; those with an `hlo_op` are instructions. The time of an instruction
       inside another one on the same thread counts for the inner one only.
-    paths: instruction -> path of modules and primitives, from the texts of the programs.
+    programs: for each program, instruction -> path of modules and primitives, from its text.
 
   Returns:
     (Counter part of the model -> seconds, summed over threads; seconds in which any instruction
@@ -142,11 +139,13 @@ def split_of(
   """
   instructions = [event for event in events if "hlo_op" in event.get("args", {})]
   instructions.sort(key=lambda event: (event["ts"], -event["dur"]))
+  paths_of_run = _programs_of_runs(instructions, programs)
   split = collections.Counter()
   open_on_thread = collections.defaultdict(list)  # (process, thread) -> [(part, end)]
   busy, latest_end = 0.0, 0.0
   for event in instructions:
-    part = part_of(paths.get(event["args"]["hlo_op"], ""))
+    arguments = event["args"]
+    part = part_of(paths_of_run[arguments.get("run_id")].get(arguments["hlo_op"], ""))
     start = event["ts"]
     end = start + event["dur"]
     seconds = event["dur"] / 1e6
@@ -161,6 +160,22 @@ def split_of(
     busy += max(0.0, end - max(start, latest_end)) / 1e6
     latest_end = max(latest_end, end)
   return split, busy
+
+
+def _programs_of_runs(
+  instructions: Iterable[Mapping[str, Any]], programs: Sequence[Mapping[str, str]]
+) -> dict[Any, Mapping[str, str]]:
+  """Returns run -> its program: the one of `programs` that has most of its instructions.
+
+  A trace does not name the program, and programs have instructions of the same name.
+  """
+  names_of_run = collections.defaultdict(set)
+  for event in instructions:
+    names_of_run[event["args"].get("run_id")].add(event["args"]["hlo_op"])
+  return {
+    run: max(programs, key=lambda paths: len(names & paths.keys()), default={})
+    for run, names in names_of_run.items()
+  }
 
 
 def part_of(path: str) -> str:

@@ -19,6 +19,7 @@ from transformer_jax.model.transformer import Transformer
 from transformer_jax.parallel import (
   backend,
   device_index,
+  num_devices,
   num_processes,
   on_devices,
   sum_over_devices,
@@ -164,16 +165,23 @@ class TrainStep:
   Batches of one update may have different shapes. The state that is passed in is donated: it must
   not be used again.
 
+  On several devices an update of one batch is one program, in which the sums over devices hide
+  behind the backward pass. Otherwise the gradients of each batch are one, and the optimizer is
+  another, which is compiled once for all shapes.
+
   Args:
     config: the Config.
     model: the model.
   """
 
   def __init__(self, config: Config, model: Transformer) -> None:
-    def gradients_of_batch(state, batch_in_update, source_BS, target_BT):
+    def gradients(state, batch_in_update, source_BS, target_BT):
       return gradient_sums(
         config, model, state.params, state.step, batch_in_update, source_BS, target_BT
       )
+
+    def add(total, part):
+      return jax.tree.map(jnp.add, total, part)
 
     def finish(state, total):
       gradients, sums = sum_over_devices(total)
@@ -182,107 +190,112 @@ class TrainStep:
       return state, Progress(state.step + 0, state.skipped_in_a_row + 0)
 
     def whole_update(state, source_BS, target_BT):
-      return finish(state, gradients_of_batch(state, 0, source_BS, target_BT))
+      return finish(state, gradients(state, 0, source_BS, target_BT))
 
-    def add_batch(total, state, batch_in_update, source_BS, target_BT):
-      part = gradients_of_batch(state, batch_in_update, source_BS, target_BT)
-      return jax.tree.map(jnp.add, total, part)
-
-    def start(state):
-      return jax.tree.map(jnp.zeros_like, state.params), Sums.zero()
-
-    self._whole_update = on_devices(whole_update, donate=(0,))
-    self._start = on_devices(start)
-    self._add_batch = on_devices(add_batch, donate=(0,))
+    self._gradients = on_devices(gradients)
+    self._add = on_devices(add, donate=(0,))
     self._finish = on_devices(finish, donate=(0,))
-    # (whether an update has one batch, shapes of a batch) -> program
-    self._programs: dict[tuple[bool, Any], jax.stages.Compiled] = {}
+    self._whole_update = on_devices(whole_update, donate=(0,))
+    # (one of these four, shapes of its batch) -> program
+    self._programs: dict[tuple[Callable, Any], jax.stages.Compiled] = {}
 
   def __call__(
     self, state: TrainState, batches: Sequence[ShardedBatch]
   ) -> tuple[TrainState, Progress]:
-    if len(batches) == 1:
-      (batch,) = batches
-      return self._program_for(state, batch, is_whole_update=True)(state, *batch)
-    total = self._start(state)
-    for number, batch in enumerate(batches):
-      add_batch = self._program_for(state, batch, is_whole_update=False)
-      total = add_batch(total, state, _on_each_device(number, batch), *batch)
-    return self._finish(state, total)
+    is_one_program = _is_one_program(len(batches))
+    calls = [
+      self._call_for(state, number, batch, is_one_program) for number, batch in enumerate(batches)
+    ]
+    total = self._run(*calls[0])
+    if is_one_program:
+      return total
+    for call in calls[1:]:
+      total = self._run(self._add, None, total, self._run(*call))
+    return self._run(self._finish, None, state, total)
 
   def compile_ahead(
-    self, state: TrainState, batch: ShardedBatch, is_whole_update: bool
+    self, state: TrainState, batches: Sequence[ShardedBatch], batches_in_update: int
   ) -> int | None:
-    """Compiles the program for a batch of this shape, so that it can be refused before it runs.
+    """Compiles the programs for such batches, so that they can be refused before they run.
+
+    On a machine without the cores for several compilations at a time, only those for the first
+    batch: the others are compiled when they are needed. So it is on several hosts.
 
     Args:
       state: the replicated state.
-      batch: any batch of that shape.
-      is_whole_update: whether an update has one batch.
+      batches: any batches of these shapes, at least one; the one that needs most memory first.
+      batches_in_update: number of batches of an update.
 
     Returns:
-      bytes of a device's memory that it needs besides state and batch, None if the backend does not
-      report them.
+      bytes of a device's memory that an update with the first batch needs besides state and batch,
+      None if the backend does not report them.
     """
-    program = self._compile(state, batch, is_whole_update)
-    memory = program.memory_analysis()
-    if memory is None:
-      return None
-    return memory.temp_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
-
-  def compile_side_by_side(
-    self, state: TrainState, batches: Sequence[ShardedBatch], is_whole_update: bool
-  ) -> int | None:
-    """Returns `compile_ahead` of the first batch; the others are compiled beside it.
-
-    On a machine without the cores for several compilations at a time, the others are left out:
-    each is compiled when its first batch comes. So they are on several hosts.
-    """
+    is_one_program = _is_one_program(batches_in_update)
     at_once = (usable_cores() or 1) // _CORES_OF_A_COMPILATION
     if at_once < 2 or num_processes() > 1:
-      return self.compile_ahead(state, batches[0], is_whole_update)
-    compile_one = functools.partial(self.compile_ahead, state, is_whole_update=is_whole_update)
+      at_once, batches = 1, batches[:1]
     one_of_each_shape = {_shapes(batch): batch for batch in batches}.values()
-    with concurrent.futures.ThreadPoolExecutor(at_once) as pool:
-      needed, *_ = pool.map(compile_one, one_of_each_shape)
-    return needed
+    calls = [self._call_for(state, 0, batch, is_one_program) for batch in one_of_each_shape]
+    if not is_one_program:
+      # Gradients have the shapes of parameters.
+      calls.append((self._finish, None, state, (state.params, state.sums)))
+    compile_one = lambda call: self._program(*call)
+    if at_once == 1:
+      programs = [compile_one(call) for call in calls]
+    else:
+      with concurrent.futures.ThreadPoolExecutor(at_once) as pool:
+        programs = list(pool.map(compile_one, calls))
+    first, last = programs[0].memory_analysis(), programs[-1].memory_analysis()
+    if first is None or last is None:
+      return None
+    if is_one_program:
+      return _bytes_taken(first)
+    gradients = first.output_size_in_bytes
+    sum_so_far = gradients if batches_in_update > 1 else 0
+    return max(sum_so_far + _bytes_taken(first), gradients + _bytes_taken(last))
 
-  def _program_for(
-    self, state: TrainState, batch: ShardedBatch, is_whole_update: bool
-  ) -> Callable[..., Any]:
-    """Returns the program for a batch of this shape, which is compiled if it is the first one.
+  def _call_for(
+    self, state: TrainState, number: int, batch: ShardedBatch, is_one_program: bool
+  ) -> tuple[Any, ...]:
+    """Returns what `_run` needs for a batch: a function, shapes, the function's arguments."""
+    if is_one_program:
+      return self._whole_update, _shapes(batch), state, *batch
+    return self._gradients, _shapes(batch), state, _on_each_device(number, batch), *batch
 
-    On several hosts it is the function, which jax compiles: a program would expect global arrays,
-    and this host has only its shard.
+  def _run(self, function: Any, shapes: Any, *arguments: Any) -> Any:
+    """Returns what a function of a batch of these shapes returns.
+
+    On several hosts jax compiles it: a program would expect global arrays, and this host has only
+    its shard.
     """
     if num_processes() > 1:
-      return self._whole_update if is_whole_update else self._add_batch
-    program = self.program(batch, is_whole_update)
-    return program or self._compile(state, batch, is_whole_update)
+      return function(*arguments)
+    return self._program(function, shapes, *arguments)(*arguments)
 
-  def _compile(
-    self, state: TrainState, batch: ShardedBatch, is_whole_update: bool
-  ) -> jax.stages.Compiled:
-    """Compiles, and keeps, the program for a batch of this shape."""
-    if is_whole_update:
-      lowered = self._whole_update.lower(state, *batch)
-    else:
-      total = jax.eval_shape(self._start, state)
-      lowered = self._add_batch.lower(total, state, _on_each_device(0, batch), *batch)
-    # What updates freed does not stay beside what the compiler takes, nor the other way round.
-    return_freed_memory()
-    program = lowered.compile()
-    return_freed_memory()
-    self._programs[is_whole_update, _shapes(batch)] = program
-    return program
-
-  def program(self, batch: ShardedBatch, is_whole_update: bool) -> jax.stages.Compiled | None:
-    """Returns the program for a batch of this shape, or None if none has been compiled."""
-    return self._programs.get((is_whole_update, _shapes(batch)))
+  def _program(self, function: Any, shapes: Any, *arguments: Any) -> jax.stages.Compiled:
+    """Returns the program for such arguments, which is compiled if it is the first one."""
+    key = function, shapes
+    if key not in self._programs:
+      lowered = function.lower(*arguments)
+      # What updates freed does not stay beside what the compiler takes, nor the other way round.
+      return_freed_memory()
+      self._programs[key] = lowered.compile()
+      return_freed_memory()
+    return self._programs[key]
 
   def programs(self) -> list[jax.stages.Compiled]:
     """Returns all programs that have been compiled."""
     return list(self._programs.values())
+
+
+def _is_one_program(batches_in_update: int) -> bool:
+  """Returns whether gradients, sums and optimizer are one program."""
+  return batches_in_update == 1 and num_devices() > 1
+
+
+def _bytes_taken(memory: Any) -> int:
+  """Returns the bytes that a program takes besides its arguments, from XLA's plan."""
+  return memory.temp_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
 
 
 def _shapes(batch):
