@@ -29,6 +29,17 @@ def run(*arguments, **kwargs):
     (["fly"], 2, "transformer-jax: 'fly': there is no such command; choose one of train, "),
     (["train"], 2, "transformer-jax: --workdir: is missing"),
     (["train", "--workdir=x", "--dk=3"], 2, "transformer-jax: --dk: train has no such flag"),
+    # It searches for nothing.
+    (
+      ["score", "--workdir=x", "--beam_size=3"],
+      2,
+      "transformer-jax: --beam_size: score has no such flag",
+    ),
+    (
+      ["score", "--workdir=x", "--early_stopping=first"],
+      2,
+      "transformer-jax: --early_stopping: score has",
+    ),
     (["digest"], 2, "transformer-jax: --workdir: is missing"),
     (
       ["bleu", "--hypothesis=/no/file", "--reference=/no/file"],

@@ -40,6 +40,13 @@ def test_a_checkpoint_and_the_average_up_to_it(scored, settings, steps):
   assert transformer_jax.load(scored, **settings).steps == steps
 
 
+def test_two_names_of_different_checkpoints(scored):
+  assert transformer_jax.load(scored, checkpoint=20, step=20).steps == [20]
+  for checkpoint in ("best", 30):
+    with pytest.raises(ValueError, match=r"step=20, but checkpoint=.* names another"):
+      transformer_jax.load(scored, checkpoint=checkpoint, step=20)
+
+
 def test_the_average_that_the_run_itself_asks_for_is_of_its_last_checkpoints(scored, tmp_path):
   run = shutil.copytree(scored, tmp_path / "run")
   config = json.loads((run / "config.json").read_text())

@@ -48,8 +48,12 @@ def test_one_text_is_no_list_of_texts(model):
   ):
     with pytest.raises(TypeError, match="string"):
       call()
-  with pytest.raises(ValueError, match="num_best is 0"):
-    model.n_best(["forty two"], 0)
+
+
+@pytest.mark.parametrize("num_best", [0, 3])
+def test_so_many_outputs_as_the_search_keeps(num_best, model):
+  with pytest.raises(ValueError, match=f"num_best is {num_best}, .* from 1 to beam_size=2"):
+    model.n_best(["forty two"], num_best)
 
 
 def test_fewer_outputs_are_the_first_ones(model):

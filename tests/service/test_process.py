@@ -59,6 +59,7 @@ def test_a_port_that_is_taken(needs_packages, trained, capsys):
     ("--port=70000", "at most 65535"),
     ("--max_lines=0", "too small"),
     ("--max_beam_size=100000", "at most 1000"),
+    ("--beam_size=9", "--max_beam_size=8: the model searches with beam_size=9"),
   ],
 )
 def test_wrong_flags(needs_packages, trained, capsys, flag, words):

@@ -9,7 +9,7 @@ import os
 import pathlib
 import re
 import textwrap
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from absl import flags
@@ -44,6 +44,7 @@ class Command:
     name: the command.
     summary: what the command does, for --help.
     groups: groups of the configuration that are flags: "model", "data", "train", "decode".
+    only: the settings of these groups that are flags; by default all.
     overrides: a flag that is not given is None, so that the run's own setting stays.
   """
 
@@ -51,7 +52,12 @@ class Command:
   summary: str
 
   def __init__(
-    self, name: str, summary: str, groups: Iterable[str] = (), overrides: bool = False
+    self,
+    name: str,
+    summary: str,
+    groups: Iterable[str] = (),
+    only: Collection[str] | None = None,
+    overrides: bool = False,
   ) -> None:
     self.name = name
     self.summary = summary
@@ -63,13 +69,13 @@ class Command:
     self._origins: dict[str, str] = {}  # flag -> "file:line" that set it, "" for the command line
     self._argument = ""  # the flag that may be given without its name
     for group in groups:
-      self._declare_group(group, overrides)
+      self._declare_group(group, only, overrides)
 
-  def _declare_group(self, group: str, overrides: bool) -> None:
+  def _declare_group(self, group: str, only: Collection[str] | None, overrides: bool) -> None:
     self._sections[group] = []
     names = groups()[group].__dataclass_fields__
     for field in fields().values():
-      if field.name not in names:
+      if field.name not in names or (only is not None and field.name not in only):
         continue
       self._define(
         field.name,

@@ -5,7 +5,9 @@ from typing import Any
 from transformer_jax.cli.flags import Command
 from transformer_jax.strict_json import json_text
 
-SETTINGS: dict[str, Any] = dict(groups=("decode",), overrides=True)
+# Nothing is searched for.
+_USED = ("decode_batch_tokens", "max_source_length", "average_last")
+SETTINGS: dict[str, Any] = dict(groups=("decode",), only=_USED, overrides=True)
 
 
 def declare(command: Command) -> None:

@@ -46,6 +46,7 @@ def run(command: Command) -> int:
   from transformer_jax.service.routes import make_app
 
   model = load(workdir, checkpoint, **command.settings())
+  _check_beam_size(model.config.decode.beam_size, limits)
   names = [socket.gethostname(), socket.getfqdn()] if host in EVERYWHERE else []
   app = make_app(model, limits, [host, *names], __version__, heads_of_run(model, workdir))
   name = f"[{host}]" if ":" in host else host
@@ -63,6 +64,20 @@ def _limits(command: Command) -> Limits:
     low, high = field.metadata["low"], field.metadata["high"]
     values[field.name] = _between(command, field.name, low, high)
   return Limits(**values)
+
+
+def _check_beam_size(beam_size: int, limits: Limits) -> None:
+  """Checks that requests that say nothing of it may have the model's beam size.
+
+  Raises:
+    ConfigError: it is beyond the limit.
+  """
+  if beam_size > limits.max_beam_size:
+    raise ConfigError(
+      f"--max_beam_size={limits.max_beam_size}",
+      f"the model searches with beam_size={beam_size}",
+      "raise it, or give a smaller --beam_size",
+    )
 
 
 def _between(command: Command, name: str, low: int, high: int) -> int:

@@ -172,8 +172,13 @@ class TrainedModel:
 
     Raises:
       CheckpointError: there is no such checkpoint, or it cannot be read.
+      ValueError: `step` and `checkpoint` are not the same.
     """
-    return cls(*load_run(workdir, checkpoint if step is None else step, settings))
+    if step is not None:
+      if checkpoint not in ("last", step):
+        raise ValueError(f"step={step}, but checkpoint={checkpoint!r} names another; leave one out")
+      checkpoint = step
+    return cls(*load_run(workdir, checkpoint, settings))
 
   def translate(
     self, sentences: Iterable[str], is_preprocessed: bool = False, detokenize: bool = False
@@ -221,10 +226,11 @@ class TrainedModel:
 
     Raises:
       TypeError: `sentences` is a single string, or one of them is not a string.
-      ValueError: `num_best` is below 1.
+      ValueError: `num_best` is below 1, or beyond the search's beam_size.
     """
-    if num_best < 1:
-      raise ValueError(f"num_best is {num_best}, but must be at least 1")
+    beam_size = self.config.decode.beam_size
+    if not 1 <= num_best <= beam_size:
+      raise ValueError(f"num_best is {num_best}, but must be from 1 to beam_size={beam_size}")
     texts = _texts(sentences, "sentence")
     return answers(
       self.task,
