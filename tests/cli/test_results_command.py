@@ -175,7 +175,7 @@ class Known:
       if path:
         self.numbers |= {value, 100 * value, value / 60}
       else:
-        self.words |= set(re.split(r"[\s:|,;()/]+", value))
+        self.words |= set(re.split(r"[\s:|,;()/=]+", value))
         self.words.add(value[:7])
 
   def _add_seeds(self, runs):
