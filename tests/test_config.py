@@ -115,6 +115,7 @@ def test_settings_that_are_read_are_accepted(settings):
     (dict(PARSING, numbers_train_size=9), "numbers_train_size=9"),
     (dict(target_language="fr"), "target_language=fr"),
     (dict(TEXT, tokenizer="segmented", vocabulary_file="w", vocab_size=99), "vocab_size=99"),
+    (dict(evaluation_beam_size=4, bleu_sentences=0), "evaluation_beam_size=4"),
   ],
 )
 def test_harmless_unread_settings_are_reported(settings, name):

@@ -1,5 +1,6 @@
 """Every flag file under experiments/ can be read, and its model can be built."""
 
+import functools
 import pathlib
 import re
 
@@ -26,17 +27,23 @@ def config_of(path, *flags):
   return command.config()
 
 
+@functools.cache
+def parameters_of(model, vocab_size):
+  """Returns how many parameters a model has that is built."""
+  tokens = jax.ShapeDtypeStruct((1, 2), np.int32)
+  params = jax.eval_shape(
+    Transformer(model, vocab_size, vocab_size).init, jax.random.key(0), tokens, tokens
+  )["params"]
+  return sum(np.prod(leaf.shape) for leaf in jax.tree.leaves(params))
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(EXPERIMENTS)))
 def test_its_model_can_be_built(path):
   config = config_of(path).replace(attention_kernel="reference")
   refuse_unread(config)
   assert not unread_warnings(config)
   vocab_size = config.data.vocab_size
-  tokens = jax.ShapeDtypeStruct((1, 2), np.int32)
-  params = jax.eval_shape(
-    Transformer(config.model, vocab_size, vocab_size).init, jax.random.key(0), tokens, tokens
-  )["params"]
-  counted = sum(np.prod(leaf.shape) for leaf in jax.tree.leaves(params))
+  counted = parameters_of(config.model, vocab_size)
   assert counted == sum(parameter_counts(config.model, vocab_size, vocab_size).values())
   header = path.read_text(encoding="utf-8").split("\n")
   assert header[0].startswith("# ")

@@ -5,6 +5,8 @@ import pathlib
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 DOCS = pathlib.Path(__file__).resolve().parents[1] / "docs"
 
 
@@ -51,7 +53,6 @@ def test_a_change_is_seen(walk_through, made, change):
   assert not walk_through.same_text(changed, made)
 
 
-@pytest.mark.slow
 def test_its_pictures_are_the_models(walk_through, demo, tmp_path):
   for path in walk_through.draw(demo, tmp_path):
     assert not walk_through.differs(path, walk_through.PICTURES / path.name), path.name

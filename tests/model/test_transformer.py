@@ -191,7 +191,7 @@ def test_initial_scale_of_projections_does_not_change_with_heads():
     assert float(jnp.std(query)) == pytest.approx((2 / (64 + 64)) ** 0.5, rel=0.05)
 
 
-@pytest.mark.parametrize("d_k, d_v", [(16, 16), (8, 32)])
+@pytest.mark.parametrize("d_k, d_v", [(16, 16), pytest.param(8, 32, marks=pytest.mark.slow)])
 def test_fused_projections_begin_as_parts_of_one_xavier_matrix(d_k, d_v):
   """With d_k = d_v = D / H they are smaller by the square root of 2; nothing else is."""
   widths = dict(d_model=64, num_heads=4, d_k=d_k, d_v=d_v)

@@ -67,7 +67,7 @@ def sentences():
       marks=pytest.mark.slow,
     ),
     pytest.param([CONFIG, LEARNED], dict(beam_size=1), True, (12, 25), marks=pytest.mark.slow),
-    ([CONFIG, LEARNED], dict(constrained=True), True, (25, 25)),
+    pytest.param([CONFIG, LEARNED], dict(constrained=True), True, (25, 25), marks=pytest.mark.slow),
   ],
 )
 def test_stages_find_what_one_piece_finds(configs, settings, has_prefix, rooms):

@@ -11,6 +11,7 @@ LINE = "forty two"
 SWITCH = "const [done] = arguments; setSwitches({CHANGE}).then(() => done(outputIds()));"
 
 
+@pytest.mark.slow
 @pytest.mark.browser
 def test_the_page_translates_and_its_switches_act(browser, needs_packages, trained):
   model = transformer_jax.load(trained, beam_size=1)

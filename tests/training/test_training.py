@@ -333,7 +333,12 @@ def largest_relative_error(found, true):
 
 
 @pytest.mark.parametrize(
-  "kernel, dtype", [("blocked", "float32"), ("xla", "float32"), ("blocked", "bfloat16")]
+  "kernel, dtype",
+  [
+    ("blocked", "float32"),
+    ("xla", "float32"),
+    pytest.param("blocked", "bfloat16", marks=pytest.mark.slow),
+  ],
 )
 def test_gradients_of_the_fast_path_are_those_of_the_plain_one(kernel, dtype, monkeypatch):
   """Fast: the kernel, our gradients of products, the loss in chunks.

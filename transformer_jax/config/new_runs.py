@@ -13,6 +13,7 @@ _HARMLESS_UNREAD = (
   "numbers_train_size",
   "numbers_all_below",
   "vocab_size",
+  "evaluation_beam_size",
 )
 
 _MOST_TOKENS = 2**31 - 1  # the largest int32
@@ -71,6 +72,12 @@ def _unread(config: Config) -> Iterator[tuple[str, str, str]]:
         "is read only with dropout, but all dropout rates are 0",
         "give --dropout_rate, or leave it out",
       )
+  if train.evaluation_beam_size != 1 and not train.bleu_sentences:
+    yield (
+      "evaluation_beam_size",
+      "is read only with --bleu_sentences, which is 0",
+      "give --bleu_sentences, or leave it out",
+    )
   evaluations = -(-train.train_steps // train.evaluate_every)
   if train.patience and train.patience + 1 >= evaluations:
     yield (

@@ -51,6 +51,7 @@ def opened(browser, attention, tmp_path):
   return open_page(browser, page(attention, importance()), tmp_path)
 
 
+@pytest.mark.slow
 def test_every_weight_that_the_page_computes_is_the_models(opened, attention):
   check_weights(opened, attention)
 

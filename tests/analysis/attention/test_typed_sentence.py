@@ -180,6 +180,7 @@ def test_pieces_are_reached_by_arrow_keys(opened):
   assert len(stops) == 2  # one of each row
 
 
+@pytest.mark.slow
 def test_the_address_brings_sentence_and_switches_back(opened, browser):
   ask(opened, OTHER)
   switch(opened, "cross-1-2")
@@ -200,6 +201,7 @@ def test_the_address_brings_sentence_and_switches_back(opened, browser):
   assert element(browser, "output_text").text == before
 
 
+@pytest.mark.slow
 def test_the_tour_goes_through_seven_steps_in_both_languages(opened):
   from selenium.webdriver.common.keys import Keys
 
@@ -234,6 +236,7 @@ def test_words_that_the_translation_would_not_miss_are_named(opened):
   assert element(opened, "coverage").text
 
 
+@pytest.mark.slow
 def test_a_phone_shows_all_of_it(opened, browser):
   size = dict(width=390, height=844, deviceScaleFactor=2, mobile=True)
   browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)

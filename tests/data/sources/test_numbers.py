@@ -144,7 +144,11 @@ def test_no_two_numbers_share_words():
 
 
 @pytest.mark.parametrize(
-  "limit, sizes", [(1_000_000, (40_000, 500, 1000)), (100_000, (40_000, 500, 1000))]
+  "limit, sizes",
+  [
+    pytest.param(1_000_000, (40_000, 500, 1000), marks=pytest.mark.slow),
+    (100_000, (40_000, 500, 1000)),
+  ],
 )
 def test_splits_share_no_number(limit, sizes):
   source = NumbersSource(limit, 40_000)
