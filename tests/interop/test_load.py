@@ -42,7 +42,13 @@ def models(folders):
   return {name: transformer_jax.load(folder, **settings) for name, folder in folders.items()}
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+  "kind",
+  [
+    pytest.param(kind, marks=[] if kind in ("workdir", "marian") else pytest.mark.slow)
+    for kind in KINDS
+  ],
+)
 def test_every_method_works(models, kind):
   model = models[kind]
   source, target = ("the frog", "der frosch") if kind == "marian" else PAIR

@@ -95,6 +95,7 @@ def make_files(tmp_path):
   return [f"--source={tmp_path}/s", f"--reference={tmp_path}/r"]
 
 
+@pytest.mark.slow
 def test_results_of_other_sets_and_settings_have_other_names(run_copy, tmp_path):
   def names(**options):
     evaluate(run_copy, **{"overrides": {}, **options})

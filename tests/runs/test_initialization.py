@@ -118,6 +118,7 @@ def test_data_and_dropout_are_those_of_this_seed(trained, tmp_path, monkeypatch)
   assert digest_of(tmp_path / "run") == digest_of(tmp_path / "random")
 
 
+@pytest.mark.slow
 def test_a_run_of_40_is_a_run_of_20_resumed_after_its_source_has_gone(tuned, source, tmp_path):
   config = config_from(source)
   train(config, tmp_path / "run", ".")

@@ -107,6 +107,7 @@ def test_the_place_of_the_text_is_not_a_setting_of_the_run(same, other):
     check_same_settings(tiny_config(**other), stored, "run")
 
 
+@pytest.mark.slow
 def test_a_file_of_words_may_move_and_not_change(tmp_path):
   def train_with(name, steps):
     config = text_config(tmp_path, vocabulary_file=str(tmp_path / name), train_steps=steps)

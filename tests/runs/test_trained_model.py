@@ -279,6 +279,7 @@ def test_every_method_of_a_loaded_run_has_an_example():
   assert {"with_heads_closed", "parameters"} < set(DOCUMENTED)
 
 
+@pytest.mark.slow
 def test_the_page_on_python_runs(trained, tmp_path, monkeypatch, capsys):
   """Its blocks follow each other, as a reader would type them."""
   pytest.importorskip("safetensors", reason="needs the package safetensors")

@@ -123,6 +123,7 @@ def test_a_rival_is_forced_and_taken_back(opened, model):
   assert ids_written(opened) == free
 
 
+@pytest.mark.slow
 def test_switches_change_the_model_and_both_outputs_are_shown(opened, model):
   trained = element(opened, "output_text").text
   assert not element(opened, "compare").is_displayed()
