@@ -110,6 +110,25 @@ def test_without_growing_room_fewer_rows_are_compiled_late(has_small):
     result = stages.search(None, (tables, limits_of(count)), (ROOM, ROOM))
     assert_found(result, tables, limits_of(count), 3)
     by_batch.append(len(shapes))
-  expected = [(fewer, ROOM), (ROWS, ROOM)] if has_small else [(ROWS, ROOM), (fewer, ROOM)]
-  assert shapes == expected
+  half = ROWS // 2
+  expected = [fewer, ROWS, half] if has_small else [ROWS, half, fewer]
+  assert shapes == [(rows, ROOM) for rows in expected]
   assert by_batch[-2] == (2 if has_small else 1)
+
+
+@pytest.mark.parametrize("beam_size", [1, 3])
+def test_batches_of_a_frequent_shape_go_on_with_half_of_their_rows(beam_size):
+  kind = GreedySearch(penalty) if beam_size == 1 else BeamSearch(beam_size, penalty, num_best=2)
+  shapes = []
+  stages = stages_of(kind, beam_size, shapes)
+  half = ROWS // 2
+  tables = random_tables(1, SENTENCES, vocab=5, depth=ROOM)
+  tables[..., EOS_ID] -= 10.0
+  # Of each device, a few more than half are over soon; the others use all they may have.
+  is_short = np.arange(SENTENCES) % ROWS >= half - 3
+  tables[is_short, :, EOS_ID] += 20.0
+  limits = np.full(SENTENCES, ROOM, np.int32)
+  for batch in range(6):
+    result = stages.search(None, (tables, limits), (FIRST_ROOM, ROOM))
+    assert_found(result, tables, limits, beam_size)
+    assert ((half, ROOM) in shapes) == (batch >= 4)

@@ -2,14 +2,15 @@
 
 The sentences of a batch settle at very different positions, and few outputs become as long as they
 may. In one piece, a search would compute all of them up to the last one, with room for the longest.
-So it stops when an eighth of the rows would do for the sentences that are not over, or the room is
-full. The host then picks these sentences out, and the search goes on with fewer rows or more room.
-That changes no result, as no sentence depends on the others.
+So it stops when fewer rows would do for the sentences that are not over, or the room is full. The
+host then picks these sentences out, and the search goes on with fewer rows or more room. That
+changes no result, as no sentence depends on the others.
 
 Each shape (rows, room) is compiled once, so there are few: all rows, with room for most outputs; an
 eighth of the rows, as `generate` has them too, with all the room; and only if more outputs than
 that are long, all rows with all the room. If most outputs need all the room, the first batches of a
-shape go on with all rows to their end: for them it would not pay to compile the eighth.
+shape go on with all rows to their end: for them it would not pay to compile the eighth. Batches
+after these go on with half of the rows, too.
 """
 
 import collections
@@ -23,7 +24,6 @@ from jaxtyping import Array, Bool
 from transformer_jax import parallel
 from transformer_jax.decoding.search_state import SearchResult, SearchState
 
-_FEWER = 8  # rows are divided by this
 _FEWEST_ROWS = 32  # of a device, with which a search goes on to its end
 _PATIENCE = 4  # batches of a shape before fewer rows are compiled for it
 
@@ -61,7 +61,7 @@ class Stages:
     self._regroup = functools.cache(
       lambda room: parallel.on_devices(lambda state, rows_R: regroup(state, rows_R, room))
     )
-    # Batches that had so many rows, with all the room, by (rows, shapes of the job).
+    # How many batches there were, by (rows of a device, shapes of the job).
     self._batches: collections.Counter[tuple[int, Any]] = collections.Counter()
 
   def search(
@@ -83,16 +83,15 @@ class Stages:
     rows = num_sentences // num_devices  # of a device
     room = full_room if rows <= _FEWEST_ROWS else first_room
     shapes = tuple(None if array is None else array.shape[1:] for array in job)
-    is_in_stages = room < full_room or self._is_worth_fewer_rows(rows, shapes)
+    sizes = self._sizes(rows, room < full_room, shapes)
+    self._batches[rows, shapes] += 1
     by_device = [None if array is None else parallel.split_rows(array) for array in job]
     state = self._start(room)(model, *by_device)
     # Of each row of the state, its place in the batch.
     place_DR = np.arange(num_sentences).reshape(num_devices, rows)
     found = None
     while True:
-      if room == full_room:
-        self._batches[rows, shapes] += 1
-      few = _fewer(rows) if is_in_stages else 0
+      few = max((size for size in sizes if size < rows), default=0)
       few_D = np.full(num_devices, few, np.int32)
       state, progress = self._advance(model, parallel.shard_rows(few_D), state)
       progress = parallel.gather_rows(progress, num_devices * rows)
@@ -102,22 +101,26 @@ class Stages:
       if live == 0:
         return found
       room = full_room
-      if live <= few:
-        rows = few
+      rows = min(size for size in sizes if size >= live)
       # Those that are not over come first, in their order.
       chosen_DR = np.argsort(is_over_DR, axis=1, kind="stable")[:, :rows].astype(np.int32)
       place_DR = np.take_along_axis(place_DR, chosen_DR, axis=1)
       state = self._regroup(room)(state, parallel.shard_rows(chosen_DR.reshape(-1)))
 
-  def _is_worth_fewer_rows(self, rows: int, shapes: Any) -> bool:
-    """Returns whether fewer rows of this job are compiled, or have been wanted often enough."""
-    has_fewer = self._batches[_fewer(rows), shapes] > 0
-    return has_fewer or self._batches[rows, shapes] >= _PATIENCE
+  def _sizes(self, rows: int, has_growing_room: bool, shapes: Any) -> list[int]:
+    """Returns with how many rows of a device a batch of so many can go on.
 
-
-def _fewer(rows: int) -> int:
-  """Returns the rows of the next stage; 0 if there is none."""
-  return -(-rows // _FEWER) if rows > _FEWEST_ROWS else 0
+    With a growing room another program is needed in any case, or is there already.
+    """
+    sizes = [rows]
+    while sizes[-1] > _FEWEST_ROWS:
+      sizes.append(-(-sizes[-1] // 8))
+    if len(sizes) == 1:
+      return sizes
+    if self._batches[rows, shapes] >= _PATIENCE:
+      return [*sizes, -(-rows // 2)]
+    has_fewer = has_growing_room or self._batches[sizes[1], shapes]
+    return sizes if has_fewer else sizes[:1]
 
 
 def _collect(
