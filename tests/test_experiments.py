@@ -37,7 +37,26 @@ def parameters_of(model, vocab_size):
   return sum(np.prod(leaf.shape) for leaf in jax.tree.leaves(params))
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(EXPERIMENTS)))
+def name_of(path):
+  return str(path.relative_to(EXPERIMENTS))
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_its_header_says_what_it_needs(path):
+  header = path.read_text(encoding="utf-8").split("\n")
+  assert header[0].startswith("# ")
+  assert any(line.startswith(("# Data: ", "# Needs ")) for line in header)
+  assert any("transformer-jax train --flagfile=experiments/" in line for line in header)
+
+
+@pytest.mark.parametrize(
+  "path",
+  [
+    pytest.param(path, marks=[pytest.mark.slow] if path.parent.name == "paper" else [])
+    for path in FILES
+  ],
+  ids=name_of,
+)
 def test_its_model_can_be_built(path):
   config = config_of(path).replace(attention_kernel="reference")
   refuse_unread(config)
@@ -45,10 +64,6 @@ def test_its_model_can_be_built(path):
   vocab_size = config.data.vocab_size
   counted = parameters_of(config.model, vocab_size)
   assert counted == sum(parameter_counts(config.model, vocab_size, vocab_size).values())
-  header = path.read_text(encoding="utf-8").split("\n")
-  assert header[0].startswith("# ")
-  assert any(line.startswith(("# Data: ", "# Needs ")) for line in header)
-  assert any("transformer-jax train --flagfile=experiments/" in line for line in header)
 
 
 def test_the_papers_experiments_are_there():

@@ -40,7 +40,10 @@ def translated(workdir, folder, content, alignment=None, **options):
   return (folder / "out").read_bytes(), path and path.read_text().splitlines()
 
 
-@pytest.mark.parametrize("options", [dict(), dict(num_best=3), dict(with_scores=True)])
+@pytest.mark.parametrize(
+  "options",
+  [dict(), pytest.param(dict(num_best=3), marks=pytest.mark.slow), dict(with_scores=True)],
+)
 def test_a_line_for_each_line_of_an_output_that_stays(trained, tmp_path, options):
   plain, _ = translated(trained, tmp_path / "plain", LINES, **options)
   output, alignment = translated(trained, tmp_path / "aligned", LINES, "links", **options)

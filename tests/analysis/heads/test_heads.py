@@ -119,6 +119,7 @@ def test_importance_is_the_mean_gradient_of_each_sentence(study, translator, log
     assert importance[head] == pytest.approx(expected, rel=0.05, abs=2e-4)
 
 
+@pytest.mark.slow
 def test_importance_of_a_model_without_some_heads(study, log_probs):
   """The gradient is taken where these heads are closed, also their own."""
   closed = [study.heads[0], study.heads[-1]]

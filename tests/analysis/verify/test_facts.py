@@ -10,7 +10,7 @@ from transformer_jax.analysis.verify.facts import facts
 from transformer_jax.attention import KERNELS, Mask
 from transformer_jax.reference import training
 
-# Each row of Table 3 is built in test_experiments.py, too.
+# It builds the 20 models of Table 3.
 SLOW = {formulas.built_models_have_these_parameters}
 
 
