@@ -7,13 +7,14 @@ from table_models import random_tables, run_search, tokens_to_logits_of
 
 from transformer_jax import parallel
 from transformer_jax.config import EOS_ID
+from transformer_jax.decoding import stages as stages_module
 from transformer_jax.decoding.beam_search import BeamSearch
 from transformer_jax.decoding.greedy import GreedySearch
 from transformer_jax.decoding.length_penalty import length_penalty
 from transformer_jax.decoding.search_state import Steps, gather_beams, regroup, run
 from transformer_jax.decoding.stages import Progress, Stages
 
-FIRST_ROOM, ROOM = 3, 6
+FIRST_ROOM, ROOM = 2, 6
 ROWS = 70  # of a device: more than a search keeps to its end
 SENTENCES = ROWS * parallel.num_devices()
 
@@ -46,7 +47,8 @@ def stages_of(kind, beam_size, shapes):
   def advance(model, few, state):
     shapes.append((len(state.is_over_B), state.room))
     state = run(kind, table_steps(), state, few)
-    return state, Progress(state.is_over_B, kind.result(state))
+    positions_B = jnp.broadcast_to(state.position, state.is_over_B.shape)
+    return state, Progress(state.is_over_B, positions_B, kind.result(state))
 
   def regrouped(state, rows_R, room):
     return regroup(state, rows_R, room, lambda cache, room: cache)
@@ -74,7 +76,7 @@ def test_stages_find_what_one_piece_finds(beam_size, soon, later):
   """Most sentences are over soon, or few: then all rows go on, with more room."""
   tables = random_tables(1, SENTENCES, vocab=5, depth=ROOM)
   tables[9:, :, EOS_ID] -= 5.0
-  tables[-soon * parallel.num_devices() :, :, EOS_ID] += 10.0
+  tables[-soon * parallel.num_devices() :, :, EOS_ID] += 25.0
   limits = limits_of(SENTENCES)
   kind = GreedySearch(penalty) if beam_size == 1 else BeamSearch(beam_size, penalty, num_best=2)
   shapes = []
@@ -90,7 +92,7 @@ def test_a_few_sentences_are_searched_in_one_piece_by_the_program_of_a_later_sta
   stages = stages_of(kind, beam_size, shapes)
   for count in (SENTENCES, -(-ROWS // 8) * parallel.num_devices()):
     tables = random_tables(1, count, vocab=5, depth=ROOM)
-    tables[9:, :, EOS_ID] += 5.0  # over soon
+    tables[9:, :, EOS_ID] += 20.0  # over soon
     result = stages.search(None, (tables, limits_of(count)), (FIRST_ROOM, ROOM))
     assert_found(result, tables, limits_of(count), beam_size)
   assert shapes == [(ROWS, FIRST_ROOM), (-(-ROWS // 8), ROOM)]
@@ -110,14 +112,14 @@ def test_without_growing_room_fewer_rows_are_compiled_late(has_small):
     result = stages.search(None, (tables, limits_of(count)), (ROOM, ROOM))
     assert_found(result, tables, limits_of(count), 3)
     by_batch.append(len(shapes))
-  half = ROWS // 2
-  expected = [fewer, ROWS, half] if has_small else [ROWS, half, fewer]
+  expected = [fewer, ROWS] if has_small else [ROWS, fewer]
   assert shapes == [(rows, ROOM) for rows in expected]
   assert by_batch[-2] == (2 if has_small else 1)
 
 
 @pytest.mark.parametrize("beam_size", [1, 3])
-def test_batches_of_a_frequent_shape_go_on_with_half_of_their_rows(beam_size):
+def test_a_shape_that_comes_often_goes_in_smaller_stages(beam_size, monkeypatch):
+  monkeypatch.setattr(stages_module, "_MANY", 2)
   kind = GreedySearch(penalty) if beam_size == 1 else BeamSearch(beam_size, penalty, num_best=2)
   shapes = []
   stages = stages_of(kind, beam_size, shapes)
@@ -128,7 +130,8 @@ def test_batches_of_a_frequent_shape_go_on_with_half_of_their_rows(beam_size):
   is_short = np.arange(SENTENCES) % ROWS >= half - 3
   tables[is_short, :, EOS_ID] += 20.0
   limits = np.full(SENTENCES, ROOM, np.int32)
-  for batch in range(6):
-    result = stages.search(None, (tables, limits), (FIRST_ROOM, ROOM))
+  for _ in range(3):
+    result = stages.search(None, (tables, limits), (ROOM - 1, ROOM))
     assert_found(result, tables, limits, beam_size)
-    assert ((half, ROOM) in shapes) == (batch >= 4)
+  less = 2 * (ROOM - 1) // 3
+  assert shapes == [(ROWS, ROOM), (ROWS, less), (half, less), (half, ROOM)]

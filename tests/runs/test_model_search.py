@@ -9,6 +9,7 @@ import pytest
 from transformer_jax import parallel
 from transformer_jax.config import EOS_ID, Config
 from transformer_jax.data.linearization import symbol_kinds
+from transformer_jax.decoding import stages as stages_module
 from transformer_jax.model.transformer import Transformer
 from transformer_jax.runs.model_search import ModelSearch, in_stages
 from transformer_jax.runs.search import make_search
@@ -70,7 +71,7 @@ def sentences():
     pytest.param([CONFIG, LEARNED], dict(constrained=True), True, (25, 25), marks=pytest.mark.slow),
   ],
 )
-def test_stages_find_what_one_piece_finds(configs, settings, has_prefix, rooms):
+def test_stages_find_what_one_piece_finds(configs, settings, has_prefix, rooms, monkeypatch):
   decode = dataclasses.replace(CONFIG.decode, **settings)
   members = [random_model(config, seed) for seed, config in enumerate(configs)]
   models, params = zip(*members, strict=True)
@@ -88,7 +89,8 @@ def test_stages_find_what_one_piece_finds(configs, settings, has_prefix, rooms):
   assert search.rooms(WIDTH) == rooms
   job = source_BS, limits_B, words_B, prefix_BT
   replicated = parallel.replicate(params)
-  for _ in range(5):  # where most outputs need all the room, only the fifth goes in stages
+  monkeypatch.setattr(stages_module, "_MANY", 5)
+  for _ in range(6):  # the sixth goes in smaller stages, where the others may go in none
     found = stages.search((replicated, None, None), job, rooms)
   assert stages._regroup.cache_info().currsize, "it was a search in one piece"
   one_piece = jax.jit(make_search(model, decode, brackets=brackets, num_best=2))

@@ -8,9 +8,10 @@ changes no result, as no sentence depends on the others.
 
 Each shape (rows, room) is compiled once, so there are few: all rows, with room for most outputs; an
 eighth of the rows, as `generate` has them too, with all the room; and only if more outputs than
-that are long, all rows with all the room. If most outputs need all the room, the first batches of a
-shape go on with all rows to their end: for them it would not pay to compile the eighth. Batches
-after these go on with half of the rows, too.
+that are long, all rows with all the room. If most outputs need half of all the room or more, the
+first batches of a shape go on with all rows to their end: for them it would not pay to compile the
+eighth. A shape of which there are many batches goes in smaller stages: it begins with less room,
+which it keeps until it is full, and goes on with half of the rows, too.
 """
 
 import collections
@@ -19,19 +20,21 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Array, Bool
+from jaxtyping import Array, Bool, Int32
 
 from transformer_jax import parallel
 from transformer_jax.decoding.search_state import SearchResult, SearchState
 
 _FEWEST_ROWS = 32  # of a device, with which a search goes on to its end
 _PATIENCE = 4  # batches of a shape before fewer rows are compiled for it
+_MANY = 8  # batches of a shape before those that follow go in smaller stages
 
 
 class Progress(NamedTuple):
   """How far a search is; on the host the arrays are numpy's."""
 
   is_over_B: Bool[Array | np.ndarray, " B"]
+  positions_B: Int32[Array | np.ndarray, " B"]  # tokens generated so far, the same on a device
   result: SearchResult
 
 
@@ -75,15 +78,16 @@ class Stages:
         rows.
       rooms: the tokens of most outputs, and the most of any.
     """
-    first_room, full_room = rooms
+    full_room = rooms[1]
     num_devices = parallel.num_devices()
     num_sentences = parallel.num_processes() * next(
       len(array) for array in job if array is not None
     )
     rows = num_sentences // num_devices  # of a device
-    room = full_room if rows <= _FEWEST_ROWS else first_room
     shapes = tuple(None if array is None else array.shape[1:] for array in job)
-    sizes = self._sizes(rows, room < full_room, shapes)
+    has_come_often = self._batches[rows, shapes] >= _MANY
+    room = _first_room(rows, rooms, has_come_often)
+    sizes = self._sizes(rows, shapes, room < full_room)
     self._batches[rows, shapes] += 1
     by_device = [None if array is None else parallel.split_rows(array) for array in job]
     state = self._start(room)(model, *by_device)
@@ -100,15 +104,16 @@ class Stages:
       live = int((~is_over_DR).sum(axis=1).max())
       if live == 0:
         return found
-      room = full_room
+      if not has_come_often or progress.positions_B.max() == room:
+        room = full_room
       rows = min(size for size in sizes if size >= live)
       # Those that are not over come first, in their order.
       chosen_DR = np.argsort(is_over_DR, axis=1, kind="stable")[:, :rows].astype(np.int32)
       place_DR = np.take_along_axis(place_DR, chosen_DR, axis=1)
       state = self._regroup(room)(state, parallel.shard_rows(chosen_DR.reshape(-1)))
 
-  def _sizes(self, rows: int, has_growing_room: bool, shapes: Any) -> list[int]:
-    """Returns with how many rows of a device a batch of so many can go on.
+  def _sizes(self, rows: int, shapes: Any, has_growing_room: bool) -> list[int]:
+    """Returns with how many rows of a device a batch of so many may go on.
 
     With a growing room another program is needed in any case, or is there already.
     """
@@ -117,10 +122,21 @@ class Stages:
       sizes.append(-(-sizes[-1] // 8))
     if len(sizes) == 1:
       return sizes
-    if self._batches[rows, shapes] >= _PATIENCE:
+    count = self._batches[rows, shapes]
+    if count >= _MANY:
       return [*sizes, -(-rows // 2)]
-    has_fewer = has_growing_room or self._batches[sizes[1], shapes]
+    has_fewer = has_growing_room or count >= _PATIENCE or self._batches[sizes[1], shapes] > 0
     return sizes if has_fewer else sizes[:1]
+
+
+def _first_room(rows: int, rooms: tuple[int, int], has_come_often: bool) -> int:
+  """Returns the tokens that a batch of so many rows of a device has room for at first."""
+  most_room, full_room = rooms
+  if rows <= _FEWEST_ROWS:
+    return full_room
+  if has_come_often:
+    return max(1, 2 * most_room // 3)
+  return most_room if 2 * most_room < full_room else full_room
 
 
 def _collect(

@@ -77,11 +77,11 @@ class ModelSearch:
     """Returns how many tokens most outputs have at most, and `full_room`.
 
     Translations are rarely more than half again as long as the padded source, trees rarely more
-    than four times. If that is half of the full room or more, it is the full room.
+    than four times.
     """
     full = self.full_room(source_length)
     most = 3 * source_length // 2 if self._brackets is None else 4 * source_length
-    return most if 2 * most < full else full, full
+    return min(most, full), full
 
   def start(
     self,
@@ -203,6 +203,7 @@ def in_stages(search: ModelSearch) -> Stages:
     params, gates, length_penalty = model
     its = search if length_penalty is None else search.with_length_penalty(length_penalty)
     state = its.run(params, state, gates, few)
-    return state, Progress(state.is_over_B, its.result(state))
+    positions_B = jnp.broadcast_to(state.position, state.is_over_B.shape)
+    return state, Progress(state.is_over_B, positions_B, its.result(state))
 
   return Stages(start, advance, search.regroup)
