@@ -2,12 +2,12 @@
 
     python benchmarks/sentences.py --name=R1 --workdir=RUN --source=FILE --reference=FILE \\
         --peer_python=PYTHON [--lines=500] [--single=50] [--rounds=3] [--threads=1] [--json=FILE]
-        [--preprocessed]
+        [--untimed=1] [--preprocessed]
 
 RUN is a trained run of a SentencePiece or subword-nmt tokenizer, which is exported first. PYTHON's
 environment has ctranslate2 and that tokenizer's library. Each search is done on all lines at once,
 and on the first ones, one at a time. The systems take their rounds in turn, after one that is not
-timed. CTranslate2 gives the same answers with patience=8 (`same`); by default it stops sooner
+timed; after six, all shapes of 1,000 lines go in their smaller stages. CTranslate2 gives the same answers with patience=8 (`same`); by default it stops sooner
 (`default`). Prints a JSON line for each: medians of seconds (s) and of processor seconds of all
 threads (cpu_s), BLEU, and how many answers equal ours of the same kind of search; then a Markdown
 table. With --preprocessed, lines are as Moses left them, and so are the answers.
@@ -109,6 +109,7 @@ def parse_arguments() -> argparse.Namespace:
   parser.add_argument("--lines", type=int, default=500)
   parser.add_argument("--single", type=int, default=50)
   parser.add_argument("--rounds", type=int, default=3)
+  parser.add_argument("--untimed", type=int, default=1, help="rounds before these")
   parser.add_argument("--threads", type=int, default=1)
   parser.add_argument("--json", help="a file to which the lines are appended")
   return parser.parse_args()
@@ -119,7 +120,7 @@ def measure(
 ) -> list[dict[str, Any]]:
   """Returns a record of each search; `count` lines are given one at a time, 0 for all at once."""
   rounds: dict[str, list[dict[str, Any]]] = {search.label: [] for search in searches}
-  for number in range(options.rounds + 1):
+  for number in range(options.untimed + options.rounds):
     for search in searches if number % 2 == 0 else searches[::-1]:
       result = workers[search.system].ask(single=count, **search.request)
       rounds[search.label].append(result)
@@ -127,7 +128,7 @@ def measure(
   answers = {label: results[0]["answers"] for label, results in rounds.items()}
   records = []
   for search in searches:
-    timed = rounds[search.label][1:]
+    timed = rounds[search.label][options.untimed :]
     record = dict(
       work=options.name,
       search=search.label,
