@@ -37,7 +37,8 @@ def wmt17(shared_data):
   return texts, read(folder / "newstest2017.ref.de.gz"), expected
 
 
-# Those that are slow are the same code over other text.
+# Always run: one system with every tokenizer but `none`, which multi-bleu's tests have. The others
+# are the same code over other text.
 FIGURES = [
   pytest.param(
     system,

@@ -90,16 +90,18 @@ def test_stages_find_what_one_piece_finds(configs, settings, has_prefix, rooms, 
   job = source_BS, limits_B, words_B, prefix_BT
   replicated = parallel.replicate(params)
   monkeypatch.setattr(stages_module, "_MANY", 5)
-  for _ in range(6):  # the sixth goes in smaller stages, where the others may go in none
-    found = stages.search((replicated, None, None), job, rooms)
+  # Where most outputs need all the room, only the fifth goes in stages; the sixth in smaller ones.
+  batches = [stages.search((replicated, None, None), job, rooms) for _ in range(6)]
   assert stages._regroup.cache_info().currsize, "it was a search in one piece"
   one_piece = jax.jit(make_search(model, decode, brackets=brackets, num_best=2))
   expected = one_piece(params, source_BS, limits_B, None, None, words_B, prefix_BT)
-  np.testing.assert_array_equal(found.tokens_BMT, expected.tokens_BMT)
-  np.testing.assert_array_equal(found.is_finished_BM, expected.is_finished_BM)
-  np.testing.assert_allclose(found.scores_BM, expected.scores_BM, rtol=1e-4)
+  for found in batches:
+    np.testing.assert_array_equal(found.tokens_BMT, expected.tokens_BMT)
+    np.testing.assert_array_equal(found.is_finished_BM, expected.is_finished_BM)
+    np.testing.assert_allclose(found.scores_BM, expected.scores_BM, rtol=1e-4)
   if has_prefix:
     # Those that are long enough for a tree, too.
+    found = batches[-1]
     starts_B = found.tokens_BMT[:, 0, 0] == first
     is_forced_B = (limits_B > 20) & (prefix_BT[:, 0] == first)
     assert starts_B[is_forced_B].all() and not starts_B[prefix_BT[:, 0] == 0].all()

@@ -113,9 +113,9 @@ class Stages:
       state = self._regroup(room)(state, parallel.shard_rows(chosen_DR.reshape(-1)))
 
   def _sizes(self, rows: int, shapes: Any, has_growing_room: bool) -> list[int]:
-    """Returns with how many rows of a device a batch of so many may go on.
+    """Returns with how many rows of a device a batch of so many may go on, itself included.
 
-    With a growing room another program is needed in any case, or is there already.
+    A room that grows needs another program in any case, so it may as well have fewer rows.
     """
     sizes = [rows]
     while sizes[-1] > _FEWEST_ROWS:
@@ -135,7 +135,7 @@ def _first_room(rows: int, rooms: tuple[int, int], has_come_often: bool) -> int:
   if rows <= _FEWEST_ROWS:
     return full_room
   if has_come_often:
-    return max(1, 2 * most_room // 3)
+    return max(1, 2 * most_room // 3)  # of a translation, the tokens that its source is padded to
   return most_room if 2 * most_room < full_room else full_room
 
 
