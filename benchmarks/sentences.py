@@ -7,7 +7,7 @@
 RUN is a trained run of a SentencePiece or subword-nmt tokenizer, which is exported first. PYTHON's
 environment has ctranslate2 and that tokenizer's library. Each search is done on all lines at once,
 and on the first ones, one at a time. The systems take their rounds in turn, after one that is not
-timed; after six, all shapes of 1,000 lines go in their smaller stages. CTranslate2 gives the same
+timed. After 17, all shapes of 1,000 lines go in their smaller stages. CTranslate2 gives the same
 answers with patience=8 (`same`); by default it stops sooner (`default`). Prints a JSON line for
 each: medians of seconds (s) and of processor seconds of all threads (cpu_s), BLEU, and how many
 answers equal ours of the same kind of search; then a Markdown table. With --preprocessed, lines are

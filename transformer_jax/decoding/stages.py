@@ -27,7 +27,7 @@ from transformer_jax.decoding.search_state import SearchResult, SearchState
 
 _FEWEST_ROWS = 32  # of a device, with which a search goes on to its end
 _PATIENCE = 4  # batches of a shape before fewer rows are compiled for it
-_MANY = 8  # batches of a shape before those that follow go in smaller stages
+_MANY = 32  # batches of a shape before it pays to compile smaller stages for those that follow
 
 
 class Progress(NamedTuple):
