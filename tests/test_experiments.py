@@ -31,9 +31,9 @@ def config_of(path, *flags):
 def parameters_of(model, vocab_size):
   """Returns how many parameters a model has that is built."""
   tokens = jax.ShapeDtypeStruct((1, 2), np.int32)
-  params = jax.eval_shape(
-    Transformer(model, vocab_size, vocab_size).init, jax.random.key(0), tokens, tokens
-  )["params"]
+  no_words = bytes(vocab_size)  # for `positions="words"`
+  built = Transformer(model, vocab_size, vocab_size, (no_words, no_words))
+  params = jax.eval_shape(built.init, jax.random.key(0), tokens, tokens)["params"]
   return sum(np.prod(leaf.shape) for leaf in jax.tree.leaves(params))
 
 

@@ -35,7 +35,10 @@ VARIANTS = {
     output_bias=True,
     layer_norm_epsilon=1e-2,
   ),
+  "words": dict(task="parsing", data_source="grammar", embedding_sharing="none", positions="words"),
 }
+# Some tokens of source and target count as words, PAD among those of the target.
+MARKS = (bytes([0, 0, 0, 1, 1] * 3)[:12], bytes([1, 0, 0, 0, 1, 0, 1, 0, 0, 1, 1, 0]))
 
 
 def build(**settings):
@@ -51,7 +54,7 @@ def build(**settings):
     max_length=16,
   )
   config = Config().replace(**{**tiny, **settings})
-  model = Transformer(config.model, 12, 12)
+  model = Transformer(config.model, 12, 12, MARKS)
   params = jax.jit(model.init)(jax.random.key(3), SOURCE, TARGET)["params"]
   if config.model.attention_bias:  # biases begin at 0, where they show nothing
     rng = np.random.default_rng(4)
@@ -92,6 +95,7 @@ def test_logits_are_those_of_the_numpy_loops(variant):
       cfg.norm,
       cfg.activation,
       cfg.layer_norm_epsilon,
+      MARKS,
     )
     np.testing.assert_allclose(logits[b, : len(target)], expected, atol=3e-5)
 
@@ -160,7 +164,7 @@ def test_padding_has_no_effect(variant):
 
 def test_kernels_give_the_same_model(variant):
   config, model, params = variant
-  reference = Transformer(config.replace(attention_kernel="reference").model, 12, 12)
+  reference = Transformer(config.replace(attention_kernel="reference").model, 12, 12, MARKS)
   actual = apply(model, params, SOURCE, TARGET)
   np.testing.assert_allclose(actual, apply(reference, params, SOURCE, TARGET), atol=2e-5)
 

@@ -30,11 +30,15 @@ CONFIG = Config().replace(
   max_extra_length=20,
 )
 LEARNED = CONFIG.replace(positions="learned", max_positions=25, max_length=25)
+OF_WORDS = CONFIG.replace(
+  task="parsing", data_source="grammar", embedding_sharing="target", positions="words"
+)
 
 
 def random_model(config, seed):
   """Returns a Transformer and parameters that make sharper distributions than the first ones do."""
-  model = Transformer(config.model, VOCAB, VOCAB)
+  marks = bytes(token % 3 == 0 for token in range(VOCAB))  # for `positions="words"`
+  model = Transformer(config.model, VOCAB, VOCAB, (marks, marks))
   example = np.ones((1, WIDTH), np.int32)
   params = jax.jit(model.init)(jax.random.key(seed), example, example)["params"]
   return model, jax.tree.map(lambda x: 2.0 * x if x.shape == (VOCAB, 16) else x, params)
@@ -58,6 +62,7 @@ def sentences():
   [
     pytest.param([CONFIG], dict(), False, (12, 28), marks=pytest.mark.slow),
     ([CONFIG], dict(beam_size=1), False, (12, 28)),
+    pytest.param([OF_WORDS], dict(), False, (12, 28), marks=pytest.mark.slow),
     pytest.param([CONFIG], dict(early_stopping="first"), False, (12, 28), marks=pytest.mark.slow),
     pytest.param([CONFIG], dict(), True, (12, 28), marks=pytest.mark.slow),
     pytest.param(

@@ -1,5 +1,6 @@
 """The parsing task: sentences and trees to tokens and back, and scores of every sentence."""
 
+import numpy as np
 import pytest
 
 from transformer_jax.config import EOS_ID, UNK_ID, Config
@@ -9,6 +10,8 @@ from transformer_jax.data.tokenizers.folder import (
   save_tokenizer,
   train_parsing_tokenizer,
 )
+from transformer_jax.data.tokenizers.parsing import ParsingTokenizer
+from transformer_jax.data.tokenizers.word_list import WordListTokenizer
 from transformer_jax.data.trees import parse_tree
 from transformer_jax.errors import DataError
 from transformer_jax.metrics.labeled_f1 import f1_of_statistics
@@ -51,6 +54,30 @@ def test_there_and_back(task):
     if task.config.linearization == "t2t":
       assert output.text == tree
   assert task.count_words("the  dog barks .") == 4
+
+
+def numbers_of_words(task, source, tree):
+  """Returns the number of the word at each position of the source, and at each of the target."""
+  source_C, target_C = task.word_marks()
+  before = [0, *task.encode_target(tree)[:-1]]  # what the decoder sees: PAD first
+  sides = (source_C, task.encode_source(source)), (target_C, before)
+  return [np.cumsum([marks_C[token] for token in tokens]).tolist() for marks_C, tokens in sides]
+
+
+def test_a_position_of_the_target_has_the_number_of_the_next_word(task):
+  source, target = numbers_of_words(task, "the dog barks .", TREES[1])
+  pieces = task.source_pieces(task.encode_source("the dog barks ."))
+  assert source == np.cumsum([piece.startswith("▁") for piece in pieces]).tolist()
+  assert source[-1] == 4
+  # (S (NP the dog )NP (VP barks )VP . )S and EOS
+  assert target == [1, 1, 1, 2, 3, 3, 3, 4, 4, 5, 5]
+
+
+def test_words_are_counted_by_their_ends_where_pieces_show_no_beginning():
+  known = WordListTokenizer(["do@@", "g", "barks"])
+  task = ParsingTask(make().config, ParsingTokenizer(known, make().tokenizer.symbols))
+  source_C, _ = task.word_marks()
+  assert list(source_C) == [1, 1, 1, 0, 1, 1]
 
 
 def test_a_word_is_cut_the_same_beside_any_neighbor(task):

@@ -75,6 +75,8 @@ def _check_sizes(model: ModelConfig, data: DataConfig) -> None:
       f"{model.d_model} is odd, but sinusoids come in pairs",
       "use an even width or --positions=learned",
     )
+  if model.positions == "words":
+    _check_word_positions(model, data)
   if data.max_length > data.batch_tokens:
     raise ConfigError(
       "--batch_tokens",
@@ -86,6 +88,21 @@ def _check_sizes(model: ModelConfig, data: DataConfig) -> None:
       "--max_positions",
       f"{model.max_positions} positions are too few for --max_length={data.max_length}",
       "raise --max_positions or lower --max_length",
+    )
+
+
+def _check_word_positions(model: ModelConfig, data: DataConfig) -> None:
+  if data.task != "parsing":
+    raise ConfigError(
+      "--positions=words",
+      "numbers the words that a tree is built on, which only parsing has",
+      "use --task=parsing, or other positions",
+    )
+  if model.d_model % 4:
+    raise ConfigError(
+      "--d_model",
+      f"{model.d_model} is no multiple of 4, but --positions=words has two sets of sinusoids",
+      "use such a width",
     )
 
 

@@ -48,8 +48,9 @@ class ModelConfig:
   positions: str = setting(
     "sinusoidal",
     "positional encoding: the paper's interleaved sinusoids, the authors' code's layout "
-    "(all sines, then all cosines), a learned table (Table 3, row E), or none",
-    choices=("sinusoidal", "sinusoidal_concatenated", "learned", "none"),
+    "(all sines, then all cosines), a learned table (Table 3, row E), none, or words: for parsing, "
+    "half of the sinusoids are of the token, the other half of the word that it belongs to",
+    choices=("sinusoidal", "sinusoidal_concatenated", "learned", "none", "words"),
   )
 
   # No `only_for`: the base of an ablation table sets it for the row that has learned positions.

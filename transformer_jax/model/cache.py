@@ -65,15 +65,20 @@ class Cache(flax.struct.PyTreeNode):
   Attributes:
     layers: the key of position l in slot m is at l * M + m of axis S.
     ancestry_BML: the slot that position l of hypothesis m was written in; -1 where there is none.
+    words_BM: the number of each hypothesis's word, if positions have one (`Positions`).
   """
 
   layers: tuple[KeysAndValues, ...]
   ancestry_BML: Int32[Array, "B M L"]
+  words_BM: Int32[Array, "B M"] | None = None
 
   def reorder(self, parents_BM: Int32[Array, "B M"]) -> "Cache":
     """Returns the cache after hypothesis m became a continuation of `parents_BM[b, m]`."""
     ancestry_BML = jnp.take_along_axis(self.ancestry_BML, parents_BM[:, :, None], axis=1)
-    return self.replace(ancestry_BML=ancestry_BML)
+    words_BM = self.words_BM
+    if words_BM is not None:
+      words_BM = jnp.take_along_axis(words_BM, parents_BM, axis=1)
+    return self.replace(ancestry_BML=ancestry_BML, words_BM=words_BM)
 
   def claim(self, position: Position) -> "Cache":
     """Returns the cache in which each hypothesis owns its own slot at `position`."""
@@ -87,7 +92,7 @@ class Cache(flax.struct.PyTreeNode):
     more = room - length
     layers = tuple(layer.lengthen(more * num_hypotheses) for layer in self.layers)
     ancestry_BML = jnp.pad(self.ancestry_BML, ((0, 0), (0, 0), (0, more)), constant_values=-1)
-    return Cache(layers, ancestry_BML)
+    return self.replace(layers=layers, ancestry_BML=ancestry_BML)
 
   def mask(self) -> Mask:
     """Returns the mask of the keys that each hypothesis descends from, [B, M, L*M]."""
@@ -107,7 +112,8 @@ def empty_cache(
     values_BHSV = jnp.zeros((*of_head, room, config.d_v), dtype)
     layers.append(KeysAndValues(keys_BHKS, values_BHSV))
   ancestry_BML = jnp.full((batch, beam_size, max_length), -1, jnp.int32)
-  return Cache(tuple(layers), ancestry_BML)
+  words_BM = jnp.zeros((batch, beam_size), jnp.int32) if config.positions == "words" else None
+  return Cache(tuple(layers), ancestry_BML, words_BM)
 
 
 def _write(

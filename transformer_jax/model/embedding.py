@@ -83,13 +83,52 @@ def project(
 
 
 class Positions(nn.Module):
-  """The positional encoding that is added to embeddings, in the configured form."""
+  """The positional encoding that is added to embeddings, in the configured form.
+
+  With `positions="words"`, the sinusoids in the first half of the dimensions are of the token's
+  number, and those in the second half of its word's: how many marked tokens there are up to it.
+  Where decoder and encoder number the same words, attention need not learn to count.
+
+  Attributes:
+    word_marks: of each token of the vocabulary a byte, 1 if it counts as a word; only for "words".
+  """
 
   config: ModelConfig
+  word_marks: bytes = b""
+
+  def __call__(self, tokens_BT: Int32[AnyArray, "B T"]) -> Float32[Array, "*B T D"]:
+    """Returns the encoding of whole sequences; [T, D] if it is the same for all of them."""
+    length = tokens_BT.shape[1]
+    if self.config.positions != "words":
+      return self.table(length)
+    words_BT = jnp.cumsum(self._is_word(tokens_BT), axis=1)
+    return self._of_words(jnp.arange(length), words_BT, length)
+
+  def step(
+    self,
+    tokens_BM: Int32[AnyArray, "B M"],
+    position: Int32[AnyArray, ""] | int,
+    length: int,
+    words_BM: Int32[Array, "B M"] | None,
+  ) -> tuple[Float32[Array, "... D"], Int32[Array, "B M"] | None]:
+    """Returns the encoding of one position of M hypotheses, and `words_BM` with its tokens counted.
+
+    The encoding is [1, D] if it is the same for all of them, else [B, M, D].
+
+    Args:
+      tokens_BM: the tokens at the position.
+      position: below `length`, may be traced.
+      length: static.
+      words_BM: the marked tokens before the position; None if words are not counted.
+    """
+    if words_BM is None:
+      return lax.dynamic_slice_in_dim(self.table(length), position, 1), None
+    words_BM = words_BM + self._is_word(tokens_BM)
+    return self._of_words(position, words_BM, length), words_BM
 
   @nn.compact
-  def __call__(self, length: int) -> Float32[Array, "{length} D"]:
-    """Returns the first `length` rows of the encoding.
+  def table(self, length: int) -> Float32[Array, "{length} D"]:
+    """Returns the first `length` rows of an encoding of positions alone.
 
     Beyond a learned table the rows are zero: a batch may be padded to more positions than the
     longest sentence may have.
@@ -108,3 +147,17 @@ class Positions(nn.Module):
     rows_LD = table_LD[:length] * math.sqrt(cfg.d_model)
     missing = max(0, length - cfg.max_positions)
     return jnp.pad(rows_LD, ((0, missing), (0, 0)))
+
+  def _is_word(self, tokens: Int32[AnyArray, "*B"]) -> Int32[Array, "*B"]:
+    """Returns 1 for a token that counts as a word, else 0."""
+    is_word_C = np.frombuffer(self.word_marks, np.uint8)
+    return jnp.asarray(is_word_C, jnp.int32)[tokens]
+
+  def _of_words(
+    self, positions: AnyArray | int, words: Int32[Array, "*B"], length: int
+  ) -> Float32[Array, "*B D"]:
+    """Returns sinusoids of positions below `length` and of words, which may be `length`."""
+    table_LH = jnp.asarray(sinusoids(length + 1, self.config.d_model // 2))
+    of_words = table_LH[words]
+    of_positions = jnp.broadcast_to(table_LH[positions], of_words.shape)
+    return jnp.concatenate([of_positions, of_words], axis=-1)

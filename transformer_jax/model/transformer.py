@@ -5,7 +5,6 @@ It takes whole targets, or one position at a time.
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jax import lax
 from jaxtyping import Array, Float, Float32, Int32
 
 from transformer_jax.attention import Mask, sequence_lengths
@@ -21,7 +20,8 @@ from transformer_jax.model.head_gates import HeadGates
 class Transformer(nn.Module):
   """Encoder, decoder and embeddings.
 
-  Tokens are int32, padded at the end with PAD, which nothing attends to.
+  Tokens are int32, padded at the end with PAD, which nothing attends to. `word_marks` are those of
+  source and target, for `positions="words"` (`Positions`).
 
   Example:
     model = Transformer(config.model, source_vocab_size=8000, target_vocab_size=8000)
@@ -32,6 +32,7 @@ class Transformer(nn.Module):
   config: ModelConfig
   source_vocab_size: int
   target_vocab_size: int
+  word_marks: tuple[bytes, bytes] = (b"", b"")
 
   def setup(self) -> None:
     cfg = self.config
@@ -50,8 +51,9 @@ class Transformer(nn.Module):
       self.bias_C = self.param(
         "output_bias", nn.initializers.zeros, (self.target_vocab_size,), jnp.float32
       )
-    self.source_positions = Positions(cfg)
-    self.target_positions = Positions(cfg)
+    source_marks, target_marks = self.word_marks
+    self.source_positions = Positions(cfg, source_marks)
+    self.target_positions = Positions(cfg, target_marks)
     self.encoder = Encoder(cfg, self.dtype)
     self.decoder = Decoder(cfg, self.dtype)
 
@@ -158,9 +160,10 @@ class Transformer(nn.Module):
 
     `tokens_BM` are the tokens at `position` - 1 (PAD at position 0); `position` may be traced.
     """
-    table_LD = self.target_positions(cache.ancestry_BML.shape[-1])
-    here_1D = lax.dynamic_slice_in_dim(table_LD, position, 1)
-    x_BMD = self._target_embedding(tokens_BM) + here_1D.astype(self.dtype)
+    length = cache.ancestry_BML.shape[-1]
+    here, words_BM = self.target_positions.step(tokens_BM, position, length, cache.words_BM)
+    x_BMD = self._target_embedding(tokens_BM) + here.astype(self.dtype)
+    cache = cache.replace(words_BM=words_BM)
     x_BMD, cache = self.decoder.step(x_BMD, position, cache, memory, gates)
     return self.logits(x_BMD), cache
 
@@ -195,7 +198,7 @@ class Transformer(nn.Module):
     deterministic: bool,
   ) -> Float[Array, "B T D"]:
     """Returns embeddings plus positions, with dropout on the sum (Section 5.4)."""
-    x_BTD = embedding(tokens_BT) + positions(tokens_BT.shape[1]).astype(self.dtype)
+    x_BTD = embedding(tokens_BT) + positions(tokens_BT).astype(self.dtype)
     return dropout(self, x_BTD, self.config.dropout_rate, deterministic)
 
   def _encode(

@@ -53,7 +53,8 @@ def build_model(config: Config, task: Task) -> Transformer:
   """
   if why_not_kernel(config.model):
     config = config.replace(attention_kernel="auto")
-  return Transformer(config.model, task.source_vocab_size, task.target_vocab_size)
+  marks = task.word_marks() if config.model.positions == "words" else (b"", b"")
+  return Transformer(config.model, task.source_vocab_size, task.target_vocab_size, marks)
 
 
 def parameter_shapes(model: Transformer) -> Any:

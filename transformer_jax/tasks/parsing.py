@@ -9,9 +9,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from transformer_jax.config import EOS_ID, DataConfig
+from transformer_jax.config import EOS_ID, PAD_ID, DataConfig
 from transformer_jax.data.linearization import (
   CLOSE,
+  LEAF,
   SymbolKind,
   SymbolPlace,
   linearize,
@@ -149,6 +150,17 @@ class ParsingTask:
     symbols = self.target_pieces(range(self.target_vocab_size))
     kinds = symbol_kinds(symbols, self.config.linearization)
     return [None] * _NUM_SPECIAL + kinds[_NUM_SPECIAL:]
+
+  def word_marks(self) -> tuple[bytes, bytes]:
+    """Returns the tokens of each vocabulary that count as a word, as `Positions` takes them.
+
+    Sub-words of SentencePiece show where a word begins, others where it ends. In the target the
+    start symbol, PAD, counts with the leaves: so a position has the number of the next word.
+    """
+    source_C = self.tokenizer.is_one_in_each_word()
+    target_C = [bool(kind and kind[0] == LEAF) for kind in self.brackets()]
+    target_C[PAD_ID] = True
+    return bytes(source_C), bytes(target_C)
 
   def score(
     self,

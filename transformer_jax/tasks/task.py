@@ -86,6 +86,13 @@ class Task(Protocol):
     """Returns the kind of each target token that is part of a tree; None if none are."""
     ...
 
+  def word_marks(self) -> tuple[bytes, bytes]:
+    """Returns the tokens of each vocabulary that count as a word, as `Positions` takes them.
+
+    They are empty if the task has no such words.
+    """
+    ...
+
   def problem_of(self, source: str, target: str) -> str:
     """Returns why this pair cannot be scored, or ""."""
     ...

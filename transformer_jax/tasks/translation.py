@@ -120,6 +120,10 @@ class TranslationTask:
     """Returns None: no token is part of a tree."""
     return None
 
+  def word_marks(self) -> tuple[bytes, bytes]:
+    """Returns nothing: words are not counted."""
+    return b"", b""
+
   def score(
     self,
     outputs: Sequence[Output],

@@ -138,6 +138,13 @@ def test_constrained_is_for_parsers():
     Config().replace(constrained=True)
 
 
+def test_positions_of_words_are_for_parsers():
+  with pytest.raises(ConfigError, match=r"^--positions=words: numbers the words.* --task=parsing"):
+    Config().replace(positions="words")
+  with pytest.raises(ConfigError, match=r"^--d_model: 30 is no multiple of 4"):
+    source_of(".", positions="words", d_model=30)
+
+
 def test_the_wsj_sample(shared_data):
   source = source_of(
     shared_data,

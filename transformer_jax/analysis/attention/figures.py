@@ -114,7 +114,7 @@ def draw(
     paths += _draw_maps(one, _TITLES[name], f"{begin}_maps")
   if config is None:
     return paths
-  if config.model.positions not in ("learned", "none"):
+  if config.model.positions in ("sinusoidal", "sinusoidal_concatenated"):
     paths += _draw_positions(config.model, folder)
   return [*paths, *_draw_learning_rate(config, folder)]
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import Self
 
 from transformer_jax.config import UNK_ID
-from transformer_jax.data.tokenizers.pieces import WordCache
+from transformer_jax.data.tokenizers.pieces import WORD_MARK, WordCache
 from transformer_jax.data.tokenizers.sentencepiece import SentencePieceTokenizer
 from transformer_jax.data.tokenizers.subword_nmt import SubwordNmtTokenizer
 from transformer_jax.data.tokenizers.tokenizer import Tokenizer
@@ -53,6 +53,13 @@ class ParsingTokenizer:
     for word in words:
       tokens += self._cache[word]
     return tokens
+
+  def is_one_in_each_word(self) -> list[bool]:
+    """Returns of each sub-word whether it shows a word: its beginning, or without that its end."""
+    pieces = self.words.pieces(range(self.words.vocab_size))
+    if any(piece.startswith(WORD_MARK) for piece in pieces):
+      return [piece.startswith(WORD_MARK) for piece in pieces]
+    return [not piece.endswith("@@") for piece in pieces]
 
   def _encode_word(self, word: str) -> list[int]:
     return self.words.encode(self._as_in_treebank(word)) or [UNK_ID]
