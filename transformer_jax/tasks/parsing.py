@@ -154,13 +154,12 @@ class ParsingTask:
   def word_marks(self) -> tuple[bytes, bytes]:
     """Returns the tokens of each vocabulary that count as a word, as `Positions` takes them.
 
-    Sub-words of SentencePiece show where a word begins, others where it ends. In the target the
-    start symbol, PAD, counts with the leaves: so a position has the number of the next word.
+    In the target the start symbol, PAD, counts with the leaves: so a position has the number of the
+    next word.
     """
-    source_C = self.tokenizer.is_one_in_each_word()
-    target_C = [bool(kind and kind[0] == LEAF) for kind in self.brackets()]
-    target_C[PAD_ID] = True
-    return bytes(source_C), bytes(target_C)
+    is_word_C = [bool(kind and kind[0] == LEAF) for kind in self.brackets()]
+    is_word_C[PAD_ID] = True
+    return self.tokenizer.word_marks(), bytes(is_word_C)
 
   def score(
     self,

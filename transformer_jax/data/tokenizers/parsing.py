@@ -54,12 +54,15 @@ class ParsingTokenizer:
       tokens += self._cache[word]
     return tokens
 
-  def is_one_in_each_word(self) -> list[bool]:
-    """Returns of each sub-word whether it shows a word: its beginning, or without that its end."""
+  def word_marks(self) -> bytes:
+    """Returns for each sub-word a byte, 1 if it shows a word.
+
+    Sub-words of SentencePiece show where a word begins, others where it ends.
+    """
     pieces = self.words.pieces(range(self.words.vocab_size))
     if any(piece.startswith(WORD_MARK) for piece in pieces):
-      return [piece.startswith(WORD_MARK) for piece in pieces]
-    return [not piece.endswith("@@") for piece in pieces]
+      return bytes(piece.startswith(WORD_MARK) for piece in pieces)
+    return bytes(not piece.endswith("@@") for piece in pieces)
 
   def _encode_word(self, word: str) -> list[int]:
     return self.words.encode(self._as_in_treebank(word)) or [UNK_ID]
