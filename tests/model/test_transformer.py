@@ -136,6 +136,13 @@ def test_hypotheses_with_different_pasts_keep_them_when_they_change_places(varia
     np.testing.assert_allclose(logits[0, slot], whole[0, 2], atol=2e-5)
 
 
+def test_positions_of_words_need_marks():
+  config = Config().replace(**VARIANTS["words"]).model
+  for marks in ((b"", b""), (MARKS[0], MARKS[1][:-1])):
+    with pytest.raises(ValueError, match="needs a mark for each token"):
+      jax.eval_shape(Transformer(config, 12, 12, marks).init, jax.random.key(0), SOURCE, TARGET)
+
+
 def test_no_position_depends_on_later_targets(variant):
   _, model, params = variant
 

@@ -52,6 +52,9 @@ class Transformer(nn.Module):
         "output_bias", nn.initializers.zeros, (self.target_vocab_size,), jnp.float32
       )
     source_marks, target_marks = self.word_marks
+    vocab_sizes = self.source_vocab_size, self.target_vocab_size
+    if cfg.positions == "words" and (len(source_marks), len(target_marks)) != vocab_sizes:
+      raise ValueError("--positions=words needs a mark for each token of both vocabularies")
     self.source_positions = Positions(cfg, source_marks)
     self.target_positions = Positions(cfg, target_marks)
     self.encoder = Encoder(cfg, self.dtype)
