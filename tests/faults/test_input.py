@@ -76,8 +76,7 @@ def memory_of(process):
 def test_a_hundred_thousand_fuzzed_lines(trained, tmp_path):
   """Each line has its answer, in order.
 
-  The first answer comes before the last line is read, and memory does not grow with the lines. In
-  the first half it grows, as each new shape of a batch is compiled; some shapes are rare.
+  The first answer comes before the last line is read, and memory is flat after a tenth.
   """
   rng = random.Random(1)
   marks = range(500, LINES, 1000)  # the same sentence, to see the order by
@@ -126,11 +125,10 @@ def test_a_hundred_thousand_fuzzed_lines(trained, tmp_path):
   scores = [float(answers[number].split(b"\t")[0]) for number in marks]
   assert max(scores) - min(scores) < 1e-3 and max(scores) < 0
   assert fed_at_first < LINES / 10
-  halfway = memory[LINES // 2]
+  first, *rest = memory.values()
   megabytes = [round(size / 2**20) for size in memory.values()]
   print(f"first answer after {fed_at_first} lines; memory {megabytes} MB")
-  # A kilobyte and a half kept of each line of the second half would be too much.
-  assert max(memory.values()) < halfway + 75 * 2**20, memory
+  assert max(rest) < first + 100 * 2**20, memory
 
 
 PIECES = [

@@ -10,7 +10,7 @@ Each shape (rows, room) is compiled once, so there are few: all rows, with room 
 eighth of the rows, as `generate` has them too, with all the room; and only if more outputs than
 that are long, all rows with all the room. If most outputs need half of all the room or more, the
 first batches of a shape go on with all rows to their end: for them it would not pay to compile the
-eighth. A shape of which there are many batches goes in smaller stages: it begins with less room,
+eighth. A shape of which there are many batches may go in smaller stages: it begins with less room,
 which it keeps until it is full, and goes on with half of the rows, too.
 """
 
@@ -46,6 +46,7 @@ class Stages:
     advance: function (model, few, state) -> (state, Progress) that steps until at most `few`
       sentences are not over, or the room is full; `few` is traced.
     regroup: function (state, rows_R, room) -> the state of these rows, with this room.
+    has_smaller: whether shapes that come often go in smaller stages.
   """
 
   def __init__(
@@ -53,7 +54,9 @@ class Stages:
     start: Callable[..., SearchState],
     advance: Callable[..., tuple[SearchState, Progress]],
     regroup: Callable[..., SearchState],
+    has_smaller: bool = True,
   ) -> None:
+    self._has_smaller = has_smaller
     # Rooms are static: a program for each.
     self._start = functools.cache(
       lambda room: parallel.on_devices(lambda model, *job: start(model, room, *job))
@@ -85,8 +88,8 @@ class Stages:
     )
     rows = num_sentences // num_devices  # of a device
     shapes = tuple(None if array is None else array.shape[1:] for array in job)
-    has_come_often = self._batches[rows, shapes] >= _MANY
-    room = _first_room(rows, rooms, has_come_often)
+    is_smaller = self._is_smaller(rows, shapes)
+    room = _first_room(rows, rooms, is_smaller)
     sizes = self._sizes(rows, shapes, room < full_room)
     self._batches[rows, shapes] += 1
     by_device = [None if array is None else parallel.split_rows(array) for array in job]
@@ -104,13 +107,17 @@ class Stages:
       live = int((~is_over_DR).sum(axis=1).max())
       if live == 0:
         return found
-      if not has_come_often or progress.positions_B.max() == room:
+      if not is_smaller or progress.positions_B.max() == room:
         room = full_room
       rows = min(size for size in sizes if size >= live)
       # Those that are not over come first, in their order.
       chosen_DR = np.argsort(is_over_DR, axis=1, kind="stable")[:, :rows].astype(np.int32)
       place_DR = np.take_along_axis(place_DR, chosen_DR, axis=1)
       state = self._regroup(room)(state, parallel.shard_rows(chosen_DR.reshape(-1)))
+
+  def _is_smaller(self, rows: int, shapes: Any) -> bool:
+    """Returns whether a batch of so many rows of a device goes in smaller stages."""
+    return self._has_smaller and self._batches[rows, shapes] >= _MANY
 
   def _sizes(self, rows: int, shapes: Any, has_growing_room: bool) -> list[int]:
     """Returns with how many rows of a device a batch of so many may go on, itself included.
@@ -122,19 +129,18 @@ class Stages:
       sizes.append(-(-sizes[-1] // 8))
     if len(sizes) == 1:
       return sizes
-    count = self._batches[rows, shapes]
-    if count >= _MANY:
+    if self._is_smaller(rows, shapes):
       return [*sizes, -(-rows // 2)]
-    has_fewer = has_growing_room or count >= _PATIENCE or self._batches[sizes[1], shapes] > 0
-    return sizes if has_fewer else sizes[:1]
+    has_come = self._batches[rows, shapes] >= _PATIENCE or self._batches[sizes[1], shapes] > 0
+    return sizes if has_growing_room or has_come else sizes[:1]
 
 
-def _first_room(rows: int, rooms: tuple[int, int], has_come_often: bool) -> int:
+def _first_room(rows: int, rooms: tuple[int, int], is_smaller: bool) -> int:
   """Returns the tokens that a batch of so many rows of a device has room for at first."""
   most_room, full_room = rooms
   if rows <= _FEWEST_ROWS:
     return full_room
-  if has_come_often:
+  if is_smaller:
     return max(1, 2 * most_room // 3)  # of a translation, the tokens that its source is padded to
   return most_room if 2 * most_room < full_room else full_room
 

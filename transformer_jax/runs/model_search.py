@@ -62,6 +62,11 @@ class ModelSearch:
     decode = dataclasses.replace(self._decode, length_penalty=length_penalty)
     return ModelSearch(self._model, decode, self._brackets, self._num_best)
 
+  @property
+  def beam_size(self) -> int:
+    """Hypotheses of each sentence; 1 is greedy search."""
+    return self._decode.beam_size
+
   def full_room(self, source_length: int, max_length: int | None = None) -> int:
     """Returns the most output tokens; learned positions bound them.
 
@@ -95,7 +100,7 @@ class ModelSearch:
     prefix_BT: Int32[Array, "B T"] | None = None,
   ) -> SearchState:
     """Encodes; returns the state before the first step, with room for so many tokens."""
-    beam_size = self._decode.beam_size
+    beam_size = self.beam_size
     caches = [
       model.apply({"params": its}, source_BS, beam_size, room, gates, method="start")
       for model, its in self._members(params)
@@ -206,4 +211,5 @@ def in_stages(search: ModelSearch) -> Stages:
     positions_B = jnp.broadcast_to(state.position, state.is_over_B.shape)
     return state, Progress(state.is_over_B, positions_B, its.result(state))
 
-  return Stages(start, advance, search.regroup)
+  # Greedy search gains too little by smaller stages for the programs and the memory they need.
+  return Stages(start, advance, search.regroup, has_smaller=search.beam_size > 1)
