@@ -148,6 +148,13 @@ def test_more_small_numbers_than_there_are():
     config(numbers_all_below=200, numbers_train_size=150)
 
 
+def test_words_that_are_counted_are_not_dropped():
+  counted = dict(PARSING, positions="words", d_model=8)
+  assert config(**counted).model.positions == "words"
+  with pytest.raises(ConfigError, match="^--word_dropout_rate: takes away sub-words"):
+    config(**counted, word_dropout_rate=0.1)
+
+
 def test_a_number_beyond_float64_is_refused():
   with pytest.raises(ConfigError, match=r"^--dropout_rate: 1000.* is not of type float"):
     config(dropout_rate=10**400)

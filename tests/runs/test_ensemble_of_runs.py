@@ -144,3 +144,17 @@ def test_runs_with_tables_of_positions_go_together_in_any_order(trained, other, 
   both = Ensemble(["a", "b"], runs[::-1] if is_shorter_first else runs)
   assert both.config.model.max_positions == 30
   assert both.config.data.max_length == (30 if is_shorter_first else run.config.data.max_length)
+
+
+@pytest.mark.parametrize("is_table_first", [False, True])
+def test_a_table_of_positions_holds_for_all_runs(trained, is_table_first):
+  """Also where another run's own `max_source_length`, which nothing reads, is shorter."""
+  run = load_run(trained, "last", {})
+  learned = dict(positions="learned", max_positions=30, max_length=30)
+  table = run._replace(config=run.config.replace(**learned))
+  sinusoids = dict(positions="sinusoidal", max_source_length=24)
+  other = run._replace(config=run.config.replace(**sinusoids))
+  runs = [table, other] if is_table_first else [other, table]
+  both = Ensemble(["a", "b"], runs).config
+  assert (both.model.positions, both.model.max_positions) == ("learned", 30)
+  assert both.decode.max_source_length == runs[0].config.decode.max_source_length

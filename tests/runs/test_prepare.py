@@ -251,6 +251,25 @@ def test_empty_trees_are_named(data):
     prepare(config, data)
 
 
+def test_a_tag_that_is_a_label_too_cannot_be_counted_as_a_word(data):
+  """`t2t` writes both alike, so a symbol of the vocabulary may be either."""
+  tree = "(TOP (S (ADV (ADV sehr) (ADV gern)) (V lacht) (ADV heute)))\n"
+  (data / "train.trees").write_text(tree * 3 + "(TOP (S (N wer) (V lacht)))\n")
+  settings = dict(
+    task="parsing",
+    data_source="treebank",
+    embedding_sharing="none",
+    tokenizer="segmented",
+    train_trees="train.trees",
+    valid_trees="train.trees",
+  )
+  words = dict(settings, positions="words", d_model=8)
+  with pytest.raises(DataError, match=r"^3 of 4 training trees: have a tag .*=vinyals"):
+    prepare(tiny_config(**words, linearization="t2t"), data)
+  assert len(prepare(tiny_config(**words, linearization="vinyals"), data).encoded["train"]) == 4
+  assert len(prepare(tiny_config(**settings, linearization="t2t"), data).encoded["train"]) == 4
+
+
 def test_the_error_for_pairs_that_are_all_too_long_gives_their_lengths(data):
   for side in ("en", "de"):
     (data / f"train.{side}").write_text("a b c d e f\n\na b c d e f g h\n")

@@ -157,6 +157,19 @@ def test_tokens_and_pieces_of_both_sides(model):
   for call in (lambda: model.encode("x", side="left"), lambda: model.pieces([1], side="left")):
     with pytest.raises(ValueError, match="side is 'left'"):
       call()
+  for side, size in (
+    ("source", model.task.source_vocab_size),
+    ("target", model.task.target_vocab_size),
+  ):
+    for token in (-1, size):
+      with pytest.raises(ValueError, match=f"^{token} is not a token: the {side}'s are 0 to"):
+        model.pieces([EOS_ID, token], side=side)
+
+
+@pytest.mark.parametrize("number", [2.0, True, "1", None])
+def test_a_number_of_outputs_is_whole(model, number):
+  with pytest.raises(TypeError, match="must be a whole number"):
+    model.n_best(["six"], number)
 
 
 def test_logits_are_those_of_the_log_probabilities(model):

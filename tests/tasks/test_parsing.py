@@ -1,9 +1,11 @@
 """The parsing task: sentences and trees to tokens and back, and scores of every sentence."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
-from transformer_jax.config import EOS_ID, UNK_ID, Config
+from transformer_jax.config import EOS_ID, UNK_ID, Config, DataConfig
 from transformer_jax.data.tokenizers.folder import (
   fingerprint,
   load_tokenizer,
@@ -77,7 +79,38 @@ def test_words_are_counted_by_their_ends_where_pieces_show_no_beginning():
   known = WordListTokenizer(["do@@", "g", "barks"])
   task = ParsingTask(make().config, ParsingTokenizer(known, make().tokenizer.symbols))
   source_C, _ = task.word_marks()
-  assert list(source_C) == [1, 1, 1, 0, 1, 1]
+  assert list(source_C) == [0, 0, 1, 0, 1, 1]
+
+
+WORDS = [
+  "dog",
+  "1\u00a0000",
+  "\u3000",
+  "a\u2581b",
+  "\u2581",
+  "\ufdfa",
+  "\u200b",
+  "a\u200bb",
+  "\u03a9dog",
+  "@@",
+]
+TOKENIZERS = dict(sentencepiece={}, segmented={}, subword_nmt=dict(bpe_merges=9))
+
+
+@pytest.mark.parametrize("kind", TOKENIZERS)
+@pytest.mark.parametrize("text", ["the dog barks", "the \u2581\u2581\u2581 barks@@ d\u2581og"])
+def test_every_word_counts_once(kind, text):
+  """Whatever is in it, and whatever the tokenizer was learned from."""
+  settings = dict(vocab_size=24 if kind == "sentencepiece" else 99, linearization="t2t")
+  config = DataConfig(task="parsing", data_source="treebank", tokenizer=kind, **settings)
+  config = dataclasses.replace(config, **TOKENIZERS[kind])
+  tokenizer = train_parsing_tokenizer(config, [text, "the dog barks"] * 9, TREES)
+  marks = tokenizer.word_marks()
+  for word in WORDS:
+    assert sum(marks[token] for token in tokenizer.encode_words([word])) == 1, word
+  task = ParsingTask(config, tokenizer)
+  *_, end = numbers_of_words(task, " ".join(["dog", *WORDS]), TREES[1])[0]
+  assert end == len(WORDS) + 1
 
 
 def test_a_word_is_cut_the_same_beside_any_neighbor(task):

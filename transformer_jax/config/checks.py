@@ -21,7 +21,7 @@ def check_together(
   Raises:
     ConfigError: names the first one that contradicts another.
   """
-  _check_sizes(model, data)
+  _check_sizes(model, data, train)
   _check_filters(data)
   if data.data_source == "text":
     _check_text_files(data)
@@ -68,7 +68,7 @@ def _check_init_checkpoint(name: str) -> None:
     )
 
 
-def _check_sizes(model: ModelConfig, data: DataConfig) -> None:
+def _check_sizes(model: ModelConfig, data: DataConfig, train: TrainConfig) -> None:
   if model.positions.startswith("sinusoidal") and model.d_model % 2:
     raise ConfigError(
       "--d_model",
@@ -76,7 +76,7 @@ def _check_sizes(model: ModelConfig, data: DataConfig) -> None:
       "use an even width or --positions=learned",
     )
   if model.positions == "words":
-    _check_word_positions(model, data)
+    _check_word_positions(model, data, train)
   if data.max_length > data.batch_tokens:
     raise ConfigError(
       "--batch_tokens",
@@ -91,7 +91,7 @@ def _check_sizes(model: ModelConfig, data: DataConfig) -> None:
     )
 
 
-def _check_word_positions(model: ModelConfig, data: DataConfig) -> None:
+def _check_word_positions(model: ModelConfig, data: DataConfig, train: TrainConfig) -> None:
   if data.task != "parsing":
     raise ConfigError(
       "--positions=words",
@@ -103,6 +103,12 @@ def _check_word_positions(model: ModelConfig, data: DataConfig) -> None:
       "--d_model",
       f"{model.d_model} is no multiple of 4, but --positions=words has two sets of sinusoids",
       "use such a width",
+    )
+  if train.word_dropout_rate:
+    raise ConfigError(
+      "--word_dropout_rate",
+      "takes away sub-words that --positions=words counts",
+      "leave out one of the two",
     )
 
 

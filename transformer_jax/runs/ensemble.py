@@ -17,7 +17,6 @@ from transformer_jax.decoding.ensemble import mean_log_probs
 from transformer_jax.errors import ConfigError
 from transformer_jax.files import StrPath
 from transformer_jax.model.transformer import Transformer
-from transformer_jax.runs.cut_sources import longest_source
 from transformer_jax.runs.trained_model import LoadedRun, TrainedModel, load_run
 from transformer_jax.training.label_smoothing import token_log_probs
 from transformer_jax.workdir.folder import Workdir
@@ -39,14 +38,15 @@ class Ensemble(TrainedModel):
 
   def __init__(self, workdirs: Sequence[StrPath], runs: Sequence[LoadedRun]) -> None:
     first = runs[0]
-    shortest = min((run.config for run in runs), key=longest_source)
-    # Not `Config.replace`: it would hold the first run's training against the other's positions.
-    own = dataclasses.replace(
-      first.config.model,
-      positions=shortest.model.positions,
-      max_positions=shortest.model.max_positions,
-    )
-    config = dataclasses.replace(first.config, model=own)
+    config = first.config
+    tables = [run.config.model for run in runs if run.config.model.positions == "learned"]
+    if tables:
+      # Not `Config.replace`: it would hold the first run's training against the other's positions.
+      shortest = min(tables, key=lambda model: model.max_positions)
+      own = dataclasses.replace(
+        config.model, positions="learned", max_positions=shortest.max_positions
+      )
+      config = dataclasses.replace(config, model=own)
     super().__init__(
       config, first.task, first.model, tuple(run.params for run in runs), first.steps
     )

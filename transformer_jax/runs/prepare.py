@@ -14,6 +14,8 @@ import pathlib
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+import numpy as np
+
 from transformer_jax.cache_folder import cache_folder
 from transformer_jax.config import Config, DataConfig, check_kept, refuse_unread, split_list
 from transformer_jax.data.encoded import Counts, EncodedPairs
@@ -73,6 +75,8 @@ _PACKAGES = dict(
   marian="sentencepiece",
   subword_nmt="subword-nmt",
 )
+# Task -> a word that changes when its pairs are encoded otherwise than before.
+_WAYS_OF_ENCODING = dict(parsing="one sub-word shows a word")
 _MAX_CUTTERS = 8  # processes that cut words anew (BPE-dropout)
 _OTHER_CACHE = "set TRANSFORMER_JAX_CACHE to a writable folder"
 
@@ -193,6 +197,8 @@ def _encode_splits(prepared: Prepared, fingerprints: dict[str, str], by_content:
   has_table = config.model.positions == "learned"
   fitting = FittingPairs(valid, config.model.max_positions) if has_table else valid
   prepared.encoded.update(train=train, valid=fitting)
+  if config.model.positions == "words":
+    _check_words_counted(prepared)
   for split, limit in (("train", "max_length"), ("valid", "max_positions")):
     if not len(prepared.encoded[split]):
       counts = prepared.counts[split]
@@ -220,6 +226,7 @@ def _encode(
     data.target_language,
     data.task,
     data.linearization,
+    *filter(None, [_WAYS_OF_ENCODING.get(data.task)]),
     *_versions_of_packages(data),
   )
   encoder = PairEncoder(
@@ -237,6 +244,25 @@ def _encode(
     count=lambda: prepared.source.count(split),
     by_content=by_content,
   )
+
+
+def _check_words_counted(prepared: Prepared) -> None:
+  """Refuses trees in which `Positions` would count other words than their sentences have.
+
+  Their tags are labels, too: by itself such a symbol may be either, and counts as a bracket.
+  """
+  train = prepared.encoded["train"]
+  source_C, target_C = (np.frombuffer(marks, np.uint8) for marks in prepared.task.word_marks())
+  wrong = sum(
+    source_C[train.source(pair)].sum() != target_C[train.target(pair)].sum()
+    for pair in range(len(train))
+  )
+  if wrong:
+    raise DataError(
+      f"{wrong:,} of {len(train):,} training trees",
+      "have a tag that is also a label, which --positions=words does not count",
+      "use --linearization=vinyals, or other positions",
+    )
 
 
 def _versions_of_packages(data: DataConfig) -> list[str]:

@@ -3,6 +3,7 @@
 import copy
 import functools
 import itertools
+import numbers
 import pathlib
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -225,10 +226,13 @@ class TrainedModel:
       is_at_hand: returns whether the next sentence can be read without waiting.
 
     Raises:
-      TypeError: `sentences` is a single string, or one of them is not a string.
+      TypeError: `sentences` is a single string, or one of them is not a string; `num_best` is not a
+        whole number.
       ValueError: `num_best` is below 1, or beyond the search's beam_size.
     """
     beam_size = self.config.decode.beam_size
+    if isinstance(num_best, bool) or not isinstance(num_best, numbers.Integral):
+      raise TypeError(f"num_best is {num_best!r}, but must be a whole number")
     if not 1 <= num_best <= beam_size:
       raise ValueError(f"num_best is {num_best}, but must be from 1 to beam_size={beam_size}")
     texts = _texts(sentences, "sentence")
@@ -292,15 +296,22 @@ class TrainedModel:
 
     Raises:
       TypeError: `tokens` is a string.
-      ValueError: there is no such side.
+      ValueError: there is no such side, or no such token.
 
     Example:
       model.pieces(model.encode("zweiundvierzig", side="target"), side="target")
     """
     if isinstance(tokens, (str, bytes)):
       raise TypeError("tokens is a string, but must be a list of numbers, such as encode returns")
-    by_side = dict(source=self.task.source_pieces, target=self.task.target_pieces)
-    return by_side[_checked_side(side)]([int(token) for token in tokens])
+    by_side = dict(
+      source=(self.task.source_pieces, self.task.source_vocab_size),
+      target=(self.task.target_pieces, self.task.target_vocab_size),
+    )
+    pieces, vocab_size = by_side[_checked_side(side)]
+    found = [int(token) for token in tokens]
+    if wrong := [token for token in found if not 0 <= token < vocab_size]:
+      raise ValueError(f"{wrong[0]} is not a token: the {side}'s are 0 to {vocab_size - 1}")
+    return pieces(found)
 
   def logits(
     self, source: str, target: str, is_preprocessed: bool = False
@@ -340,7 +351,8 @@ class TrainedModel:
 
     Raises:
       TypeError: the sentence or its output is not a string.
-      ValueError: the sentence or its output is empty, or longer than the model takes.
+      ValueError: the sentence or its output is empty, or longer than the model takes, or the output
+        cannot belong to the sentence.
 
     Example:
       weights = model.attention("forty two", "zweiundvierzig")
@@ -352,6 +364,8 @@ class TrainedModel:
     source_S = self.task.encode_source(source, is_preprocessed)
     target_T = self.task.encode_target(text, is_preprocessed or target is None) if text else []
     self._check_attention(source_S, target_T)
+    if target is not None and (problem := self.task.problem_of(source, target)):
+      raise ValueError(f"the output {problem}")
     weights, vectors = attention_weights_and_vectors(
       self.model,
       self.params,

@@ -1,10 +1,12 @@
 """Two vocabularies in one tokenizer: sub-words of the sentence, and the symbols of its tree."""
 
 import re
+import unicodedata
 from collections.abc import Iterable
 from typing import Self
 
 from transformer_jax.config import UNK_ID
+from transformer_jax.data.tokenizers.bpe import JOIN
 from transformer_jax.data.tokenizers.pieces import WORD_MARK, WordCache
 from transformer_jax.data.tokenizers.sentencepiece import SentencePieceTokenizer
 from transformer_jax.data.tokenizers.subword_nmt import SubwordNmtTokenizer
@@ -32,7 +34,14 @@ class ParsingTokenizer:
     self.words = words
     self.symbols = symbols
     self._cache = WordCache(self._encode_word)
-    self._has_escapes = any("\\" in piece for piece in words.pieces(range(words.vocab_size)))
+    pieces = words.pieces(range(words.vocab_size))
+    if isinstance(words, SentencePieceTokenizer):
+      self._marks = bytes(piece.startswith(WORD_MARK) for piece in pieces)
+      self._unknown_word = [pieces.index(WORD_MARK), UNK_ID] if WORD_MARK in pieces else [UNK_ID]
+    else:
+      self._marks = bytes(2) + bytes(not piece.endswith(JOIN) for piece in pieces[2:])  # PAD, EOS
+      self._unknown_word = [UNK_ID]
+    self._has_escapes = any("\\" in piece for piece in pieces)
 
   @classmethod
   def from_files(cls, files: dict[str, bytes]) -> Self:
@@ -48,7 +57,7 @@ class ParsingTokenizer:
     return {**words, **symbols}
 
   def encode_words(self, words: Iterable[str]) -> list[int]:
-    """Returns the token ids of a sentence, without EOS; each word has at least one, perhaps UNK."""
+    """Returns the token ids of a sentence, without EOS; each word has exactly one that shows it."""
     tokens = []
     for word in words:
       tokens += self._cache[word]
@@ -59,17 +68,32 @@ class ParsingTokenizer:
 
     Sub-words of SentencePiece show where a word begins, others where it ends.
     """
-    pieces = self.words.pieces(range(self.words.vocab_size))
-    if any(piece.startswith(WORD_MARK) for piece in pieces):
-      return bytes(piece.startswith(WORD_MARK) for piece in pieces)
-    return bytes(not piece.endswith("@@") for piece in pieces)
+    return self._marks
 
   def _encode_word(self, word: str) -> list[int]:
-    return self.words.encode(self._as_in_treebank(word)) or [UNK_ID]
+    """Returns the sub-words of a word; exactly one of them shows it, as `word_marks` has them."""
+    text = self._as_in_treebank(word)
+    tokens = self.words.encode(text)
+    if not self._is_one_word(tokens):
+      tokens = self.words.encode(_without_borders(text))
+    if not self._is_one_word(tokens):
+      # Of the unknown only the last may show a word; of SentencePiece's none does.
+      known = [token for token in tokens[:-1] if token != UNK_ID]
+      tokens = known + tokens[-1:]
+    return tokens if self._is_one_word(tokens) else self._unknown_word
+
+  def _is_one_word(self, tokens: list[int]) -> bool:
+    return sum(self._marks[token] for token in tokens) == 1
 
   def _as_in_treebank(self, word):
     """Returns a word as its treebank writes it: \\/ and \\* in the Penn Treebank, else / and *."""
     return word if self._has_escapes else re.sub(r"\\([/*])", r"\1", word)
+
+
+def _without_borders(word):
+  """Returns a word without what SentencePiece takes for the border of two words."""
+  letters = unicodedata.normalize("NFKC", word).replace(WORD_MARK, "")
+  return "".join(letter for letter in letters if unicodedata.category(letter)[0] not in "ZC")
 
 
 def _without_prefix(files, prefix):
