@@ -151,7 +151,7 @@ def test_more_small_numbers_than_there_are():
 def test_words_that_are_counted_are_not_dropped():
   counted = dict(PARSING, positions="words", d_model=8)
   assert config(**counted).model.positions == "words"
-  with pytest.raises(ConfigError, match="^--word_dropout_rate: takes away sub-words"):
+  with pytest.raises(ConfigError, match=r"^--word_dropout_rate: takes away sub-words"):
     config(**counted, word_dropout_rate=0.1)
 
 

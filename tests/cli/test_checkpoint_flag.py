@@ -10,7 +10,9 @@ COMMANDS = ["evaluate", "translate", "parse", "score", "heads", "attention"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-@pytest.mark.parametrize("value", ["newest", "", "-1", "1.5", "1e5", "\N{SUPERSCRIPT TWO}"])
+@pytest.mark.parametrize(
+  "value", ["newest", "", "-1", "1.5", "1e5", "\N{SUPERSCRIPT TWO}", "9" * 5000]
+)
 def test_nonsense_is_refused(command, value, tmp_path, capsys):
   needed = [f"--{name}={tmp_path}/none" for name in ("source", "target") if command == "score"]
   assert run([command, f"--workdir={tmp_path}", f"--checkpoint={value}", *needed]) == 2

@@ -88,7 +88,7 @@ def test_from_a_run_to_a_page(project, run_copy, capsys):
   [
     (["--results=r"], "--experiment: is missing, which --results needs; give both, or neither"),
     (["--experiment=mine/tiny.flags"], "--results: is missing, which --experiment needs"),
-    (["--results=r", "--experiment=none.flags"], "none.flags cannot be read"),
+    (["--results=r", "--experiment=none.flags"], "--experiment: none.flags cannot be read"),
     (
       ["--results=r", "--experiment=mine/tiny.flags", "--source=a", "--reference=b"],
       "--results: is for sets that others have, too; leave --source and --reference out",
@@ -108,6 +108,25 @@ def test_what_cannot_be_recorded_is_refused_before_the_search(
   assert run(["evaluate", f"--workdir={trained}", *flags]) == 2
   assert message.format(trained) in capsys.readouterr().err
   assert not (project / "r").exists()
+
+
+def test_no_other_result_is_overwritten(project, trained, capsys, monkeypatch):
+  """Nor is an imported model taken for the run of a flag file."""
+  monkeypatch.setattr(evaluate_module, "evaluate", lambda *_, **__: pytest.fail("searched"))
+  flags = ["evaluate", f"--workdir={trained}", "--results=r", "--experiment=mine/tiny.flags"]
+  (project / "r").mkdir()
+  (project / "r/mine-tiny-seed1-test.json").write_text('{"flag_file": "mine-tiny.flags"}')
+  assert run(flags) == 2
+  wrong = "--results=r: mine-tiny-seed1-test.json is of mine-tiny.flags; give another folder"
+  assert wrong in capsys.readouterr().err
+  (project / "file").touch()
+  assert run([*flags, "--results=file"]) == 6
+  assert "file: " in capsys.readouterr().err
+  of_run = f"--workdir={trained}"
+  assert run(["export", of_run, "--format=safetensors", "--output=exported"]) == 0
+  assert run(["import", "--from=exported", "--workdir=imported"]) == 0
+  assert run([*flags, "--workdir=imported", "--results=other"]) == 2
+  assert "imported holds an imported model, which no flag file gives" in capsys.readouterr().err
 
 
 def test_the_flags_of_a_package_have_the_same_name_from_anywhere(project):

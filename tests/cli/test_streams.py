@@ -112,6 +112,8 @@ def test_a_signal_ends_translate_at_once_and_leaves_no_file(workdir, tmp_path, n
   "flags, message",
   [
     (["--coordinator=nonsense"], "--coordinator=nonsense: is neither host:port nor auto"),
+    ([f"--coordinator=h:{'9' * 5000}"], "is neither host:port nor auto"),
+    ([f"--profile_steps=1:{'9' * 5000}"], "is not a range of updates"),
     (
       ["--coordinator=localhost:1", "--num_processes=2", "--process_id=5"],
       "--process_id=5: is not below --num_processes=2",

@@ -165,7 +165,7 @@ def test_packed_sentences_and_bytes_that_are_no_text(parser, tmp_path, capsys):
 
 def test_attention_over_the_words_of_another_sentence_is_refused(parser):
   model = transformer_jax.load(parser)
-  with pytest.raises(ValueError, match="^the output has other words than its sentence"):
+  with pytest.raises(ValueError, match=r"^the output has other words than its sentence"):
     model.attention("the cat sat .", "(TOP (S (NP (NNP John)) (VP (VBZ runs))))")
   with pytest.raises(DataError, match="is not a tree"):
     model.attention("the cat sat .", "the cat sat .")

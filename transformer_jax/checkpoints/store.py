@@ -24,6 +24,8 @@ from transformer_jax.errors import CheckpointError, WorkdirError
 from transformer_jax.files import StrPath, as_workdir_error
 from transformer_jax.strict_json import json_text
 
+_MOST_DIGITS = 18  # of a step; Python refuses to read thousands
+
 
 class Checkpoints:
   """The checkpoints of a run. One process writes them; any process may read them meanwhile.
@@ -132,10 +134,11 @@ class Checkpoints:
     if checkpoint == "last":
       return latest
     if checkpoint != "best":
-      if not (str(checkpoint).isascii() and str(checkpoint).isdecimal()):
+      text = str(checkpoint)
+      if not (text.isascii() and text.isdecimal() and len(text) <= _MOST_DIGITS):
         problem = f"{checkpoint!r} is not a checkpoint"
         raise CheckpointError(self._folder, problem, "give best, last or a step, such as 100000")
-      return self._existing(int(checkpoint))
+      return self._existing(int(text))
     best = self.best_step()
     if best is None:
       steps = ", ".join(map(str, self.steps()))

@@ -12,6 +12,8 @@ from transformer_jax.cli.flags import Command
 from transformer_jax.config import Config, split_list
 from transformer_jax.errors import ConfigError, WorkdirError
 
+_MOST_SEEDS = 1000
+
 
 def declare(command: Command) -> None:
   """Declares the flags."""
@@ -46,9 +48,12 @@ def run(command: Command) -> int:
   if not (command["print_table"] and command["results"]):
     command.required("workdir")
   results = command["results"] or f"{command['workdir']}/results"
-  num_seeds = max(command.at_least("seeds", 1), command.at_least("only_seed", 0))
-  all_seeds = list(range(1, num_seeds + 1))
-  seeds = [command["only_seed"]] if command["only_seed"] else all_seeds
+  num_seeds = command.at_least("seeds", 1)
+  if num_seeds > _MOST_SEEDS:
+    raise ConfigError(f"--seeds={num_seeds}", "is too many", f"at most {_MOST_SEEDS}")
+  only_seed = command.at_least("only_seed", 0)
+  all_seeds = sorted({*range(1, num_seeds + 1), *filter(None, [only_seed])})
+  seeds = [only_seed] if only_seed else all_seeds
   # A folder of this name that has no table, such as that of its results, is not meant.
   configs = read_table(experiment_files.find(folder / "base.flags").parent)
   chosen = _chosen_rows(command["rows"], configs, folder)
@@ -94,10 +99,16 @@ def _chosen_rows(text: str, configs: Mapping[str, Config], folder: pathlib.Path)
   chosen = split_list(text) or list(configs)
   for name in chosen:
     if name not in configs:
+      rows = ", ".join(map(_in_a_list, configs))
       raise ConfigError(
-        f"--rows={text}", f"'{name}' is not a row of {folder}", f"choose from {', '.join(configs)}"
+        f"--rows={text}", f"'{name}' is not a row of {folder}", f"choose from {rows}"
       )
   return chosen
+
+
+def _in_a_list(row: str) -> str:
+  """Returns a row's name as an item of --rows."""
+  return row.replace(",", "\\,")
 
 
 def _command_of_run(
@@ -111,7 +122,7 @@ def _command_of_run(
     data_root=command["data_root"],
     split=command["split"],
     seeds=num_seeds,
-    rows=row,
+    rows=_in_a_list(row),
     only_seed=seed,
   )
   arguments = [f"--{name}={value}" for name, value in flags.items()]
@@ -155,7 +166,7 @@ def read_table(folder: pathlib.Path) -> dict[str, Config]:
   Raises:
     ConfigError: there is no base.flags, or a file is wrong.
   """
-  files = {path.stem: path for path in sorted(folder.glob("*.flags"))}
+  files = {path.stem: path for path in sorted(folder.glob("[!.]*.flags"))}
   if "base" not in files:
     raise ConfigError(f"--table={folder}", "has no base.flags", "name a folder of flag files")
   of_the_paper = [row.file for row in ROWS if row.file in files]
@@ -163,7 +174,7 @@ def read_table(folder: pathlib.Path) -> dict[str, Config]:
 
 
 def _read_config(path: pathlib.Path) -> Config:
-  command = train.command_of(path)
+  command = train.command_of(path, "--table")
   if command["init_from"]:
     raise ConfigError(
       f"{path} --init_from",

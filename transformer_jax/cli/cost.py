@@ -4,7 +4,7 @@ import sys
 from typing import Any
 
 from transformer_jax.cli.flags import Command
-from transformer_jax.config import fields, split_list
+from transformer_jax.config import fields, split_list, whole_number
 from transformer_jax.errors import ConfigError
 
 _LISTS = ("num_heads", "d_k", "lengths", "table_1_lengths")
@@ -60,6 +60,8 @@ def run(command: Command) -> None:
   for name in _NUMBERS:
     settings[name] = command.at_least(name, 1)
   kernels = split_list(command["kernels"])
+  if not kernels:
+    raise ConfigError("--kernels", "is empty", "name one, or leave it out")
   known = [name for name in fields()["attention_kernel"].metadata["choices"] if name != "auto"]
   for name in kernels:
     if name not in known:
@@ -80,9 +82,9 @@ def run(command: Command) -> None:
 
 def _positive_integers(command: Command, name: str) -> list[int]:
   """Returns the positive integers of a comma-separated flag, ascending, each once."""
-  items = split_list(command[name])
-  if not items or not all(item.isdecimal() and int(item) > 0 for item in items):
+  numbers = {whole_number(item) for item in split_list(command[name])}
+  if not numbers or not all(numbers):
     raise ConfigError(
       f"--{name}={command[name]}", "is not a list of positive whole numbers", "such as 1,2,4,8"
     )
-  return sorted({int(item) for item in items})
+  return sorted(number for number in numbers if number)

@@ -59,6 +59,7 @@ def run(command: Command) -> None:
   experiment = record.FlagFile(*flag_file) if flag_file else None
   if experiment:
     record.check_same_settings(workdir, experiment)
+    record.make_place(experiment, command["results"])
   result = evaluate(
     workdir,
     split=NamedSet(name, command["pair"]) if name else command["split"],
@@ -108,4 +109,4 @@ def _flag_file(command: Command) -> tuple[pathlib.Path, str, Config] | None:
   given = pathlib.Path(command["experiment"])
   path = experiment_files.find(given)
   name = os.path.relpath(given) if given.is_absolute() else os.path.normpath(given)
-  return path, pathlib.Path(name).as_posix(), train.command_of(path).config()
+  return path, pathlib.Path(name).as_posix(), train.command_of(path, "--experiment").config()

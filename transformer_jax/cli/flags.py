@@ -24,6 +24,7 @@ from transformer_jax.config import (
   default_settings,
   fields,
   groups,
+  whole_number,
 )
 from transformer_jax.errors import ConfigError, MissingDataError, TransformerJaxError
 
@@ -186,11 +187,11 @@ class Command:
       return step
     if name in ("best", "last"):
       return name
-    if not (name.isascii() and name.isdecimal()):
+    if (number := whole_number(name)) is None:
       raise ConfigError(
         f"--checkpoint={name}", "is not a checkpoint", "give best, last or a step, such as 100000"
       )
-    return int(name)
+    return number
 
   def parse(self, arguments: Iterable[str]) -> None:
     """Reads the command line and its flag files.

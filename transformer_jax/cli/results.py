@@ -35,6 +35,9 @@ def run(command: Command) -> None:
     print(f"{page}: {'written' if is_new else 'unchanged'}")
 
 
+_FLAG_FILE = "its flag file"
+
+
 @functools.cache
 def settings_of(flag_file: str) -> str:
   """Returns the hash of a flag file's settings, as JSONs of results have it.
@@ -45,4 +48,4 @@ def settings_of(flag_file: str) -> str:
   from transformer_jax.analysis.ablation.identity import settings_hash
 
   path = experiment_files.find(pathlib.Path(flag_file))
-  return settings_hash(train.command_of(path).config())
+  return settings_hash(train.command_of(path, _FLAG_FILE).config())

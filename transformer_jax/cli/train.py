@@ -4,6 +4,7 @@ import pathlib
 from typing import Any
 
 from transformer_jax.cli.flags import Command
+from transformer_jax.config import whole_number
 from transformer_jax.errors import ConfigError
 from transformer_jax.roll_call import START_TIMEOUT, Place
 
@@ -47,15 +48,24 @@ def declare(command: Command) -> None:
   )
 
 
-def command_of(flag_file: pathlib.Path) -> Command:
+def command_of(flag_file: pathlib.Path, named_by: str) -> Command:
   """Returns the command with the flags of a flag file.
+
+  Args:
+    flag_file: its path.
+    named_by: the flag or file that names it, for the error if it cannot be read.
 
   Raises:
     ConfigError: the file is wrong.
   """
   command = Command("train", "", **SETTINGS)
   declare(command)
-  command.parse([f"--flagfile={flag_file}"])
+  try:
+    command.parse([f"--flagfile={flag_file}"])
+  except ConfigError as error:
+    if error.where != "--flagfile":
+      raise
+    raise ConfigError(named_by, error.problem, error.remedy) from None
   return command
 
 
@@ -117,7 +127,7 @@ def _check_single(count: int, number: int) -> None:
 
 def _is_address(text: str) -> bool:
   host, _, port = text.rpartition(":")
-  return bool(host) and port.isdecimal() and 0 < int(port) < _NUM_PORTS
+  return bool(host) and 0 < (whole_number(port) or 0) < _NUM_PORTS
 
 
 def _profile_steps(text: str) -> tuple[int, int] | None:
@@ -125,10 +135,11 @@ def _profile_steps(text: str) -> tuple[int, int] | None:
   if not text:
     return None
   first, _, last = text.partition(":")
-  if not (first.isdecimal() and last.isdecimal() and 1 <= int(first) <= int(last)):
+  begin, end = whole_number(first), whole_number(last)
+  if begin is None or end is None or not 1 <= begin <= end:
     raise ConfigError(
       f"--profile_steps={text}",
       "is not a range of updates",
       "such as 10:20; they count from this start's first update",
     )
-  return int(first), int(last)
+  return begin, end

@@ -15,7 +15,7 @@ from transformer_jax.config.data import PAPER_TOKENS_PER_UPDATE, DataConfig
 from transformer_jax.config.decode import DecodeConfig
 from transformer_jax.config.experiment import PATHS, Config, fields, groups
 from transformer_jax.config.kept import check_kept, default_settings, kept_settings
-from transformer_jax.config.lists import parse_sections, split_list
+from transformer_jax.config.lists import parse_sections, split_list, whole_number
 from transformer_jax.config.model import ModelConfig
 from transformer_jax.config.new_runs import check_sums, refuse_unread, unread_warnings
 from transformer_jax.config.token_ids import EOS_ID, PAD_ID, UNK_ID
@@ -42,4 +42,5 @@ __all__ = [
   "refuse_unread",
   "split_list",
   "unread_warnings",
+  "whole_number",
 ]

@@ -2,7 +2,7 @@
 
 from transformer_jax.config.data import DataConfig
 from transformer_jax.config.decode import DecodeConfig
-from transformer_jax.config.lists import parse_sections, split_list
+from transformer_jax.config.lists import parse_sections, split_list, whole_number
 from transformer_jax.config.model import ModelConfig
 from transformer_jax.config.train import TrainConfig
 from transformer_jax.errors import ConfigError
@@ -60,7 +60,7 @@ def check_together(
 
 
 def _check_init_checkpoint(name: str) -> None:
-  if name not in ("best", "last") and not (name.isascii() and name.isdecimal()):
+  if name not in ("best", "last") and whole_number(name) is None:
     raise ConfigError(
       f"--init_checkpoint={name}",
       "is not a checkpoint",

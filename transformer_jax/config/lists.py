@@ -1,8 +1,16 @@
-"""Reads settings that are comma-separated lists."""
+"""Reads numbers, and settings that are comma-separated lists."""
 
 import re
 
 from transformer_jax.errors import ConfigError
+
+_MOST_DIGITS = 18  # of a 64-bit number; Python refuses to read thousands
+
+
+def whole_number(text: str) -> int | None:
+  """Returns the number that decimal digits are; None for any other text, or too many digits."""
+  is_number = text.isascii() and text.isdecimal() and len(text) <= _MOST_DIGITS
+  return int(text) if is_number else None
 
 
 def split_list(text: str) -> list[str]:
@@ -24,11 +32,10 @@ def parse_sections(text: str, flag: str) -> list[int]:
   numbers = []
   for item in split_list(text):
     first, _, last = item.partition("-")
-    last = last or first
-    is_range = first.isdecimal() and last.isdecimal()
-    if not is_range or not int(first) <= int(last) <= 99:
+    begin, end = whole_number(first), whole_number(last or first)
+    if begin is None or end is None or not begin <= end <= 99:
       raise ConfigError(
         f"{flag}={text}", f"'{item}' is not a section or a range of sections", "such as 2-21"
       )
-    numbers += range(int(first), int(last) + 1)
+    numbers += range(begin, end + 1)
   return numbers

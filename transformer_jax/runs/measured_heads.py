@@ -25,9 +25,12 @@ def read_heads(workdir: StrPath, steps: list[int]) -> dict[str, Any] | None:
   )
   try:
     found = json.loads(path.read_text(encoding="utf-8"))
-  except (OSError, ValueError):
+  except (OSError, ValueError, RecursionError):
     raise problem from None
   if not isinstance(found, dict) or not {"steps", "perplexity", "heads"} <= found.keys():
+    raise problem
+  rows = found["heads"]
+  if not isinstance(rows, list) or not all(isinstance(row, dict) and row for row in rows):
     raise problem
   if found["steps"] != steps:
     measured = f"{path} was measured on checkpoints {found['steps']}"

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shlex
 import os
 import pathlib
 import signal
@@ -308,6 +309,7 @@ def test_a_result_copied_to_another_seed_is_not_taken(tmp_path):
     dict(tokens="<f8:eJw="),
     dict(tokens=7),
     dict(log_probs="!"),
+    dict(text=[1]),
   ],
   ids=str,
 )
@@ -502,6 +504,21 @@ def test_a_row_without_test_data_fails_before_it_is_trained(tmp_path, monkeypatc
 def test_seeds_below_one_are_refused(table, capsys):
   assert command_line(flags_of(table, "--only_seed=-1")) == 2
   assert "--only_seed: -1 is too small" in capsys.readouterr().err
+  assert command_line(flags_of(table, "--seeds=100000")) == 2
+  assert "--seeds=100000: is too many; at most 1000" in capsys.readouterr().err
+
+
+def test_a_large_seed_is_one_seed_and_any_name_is_a_row(table, capsys):
+  (table / "a,b.flags").write_text("--flagfile=base.flags\n--d_ff=48\n")
+  (table / ".#base.flags").symlink_to("user@host")  # an editor's lock
+  flags = flags_of(table, "--only_seed=2147483647", "--print_commands")
+  assert command_line(flags) == 0
+  rows = [shlex.split(line)[-2] for line in capsys.readouterr().out.splitlines()]
+  assert rows == ["--rows=base", "--rows=a_heads_eighth", "--rows=a\\,b", "--rows=z_broken"]
+  assert command_line([*flags, "--rows=a\\,b"]) == 0
+  assert len(capsys.readouterr().out.splitlines()) == 1
+  (table.parent / "file").touch()
+  assert command_line([*flags[:2], f"--workdir={table.parent}/file/x", "--print_table"]) == 6
 
 
 @pytest.mark.slow

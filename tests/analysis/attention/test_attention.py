@@ -281,6 +281,11 @@ def test_long_sentences_have_no_figures_unless_asked(workdir, tmp_path, monkeypa
   assert len(list((tmp_path / "without").iterdir())) == 2
   assert command_line(["attention", *flags, f"--output={tmp_path / 'with'}", "--figures"]) == 0
   assert (tmp_path / "with" / "cross_maps.png").exists()
+  # Those of the sentence before do not stay beside the page of another one.
+  assert command_line(["attention", *flags, f"--output={tmp_path / 'with'}"]) == 0
+  left = {path.name for path in (tmp_path / "with").iterdir()}
+  assert {"attention.html", "attention.json"} <= left
+  assert not [name for name in left if name.startswith(("encoder", "decoder", "cross"))]
 
 
 @pytest.mark.parametrize(
@@ -378,9 +383,12 @@ def test_japanese_is_written_by_an_installed_font(tmp_path, monkeypatch):
     saved["cross_one_head"].savefig(tmp_path / "figure.png")
 
 
-def test_importance_that_is_none(workdir, tmp_path, capsys):
+@pytest.mark.parametrize(
+  "content", ["[]", "[" * 100_000, '{"steps": [1], "perplexity": 2, "heads": 3}']
+)
+def test_importance_that_is_none(workdir, tmp_path, content):
   (workdir / "heads").mkdir(exist_ok=True)
-  (workdir / "heads" / "heads.json").write_text("[]")
+  (workdir / "heads" / "heads.json").write_text(content)
   flags = [f"--workdir={workdir}", "--source=forty", f"--output={tmp_path}"]
   assert command_line(["attention", *flags]) == 3
   (workdir / "heads" / "heads.json").unlink()

@@ -21,7 +21,7 @@ def written(tmp_path):
 
   def write(text):
     page.write_text(text)
-    is_new = pages.write(page, found, {}, tmp_path / "results")
+    is_new = pages.write(page, found, dict(s=dict(speed={})), tmp_path / "results")
     return page.read_text(), is_new
 
   return write
@@ -70,6 +70,8 @@ def test_the_table_of_an_ablation(written, tmp_path):
     ("<!-- results long: parsing/ -->\n" * 2, r"page\.md:2: begins or ends a table inside"),
     (f"<!-- results long: none -->\n{END}\n", "has a table of none, of which there is no result"),
     (f"<!-- results long: none/ -->\n{END}\n", "has a table of none/, of which there is no"),
+    (f"<!-- results ablation: a.json b.json -->\n{END}\n", "has an ablation of 2 tables"),
+    (f"<!-- results long: s -->\n{END}\n", "has the speed s in a long table; put it in a short"),
   ],
 )
 def test_comments_that_are_wrong_are_named(written, text, problem):
@@ -79,7 +81,31 @@ def test_comments_that_are_wrong_are_named(written, text, problem):
 
 def test_what_the_jsons_do_not_say(tmp_path):
   assert pages.read_about(tmp_path) == {}
-  for text in ("{", "[]", '{"a": 1}'):
+  for text in ("{", "[]", "[" * 100_000):
     (tmp_path / "about.json").write_text(text)
     with pytest.raises(DataError, match=r"about\.json: is not"):
       pages.read_about(tmp_path)
+
+
+@pytest.mark.parametrize(
+  "about",
+  [1, dict(sets=[]), dict(sets=dict(test=3)), dict(sets=dict(test=dict(published=3)))]
+  + [dict(sets=dict(test=dict(published=dict(score=3)))), dict(speed={}), dict(speed=3)],
+)
+def test_what_is_wrong_beside_the_jsons_is_named(tmp_path, about):
+  (tmp_path / "about.json").write_text(json.dumps(dict(x=about)))
+  with pytest.raises(DataError, match=r"about\.json: x: "):
+    pages.read_about(tmp_path)
+
+
+def test_a_page_keeps_its_line_ends(tmp_path):
+  put(tmp_path / "results", a_run())
+  found = rows.read(tmp_path / "results", lambda _: RUN["settings_sha256"])
+  page = tmp_path / "page.md"
+  old = f"a\rb\r\n<!-- results long: translation/a -->\r\n{END}\r\nc\n"
+  page.write_bytes(old.encode())
+  assert pages.write(page, found, {}, tmp_path / "results")
+  begin, table, end = page.read_bytes().partition(b"| -- | -- |")
+  assert begin.startswith(b"a\rb\r\n<!--") and end.endswith(f"{END}\r\nc\n".encode())
+  assert table and b"|\r\n" in end and b"|\n" not in end
+  assert not pages.write(page, found, {}, tmp_path / "results")

@@ -24,14 +24,18 @@ def cells_of(lines):
 def test_seeds_of_one_experiment_go_together(tmp_path):
   others = [
     a_run(evaluation__set_sha256="another text"),
-    a_run(commands=["", "transformer-jax evaluate --workdir=DIR --beam_size=1"]),
+    a_run(evaluation__beam_size=1),
+    a_run(commands=["", "transformer-jax evaluate --workdir=DIR --checkpoint=best"]),
+    a_run(flag_file="translation/a.flags"),  # another file, such as a copy
     a_parse(),
   ]
   scores = dict(zip((3, 1, 2), (38.0, 36.0, 37.0), strict=True))
   seeds = [a_run(seed=seed, evaluation__bleu=score) for seed, score in scores.items()]
+  # That what is the default was typed, changes nothing.
+  seeds[0]["commands"][1] += " --split=test --beam_size=4 --checkpoint=last"
   put(tmp_path, *seeds, *others)
   found = read(tmp_path)
-  assert [row.experiment for row in found] == ["parsing/p", *["translation/a"] * 3]
+  assert [row.experiment for row in found] == ["parsing/p", *["translation/a"] * 5]
   of_seeds = next(row for row in found if len(row.runs) == 3)
   assert [run["seed"] for run in of_seeds.runs] == [1, 2, 3]
   assert of_seeds.mean_and_sd(lambda run: run["evaluation"]["bleu"]) == (37.0, 1.0)
@@ -58,6 +62,10 @@ def test_figures_that_a_run_lacks(tmp_path):
     (json.dumps({**RUN, "training": {}}), "it has no 'updates'"),
     (json.dumps({**RUN, "evaluation": 3}), "is not the JSON of a scored run: "),
     (json.dumps({**RUN, "seed": "x"}), "its seed is not of type int"),
+    (json.dumps({**RUN, "commands": []}), "its commands are not two texts"),
+    (json.dumps(a_run(training__updates="x")), "its updates is not a whole number"),
+    (json.dumps(a_run(training__target_tokens=None)), "its target_tokens is not a whole number"),
+    (json.dumps(a_run(evaluation__main_score="x")), "its main_score 'x' is not known"),
     (json.dumps({**RUN, "settings_sha256": "old"}), r"a\.flags has other settings by now; remove"),
   ],
 )

@@ -11,7 +11,7 @@ from transformer_jax.analysis import plots
 from transformer_jax.analysis.ablation.outcome import MAIN_SCORES
 from transformer_jax.analysis.ablation.significance import LEVEL
 from transformer_jax.analysis.markdown import table, wrapped
-from transformer_jax.files import atomic_write
+from transformer_jax.files import as_workdir_error, atomic_write
 from transformer_jax.strict_json import json_text
 
 _DIGITS = {"perplexity": 3, "bleu": 2, "f1": 2, "exact_match": 4}
@@ -36,7 +36,8 @@ def write(
     WorkdirError: a file cannot be written.
   """
   page = lines(found, title, command)
-  pathlib.Path(results).mkdir(parents=True, exist_ok=True)
+  with as_workdir_error(results):
+    pathlib.Path(results).mkdir(parents=True, exist_ok=True)
   content = dict(title=title, command=command, rows=found)
   atomic_write(f"{results}/table.json", json_text(content, indent=1) + "\n")
   atomic_write(f"{results}/table.md", "\n".join(page) + "\n")

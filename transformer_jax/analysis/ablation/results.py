@@ -101,8 +101,10 @@ def _read(path: pathlib.Path) -> dict[str, Any] | None:
     content = json.loads(path.read_bytes())
     if not isinstance(content["settings_sha256"], str):
       raise TypeError("its settings_sha256 is not text")
+    if not isinstance(content.get("text") or {}, dict):
+      raise TypeError("its text is not an object")
     return content
-  except FileNotFoundError:
+  except (FileNotFoundError, NotADirectoryError):  # writing will say what is wrong with the folder
     return None
   except OSError as error:
     raise DataError(path, f"cannot be read: {error.strerror}") from None

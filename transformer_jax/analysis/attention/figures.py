@@ -4,6 +4,7 @@ The lines between the words are as strong as the weights.
 """
 
 import dataclasses
+import itertools
 import os
 import pathlib
 from collections.abc import Iterable, Sequence
@@ -30,6 +31,7 @@ _TITLES = dict(
   decoder="decoder self-attention",
   cross="cross attention",
 )
+_KINDS = ("all_heads", "one_head", "one_word", "maps")  # of the figures of one sentence
 
 Folder = str | os.PathLike[str]
 
@@ -87,6 +89,13 @@ def missing_characters(attention: SentenceAttention) -> str:
   """Returns the characters of the words that no font of the figures has."""
   words = [word for one in attention.maps.values() for word in (*one.queries, *one.keys)]
   return plots.missing_characters(words)
+
+
+def remove(folder: Folder) -> None:
+  """Removes the figures of another sentence, which `draw` may not replace."""
+  for name in itertools.product(_TITLES, _KINDS):
+    for ending in ("png", "pdf"):
+      (pathlib.Path(folder) / f"{'_'.join(name)}.{ending}").unlink(missing_ok=True)
 
 
 def draw(

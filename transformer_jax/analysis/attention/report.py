@@ -175,9 +175,10 @@ def _draws(attention: SentenceAttention, with_figures: bool | None) -> bool:
 
 
 def _write(attention: SentenceAttention, html: str, folder: pathlib.Path) -> None:
-  """Writes attention.json and attention.html."""
+  """Writes attention.json and attention.html, and removes the figures of another sentence."""
   with as_workdir_error(folder):
     folder.mkdir(parents=True, exist_ok=True)
+    figures.remove(folder)
   text = json_text(to_json(attention), ensure_ascii=False)
   atomic_write(folder / "attention.json", text + "\n")
   atomic_write(folder / "attention.html", html)

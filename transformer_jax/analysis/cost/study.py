@@ -22,7 +22,7 @@ from transformer_jax.analysis.timing import matmul_flops_per_second
 from transformer_jax.config import Config
 from transformer_jax.data.tokenizers.folder import load_tokenizer
 from transformer_jax.errors import ConfigError
-from transformer_jax.files import atomic_write
+from transformer_jax.files import as_workdir_error, atomic_write
 from transformer_jax.machine import hardware
 from transformer_jax.runs.build import build_task
 from transformer_jax.strict_json import json_text
@@ -68,7 +68,10 @@ def study(
       "cannot be served",
       "add reference",
     )
-  pathlib.Path(output).mkdir(parents=True, exist_ok=True)
+  with as_workdir_error(output):
+    pathlib.Path(output).mkdir(parents=True, exist_ok=True)
+  if workdir:
+    run_budget(workdir, settings.sentence_length, 1.0)  # a wrong run is refused before the work
   records = measure(
     settings.d_model,
     cases(settings.d_model, settings.num_heads, settings.d_k, settings.fixed_heads),
@@ -139,7 +142,7 @@ def run_budget(
   )
   rate = f"{flops_per_second / 1e9:,.0f} GFLOP/s, a matrix product here"
   return dict(
-    name=folder.path.name,
+    name=folder.path.resolve().name,
     hardware_flops=seconds * flops_per_second,
     model_flops=needed,
     how=f"{seconds / _HOUR:.2f} hours x {rate}",

@@ -85,7 +85,7 @@ def report(
   pairs, is_preprocessed = _text(translator.config.data, settings, data_root)
   study = HeadStudy(translator, pairs, is_preprocessed, settings.bleu_sentences)
   result: dict[str, Any] = dict(
-    run=pathlib.Path(workdir).name,
+    run=pathlib.Path(workdir).resolve().name,
     steps=translator.steps,
     split="files" if settings.source else settings.split,
     sentences=len(pairs),

@@ -1,6 +1,9 @@
 """The JSON of a scored run, made of what the run and its evaluation recorded."""
 
+import contextlib
 import dataclasses
+import glob
+import json
 import pathlib
 import shlex
 from collections.abc import Mapping
@@ -38,8 +41,15 @@ def check_same_settings(workdir: StrPath, flag_file: FlagFile) -> None:
   """Checks that a run was trained from a flag file, whatever its seed.
 
   Raises:
-    ConfigError: a setting that its result depends on is another; names all.
+    ConfigError: a setting that its result depends on is another; names all. Or the run was not
+      trained: its model was imported.
   """
+  if Workdir(workdir, primary=False).is_imported():
+    raise ConfigError(
+      f"--experiment={flag_file.path}",
+      f"{workdir} holds an imported model, which no flag file gives",
+      "score the run that was trained",
+    )
   config = _config_of(workdir)
   if settings_hash(config) == settings_hash(flag_file.config):
     return
@@ -50,6 +60,25 @@ def check_same_settings(workdir: StrPath, flag_file: FlagFile) -> None:
     f"the run in {workdir} has other settings: {', '.join(others)}",
     "name the flag file that it was trained from",
   )
+
+
+def make_place(flag_file: FlagFile, results: StrPath) -> None:
+  """Makes the folder `results`, and checks that no other flag file's JSON would be overwritten.
+
+  Raises:
+    ConfigError: JSONs of another flag file are named alike, such as a copy's.
+    WorkdirError: the folder cannot be made.
+  """
+  with as_workdir_error(results):
+    pathlib.Path(results).mkdir(parents=True, exist_ok=True)
+  names = f"{glob.escape(_stem_of(flag_file.name))}-seed*.json"
+  for path in sorted(pathlib.Path(results).glob(names)):
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
+      other = json.loads(path.read_bytes())["flag_file"]
+      if other != flag_file.name:
+        raise ConfigError(
+          f"--results={results}", f"{path.name} is of {other}", "give another folder, or remove it"
+        )
 
 
 def write(
@@ -66,7 +95,7 @@ def write(
     flag_file: its flag file.
     evaluation: what `evaluate` returned.
     given: the flags that `evaluate` was given, other than those that name files and folders.
-    results: the folder, made if missing.
+    results: the folder, from `make_place`.
 
   Raises:
     WorkdirError: the file cannot be written.
@@ -76,19 +105,24 @@ def write(
   names = {field.name for field in dataclasses.fields(own)}
   decode = dataclasses.replace(own, **{name: evaluation[name] for name in names & {*evaluation}})
   stem = evaluation_stem(workdir, set_name(evaluation), evaluation["steps"], decode)
-  experiment = experiment_of(content).replace("/", "-")
-  path = (
-    pathlib.Path(results) / f"{experiment}-seed{content['seed']}-{pathlib.Path(stem).name}.json"
-  )
-  with as_workdir_error(path):
-    path.parent.mkdir(parents=True, exist_ok=True)
+  name = f"{_stem_of(flag_file.name)}-seed{content['seed']}-{pathlib.Path(stem).name}.json"
+  path = pathlib.Path(results) / name
   atomic_write(path, json_text(content, indent=1) + "\n")
   return path
 
 
 def experiment_of(content: Mapping[str, Any]) -> str:
   """Returns the name of an experiment, such as "translation/tatoeba", from the JSON of a run."""
-  return content["flag_file"].removeprefix("experiments/").removesuffix(".flags")
+  return _experiment(content["flag_file"])
+
+
+def _experiment(flag_file: str) -> str:
+  return flag_file.removeprefix("experiments/").removesuffix(".flags")
+
+
+def _stem_of(flag_file: str) -> str:
+  """Returns how the names of a flag file's JSONs begin."""
+  return _experiment(flag_file).replace("/", "-")
 
 
 def _content(

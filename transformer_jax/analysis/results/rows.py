@@ -3,18 +3,30 @@
 import dataclasses
 import json
 import pathlib
+import shlex
 import statistics
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from transformer_jax.analysis.ablation.outcome import MAIN_SCORES
 from transformer_jax.analysis.results.record import experiment_of
-from transformer_jax.errors import DataError
+from transformer_jax.errors import ConfigError, DataError
 
 _FILES = "*-seed*.json"
 _NEEDED = {"flag_file": str, "settings_sha256": str, "seed": int, "commands": list}
 _NEEDED_INSIDE = dict(
   training=("updates", "target_tokens", "wall_seconds", "processor_seconds", "starts"),
   evaluation=("set", "set_sha256", "sentences", "steps", "main_score", "beam_size", "constrained"),
+)
+# What an evaluation says of its search.
+_SEARCH = (
+  "beam_size",
+  "length_penalty",
+  "length_penalty_form",
+  "early_stopping",
+  "constrained",
+  "max_extra_length",
+  "max_source_length",
 )
 
 Run = dict[str, Any]  # the JSON of a scored run, as `record.write` writes it, and its "file" name
@@ -57,14 +69,35 @@ def read(folder: pathlib.Path, settings_of: Callable[[str], str]) -> list[Row]:
   groups: dict[tuple[str, ...], list[Run]] = {}
   for path in sorted(folder.glob(_FILES)):
     run = _read(path)
-    if run["settings_sha256"] != settings_of(run["flag_file"]):
+    if run["settings_sha256"] != _settings_now(path, run["flag_file"], settings_of):
       raise DataError(
         path, f"{run['flag_file']} has other settings by now", "remove it, or score a new run"
       )
     evaluation = run["evaluation"]
-    key = (experiment_of(run), evaluation["set"], evaluation["set_sha256"], run["commands"][1])
+    of_the_set = evaluation["set"], evaluation["set_sha256"]
+    key = (experiment_of(run), run["flag_file"], *of_the_set, *_way_of_scoring(run))
     groups.setdefault(key, []).append(run)
   return [Row(key[0], _by_seed(groups[key], folder)) for key in sorted(groups)]
+
+
+def _settings_now(path: pathlib.Path, flag_file: str, settings_of: Callable[[str], str]) -> str:
+  """Returns the hash of what the flag file of a JSON says now."""
+  try:
+    return settings_of(flag_file)
+  except ConfigError as error:
+    raise ConfigError(path, str(error), "restore the flag file, or remove this JSON") from None
+
+
+def _way_of_scoring(run: Run) -> tuple[str, ...]:
+  """Returns the settings of the search, the number of checkpoints, and which was asked for.
+
+  Not the text of the command: it may give a setting that is the default.
+  """
+  evaluation = run["evaluation"]
+  asked = (flag.partition("=") for flag in shlex.split(run["commands"][1]))
+  checkpoint = [value for name, _, value in asked if name in ("--checkpoint", "--step")]
+  settings = (str(evaluation.get(name)) for name in _SEARCH)
+  return (*settings, f"{len(evaluation['steps']):03}", *(set(checkpoint) - {"last"}))
 
 
 def _by_seed(runs: Sequence[Run], folder: pathlib.Path) -> tuple[Run, ...]:
@@ -73,6 +106,22 @@ def _by_seed(runs: Sequence[Run], folder: pathlib.Path) -> tuple[Run, ...]:
   if len({*seeds}) < len(seeds):
     raise DataError(folder, f"has two results of {runs[0]['flag_file']} with one seed", "keep one")
   return tuple(sorted(runs, key=lambda run: run["seed"]))
+
+
+def _check_types(content: Run) -> None:
+  """Raises a TypeError if a part that the tables compute with is of another type."""
+  if len(content["commands"]) != 2 or not all(
+    isinstance(each, str) for each in content["commands"]
+  ):
+    raise TypeError("its commands are not two texts")
+  training, evaluation = content["training"], content["evaluation"]
+  for name in ("updates", "target_tokens"):
+    if not isinstance(training[name], int):
+      raise TypeError(f"its {name} is not a whole number")
+  if not isinstance(training["starts"], list) or not isinstance(evaluation["steps"], list):
+    raise TypeError("its starts or steps are not a list")
+  if evaluation["main_score"] not in MAIN_SCORES:
+    raise TypeError(f"its main_score {evaluation['main_score']!r} is not known")
 
 
 def _read(path: pathlib.Path) -> Run:
@@ -85,6 +134,7 @@ def _read(path: pathlib.Path) -> Run:
       for name in names:
         if name not in content[part]:
           raise KeyError(name)
+    _check_types(content)
     return {**content, "file": path.name}
   except OSError as error:
     raise DataError(path, f"cannot be read: {error.strerror}") from None
