@@ -2,9 +2,9 @@
 
 import dataclasses
 import json
-import shlex
 import os
 import pathlib
+import shlex
 import signal
 import subprocess
 import sys
@@ -518,7 +518,7 @@ def test_a_large_seed_is_one_seed_and_any_name_is_a_row(table, capsys):
   assert command_line([*flags, "--rows=a\\,b"]) == 0
   assert len(capsys.readouterr().out.splitlines()) == 1
   (table.parent / "file").touch()
-  assert command_line([*flags[:2], f"--workdir={table.parent}/file/x", "--print_table"]) == 6
+  assert command_line([*flags[:2], f"--workdir={table.parent}/file/x"]) == 6
 
 
 @pytest.mark.slow

@@ -89,8 +89,15 @@ def test_what_the_jsons_do_not_say(tmp_path):
 
 @pytest.mark.parametrize(
   "about",
-  [1, dict(sets=[]), dict(sets=dict(test=3)), dict(sets=dict(test=dict(published=3)))]
-  + [dict(sets=dict(test=dict(published=dict(score=3)))), dict(speed={}), dict(speed=3)],
+  [
+    1,
+    dict(sets=[]),
+    dict(sets=dict(test=3)),
+    dict(sets=dict(test=dict(published=3))),
+    dict(sets=dict(test=dict(published=dict(score=3)))),
+    dict(speed={}),
+    dict(speed=3),
+  ],
 )
 def test_what_is_wrong_beside_the_jsons_is_named(tmp_path, about):
   (tmp_path / "about.json").write_text(json.dumps(dict(x=about)))
