@@ -11,7 +11,11 @@ _WIDTH = 100  # columns of prose; rows of tables, headings, pictures and command
 def table(header: Sequence[Any], rows: Iterable[Sequence[Any]]) -> list[str]:
   """Returns the lines of a Markdown table. Cells are shown by `str`, so format numbers before."""
   lines = [header, ["---"] * len(header), *rows]
-  return [f"| {' | '.join(map(str, line))} |" for line in lines]
+  return [f"| {' | '.join(map(_cell, line))} |" for line in lines]
+
+
+def _cell(content: Any) -> str:
+  return str(content).replace("|", "\\|")
 
 
 def images(paths: Iterable[pathlib.Path]) -> list[str]:
