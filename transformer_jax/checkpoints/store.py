@@ -20,11 +20,10 @@ from transformer_jax.checkpoints.scores import (
   read_info,
   steps_to_keep,
 )
+from transformer_jax.config import whole_number
 from transformer_jax.errors import CheckpointError, WorkdirError
 from transformer_jax.files import StrPath, as_workdir_error
 from transformer_jax.strict_json import json_text
-
-_MOST_DIGITS = 18  # of a step; Python refuses to read thousands
 
 
 class Checkpoints:
@@ -134,11 +133,10 @@ class Checkpoints:
     if checkpoint == "last":
       return latest
     if checkpoint != "best":
-      text = str(checkpoint)
-      if not (text.isascii() and text.isdecimal() and len(text) <= _MOST_DIGITS):
+      if (step := whole_number(str(checkpoint))) is None:
         problem = f"{checkpoint!r} is not a checkpoint"
         raise CheckpointError(self._folder, problem, "give best, last or a step, such as 100000")
-      return self._existing(int(text))
+      return self._existing(step)
     best = self.best_step()
     if best is None:
       steps = ", ".join(map(str, self.steps()))

@@ -70,8 +70,11 @@ def study(
     )
   with as_workdir_error(output):
     pathlib.Path(output).mkdir(parents=True, exist_ok=True)
-  if workdir:
-    run_budget(workdir, settings.sentence_length, 1.0)  # a wrong run is refused before the work
+  budgets = [paper_budget(ROWS[0], 12 * _HOUR), paper_budget(ROWS[-1], 3.5 * _DAY)]
+  if workdir:  # first, so that a wrong run is refused before the long work
+    log("the speed of a matrix product here")
+    rate = matmul_flops_per_second(dtype=settings.dtype)
+    budgets.append(run_budget(workdir, settings.sentence_length, rate))
   records = measure(
     settings.d_model,
     cases(settings.d_model, settings.num_heads, settings.d_k, settings.fixed_heads),
@@ -84,11 +87,6 @@ def study(
   )
   log("Table 1")
   layers = measure_table_1(settings.table_1_width, settings.table_1_lengths, rounds=settings.rounds)
-  budgets = [paper_budget(ROWS[0], 12 * _HOUR), paper_budget(ROWS[-1], 3.5 * _DAY)]
-  if workdir:
-    log("the speed of a matrix product here")
-    rate = matmul_flops_per_second(dtype=settings.dtype)
-    budgets.append(run_budget(workdir, settings.sentence_length, rate))
   where = dict(hardware(), dtype=settings.dtype, versions=versions(), git_revision=git_revision())
   result = dict(where=where, records=records, table_1=layers, training=budgets)
   paths = figures.draw(records, layers, output, settings.d_model)

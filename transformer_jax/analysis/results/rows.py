@@ -110,9 +110,8 @@ def _by_seed(runs: Sequence[Run], folder: pathlib.Path) -> tuple[Run, ...]:
 
 def _check_types(content: Run) -> None:
   """Raises a TypeError if a part that the tables compute with is of another type."""
-  if len(content["commands"]) != 2 or not all(
-    isinstance(each, str) for each in content["commands"]
-  ):
+  commands = content["commands"]
+  if len(commands) != 2 or not all(isinstance(each, str) for each in commands):
     raise TypeError("its commands are not two texts")
   training, evaluation = content["training"], content["evaluation"]
   for name in ("updates", "target_tokens"):
