@@ -178,7 +178,11 @@ def test_a_copied_experiment_means_the_same_in_any_folder(elsewhere, name, capsy
   "arguments, message",
   [
     (["none"], "'none': there is no such experiment; transformer-jax experiments lists them"),
-    (["base"], "'base': there are several; choose from table3/paper/base, table3/small/base"),
+    (
+      ["base"],
+      "'base': there are several; choose from "
+      + ", ".join(sorted(name for name in NAMES if name.endswith("/base"))),
+    ),
     (["quickstart", "grammar"], "'grammar': is not a flag"),
     (["parsing", "--output=x"], "--output=x: is for one experiment; name one"),
     (["grammar", "--output=there"], "--output=there: is there already; name a new file"),
