@@ -245,3 +245,13 @@ def test_each_check_can_fail():
   assert inner_items("- a\n  - b\n- c\n") == ["  - b"]
   words = "word " * 21
   assert long_lines(f"{words}\n| {words}\n```\n{words}\n```\n") == [words]
+
+
+def test_every_page_of_the_site_stands_in_its_navigation():
+  """As `make docs` demands, which needs more than the tests do."""
+  navigation = text_of(ROOT / "mkdocs.yml").partition("\nnav:\n")[2]
+  named = {ROOT / path for path in re.findall(r": (\S+\.md)$", navigation, re.MULTILINE)}
+  published = {*ROOT.glob("*.md")}
+  for folder in ("docs", "experiments", "benchmarks"):
+    published |= {*(ROOT / folder).rglob("*.md")}
+  assert named == published
