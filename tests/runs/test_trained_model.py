@@ -11,8 +11,9 @@ import pytest
 from flax.traverse_util import unflatten_dict
 
 import transformer_jax
-from transformer_jax.config import EOS_ID
+from transformer_jax.config import EOS_ID, DecodeConfig
 from transformer_jax.errors import ConfigError, DataError, WorkdirError
+from transformer_jax.runs import search
 from transformer_jax.runs.search import make_decode_batch
 from transformer_jax.runs.trained_model import TrainedModel
 
@@ -83,6 +84,31 @@ def test_a_batch_of_pairs_is_no_larger_than_the_setting_says(trained, monkeypatc
   )
   np.testing.assert_allclose(list(model.log_probs(pairs)), expected, rtol=1e-4)
   assert shapes and all(rows * max(source, target) <= 256 for (rows, source), (_, target) in shapes)
+
+
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="for processors alone")
+def test_a_search_on_few_cores_has_small_batches_and_the_same_answers(trained, monkeypatch):
+  lines = ["forty two", "six", "nine hundred"] * 96
+  answers, most = {}, {}
+  for cores in (1, 64):
+    monkeypatch.setattr(search, "usable_cores", lambda cores=cores: cores)
+    model = transformer_jax.load(trained, beam_size=1)
+    inner, positions = model._search(1), []
+
+    def decode_batch(source_BS, *rest, inner=inner, positions=positions):
+      positions.append(source_BS.size)
+      return inner(source_BS, *rest)
+
+    monkeypatch.setattr(model, "_search", lambda num_best, searched=decode_batch: searched)
+    answers[cores], most[cores] = list(model.translate(lines)), max(positions)
+  assert most == {1: 1024, 64: model.config.decode.decode_batch_tokens}
+  assert answers[1] == answers[64]
+
+
+def test_batches_of_several_processes_do_not_depend_on_the_cores_of_one(monkeypatch):
+  monkeypatch.setattr(search, "usable_cores", lambda: 1)
+  monkeypatch.setattr(search.parallel, "num_processes", lambda: 2)
+  assert search._batch_tokens(DecodeConfig(decode_batch_tokens=5000)) == 5000
 
 
 def test_a_target_beyond_what_is_computed_at_once_is_named(trained):

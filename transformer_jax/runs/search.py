@@ -5,6 +5,7 @@ import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int32
@@ -14,10 +15,15 @@ from transformer_jax.config import DecodeConfig
 from transformer_jax.decoding.constrained import Brackets
 from transformer_jax.decoding.generate import DecodeBatch, Hypothesis, Source, generate
 from transformer_jax.decoding.search_state import SearchResult
+from transformer_jax.machine import usable_cores
 from transformer_jax.model.head_gates import HeadGates
 from transformer_jax.model.transformer import Transformer
 from transformer_jax.runs.model_search import ModelSearch, in_stages
 from transformer_jax.tasks.task import Output, Task
+
+# Source positions that a CPU searches at once for each of its cores. A step reads the keys and
+# values of all positions so far, and those of larger batches do not stay in the processor's caches.
+_TOKENS_OF_A_CORE = 1024
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,7 +99,7 @@ def answers(
   n_best_lists = generate(
     sources(),
     decode_batch,
-    batch_tokens=decode.decode_batch_tokens,
+    batch_tokens=_batch_tokens(decode),
     max_extra_length=decode.max_extra_length,
     beam_size=decode.beam_size,
     num_best=num_best,
@@ -104,6 +110,16 @@ def answers(
   for hypotheses in n_best_lists:
     text = waiting.popleft()
     yield [_answer(task, text, hypothesis, detokenize) for hypothesis in hypotheses]
+
+
+def _batch_tokens(decode: DecodeConfig) -> int:
+  """Returns the source positions that are searched at once, over all devices.
+
+  All processes must plan the same batches, and their hosts may have different numbers of cores.
+  """
+  if jax.default_backend() != "cpu" or parallel.num_processes() > 1:
+    return decode.decode_batch_tokens
+  return min(decode.decode_batch_tokens, _TOKENS_OF_A_CORE * (usable_cores() or 1))
 
 
 def best_outputs(
