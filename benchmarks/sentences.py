@@ -2,7 +2,7 @@
 
     python benchmarks/sentences.py --name=R1 --workdir=RUN --source=FILE --reference=FILE \\
         --peer_python=PYTHON [--lines=500] [--single=50] [--rounds=3] [--threads=1] [--json=FILE]
-        [--untimed=1] [--preprocessed]
+        [--untimed=1] [--preprocessed] [--max_extra_length=0]
 
 RUN is a trained run of a SentencePiece or subword-nmt tokenizer, which is exported first. PYTHON's
 environment has ctranslate2 and that tokenizer's library. Each search is done on all lines at once,
@@ -11,7 +11,8 @@ timed. After 17, all shapes of 1,000 lines go in their smaller stages. CTranslat
 answers with patience=8 (`same`); by default it stops sooner (`default`). Prints a JSON line for
 each: medians of seconds (s) and of processor seconds of all threads (cpu_s), BLEU, and how many
 answers equal ours of the same kind of search; then a Markdown table. With --preprocessed, lines are
-as Moses left them, and so are the answers.
+as Moses left them, and so are the answers. With --max_extra_length, each answer has its own limit,
+for a model that was hardly trained: it ends no sentence, so at 0 all are as long as their sources.
 """
 
 import argparse
@@ -112,6 +113,7 @@ def parse_arguments() -> argparse.Namespace:
   parser.add_argument("--rounds", type=int, default=3)
   parser.add_argument("--untimed", type=int, default=1, help="rounds before these")
   parser.add_argument("--threads", type=int, default=1)
+  parser.add_argument("--max_extra_length", type=int, help="tokens beyond those of the source")
   parser.add_argument("--json", help="a file to which the lines are appended")
   return parser.parse_args()
 
@@ -121,9 +123,12 @@ def measure(
 ) -> list[dict[str, Any]]:
   """Returns a record of each search; `count` lines are given one at a time, 0 for all at once."""
   rounds: dict[str, list[dict[str, Any]]] = {search.label: [] for search in searches}
+  limit = {}
+  if options.max_extra_length is not None:
+    limit["max_extra_length"] = options.max_extra_length
   for number in range(options.untimed + options.rounds):
     for search in searches if number % 2 == 0 else searches[::-1]:
-      result = workers[search.system].ask(single=count, **search.request)
+      result = workers[search.system].ask(single=count, **search.request, **limit)
       rounds[search.label].append(result)
   references = read(options.reference, options.lines)
   answers = {label: results[0]["answers"] for label, results in rounds.items()}
@@ -141,6 +146,7 @@ def measure(
       first_cpu_s=rounds[search.label][0]["cpu_s"],
       rss_mb=timed[-1]["rss_mb"],
       version=timed[-1]["version"],
+      **limit,
     )
     if not count:
       record["bleu"] = corpus_bleu(answers[search.label], references, "13a")["score"]

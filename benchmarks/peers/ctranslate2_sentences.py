@@ -22,18 +22,30 @@ def main() -> None:
   )
   encode, decode = tokenizer_of(pathlib.Path(FOLDER))
 
-  def translate(lines, beam_size, patience):
-    sources = [encode(line) for line in lines]
+  def search(sources, longest, beam_size, patience):
     results = translator.translate_batch(
       sources,
       beam_size=beam_size,
       patience=patience,
       length_penalty=0.6 if beam_size > 1 else 0,
       min_decoding_length=0 if patience > 1 else 1,
-      max_decoding_length=max(map(len, sources)) + EXTRA_LENGTH,
+      max_decoding_length=longest,
       max_batch_size=BATCH,
     )
     return [decode(result.hypotheses[0]) for result in results]
+
+  def translate(lines, beam_size, patience, max_extra_length=None):
+    sources = [encode(line) for line in lines]
+    if max_extra_length is None:
+      return search(sources, max(map(len, sources)) + EXTRA_LENGTH, beam_size, patience)
+    # A limit is of a call: each length has its own, and none is shorter than a token.
+    answers = {}
+    for length in sorted({len(source) for source in sources}):
+      places = [place for place, source in enumerate(sources) if len(source) == length]
+      longest = max(1, length + max_extra_length)
+      found = search([sources[place] for place in places], longest, beam_size, patience)
+      answers |= zip(places, found, strict=True)
+    return [answers[place] for place in range(len(lines))]
 
   serve(translate, ctranslate2.__version__)
 

@@ -119,7 +119,7 @@ def test_without_growing_room_fewer_rows_are_compiled_late(has_small):
 
 @pytest.mark.parametrize("beam_size", [1, 3])
 def test_a_shape_that_comes_often_goes_in_smaller_stages(beam_size, monkeypatch):
-  monkeypatch.setattr(stages_module, "_MANY", 2)
+  monkeypatch.setattr(stages_module, "_MANY", 2 * ROWS)
   kind = GreedySearch(penalty) if beam_size == 1 else BeamSearch(beam_size, penalty, num_best=2)
   shapes = []
   stages = stages_of(kind, beam_size, shapes)

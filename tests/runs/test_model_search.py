@@ -94,7 +94,8 @@ def test_stages_find_what_one_piece_finds(configs, settings, has_prefix, rooms, 
   assert search.rooms(WIDTH) == rooms
   job = source_BS, limits_B, words_B, prefix_BT
   replicated = parallel.replicate(params)
-  monkeypatch.setattr(stages_module, "_MANY", 5)
+  rows = len(source_BS) // parallel.num_devices()
+  monkeypatch.setattr(stages_module, "_MANY", 5 * rows)
   # Where most outputs need all the room, only the fifth goes in stages; the sixth in smaller ones.
   batches = [stages.search((replicated, None, None), job, rooms) for _ in range(6)]
   assert stages._regroup.cache_info().currsize, "it was a search in one piece"

@@ -27,7 +27,8 @@ from transformer_jax.decoding.search_state import SearchResult, SearchState
 
 _FEWEST_ROWS = 32  # of a device, with which a search goes on to its end
 _PATIENCE = 4  # batches of a shape before fewer rows are compiled for it
-_MANY = 32  # batches of a shape before it pays to compile smaller stages for those that follow
+# Sentences of a shape, on a device, before it pays to compile smaller stages for those that follow.
+_MANY = 4096
 
 
 class Progress(NamedTuple):
@@ -117,7 +118,7 @@ class Stages:
 
   def _is_smaller(self, rows: int, shapes: Any) -> bool:
     """Returns whether a batch of so many rows of a device goes in smaller stages."""
-    return self._has_smaller and self._batches[rows, shapes] >= _MANY
+    return self._has_smaller and rows * self._batches[rows, shapes] >= _MANY
 
   def _sizes(self, rows: int, shapes: Any, has_growing_room: bool) -> list[int]:
     """Returns with how many rows of a device a batch of so many may go on, itself included.
