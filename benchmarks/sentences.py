@@ -2,7 +2,8 @@
 
     python benchmarks/sentences.py --name=R1 --workdir=RUN --source=FILE --reference=FILE \\
         --peer_python=PYTHON [--lines=500] [--single=50] [--rounds=3] [--threads=1] [--json=FILE]
-        [--untimed=1] [--preprocessed] [--max_extra_length=0]
+        [--untimed=1] [--preprocessed]
+        [--max_extra_length=0 --lengths=4]
 
 RUN is a trained run of a SentencePiece or subword-nmt tokenizer, which is exported first. PYTHON's
 environment has ctranslate2 and that tokenizer's library. Each search is done on all lines at once,
@@ -11,11 +12,15 @@ timed. After 17, all shapes of 1,000 lines go in their smaller stages. CTranslat
 answers with patience=8 (`same`); by default it stops sooner (`default`). Prints a JSON line for
 each: medians of seconds (s) and of processor seconds of all threads (cpu_s), BLEU, and how many
 answers equal ours of the same kind of search; then a Markdown table. With --preprocessed, lines are
-as Moses left them, and so are the answers. With --max_extra_length, each answer has its own limit,
-for a model that was hardly trained: it ends no sentence, so at 0 all are as long as their sources.
+as Moses left them, and so are the answers.
+
+A model that was hardly trained ends no sentence. With --max_extra_length=0 all answers are as long
+as their sources. CTranslate2's limit is one of a call, so it takes lines of one length at a time:
+--lengths=4 takes only lines of the four most frequent lengths, of which there are enough.
 """
 
 import argparse
+import collections
 import gzip
 import json
 import os
@@ -28,6 +33,7 @@ from typing import Any, NamedTuple
 
 from side_by_side import HERE, where
 
+import transformer_jax
 from transformer_jax.metrics.bleu import corpus_bleu
 
 
@@ -96,6 +102,14 @@ def read(path: str, count: int) -> list[str]:
     return [line.rstrip("\n") for _, line in zip(range(count), file, strict=False)]
 
 
+def of_frequent_lengths(workdir: str, lines: list[str], count: int) -> list[int]:
+  """Returns the places of the lines of the `count` most frequent lengths in tokens of a run."""
+  encode = transformer_jax.load(workdir).task.encode_source
+  lengths = [len(encode(line)) for line in lines]
+  frequent = {length for length, _ in collections.Counter(lengths).most_common(count)}
+  return [place for place, length in enumerate(lengths) if length in frequent]
+
+
 def parse_arguments() -> argparse.Namespace:
   """Returns the command line."""
   parser = argparse.ArgumentParser(
@@ -114,12 +128,17 @@ def parse_arguments() -> argparse.Namespace:
   parser.add_argument("--untimed", type=int, default=1, help="rounds before these")
   parser.add_argument("--threads", type=int, default=1)
   parser.add_argument("--max_extra_length", type=int, help="tokens beyond those of the source")
+  parser.add_argument("--lengths", type=int, help="how many lengths in tokens the lines have")
   parser.add_argument("--json", help="a file to which the lines are appended")
   return parser.parse_args()
 
 
 def measure(
-  options: argparse.Namespace, workers: dict[str, Worker], searches: list[Search], count: int
+  options: argparse.Namespace,
+  workers: dict[str, Worker],
+  searches: list[Search],
+  references: list[str],
+  count: int,
 ) -> list[dict[str, Any]]:
   """Returns a record of each search; `count` lines are given one at a time, 0 for all at once."""
   rounds: dict[str, list[dict[str, Any]]] = {search.label: [] for search in searches}
@@ -130,7 +149,6 @@ def measure(
     for search in searches if number % 2 == 0 else searches[::-1]:
       result = workers[search.system].ask(single=count, **search.request, **limit)
       rounds[search.label].append(result)
-  references = read(options.reference, options.lines)
   answers = {label: results[0]["answers"] for label, results in rounds.items()}
   records = []
   for search in searches:
@@ -138,8 +156,8 @@ def measure(
     record = dict(
       work=options.name,
       search=search.label,
-      sentences=count or options.lines,
-      at_once=1 if count else options.lines,
+      sentences=count or len(references),
+      at_once=1 if count else len(references),
       threads=options.threads,
       s=statistics.median(result["s"] for result in timed),
       cpu_s=statistics.median(result["cpu_s"] for result in timed),
@@ -176,6 +194,10 @@ def main() -> None:
   """Prints what is measured."""
   options = parse_arguments()
   lines = read(options.source, options.lines)
+  references = read(options.reference, options.lines)
+  if options.lengths:
+    places = of_frequent_lengths(options.workdir, lines, options.lengths)
+    lines, references = ([side[place] for place in places] for side in (lines, references))
   searches = OURS + [search for kind in options.types.split(",") for search in theirs(kind)]
   with tempfile.TemporaryDirectory() as temporary:
     folder = str(pathlib.Path(temporary) / "exported")
@@ -194,7 +216,7 @@ def main() -> None:
       workers[system] = Worker(command, lines, options.threads)
     records = []
     for count in (0, options.single):
-      records += measure(options, workers, searches, count)
+      records += measure(options, workers, searches, references, count)
     for worker in workers.values():
       worker.end()
   texts = [json.dumps(dict(record, **where())) for record in records]
