@@ -102,11 +102,11 @@ def read(path: str, count: int) -> list[str]:
     return [line.rstrip("\n") for _, line in zip(range(count), file, strict=False)]
 
 
-def of_frequent_lengths(workdir: str, lines: list[str], count: int) -> list[int]:
-  """Returns the places of the lines of the `count` most frequent lengths in tokens of a run."""
-  encode = transformer_jax.load(workdir).task.encode_source
-  lengths = [len(encode(line)) for line in lines]
-  frequent = {length for length, _ in collections.Counter(lengths).most_common(count)}
+def of_frequent_lengths(options: argparse.Namespace, lines: list[str]) -> list[int]:
+  """Returns the places of the lines that have one of the most frequent lengths in tokens."""
+  encode = transformer_jax.load(options.workdir).task.encode_source
+  lengths = [len(encode(line, options.preprocessed)) for line in lines]
+  frequent = {length for length, _ in collections.Counter(lengths).most_common(options.lengths)}
   return [place for place, length in enumerate(lengths) if length in frequent]
 
 
@@ -196,7 +196,7 @@ def main() -> None:
   lines = read(options.source, options.lines)
   references = read(options.reference, options.lines)
   if options.lengths:
-    places = of_frequent_lengths(options.workdir, lines, options.lengths)
+    places = of_frequent_lengths(options, lines)
     lines, references = ([side[place] for place in places] for side in (lines, references))
   searches = OURS + [search for kind in options.types.split(",") for search in theirs(kind)]
   with tempfile.TemporaryDirectory() as temporary:

@@ -115,7 +115,8 @@ def answers(
 def _batch_tokens(decode: DecodeConfig) -> int:
   """Returns the source positions that are searched at once, over all devices.
 
-  All processes must plan the same batches, and their hosts may have different numbers of cores.
+  A CPU takes fewer than the setting allows, unless there are several processes: all of them must
+  plan the same batches, and their hosts may have different numbers of cores.
   """
   if jax.default_backend() != "cpu" or parallel.num_processes() > 1:
     return decode.decode_batch_tokens
