@@ -5,7 +5,6 @@ import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int32
@@ -118,7 +117,7 @@ def _batch_tokens(decode: DecodeConfig) -> int:
   A CPU takes fewer than the setting allows, unless there are several processes: all of them must
   plan the same batches, and their hosts may have different numbers of cores.
   """
-  if jax.default_backend() != "cpu" or parallel.num_processes() > 1:
+  if parallel.backend() != "cpu" or parallel.num_processes() > 1:
     return decode.decode_batch_tokens
   return min(decode.decode_batch_tokens, _TOKENS_OF_A_CORE * (usable_cores() or 1))
 
