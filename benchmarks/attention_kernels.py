@@ -8,6 +8,7 @@ transformer_jax/attention/fastest.json, under this backend and dtype. Run it on 
 """
 
 import argparse
+import concurrent.futures
 import json
 import math
 from collections.abc import Iterator, Sequence
@@ -20,8 +21,8 @@ import numpy as np
 from transformer_jax import attention, parallel
 from transformer_jax.analysis.cost.heads import can_run, serving_kernels
 from transformer_jax.analysis.timing import Subject, compiled, interleaved_timings
-from transformer_jax.attention import KERNELS, Mask
-from transformer_jax.machine import hardware
+from transformer_jax.attention import KERNELS, Mask, fused
+from transformer_jax.machine import hardware, usable_cores
 from transformer_jax.workdir.versions import git_revision
 
 WIDTH = 512
@@ -68,8 +69,10 @@ def measured(
     for heads in head_counts
     for kernel in kernels
     if can_run(kernel, dtype, WIDTH // heads, WIDTH // heads)
+    and (kernel != "fused" or length <= fused.LONGEST)  # beyond, it is cuDNN's
   ]
-  subjects = [subject(kernel, dtype, batch, length, heads) for heads, kernel in cases]
+  with concurrent.futures.ThreadPoolExecutor(max(1, (usable_cores() or 1) // 2)) as pool:
+    subjects = list(pool.map(lambda case: subject(case[1], dtype, batch, length, case[0]), cases))
   timings = dict(zip(cases, interleaved_timings(subjects, options.rounds), strict=True))
   by_case = dict(zip(cases, subjects, strict=True))
   for heads in head_counts:

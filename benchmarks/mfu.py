@@ -1,8 +1,9 @@
 """Prints the share of the machine's matrix product that the work uses (MFU), and its times.
 
     python benchmarks/mfu.py --work=T1,T2 [--rounds=5]
-    python benchmarks/mfu.py --work=G-base,G-big,G-decode          on one accelerator
+    python benchmarks/mfu.py --work=G-base,G-big,G-decode [--batches=1]       on one accelerator
 
+--batches is how many batches of a round of training there are, each of another shape to compile.
 The operations are those that real tokens need (`work.training_flops`): padding, dropout and the
 optimizer do not count. The ceiling is the best rate of a square product here, measured before; the
 one measured after says how steady it was. For search it prints the speed only. Prints JSON lines
@@ -49,13 +50,18 @@ def main() -> None:
   )
   parser.add_argument("--work", default="T1,T2")
   parser.add_argument("--rounds", type=int, default=5)
+  parser.add_argument("--batches", type=int)
   options = parser.parse_args()
   before = run("-c", PEAK)
   peaks = before.pop("peaks")
   worker = pathlib.Path(__file__).with_name("worker.py")
   records = []
   for name in options.work.split(","):  # each line at once: a time limit may end the next work
-    record = run(worker, f"--work={name}", f"--rounds={options.rounds}") | before
+    command = [worker, f"--work={name}", f"--rounds={options.rounds}"]
+    if options.batches:
+      work.SIZES[name]["batches"] = options.batches
+      command.append(f"--batches={options.batches}")
+    record = run(*command) | before
     _add_shares(record, peaks)
     print(json.dumps(record), flush=True)
     records.append(record)

@@ -33,7 +33,8 @@ _BASE = dict(d=512, layers=6, ff=2048, h=8, vocab=37_000)
 _BIG = dict(d=1024, layers=6, ff=4096, h=16, vocab=37_000)
 _TINY = dict(d=32, layers=1, ff=64, h=2, vocab=100)
 
-# `budget`: padded positions of a batch's side; `batches`: of a round; `mean`: length in tokens.
+# `budget`: padded positions of a batch's side; `batches`: of a round; `mean`: length in tokens;
+# `rows`: a batch has a multiple of them, which products on a GPU need to be fast.
 # T: training, D: beam search, A: attention alone, S: a whole sub-layer with its projections, G: on
 # a GPU. tiny works are there to try a script.
 SIZES = {
@@ -46,8 +47,8 @@ SIZES = {
   "A1L": dict(batch=32, length=1024, width=512),
   "S1S": dict(batch=64, length=32, width=512),
   "S1": dict(batch=32, length=128, width=512),
-  "G-base": dict(_BASE, mean=28, budget=25_000, batches=4, dtype="bfloat16"),
-  "G-big": dict(_BIG, mean=28, budget=25_000, batches=4, dtype="bfloat16"),
+  "G-base": dict(_BASE, mean=28, budget=25_000, batches=4, rows=8, dtype="bfloat16"),
+  "G-big": dict(_BIG, mean=28, budget=25_000, batches=4, rows=8, dtype="bfloat16"),
   "G-decode": dict(_BASE, mean=28, batch=1024, out=28, beam=4, repeats=1, dtype="bfloat16"),
   "T-tiny": dict(_TINY, mean=9, budget=256, batches=2),
   "D-tiny": dict(_TINY, mean=9, batch=4, out=6, beam=4, repeats=1),
@@ -95,14 +96,12 @@ def training_batches(work: str, seed: int = 0) -> list[Batch]:
   pairs.sort(key=lambda pair: (max(map(len, pair)), len(pair[1])))
   batches = []
   batch = []
-  longest = 0
-  for pair in pairs:
-    if batch and max(longest, *map(len, pair)) * (len(batch) + 1) > size["budget"]:
-      batches.append(batch)
-      batch = []
-      longest = 0
+  for pair in pairs:  # each has the longest side so far
+    if batch and max(map(len, pair)) * (len(batch) + 1) > size["budget"]:
+      whole = len(batch) - len(batch) % size.get("rows", 1)
+      batches.append(batch[:whole])
+      batch = batch[whole:]
     batch.append(pair)
-    longest = max(longest, *map(len, pair))
   chosen = np.linspace(0, len(batches) - 1, size["batches"] + 2).round().astype(int)[1:-1]
   return [_padded(batches[index]) for index in chosen]
 
@@ -155,8 +154,11 @@ def arguments() -> argparse.Namespace:
   parser.add_argument("--rounds", type=int, default=5, help="alone: rounds that are timed")
   parser.add_argument("--warmup", type=int, default=2, help="rounds before")
   parser.add_argument("--threads", type=int, default=os.cpu_count())
+  parser.add_argument("--batches", type=int, help="of a round of training, if not the work's own")
   parser.add_argument("--serve", action="store_true", help="a round for each line on stdin")
   options = parser.parse_args()
+  if options.batches:
+    SIZES[options.work]["batches"] = options.batches
   for name in ("OMP", "OPENBLAS", "MKL"):
     os.environ.setdefault(f"{name}_NUM_THREADS", str(options.threads))
   return options

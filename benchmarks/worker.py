@@ -54,7 +54,8 @@ def training() -> Round:
   train_step = TrainStep(cfg, model)
   batches = work.training_batches(OPTIONS.work)
   shards = [
-    (parallel.shard_rows(source), parallel.shard_rows(target)) for source, target in batches
+    tuple(parallel.shard_rows(side, parallel.own_rows_of_update) for side in batch)
+    for batch in batches
   ]
   state = parallel.replicate(jax.jit(lambda: initial_state(cfg, model))())
   train_step.compile_ahead(state, shards, batches_in_update=1)

@@ -53,6 +53,27 @@ def test_the_rows_of_all_processes_are_the_batch(processes, local, monkeypatch):
   assert places == list(range(len(rows)))
 
 
+@pytest.mark.parametrize(
+  ("backend", "devices", "rows", "in_all"),
+  [
+    ("cpu", 1, 735, 735),
+    ("gpu", 1, 735, 736),
+    ("gpu", 1, 736, 736),
+    ("gpu", 1, 63, 63),
+    ("gpu", 4, 735, 736),
+    ("tpu", 4, 700, 704),
+    ("gpu", 16, 735, 736),
+  ],
+)
+def test_many_rows_of_an_accelerator_s_update_are_a_multiple_of_eight(
+  backend, devices, rows, in_all, monkeypatch
+):
+  monkeypatch.setattr(jax, "default_backend", lambda: backend)
+  monkeypatch.setattr(jax, "device_count", lambda: devices)
+  monkeypatch.setattr(jax, "local_device_count", lambda: devices)
+  assert parallel.own_rows_of_update(rows) == range(in_all)
+
+
 def test_a_cache_that_cannot_be_written_is_one_line(cache_dir, tmp_path, capsys):
   (tmp_path / "file").write_text("in the folder's place")
   with warnings.catch_warnings(record=True) as caught:

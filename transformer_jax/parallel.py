@@ -24,6 +24,8 @@ from transformer_jax.roll_call import START_TIMEOUT, call_roll
 MIN_SECONDS_TO_CACHE = 0.1  # programs that compile in less time are not kept on disk
 
 _AXIS = "devices"
+_ALIGNED_ROWS = 8
+_MANY_ROWS = 64  # of a device; a multiple of eight is at most an eighth more
 
 # Seconds until jax ends a process that waits for a lost one; `runs.watchdog` is usually sooner.
 _HEARTBEAT_TIMEOUT = 60
@@ -213,15 +215,26 @@ def to_host(tree: Any) -> Any:
   return jax.device_get(jax_utils.unreplicate(tree))
 
 
-def own_rows(num_rows: int) -> range:
+def own_rows(num_rows: int, multiple: int = 1) -> range:
   """Returns which rows of a batch of all hosts this process's devices take.
 
-  Each device takes as many, so the last ones may be beyond the batch: padding, so that a batch has
-  the same tokens on any number of devices.
+  Each device takes as many, a multiple of `multiple`, so the last ones may be beyond the batch:
+  padding, so that a batch has the same tokens on any number of devices.
   """
-  num_own = -(-num_rows // jax.device_count()) * jax.local_device_count()
+  num_blocks = -(-num_rows // (jax.device_count() * multiple))
+  num_own = num_blocks * multiple * jax.local_device_count()
   start = jax.process_index() * num_own
   return range(start, start + num_own)
+
+
+def own_rows_of_update(num_rows: int) -> range:
+  """Returns `own_rows` of a batch that is trained on or scored.
+
+  On an accelerator, a device that takes many rows takes a multiple of eight: before a product of
+  other sizes in bfloat16, XLA copies each factor into a larger array.
+  """
+  has_many = num_rows >= _MANY_ROWS * jax.device_count()
+  return own_rows(num_rows, _ALIGNED_ROWS if has_many and backend() != "cpu" else 1)
 
 
 def split_rows(array: np.ndarray) -> np.ndarray:
@@ -231,11 +244,12 @@ def split_rows(array: np.ndarray) -> np.ndarray:
   return array.reshape(num_local, num_rows // num_local, *shape)
 
 
-def shard_rows(array: np.ndarray) -> np.ndarray:
+def shard_rows(array: np.ndarray, own_rows: Callable[[int], range] = own_rows) -> np.ndarray:
   """Returns this process's rows of a global array, split over its devices.
 
   Args:
     array: [rows, ...], the same in all processes; rows of zeros take the places beyond its end.
+    own_rows: from the number of rows to this process's.
 
   Returns:
     [local devices, rows per device, ...].

@@ -325,7 +325,7 @@ def test_kernels_are_refused_with_a_reason():
   assert "NVIDIA" in why_not(Use("cpu", "bfloat16", 64, 64))
   assert "bfloat16" in why_not(Use("gpu", "float32", 64, 64))
   with_dropout = Use("gpu", "bfloat16", 64, 64, attention_dropout=True)
-  for name in ("xla", "cudnn"):
+  for name in ("xla", "cudnn", "fused"):
     assert "no dropout on attention weights" in KERNELS[name].why_not(with_dropout)
     with pytest.raises(ValueError, match="no dropout on attention weights"):
       KERNELS[name].attend(*draw(1, 2, 2, 1, 8, 8), Mask(), jnp.ones((1, 1, 2, 2)))

@@ -77,6 +77,30 @@ def test_programs_may_have_instructions_of_the_same_name():
   assert split["optimizer"] == pytest.approx(10e-6)
 
 
+def test_kernels_of_a_gpu_follow_each_other():
+  """They overlap a little, and the number of an instruction says which program it is of."""
+  event = lambda program, name, start: dict(
+    ts=start,
+    dur=10.2,
+    pid=1,
+    tid=1,
+    args=dict(hlo_op=name, unique_hlo_op_id=str((program << 32) + int(start))),
+  )
+  events = [event(7, "dot", 0), event(7, "copy", 10), event(9, "copy", 20), event(9, "add", 30)]
+  split, busy = split_of(
+    events,
+    [
+      dict(dot="query/dot_general", copy="query/copy"),
+      dict(copy="optimizer/copy", add="optimizer/add"),
+    ],
+  )
+  assert split == {
+    "attention's projections": pytest.approx(20.4e-6),
+    "optimizer": pytest.approx(20.4e-6),
+  }
+  assert busy == pytest.approx(40.2e-6)
+
+
 @pytest.mark.parametrize("accumulation_steps", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_profiled_run_is_the_same_run(accumulation_steps, tmp_path):
   config = tiny_config(train_steps=8, accumulation_steps=accumulation_steps, bleu_sentences=0)

@@ -55,11 +55,13 @@ def train(workdir, **settings):
   return output_of("cuda", *command, "digest", f"--workdir={workdir}")
 
 
-def test_a_resumed_run_has_the_bits_of_an_uninterrupted_one(tmp_path):
-  whole = train(tmp_path / "whole")
-  assert train(tmp_path / "again") == whole
-  train(tmp_path / "resumed", train_steps=20)
-  assert train(tmp_path / "resumed") == whole
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_resumed_run_has_the_bits_of_an_uninterrupted_one(dtype, tmp_path):
+  settings = dict(dtype=dtype, attention_kernel="auto")
+  whole = train(tmp_path / "whole", **settings)
+  assert train(tmp_path / "again", **settings) == whole
+  train(tmp_path / "resumed", train_steps=20, **settings)
+  assert train(tmp_path / "resumed", **settings) == whole
 
 
 def test_translations_are_those_of_a_cpu(tmp_path):

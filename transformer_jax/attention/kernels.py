@@ -98,6 +98,61 @@ def _library_mask(mask: Mask, num_queries: int, num_keys: int) -> dict[str, Any]
   return dict(is_causal=mask.causal, key_value_seq_lengths=mask.key_lengths_B)
 
 
+def _cudnn_attention(
+  query_BTHK: Float[Array, "B T H K"],
+  key_BSHK: Float[Array, "B S H K"],
+  value_BSHV: Float[Array, "B S H V"],
+  mask: Mask,
+  multiplier_BHTS: Float32[Array, "B H T S"] | None = None,
+) -> Float[Array, "B T H V"]:
+  """Returns the result of cuDNN's fused attention, or of XLA's where the mask is a dense one.
+
+  cuDNN's gradients require even lengths, so odd ones get one query or key more, which nothing
+  reads. What it gives where there is no key is not defined, so these examples take the mean of all
+  values, as in the other kernels.
+  """
+  if mask.query_segments_BT is not None or mask.allowed_BTS is not None:
+    return _library_attention("xla", query_BTHK, key_BSHK, value_BSHV, mask, multiplier_BHTS)
+  num_queries, num_keys = query_BTHK.shape[1], key_BSHK.shape[1]
+  lengths_B = mask.key_lengths_B
+  if lengths_B is not None:
+    mask = Mask(mask.causal, jnp.maximum(lengths_B, 1))
+  elif num_keys % 2:
+    mask = Mask(mask.causal, jnp.full(len(key_BSHK), num_keys, jnp.int32))
+  heads_BTHV = _library_attention(
+    "cudnn",
+    _evened(query_BTHK),
+    _evened(key_BSHK),
+    _evened(value_BSHV),
+    mask,
+    multiplier_BHTS,
+  )[:, :num_queries]
+  if lengths_B is None:
+    return heads_BTHV
+  mean_B1HV = jnp.mean(value_BSHV, axis=1, keepdims=True)
+  return jnp.where((lengths_B == 0)[:, None, None, None], mean_B1HV, heads_BTHV)
+
+
+def _fused_attention(
+  query_BTHK: Float[Array, "B T H K"],
+  key_BSHK: Float[Array, "B S H K"],
+  value_BSHV: Float[Array, "B S H V"],
+  mask: Mask,
+  multiplier_BHTS: Float32[Array, "B H T S"] | None = None,
+) -> Float[Array, "B T H V"]:
+  """Returns the result of `fused_attention`, or of cuDNN's where there are too many positions."""
+  from transformer_jax.attention import fused  # noqa: PLC0415  a tenth of a second, for GPUs only
+
+  is_short = max(query_BTHK.shape[1], key_BSHK.shape[1]) <= fused.LONGEST
+  attend = fused.fused_attention if is_short else _cudnn_attention
+  return attend(query_BTHK, key_BSHK, value_BSHV, mask, multiplier_BHTS)
+
+
+def _evened(x: Float[Array, "B S H K"]) -> Float[Array, "B _ H K"]:
+  """Returns `x`, with zeros for one position more if it has an odd number of them."""
+  return jnp.pad(x, [(0, 0), (0, x.shape[1] % 2), (0, 0), (0, 0)])
+
+
 def _widen(x: Float[Array, "B S H K"], width: int) -> Float[Array, "B S H {width}"]:
   """Returns `x` with zeros at the end of its last axis."""
   missing = width - x.shape[-1]
@@ -136,15 +191,30 @@ def _no_dropout(use: Use) -> str | None:
   return None
 
 
-def _why_not_cudnn(use: Use) -> str | None:
+def _why_not_cudnn(use: Use, widest: int = 128) -> str | None:
   if use.backend != "gpu":
-    return f"cuDNN runs on NVIDIA GPUs, and this is a {use.backend}"
+    return f"fused attention runs on NVIDIA GPUs, and this is a {use.backend}"
+  if jax.default_backend() == "gpu" and not _has_fused_attention():
+    return "fused attention requires a GPU from NVIDIA of compute capability 8.0 or more"
   if use.dtype != "bfloat16":
-    return "cuDNN's fused attention requires --dtype=bfloat16"
+    return "fused attention requires --dtype=bfloat16"
   width = max(use.d_k, use.d_v)
-  if width % 8 or width > 128:
-    return f"cuDNN's fused attention requires head widths divisible by 8, at most 128, not {width}"
+  if width % 8 or width > widest:
+    return f"fused attention requires head widths divisible by 8, at most {widest}, not {width}"
   return _no_dropout(use)
+
+
+def _why_not_fused(use: Use) -> str | None:
+  from transformer_jax.attention.fused import WIDEST  # noqa: PLC0415  as above
+
+  return _why_not_cudnn(use, WIDEST)
+
+
+@functools.cache
+def _has_fused_attention() -> bool:
+  """Returns whether this machine's GPU is one that fused kernels are built for."""
+  device = jax.local_devices()[0]
+  return "cuda" in device.client.platform_version and float(device.compute_capability) >= 8
 
 
 KERNELS = {
@@ -152,7 +222,8 @@ KERNELS = {
   "reference": Kernel(reference_attention, _serves_all),
   "blocked": Kernel(blocked_attention, _serves_all),
   "xla": Kernel(functools.partial(_library_attention, "xla"), _no_dropout),
-  "cudnn": Kernel(functools.partial(_library_attention, "cudnn"), _why_not_cudnn),
+  "cudnn": Kernel(_cudnn_attention, _why_not_cudnn),
+  "fused": Kernel(_fused_attention, _why_not_fused),
 }
 
 # From this length on `blocked` is used, since the scores that the others keep would fill memory.

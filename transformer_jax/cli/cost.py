@@ -32,7 +32,7 @@ def declare(command: Command) -> None:
   command.declare("lengths", "32,128,512", "sentence lengths n")
   command.declare(
     "kernels",
-    "reference,xla,blocked,cudnn",
+    "reference,xla,blocked,cudnn,fused",
     "attention kernels; those that cannot run here are left out, with the reason",
   )
   command.declare("dtype", "float32", "dtype of activations", ["float32", "bfloat16"])

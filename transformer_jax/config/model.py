@@ -103,7 +103,7 @@ class ModelConfig:
   attention_kernel: str = setting(
     "auto",
     "how attention is computed; auto picks from a table of measurements",
-    choices=("auto", "reference", "blocked", "xla", "cudnn"),
+    choices=("auto", "reference", "blocked", "xla", "cudnn", "fused"),
   )
 
   rematerialize: bool = setting(

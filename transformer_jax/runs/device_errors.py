@@ -29,7 +29,8 @@ def compile_updates(config: Config, train_step: TrainStep, state: Any, stream: B
   shapes = sorted(stream.shapes(), key=lambda shape: sum(shape[1:]), reverse=True)
   batches = []
   for rows, *widths in shapes:
-    source, target = (parallel.shard_rows(np.zeros((rows, width), np.int32)) for width in widths)
+    sides = (np.zeros((rows, width), np.int32) for width in widths)
+    source, target = (parallel.shard_rows(side, parallel.own_rows_of_update) for side in sides)
     batches.append((source, target))
   needed = train_step.compile_ahead(state, batches, config.data.accumulation_steps)
   free = parallel.free_memory()

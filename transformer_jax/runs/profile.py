@@ -145,12 +145,13 @@ def split_of(
   busy, latest_end = 0.0, 0.0
   for event in instructions:
     arguments = event["args"]
-    part = part_of(paths_of_run[arguments.get("run_id")].get(arguments["hlo_op"], ""))
+    part = part_of(paths_of_run[_run_of(arguments)].get(arguments["hlo_op"], ""))
     start = event["ts"]
     end = start + event["dur"]
     seconds = event["dur"] / 1e6
     stack = open_on_thread[event["pid"], event["tid"]]
-    while stack and stack[-1][1] <= start:
+    # The kernels of a GPU's stream overlap by a fraction of a microsecond, but not by half.
+    while stack and stack[-1][1] <= (start + end) / 2:
       stack.pop()
     if stack:
       outer_part, _ = stack[-1]
@@ -171,11 +172,21 @@ def _programs_of_runs(
   """
   names_of_run = collections.defaultdict(set)
   for event in instructions:
-    names_of_run[event["args"].get("run_id")].add(event["args"]["hlo_op"])
+    names_of_run[_run_of(event["args"])].add(event["args"]["hlo_op"])
   return {
     run: max(programs, key=lambda paths: len(names & paths.keys()), default={})
     for run, names in names_of_run.items()
   }
+
+
+def _run_of(arguments: Mapping[str, Any]) -> Any:
+  """Returns what is the same for all instructions of a run; on a GPU, of a program.
+
+  There an instruction has a number of 64 bits, of which the upper half is the program's.
+  """
+  if "unique_hlo_op_id" in arguments:
+    return int(arguments["unique_hlo_op_id"]) >> 32
+  return arguments.get("run_id")
 
 
 def part_of(path: str) -> str:

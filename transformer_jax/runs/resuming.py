@@ -37,7 +37,7 @@ def begin(
     _check_nothing_is_lost(run)
     run.folder.cut_metrics(0)
     state, record = _first_state(run)
-    return state, run.prepared.stream_from(None, parallel.own_rows), 0, record
+    return state, run.prepared.stream_from(None, parallel.own_rows_of_update), 0, record
   shapes = jax.eval_shape(lambda: initial_state(run.config, run.model))
   like = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
   state, meta, step = run.checkpoints.restore(like, on_corrupt=on_corrupt)
@@ -53,7 +53,7 @@ def begin(
   run.time.go_on_from([meta, *run.folder.read_metrics()])
   reported = meta["reported"] if "reported" in meta else _guess_reported(run, meta, step)
   run.folder.log(f"resumed at step {step}")
-  stream = run.prepared.stream_from(meta["data"], parallel.own_rows)
+  stream = run.prepared.stream_from(meta["data"], parallel.own_rows_of_update)
   return state, stream, reported, read_record(run.folder)
 
 

@@ -96,7 +96,7 @@ class Validation:
     EOS counts as a token. There is no smoothing and no dropout.
     """
     sums = None
-    for batch in _until(should_stop, self._prepared.valid_batches(parallel.own_rows)):
+    for batch in _until(should_stop, self._prepared.valid_batches(parallel.own_rows_of_update)):
       source_BS = parallel.split_rows(batch.source_BS)
       target_BT = parallel.split_rows(batch.target_BT)
       part = self._evaluation_step(params, source_BS, target_BT)
