@@ -21,7 +21,7 @@ import numpy as np
 from transformer_jax import attention, parallel
 from transformer_jax.analysis.cost.heads import can_run, serving_kernels
 from transformer_jax.analysis.timing import Subject, compiled, interleaved_timings
-from transformer_jax.attention import KERNELS, Mask, fused
+from transformer_jax.attention import KERNELS, Mask
 from transformer_jax.machine import hardware, usable_cores
 from transformer_jax.workdir.versions import git_revision
 
@@ -68,8 +68,7 @@ def measured(
     (heads, kernel)
     for heads in head_counts
     for kernel in kernels
-    if can_run(kernel, dtype, WIDTH // heads, WIDTH // heads)
-    and (kernel != "fused" or length <= fused.LONGEST)  # beyond, it is cuDNN's
+    if can_run(kernel, dtype, WIDTH // heads, WIDTH // heads, length)
   ]
   with concurrent.futures.ThreadPoolExecutor(max(1, (usable_cores() or 1) // 2)) as pool:
     subjects = list(pool.map(lambda case: subject(case[1], dtype, batch, length, case[0]), cases))
@@ -82,6 +81,7 @@ def measured(
       length=length,
       num_heads=heads,
       kernel=choice(milliseconds),
+      others=sorted(milliseconds.keys() - {choice(milliseconds)}, key=milliseconds.__getitem__),
       milliseconds=milliseconds,
       peak_bytes={kernel: by_case[heads, kernel].peak_bytes for kernel in serving},
     )
@@ -136,7 +136,7 @@ def write(name: str, where: dict[str, Any], rows: Sequence[dict[str, Any]]) -> N
   """Puts the choices into the table that `auto` reads."""
   path = attention.kernels.FASTEST
   choices = json.loads(path.read_text(encoding="utf-8"))
-  kept = ("length", "num_heads", "kernel")
+  kept = ("length", "num_heads", "kernel", "others")  # others: for what the kernel cannot serve
   choices[name] = dict(where=where, fastest=[{key: row[key] for key in kept} for row in rows])
   path.write_text(as_text(choices), encoding="utf-8")
 

@@ -24,7 +24,7 @@ from transformer_jax.roll_call import START_TIMEOUT, call_roll
 MIN_SECONDS_TO_CACHE = 0.1  # programs that compile in less time are not kept on disk
 
 _AXIS = "devices"
-_ALIGNED_ROWS = 8
+ALIGNED_ROWS = 8  # an accelerator's products are fast where rows are a multiple of this
 _MANY_ROWS = 64  # of a device; a multiple of eight is at most an eighth more
 
 # Seconds until jax ends a process that waits for a lost one; `runs.watchdog` is usually sooner.
@@ -234,7 +234,7 @@ def own_rows_of_update(num_rows: int) -> range:
   other sizes in bfloat16, XLA copies each factor into a larger array.
   """
   has_many = num_rows >= _MANY_ROWS * jax.device_count()
-  return own_rows(num_rows, _ALIGNED_ROWS if has_many and backend() != "cpu" else 1)
+  return own_rows(num_rows, ALIGNED_ROWS if has_many and backend() != "cpu" else 1)
 
 
 def split_rows(array: np.ndarray) -> np.ndarray:
@@ -244,17 +244,17 @@ def split_rows(array: np.ndarray) -> np.ndarray:
   return array.reshape(num_local, num_rows // num_local, *shape)
 
 
-def shard_rows(array: np.ndarray, own_rows: Callable[[int], range] = own_rows) -> np.ndarray:
+def shard_rows(array: np.ndarray, rows_of: Callable[[int], range] = own_rows) -> np.ndarray:
   """Returns this process's rows of a global array, split over its devices.
 
   Args:
     array: [rows, ...], the same in all processes; rows of zeros take the places beyond its end.
-    own_rows: from the number of rows to this process's.
+    rows_of: from the number of rows to this process's: `own_rows` or `own_rows_of_update`.
 
   Returns:
     [local devices, rows per device, ...].
   """
-  own = own_rows(len(array))
+  own = rows_of(len(array))
   rows = array[own.start : own.stop]
   padding = len(own) - len(rows)
   if padding:

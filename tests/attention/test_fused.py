@@ -15,7 +15,7 @@ from test_kernels import MASKS, draw
 
 from transformer_jax.attention import KERNELS, Mask, kernels
 from transformer_jax.attention.dot_product import reference_attention
-from transformer_jax.attention.fused import LONGEST, fused_attention
+from transformer_jax.attention.fused import fused_attention
 
 # (queries, keys, d_k, d_v)
 SHAPES = [(1, 1, 8, 8), (7, 12, 8, 3), (17, 9, 24, 8), (16, 33, 8, 8)]
@@ -60,18 +60,12 @@ def test_values_and_gradients_are_those_of_the_reference(mask_name, attend):
   jax.tree.map(same, results(attend, mask_name), results(reference_attention, mask_name))
 
 
-def test_what_a_fused_program_cannot_do_is_refused():
-  with pytest.raises(ValueError, match=f"at most {LONGEST} queries and keys"):
-    fused_attention(*draw(1, 2, LONGEST + 1, 1, 8, 8), Mask())
-  with pytest.raises(ValueError, match="no dropout on attention weights"):
-    fused_attention(*draw(1, 2, 2, 1, 8, 8), Mask(), jnp.ones((1, 1, 2, 2)))
-
-
 def test_longer_sequences_are_given_to_cudnn(monkeypatch):
   monkeypatch.setattr(kernels, "_cudnn_attention", lambda query, *_: jnp.full_like(query, 7))
-  by_length = lambda length: KERNELS["fused"].attend(*draw(1, 2, length, 1, 8, 8), Mask(), None)
-  assert jnp.all(by_length(LONGEST + 1) == 7)
-  assert not jnp.any(by_length(LONGEST) == 7)
+  kernel = KERNELS["fused"]
+  by_length = lambda length: kernel.attend(*draw(1, 2, length, 1, 8, 8), Mask(), None)
+  assert jnp.all(by_length(kernel.longest + 1) == 7)
+  assert not jnp.any(by_length(kernel.longest) == 7)
 
 
 @pytest.mark.parametrize("mask_name", MASKS)

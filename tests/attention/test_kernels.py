@@ -17,6 +17,7 @@ from transformer_jax.attention import (
   kernels,
   reference_weights,
 )
+from transformer_jax.errors import ConfigError
 from transformer_jax.model.dropout import keep_multiplier
 from transformer_jax.reference import attention as in_numpy
 
@@ -318,6 +319,31 @@ def test_the_fastest_kernel_is_that_of_the_nearest_shape(monkeypatch):
   assert by_length(use) == ["reference", "blocked", "blocked"]
   unmeasured = Use("tpu", "float32", 64, 64)
   assert by_length(unmeasured) == ["xla", "xla", "blocked"]
+
+
+def test_a_kernel_that_cannot_serve_gives_way_to_the_next_of_its_shape(monkeypatch):
+  rows = [
+    dict(num_heads=8, length=32, kernel="fused", others=["xla", "cudnn", "reference"]),
+    dict(num_heads=8, length=512, kernel="cudnn", others=["xla", "reference"]),
+  ]
+  monkeypatch.setattr(kernels, "_measured", lambda: {"gpu bfloat16": dict(fastest=rows)})
+  choose = lambda d_k, length: fastest_kernel(Use("gpu", "bfloat16", d_k, d_k), 8, length, length)
+  assert choose(64, 32) == choose(64, 64) == "fused"
+  assert choose(64, 65) == choose(128, 32) == choose(512, 32) == "xla"
+  assert choose(64, 500) == choose(128, 500) == "cudnn"
+  assert choose(512, 500) == "xla"
+
+
+def test_the_environment_can_choose_for_auto(monkeypatch):
+  use = Use("gpu", "bfloat16", 64, 64)
+  monkeypatch.setenv("TRANSFORMER_JAX_AUTO_KERNEL", "blocked")
+  assert fastest_kernel(use, 8, 32, 32) == "blocked"
+  monkeypatch.setenv("TRANSFORMER_JAX_AUTO_KERNEL", "cudnn")
+  assert fastest_kernel(use, 8, 32, 32) == "cudnn"
+  assert fastest_kernel(Use("cpu", "float32", 64, 64), 8, 32, 32) != "cudnn"
+  monkeypatch.setenv("TRANSFORMER_JAX_AUTO_KERNEL", "fast")
+  with pytest.raises(ConfigError, match="TRANSFORMER_JAX_AUTO_KERNEL=fast"):
+    fastest_kernel(use, 8, 32, 32)
 
 
 def test_kernels_are_refused_with_a_reason():

@@ -25,14 +25,20 @@ ON_GPU = [
   for dtype in ("float32", "bfloat16")
   if KERNELS[name].why_not(Use("gpu", dtype, 64, 64)) is None
 ]
-# (queries, keys, d_v)
-SHAPES = [(31, 45, 64), (64, 64, 64), (65, 192, 32), (320, 320, 64)]
+# (queries, keys, d_k, d_v)
+SHAPES = [
+  (7, 12, 16, 16),
+  (31, 45, 64, 64),
+  (64, 64, 64, 64),
+  (65, 192, 64, 32),
+  (320, 320, 64, 64),
+]
 TOLERANCE = {"float32": 5e-6, "bfloat16": 0.03}
 
 
-def example(mask_name, dtype, num_queries, num_keys, d_v):
+def example(mask_name, dtype, num_queries, num_keys, d_k, d_v):
   """Returns (direction of the gradient, queries, keys, values, mask), rounded to the dtype."""
-  arrays = draw(3, num_queries, num_keys, 2, 64, d_v, seed=num_queries)
+  arrays = draw(3, num_queries, num_keys, 2, d_k, d_v, seed=num_queries)
   direction = np.random.default_rng(1).standard_normal((3, num_queries, 2, d_v))
   rounded = [jnp.asarray(array, dtype) for array in (direction, *arrays)]
   return *rounded, MASKS[mask_name](3, num_queries, num_keys)

@@ -55,9 +55,11 @@ def train(workdir, **settings):
   return output_of("cuda", *command, "digest", f"--workdir={workdir}")
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_a_resumed_run_has_the_bits_of_an_uninterrupted_one(dtype, tmp_path):
-  settings = dict(dtype=dtype, attention_kernel="auto")
+@pytest.mark.parametrize(
+  "dtype, kernel", [("float32", "xla"), ("bfloat16", "fused"), ("bfloat16", "cudnn")]
+)
+def test_a_resumed_run_has_the_bits_of_an_uninterrupted_one(dtype, kernel, tmp_path):
+  settings = dict(dtype=dtype, attention_kernel=kernel)
   whole = train(tmp_path / "whole", **settings)
   assert train(tmp_path / "again", **settings) == whole
   train(tmp_path / "resumed", train_steps=20, **settings)

@@ -90,6 +90,17 @@ def test_sums_and_gradients_in_chunks_are_those_of_the_logits(
   smoothing, chunk, dtype, tolerance, monkeypatch
 ):
   monkeypatch.setattr(label_smoothing, "_CHUNK", chunk)
+  assert_sums_are_those_of_the_logits(smoothing, dtype, tolerance)
+
+
+@pytest.mark.parametrize("dtype, tolerance", [("float32", 1e-6), ("bfloat16", 3e-2)])
+def test_so_are_those_in_an_accelerator_s_chunks(dtype, tolerance, monkeypatch):
+  monkeypatch.setattr(label_smoothing, "backend", lambda: "gpu")
+  monkeypatch.setattr(label_smoothing, "_CHUNK_ELSEWHERE", 40)
+  assert_sums_are_those_of_the_logits(0.1, dtype, tolerance)
+
+
+def assert_sums_are_those_of_the_logits(smoothing, dtype, tolerance):
   summed = lambda outputs, matrix: summed_cross_entropy(
     outputs, matrix, jnp.asarray(TARGET_BT), smoothing
   )

@@ -4,6 +4,9 @@ The queries, keys and values of one head of a sentence fit the chip at once, wit
 So a program is the equation of Section 3.2.1, or its gradient, for one head; the grid of programs
 is what `vmap` is in `dot_product.py`. Kernels for long sequences go by tiles of 128 queries and 128
 keys, of which a sentence of 30 tokens fills a twentieth.
+
+A program works on tiles, whose sides are powers of two. So `weights_TS` in it has more than T rows:
+those beyond are computed from zeros, and never written.
 """
 
 import dataclasses
@@ -20,10 +23,6 @@ from jaxtyping import Array, Float, Float32, Int8, Int32
 
 from transformer_jax.attention.masks import Mask
 
-# The most queries or keys, and the widest heads. All arrays of a program then take half of the
-# memory that the smallest GPUs with tensor cores for bfloat16 have for it, about 100 KB.
-LONGEST = 64
-WIDEST = 64
 _SMALLEST_TILE = 16  # rows and columns of a product on tensor cores
 
 
@@ -34,18 +33,16 @@ def fused_attention(
   mask: Mask,
   multiplier_BHTS: Float32[Array, "B H T S"] | None = None,
 ) -> Float[Array, "B T H V"]:
-  """Returns the output of every head of every example.
+  """Returns the output of every head of every example; KERNELS has the limits of sizes.
 
   The weights are computed again for the gradient. On a CPU Pallas interprets the programs, which is
   for tests.
 
   Raises:
-    ValueError: there are more than LONGEST queries or keys, or dropout on the weights.
+    ValueError: there is dropout on the weights.
   """
   batch, num_queries = query_BTHK.shape[:2]
   num_keys = key_BSHK.shape[1]
-  if max(num_queries, num_keys) > LONGEST:
-    raise ValueError(f"the fused kernel takes at most {LONGEST} queries and keys")
   if multiplier_BHTS is not None:
     raise ValueError("the fused kernel has no dropout on attention weights")
   lengths_B, allowed_BTS = mask.key_lengths_B, None
@@ -98,22 +95,25 @@ _attend.defvjp(_forward, _backward)
 
 @dataclasses.dataclass(frozen=True)
 class _Part:
-  """One head's rows of an array, inside a tile whose sides are powers of two."""
+  """One head's rows of an array, in a tile whose sides are powers of two.
 
-  reference: Any
+  `memory` is what Pallas calls a reference: the tile in the GPU's memory.
+  """
+
+  memory: Any
   rows: int
   width: int
 
   def read(self) -> Array:
     """Returns the tile, with zeros around the rows."""
-    return triton.load(self.reference, mask=self._is_inside(), other=0)
+    return triton.load(self.memory, mask=self._is_inside(), other=0)
 
   def write(self, tile: Array) -> None:
     """Writes the rows of a tile."""
-    triton.store(self.reference, tile.astype(self.reference.dtype), mask=self._is_inside())
+    triton.store(self.memory, tile.astype(self.memory.dtype), mask=self._is_inside())
 
   def _is_inside(self) -> Array:
-    row, column = _places(self.reference.shape)
+    row, column = _places(self.memory.shape)
     return (row < self.rows) & (column < self.width)
 
 
@@ -168,7 +168,8 @@ def _for_every_head(
   """Runs a program for each head of each example; returns arrays of the output shapes.
 
   Args:
-    of_head: function of the allowed pairs of queries and keys, and the parts of inputs and outputs.
+    of_head: function of the allowed pairs of queries and keys (a tile) and of the parts of inputs
+      and outputs.
     inputs: [B, _, H, _] each, beginning with queries and keys.
     output_shapes: (B, _, H, _) each.
     causal, lengths_B, allowed_BTS: the mask; at most one of the two arrays is given.
@@ -190,16 +191,16 @@ def _for_every_head(
     for _, rows, _, width in shapes
   ]
 
-  def program(*references: Any) -> None:
+  def program(*tiles: Any) -> None:
     row, column = _places(tile_TS)
     allowed_TS = column <= row if causal else column >= 0
     if lengths_B is not None:
-      allowed_TS &= column < references[0][...]
+      allowed_TS &= column < tiles[0][...]
     if allowed_BTS is not None:
-      allowed_TS &= _Part(references[0], *allowed_BTS.shape[1:]).read() != 0
+      allowed_TS &= _Part(tiles[0], *allowed_BTS.shape[1:]).read() != 0
     parts = [
-      _Part(reference, rows, width)
-      for reference, (_, rows, _, width) in zip(references[len(masks) :], shapes, strict=True)
+      _Part(tile, rows, width)
+      for tile, (_, rows, _, width) in zip(tiles[len(masks) :], shapes, strict=True)
     ]
     of_head(allowed_TS, *parts)
 
@@ -209,14 +210,14 @@ def _for_every_head(
     in_specs=mask_specs + specs[: len(inputs)],
     out_specs=specs[len(inputs) :],
     out_shape=[jax.ShapeDtypeStruct(shape, inputs[0].dtype) for shape in output_shapes],
-    compiler_params=triton.CompilerParams(num_warps=4, num_stages=1),
+    compiler_params=triton.CompilerParams(num_warps=4, num_stages=1),  # there is no loop to overlap
     interpret=jax.default_backend() == "cpu",
     name=of_head.__name__.strip("_"),
   )(*masks, *inputs)
 
 
 def _tile(size: int) -> int:
-  """Returns the power of two that holds `size` rows or columns."""
+  """Returns the side of a tile that holds `size` rows or columns: a power of two, at least 16."""
   return max(_SMALLEST_TILE, pl.next_power_of_2(size))
 
 

@@ -9,6 +9,7 @@ import dataclasses
 import functools
 import json
 import math
+import os
 import pathlib
 from collections.abc import Callable
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -20,6 +21,7 @@ from jaxtyping import Array, Float, Float32
 from transformer_jax.attention.blocked import blocked_attention
 from transformer_jax.attention.dot_product import reference_attention
 from transformer_jax.attention.masks import Mask
+from transformer_jax.errors import ConfigError
 
 
 @runtime_checkable
@@ -57,6 +59,9 @@ class Kernel:
 
   attend: AttentionKernel
   why_not: Callable[[Use], str | None]  # the reason why it cannot serve a use, or None
+  longest: int | float = (
+    math.inf
+  )  # queries or keys: where there are more, another kernel does its work
 
 
 def _library_attention(
@@ -141,10 +146,10 @@ def _fused_attention(
   multiplier_BHTS: Float32[Array, "B H T S"] | None = None,
 ) -> Float[Array, "B T H V"]:
   """Returns the result of `fused_attention`, or of cuDNN's where there are too many positions."""
-  from transformer_jax.attention import fused  # noqa: PLC0415  a tenth of a second, for GPUs only
+  from transformer_jax.attention.fused import fused_attention  # noqa: PLC0415  for GPUs only: 0.1 s
 
-  is_short = max(query_BTHK.shape[1], key_BSHK.shape[1]) <= fused.LONGEST
-  attend = fused.fused_attention if is_short else _cudnn_attention
+  is_short = max(query_BTHK.shape[1], key_BSHK.shape[1]) <= KERNELS["fused"].longest
+  attend = fused_attention if is_short else _cudnn_attention
   return attend(query_BTHK, key_BSHK, value_BSHV, mask, multiplier_BHTS)
 
 
@@ -191,28 +196,25 @@ def _no_dropout(use: Use) -> str | None:
   return None
 
 
-def _why_not_cudnn(use: Use, widest: int = 128) -> str | None:
+def _why_not_on_chip(name: str, widest: int, use: Use) -> str | None:
+  """Returns why a kernel of that name, for heads of at most `widest`, cannot serve a use.
+
+  Such kernels keep the scores on the chip, and are programs for NVIDIA's tensor cores.
+  """
   if use.backend != "gpu":
-    return f"fused attention runs on NVIDIA GPUs, and this is a {use.backend}"
-  if jax.default_backend() == "gpu" and not _has_fused_attention():
-    return "fused attention requires a GPU from NVIDIA of compute capability 8.0 or more"
+    return f"{name} runs on NVIDIA GPUs, and this is a {use.backend}"
+  if jax.default_backend() == "gpu" and not _has_bfloat16_tensor_cores():
+    return f"{name} requires an NVIDIA GPU of compute capability 8.0 or more"
   if use.dtype != "bfloat16":
-    return "fused attention requires --dtype=bfloat16"
+    return f"{name} requires --dtype=bfloat16"
   width = max(use.d_k, use.d_v)
   if width % 8 or width > widest:
-    return f"fused attention requires head widths divisible by 8, at most {widest}, not {width}"
+    return f"{name} requires head widths divisible by 8, at most {widest}, not {width}"
   return _no_dropout(use)
 
 
-def _why_not_fused(use: Use) -> str | None:
-  from transformer_jax.attention.fused import WIDEST  # noqa: PLC0415  as above
-
-  return _why_not_cudnn(use, WIDEST)
-
-
 @functools.cache
-def _has_fused_attention() -> bool:
-  """Returns whether this machine's GPU is one that fused kernels are built for."""
+def _has_bfloat16_tensor_cores() -> bool:
   device = jax.local_devices()[0]
   return "cuda" in device.client.platform_version and float(device.compute_capability) >= 8
 
@@ -222,14 +224,21 @@ KERNELS = {
   "reference": Kernel(reference_attention, _serves_all),
   "blocked": Kernel(blocked_attention, _serves_all),
   "xla": Kernel(functools.partial(_library_attention, "xla"), _no_dropout),
-  "cudnn": Kernel(_cudnn_attention, _why_not_cudnn),
-  "fused": Kernel(_fused_attention, _why_not_fused),
+  "cudnn": Kernel(_cudnn_attention, functools.partial(_why_not_on_chip, "cuDNN's attention", 128)),
+  # All arrays of a program of 64 queries, 64 keys and heads of 64 take 56 KB; the smallest of these
+  # GPUs have about 100 KB for it.
+  "fused": Kernel(
+    _fused_attention,
+    functools.partial(_why_not_on_chip, "the fused kernel", 64),
+    longest=64,
+  ),
 }
 
 # From this length on `blocked` is used, since the scores that the others keep would fill memory.
 _LONG = 2048
 _FOR_LONG = "blocked"
 _UNMEASURED = "xla"
+_CHOICE = "TRANSFORMER_JAX_AUTO_KERNEL"
 
 # Written by `benchmarks/attention_kernels.py --write`.
 FASTEST = pathlib.Path(__file__).with_name("fastest.json")
@@ -244,6 +253,10 @@ def fastest_kernel(use: Use, num_heads: int, num_queries: int, num_keys: int) ->
   linear in length. With dropout on the weights it is the reference: nothing was measured with it,
   and runs go on to the same bits.
 
+  Raises:
+    ConfigError: the environment variable TRANSFORMER_JAX_AUTO_KERNEL, which chooses instead where
+      its kernel can serve, names none.
+
   Example:
     fastest_kernel(Use("cpu", "float32", 64, 64), num_heads=8, num_queries=32, num_keys=32)
   """
@@ -251,14 +264,24 @@ def fastest_kernel(use: Use, num_heads: int, num_queries: int, num_keys: int) ->
     return "reference"
   length = math.sqrt(num_queries * num_keys)
   names = [_FOR_LONG] if length >= _LONG else _nearest_first(use, num_heads, length)
-  for name in names:
-    if KERNELS[name].why_not(use) is None:
+  for name in [*_chosen_by_user(), *names]:
+    is_short_enough = max(num_queries, num_keys) <= KERNELS[name].longest
+    if is_short_enough and KERNELS[name].why_not(use) is None:
       return name
   return "reference"
 
 
+def _chosen_by_user() -> list[str]:
+  """Returns the kernel that the environment names, if it names one."""
+  name = os.environ.get(_CHOICE, "")
+  if name and (name not in KERNELS or name == "auto"):
+    others = ", ".join(other for other in KERNELS if other != "auto")
+    raise ConfigError(f"{_CHOICE}={name}", "there is no such kernel", f"choose one of {others}")
+  return [name] if name else []
+
+
 def _nearest_first(use: Use, num_heads: int, length: float) -> list[str]:
-  """Returns the fastest kernel at each measured shape, the nearest shape first."""
+  """Returns the kernels at each measured shape, fastest first, the nearest shape first."""
 
   def distance(row: dict[str, Any]) -> float:
     by_length = abs(math.log2(row["length"] / length))
@@ -268,7 +291,8 @@ def _nearest_first(use: Use, num_heads: int, length: float) -> list[str]:
   measured = _measured().get(f"{use.backend} {use.dtype}")
   if not measured:
     return [_UNMEASURED]
-  return [row["kernel"] for row in sorted(measured["fastest"], key=distance)]
+  rows = sorted(measured["fastest"], key=distance)
+  return [name for row in rows for name in (row["kernel"], *row.get("others", []))]
 
 
 @functools.cache

@@ -18,13 +18,12 @@ from transformer_jax.config import PAD_ID
 from transformer_jax.model.embedding import project
 from transformer_jax.model.head_gates import HeadGates
 from transformer_jax.model.transformer import Transformer
-from transformer_jax.parallel import backend
+from transformer_jax.parallel import ALIGNED_ROWS, backend
 
-# Logits that are in memory at once, 256 MB on a CPU. Elsewhere 1 GB, since the sum of the matrix's
+# Logits that are in memory at once: 256 MB on a CPU. Elsewhere 1 GB, since the sum of the matrix's
 # gradients is read and written for each chunk.
 _CHUNK = 1 << 26
 _CHUNK_ELSEWHERE = 1 << 28
-_ALIGNED_ROWS = 8  # there a chunk's are a multiple: see `parallel.own_rows_of_update`
 
 
 def smoothed_cross_entropy(
@@ -215,7 +214,7 @@ def _scan_chunks(function, start, outputs_RD, target_R, num_classes):
   The last chunk is padded with PAD. Returns the last carry and the results of all R rows.
   """
   rows = target_R.shape[0]
-  chunk, multiple = (_CHUNK, 1) if backend() == "cpu" else (_CHUNK_ELSEWHERE, _ALIGNED_ROWS)
+  chunk, multiple = (_CHUNK, 1) if backend() == "cpu" else (_CHUNK_ELSEWHERE, ALIGNED_ROWS)
   num_chunks = -(-rows * num_classes // chunk)
   if num_chunks == 1:
     return function(start, (outputs_RD, target_R))

@@ -203,7 +203,7 @@ def test_the_command_writes_page_data_and_figures(tmp_path, capsys):
   assert "h=1, d_k=d_v=16 | h=8, d_k=d_v=2 | h=8, d_k=d_v=16" in page
   assert "| the paper's base | 3.28e+18 | 9.53e+17 | 29% |" in page
   if jax.default_backend() != "gpu":
-    assert "Kernel `cudnn` was not measured: fused attention runs on NVIDIA GPUs" in page
+    assert "Kernel `cudnn` was not measured: cuDNN's attention runs on NVIDIA GPUs" in page
   data = json.loads((tmp_path / "cost/cost.json").read_text())
   assert {r["length"] for r in data["records"]} == {8, 16}
   assert len(data["table_1"]) == 8

@@ -97,9 +97,11 @@ def serving_kernels(names: Sequence[str], dtype: str) -> tuple[list[str], dict[s
   return serving, {name: reason for name, reason in reasons.items() if reason}
 
 
-def can_run(name: str, dtype: str, d_k: int, d_v: int) -> bool:
-  """Returns whether a kernel serves heads of these widths here."""
-  return KERNELS[name].why_not(Use(jax.default_backend(), dtype, d_k, d_v)) is None
+def can_run(name: str, dtype: str, d_k: int, d_v: int, length: int = 1) -> bool:
+  """Returns whether a kernel itself serves heads of these widths, and sentences so long, here."""
+  kernel = KERNELS[name]
+  is_short_enough = length <= kernel.longest
+  return is_short_enough and kernel.why_not(Use(jax.default_backend(), dtype, d_k, d_v)) is None
 
 
 def measure(
@@ -132,8 +134,8 @@ def measure(
     figures.
   """
   records = []
-  probes = list(_probes(all_cases, kernels, dtype))
   for length in lengths:
+    probes = list(_probes(all_cases, kernels, dtype, length))
     batch = Batch(d_model, max(1, batch_tokens // length), length, dtype)
     log(f"n={length}: compiling {len(probes)} functions")
     subjects = [_subject(batch, probe) for probe in probes]
@@ -144,12 +146,14 @@ def measure(
   return records
 
 
-def _probes(all_cases: Sequence[Case], kernels: Sequence[str], dtype: str) -> Iterator[Probe]:
+def _probes(
+  all_cases: Sequence[Case], kernels: Sequence[str], dtype: str, length: int
+) -> Iterator[Probe]:
   """Yields the Probes of a length; a kernel is left out where it cannot serve the heads' width."""
   for case in all_cases:
     is_narrow = case.column == NARROW
     names = kernels if is_narrow else ["auto"]
-    for kernel in (name for name in names if can_run(name, dtype, case.d_k, case.d_v)):
+    for kernel in (name for name in names if can_run(name, dtype, case.d_k, case.d_v, length)):
       for subject in (SUBLAYER, CORE) if is_narrow else (SUBLAYER,):
         for which in PASSES:
           yield Probe(case, subject, kernel, which)
