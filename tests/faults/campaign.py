@@ -30,6 +30,7 @@ from patience import PATIENCE  # noqa: E402
 from tiny_run import flags, metrics_of  # noqa: E402
 
 from transformer_jax.checkpoints import Checkpoints  # noqa: E402
+from transformer_jax.checkpoints.layout import DELETING, WRITING  # noqa: E402
 from transformer_jax.runs.digest import digest_of  # noqa: E402
 
 SETTINGS = dict(
@@ -85,11 +86,14 @@ class Run:
     self._processes = []
     self._errors = []
     self._flags = flags(**{**SETTINGS, **settings, "train_steps": steps})
+    self._held = workdir.with_name(f"{workdir.name}-held")
+    self._held.mkdir()
     xla_flags = os.environ.get("XLA_FLAGS", "")
     self.environment = dict(
       os.environ,
       JAX_PLATFORMS="cpu",
       PYTHONPATH=str(ROOT),
+      SLOW_DISK_HOLD=str(self._held),
       XLA_FLAGS=f"{xla_flags} --xla_force_host_platform_device_count={devices}",
     )
 
@@ -152,6 +156,15 @@ class Run:
     """Returns the names of half-written and half-deleted checkpoints."""
     return [name for name in self.names() if not name.isdecimal()]
 
+  def hold(self, prefix):
+    """Holds each write or deletion of a checkpoint, from now on, where its name begins so."""
+    (self._held / prefix).touch()
+
+  def let_go(self):
+    """Ends that."""
+    for file in self._held.iterdir():
+      file.unlink()
+
   def wait_until(self, condition):
     """Waits until a condition holds or the run is over."""
     end = time.monotonic() + PATIENCE
@@ -190,30 +203,22 @@ def interrupt(run, how, rng):
     run.wait_until(lambda: last_logged(run.workdir) >= target)
     time.sleep(rng.uniform(0, 0.05))
   run.send(SIGNALS[how], which)
-  return which, run.codes()
+  codes = run.codes()
+  run.let_go()
+  return which, codes
 
 
 def _wait_for_a_checkpoint(run, how, rng):
-  """Stops process 0 while a checkpoint, the next or the one after it, is written or deleted.
+  """Waits until a checkpoint, the next or the one after it, is being written or deleted.
 
-  It stands still when it is killed, so on a busy machine too the kill falls where it is meant to.
+  It stays so until process 0 is killed.
   """
   earliest = max(run.steps(), default=0) + 10 * rng.randrange(2)
-  prefix = "writing-" if how == "write" else "deleting-"
-  delay = rng.uniform(0, 0.02 if how == "write" else 0.001)
-
-  def is_under_way():
-    has_begun = any(name.startswith(prefix) for name in run.names())
-    return has_begun and max(run.steps(), default=0) >= earliest
-
-  while not run.is_over():
-    run.wait_until(is_under_way)
-    time.sleep(delay)
-    run.send(signal.SIGSTOP, 0)
-    if is_under_way():
-      return
-    run.send(signal.SIGCONT, 0)
-    delay /= 2
+  run.wait_until(lambda: max(run.steps(), default=0) >= earliest)
+  prefix = WRITING if how == "write" else DELETING
+  run.hold(prefix)
+  run.wait_until(lambda: any(name.startswith(prefix) for name in run.names()))
+  time.sleep(rng.uniform(0, 0.02))
 
 
 class Campaign:

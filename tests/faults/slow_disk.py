@@ -1,10 +1,12 @@
-"""The command on a slow disk: each checkpoint stays half written, and half deleted, for a while.
+"""The command on a disk that can be told to hold: a checkpoint stays half written, or half deleted.
 
-    python tests/faults/slow_disk.py train ...
+    SLOW_DISK_HOLD=FOLDER python tests/faults/slow_disk.py train ...
 
-So a signal that is meant to fall into one of these moments does, however busy the machine is.
+It stays so while FOLDER has a file named as the beginning of the checkpoint's name then. So a
+signal that is meant to fall into one of these moments does, however busy the machine is.
 """
 
+import os
 import pathlib
 import shutil
 import time
@@ -12,25 +14,28 @@ import time
 from transformer_jax.checkpoints.layout import DELETING, WRITING
 from transformer_jax.cli.main import main
 
-SECONDS = 0.05
+HOLD = pathlib.Path(os.environ["SLOW_DISK_HOLD"])
 
 _rename = pathlib.Path.rename
 _rmtree = shutil.rmtree
 
 
-def slow_rename(path, target):
-  if path.name.startswith(WRITING):
-    time.sleep(SECONDS)
+def wait_while_held(path, prefix):
+  while path.name.startswith(prefix) and (HOLD / prefix).exists():
+    time.sleep(0.001)
+
+
+def rename(path, target):
+  wait_while_held(path, WRITING)
   return _rename(path, target)
 
 
-def slow_rmtree(path, *arguments, **settings):
-  if pathlib.Path(path).name.startswith(DELETING):
-    time.sleep(SECONDS)
+def rmtree(path, *arguments, **settings):
+  wait_while_held(pathlib.Path(path), DELETING)
   return _rmtree(path, *arguments, **settings)
 
 
 if __name__ == "__main__":
-  pathlib.Path.rename = slow_rename
-  shutil.rmtree = slow_rmtree
+  pathlib.Path.rename = rename
+  shutil.rmtree = rmtree
   main()
