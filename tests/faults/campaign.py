@@ -46,6 +46,7 @@ SETTINGS = dict(
   keep_checkpoints=2,
 )
 STEPS_PER_INTERRUPTION = 12
+FEWEST_STEPS = 600  # where few interruptions come late, the run goes on for the others
 SLOW_DISK = pathlib.Path(__file__).with_name("slow_disk.py")
 KILLS = ("start", "step", "write", "write", "cleanup")  # "write" twice: most can go wrong there
 STOPS = ("TERM", "INT")
@@ -292,7 +293,7 @@ def campaign(folder, kills, stops, seed, devices=1, processes=1, say=print):
   hows = [KILLS[number % len(KILLS)] for number in range(kills)]
   hows += [STOPS[number % len(STOPS)] for number in range(stops)]
   rng.shuffle(hows)
-  steps = max(100, STEPS_PER_INTERRUPTION * len(hows))
+  steps = max(FEWEST_STEPS, STEPS_PER_INTERRUPTION * len(hows))
   whole = _whole_run(folder / "whole", steps, devices, processes, say)
   broken = Run(folder / "broken", steps, devices, processes)
   run = Campaign(whole, broken, rng, say)
