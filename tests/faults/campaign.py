@@ -46,7 +46,9 @@ SETTINGS = dict(
   keep_checkpoints=2,
 )
 STEPS_PER_INTERRUPTION = 12
-FEWEST_STEPS = 600  # where few interruptions come late, the run goes on for the others
+# Where few interruptions come late, the run goes on for the others. Several processes are slower.
+FEWEST_STEPS = 600
+FEWEST_STEPS_OF_SEVERAL = 100
 SLOW_DISK = pathlib.Path(__file__).with_name("slow_disk.py")
 KILLS = ("start", "step", "write", "write", "cleanup")  # "write" twice: most can go wrong there
 STOPS = ("TERM", "INT")
@@ -293,7 +295,8 @@ def campaign(folder, kills, stops, seed, devices=1, processes=1, say=print):
   hows = [KILLS[number % len(KILLS)] for number in range(kills)]
   hows += [STOPS[number % len(STOPS)] for number in range(stops)]
   rng.shuffle(hows)
-  steps = max(FEWEST_STEPS, STEPS_PER_INTERRUPTION * len(hows))
+  fewest = FEWEST_STEPS if processes == 1 else FEWEST_STEPS_OF_SEVERAL
+  steps = max(fewest, STEPS_PER_INTERRUPTION * len(hows))
   whole = _whole_run(folder / "whole", steps, devices, processes, say)
   broken = Run(folder / "broken", steps, devices, processes)
   run = Campaign(whole, broken, rng, say)
