@@ -46,9 +46,6 @@ SETTINGS = dict(
   keep_checkpoints=2,
 )
 STEPS_PER_INTERRUPTION = 12
-# Where few interruptions come late, the run goes on for the others. Several processes are slower.
-FEWEST_STEPS = 600
-FEWEST_STEPS_OF_SEVERAL = 100
 SLOW_DISK = pathlib.Path(__file__).with_name("slow_disk.py")
 KILLS = ("start", "step", "write", "write", "cleanup")  # "write" twice: most can go wrong there
 STOPS = ("TERM", "INT")
@@ -159,12 +156,12 @@ class Run:
     """Returns the names of half-written and half-deleted checkpoints."""
     return [name for name in self.names() if not name.isdecimal()]
 
-  def hold(self, prefix):
-    """Holds each write or deletion of a checkpoint, from now on, where its name begins so."""
-    (self._held / prefix).touch()
+  def hold(self, prefix, step):
+    """Holds, from now on, each checkpoint of this step or a later one where its name begins so."""
+    (self._held / f"{prefix}{step}").touch()
 
   def let_go(self):
-    """Ends that."""
+    """Holds none any more."""
     for file in self._held.iterdir():
       file.unlink()
 
@@ -196,31 +193,34 @@ def interrupt(run, how, rng):
   """Interrupts a started run once; returns (the process that got the signal, exit codes)."""
   before = last_logged(run.workdir)
   which = rng.randrange(run.num_processes)
-  if how == "start":
-    time.sleep(rng.uniform(0.05, 2.5))
-  elif how in ("write", "cleanup"):
+  if how in ("write", "cleanup"):
     which = 0  # the process that writes checkpoints
     _wait_for_a_checkpoint(run, how, rng)
   else:
-    target = before + 5 * rng.randrange(1, 3)
-    run.wait_until(lambda: last_logged(run.workdir) >= target)
-    time.sleep(rng.uniform(0, 0.05))
+    # The run waits for the signal: it goes on until the next checkpoint but one.
+    run.hold(WRITING, max(run.steps(), default=0) + 10)
+    if how == "start":
+      time.sleep(rng.uniform(0.05, 2.5))
+    else:
+      target = before + 5 * rng.randrange(1, 3)
+      run.wait_until(lambda: last_logged(run.workdir) >= target)
+      time.sleep(rng.uniform(0, 0.05))
   run.send(SIGNALS[how], which)
-  codes = run.codes()
   run.let_go()
-  return which, codes
+  return which, run.codes()
 
 
 def _wait_for_a_checkpoint(run, how, rng):
   """Waits until a checkpoint, the next or the one after it, is being written or deleted.
 
-  It stays so until process 0 is killed.
+  It stays so until the signal.
   """
-  earliest = max(run.steps(), default=0) + 10 * rng.randrange(2)
-  run.wait_until(lambda: max(run.steps(), default=0) >= earliest)
-  prefix = WRITING if how == "write" else DELETING
-  run.hold(prefix)
-  run.wait_until(lambda: any(name.startswith(prefix) for name in run.names()))
+  steps = run.steps() or [0]
+  later = 10 * rng.randrange(2)
+  prefix, step = (WRITING, steps[-1] + 10) if how == "write" else (DELETING, steps[0])
+  run.hold(prefix, step + later)
+  names = lambda: [name for name in run.names() if name.startswith(prefix)]
+  run.wait_until(lambda: any(int(name.removeprefix(prefix)) >= step + later for name in names()))
   time.sleep(rng.uniform(0, 0.02))
 
 
@@ -295,8 +295,7 @@ def campaign(folder, kills, stops, seed, devices=1, processes=1, say=print):
   hows = [KILLS[number % len(KILLS)] for number in range(kills)]
   hows += [STOPS[number % len(STOPS)] for number in range(stops)]
   rng.shuffle(hows)
-  fewest = FEWEST_STEPS if processes == 1 else FEWEST_STEPS_OF_SEVERAL
-  steps = max(fewest, STEPS_PER_INTERRUPTION * len(hows))
+  steps = max(100, STEPS_PER_INTERRUPTION * len(hows))
   whole = _whole_run(folder / "whole", steps, devices, processes, say)
   broken = Run(folder / "broken", steps, devices, processes)
   run = Campaign(whole, broken, rng, say)
