@@ -77,11 +77,12 @@ def measured(
   for heads in head_counts:
     serving = [kernel for kernel in kernels if (heads, kernel) in timings]
     milliseconds = {kernel: round(1e3 * timings[heads, kernel].median, 3) for kernel in serving}
+    chosen = choice(milliseconds)
     yield dict(
       length=length,
       num_heads=heads,
-      kernel=choice(milliseconds),
-      others=sorted(milliseconds.keys() - {choice(milliseconds)}, key=milliseconds.__getitem__),
+      kernel=chosen,
+      others=sorted(milliseconds.keys() - {chosen}, key=milliseconds.__getitem__),
       milliseconds=milliseconds,
       peak_bytes={kernel: by_case[heads, kernel].peak_bytes for kernel in serving},
     )

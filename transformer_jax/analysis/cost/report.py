@@ -139,8 +139,8 @@ def xla_lines(records: Records) -> list[str]:
     "MFLOP are of a whole batch. XLA counts the softmax's additions and divisions too, which the "
     "formula leaves out. `xla` and `cudnn` need d_k = d_v: where they differ, the narrower is "
     "padded with zeros, and XLA counts the wider. If there are more scores than `blocked` (which "
-    "`auto` may choose) computes at once, it loops, and XLA counts a loop's body once. It counts "
-    "nothing inside `cudnn` and `fused`, which are not its own programs.",
+    "`auto` may choose) computes at once, it loops, and XLA counts a loop's body once. `cudnn` and "
+    "`fused` are not made of XLA's operations: what it counts for them says nothing.",
   ]
 
 
